@@ -1,0 +1,187 @@
+//! Tasks with an owner: spawned here or nowhere, told to stop together, waited for together.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::error;
+
+/// Owns tasks. Clones share the same set; a [`child`](Self::child) is told to stop with its parent
+/// and can be drained alone.
+#[derive(Debug, Clone, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    panics: Arc<AtomicU64>,
+}
+
+/// Tells a task to stop. Every loop of a task listens to it.
+#[derive(Debug, Clone)]
+pub struct Shutdown(CancellationToken);
+
+/// What a drain found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every task has ended.
+    Complete,
+    /// The grace passed first; so many tasks were still running.
+    TimedOut {
+        /// Tasks that had not ended.
+        running: usize,
+    },
+}
+
+impl Tasks {
+    /// An owner without tasks.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts a task. A panic in it is logged under `name` and counted; it never goes unheard.
+    pub fn spawn<F>(&self, name: &'static str, task: impl FnOnce(Shutdown) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let running = task(self.shutdown_signal());
+        let panics = Arc::clone(&self.panics);
+        // The watcher is tracked, not the task itself: whoever waits for it has seen how it ended.
+        self.tracker.spawn(async move {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "this is the owner that the rule asks for"
+            )]
+            let ended = tokio::spawn(running).await;
+            if let Err(failure) = ended
+                && failure.is_panic()
+            {
+                panics.fetch_add(1, Ordering::Relaxed);
+                error!(task = name, error = %failure, "task panicked");
+            }
+        });
+    }
+
+    /// A set that stops when this one does, and that can be stopped and drained by itself.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        let child = Self {
+            tracker: TaskTracker::new(),
+            stop: self.stop.child_token(),
+            panics: Arc::clone(&self.panics),
+        };
+        // The parent's drain waits for the child's tasks too.
+        let (tracker, stop) = (child.tracker.clone(), child.stop.clone());
+        self.tracker.spawn(async move {
+            stop.cancelled().await;
+            tracker.close();
+            tracker.wait().await;
+        });
+        child
+    }
+
+    /// The signal that [`drain`](Self::drain) gives.
+    #[must_use]
+    pub fn shutdown_signal(&self) -> Shutdown {
+        Shutdown(self.stop.clone())
+    }
+
+    /// Tells every task to stop, without waiting.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Tells every task to stop and waits for them, `grace` at the longest.
+    pub async fn drain(&self, grace: Duration) -> Drained {
+        self.stop.cancel();
+        self.tracker.close();
+        match tokio::time::timeout(grace, self.tracker.wait()).await {
+            Ok(()) => Drained::Complete,
+            Err(_) => Drained::TimedOut { running: self.tracker.len() },
+        }
+    }
+
+    /// How many tasks panicked, children included.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+}
+
+impl Shutdown {
+    /// Waits for the signal. Cancel-safe.
+    pub async fn cancelled(&self) {
+        self.0.cancelled().await;
+    }
+
+    /// Whether the signal was given.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// A signal that nobody gives, for code that runs outside an owner.
+    #[must_use]
+    pub fn never() -> Self {
+        Self(CancellationToken::new())
+    }
+
+    /// Runs `work` until it ends or the signal comes; `None` when the signal came first.
+    ///
+    /// `work` is dropped where it waits, so it must be cancel-safe.
+    pub async fn or_cancel<F: Future>(&self, work: F) -> Option<F::Output> {
+        self.0.run_until_cancelled(work).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(5);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_waits_for_tasks_that_listen() {
+        let tasks = Tasks::new();
+        let (ended, mut seen) = tokio::sync::mpsc::channel(1);
+        tasks.spawn("listener", |shutdown| async move {
+            shutdown.cancelled().await;
+            ended.send(()).await.unwrap();
+        });
+        assert_eq!(tasks.drain(GRACE).await, Drained::Complete);
+        assert!(seen.try_recv().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_names_how_many_did_not_end() {
+        let tasks = Tasks::new();
+        tasks.spawn("deaf", |_| std::future::pending());
+        assert_eq!(tasks.drain(GRACE).await, Drained::TimedOut { running: 1 });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_is_heard_and_harms_no_other_task() {
+        let tasks = Tasks::new();
+        tasks.spawn("bad", |_| async { panic!("planted") });
+        tasks.spawn("good", |shutdown| async move { shutdown.cancelled().await });
+        assert_eq!(tasks.drain(GRACE).await, Drained::Complete);
+        assert_eq!(tasks.panics(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_stops_alone_and_with_its_parent() {
+        let parent = Tasks::new();
+        let (first, second) = (parent.child(), parent.child());
+        first.spawn("first", |shutdown| async move { shutdown.cancelled().await });
+        second.spawn("second", |shutdown| async move { shutdown.cancelled().await });
+        assert_eq!(first.drain(GRACE).await, Drained::Complete);
+        assert!(!second.shutdown_signal().is_cancelled());
+        assert_eq!(parent.drain(GRACE).await, Drained::Complete);
+        assert!(second.shutdown_signal().is_cancelled());
+    }
+}

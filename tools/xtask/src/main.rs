@@ -1,0 +1,84 @@
+//! Development tasks: `cargo xtask test` runs every check that a change must pass.
+//!
+//! The checks of the tree itself (floors, words, headers, the article map) are this crate's tests.
+
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    process::{Command, ExitCode, Stdio},
+};
+
+use clap::{Parser, Subcommand};
+
+mod counts;
+
+use counts::Counts;
+
+#[derive(Debug, Parser)]
+#[command(about = "Development tasks of this workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Runs every test: the crates', the whole system's, the documentation's.
+    Test {
+        /// Only tests whose name contains this.
+        filter: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().task {
+        Task::Test { filter } => test(filter.as_deref()),
+    }
+}
+
+fn test(filter: Option<&str>) -> ExitCode {
+    let mut counts = Counts::default();
+    let mut succeeded = true;
+    // The system tests start the program itself, which no test target builds.
+    succeeded &= run(&["build", "--package", "drone-delivery", "--bins"], &mut counts);
+    let runner = if has_nextest() { "nextest" } else { "test" };
+    let mut arguments = match runner {
+        "nextest" => vec!["nextest", "run", "--workspace", "--profile", "ci", "--no-tests=pass"],
+        _ => vec!["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"],
+    };
+    arguments.extend(filter);
+    succeeded &= run(&arguments, &mut counts);
+    if filter.is_none() {
+        succeeded &= run(&["test", "--workspace", "--doc"], &mut counts);
+    }
+    let line = counts.line(succeeded);
+    if writeln!(io::stdout(), "{line}").is_err() {
+        return ExitCode::FAILURE;
+    }
+    if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn has_nextest() -> bool {
+    let version = Command::new("cargo").args(["nextest", "--version"]).output();
+    version.is_ok_and(|it| it.status.success())
+}
+
+/// Runs cargo, passes its output on and counts the tests that it names.
+fn run(arguments: &[&str], counts: &mut Counts) -> bool {
+    // Both streams into one pipe: nextest reports on standard error, libtest on standard output.
+    let Ok((reader, writer)) = io::pipe() else { return false };
+    let Ok(errors) = writer.try_clone() else { return false };
+    let child = Command::new("cargo")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(errors)
+        .spawn();
+    let Ok(mut child) = child else { return false };
+    for line in BufReader::new(reader).lines().map_while(Result::ok) {
+        counts.read(&line);
+        if writeln!(io::stdout(), "{line}").is_err() {
+            return false;
+        }
+    }
+    child.wait().is_ok_and(|it| it.success())
+}

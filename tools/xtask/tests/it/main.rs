@@ -1,0 +1,10 @@
+//! Tidy: the rules of the tree that no compiler checks.
+
+#[cfg(test)]
+mod floors;
+#[cfg(test)]
+mod sources;
+#[cfg(test)]
+mod tree;
+#[cfg(test)]
+mod words;
