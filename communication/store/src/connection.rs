@@ -1,0 +1,208 @@
+//! Connections to the file, and the lock that the writers of several processes share.
+//!
+//! `SQLite`'s own waiting backs off to 100 ms and lets the process that just committed take the
+//! lock again first. Here a waiter asks every quarter of a millisecond, and stands in the turn: a
+//! second file lock that a process must take before it may wait for the writer's lock and gives
+//! back when it has it. A process that commits in a loop thus queues behind one that waits.
+//!
+//! The database file itself is never opened outside `SQLite` while the process uses it: closing
+//! any descriptor of it would drop the process's POSIX locks.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::SqlError;
+
+/// Between two looks at a lock that another process holds.
+const LOOK_AGAIN: Duration = Duration::from_micros(250);
+/// How long a process stands in the turn before it goes for the writer's lock without it: a
+/// process that was stopped inside the turn must not stop the others.
+const TURN_LOOKS: u32 = 400;
+/// Statements that a connection keeps prepared. One service has some dozens; past it the least
+/// recently used is prepared anew.
+const STATEMENTS_KEPT: usize = 256;
+
+/// Opens connections with the settings that durability rests on.
+#[derive(Debug, Clone)]
+pub(crate) struct Opener {
+    pub(crate) path: PathBuf,
+    /// The log is cut back to this size, in bytes, when it is begun anew.
+    pub(crate) log_bytes_max: u64,
+}
+
+/// How long a connection waits for locks; shared with its busy handler.
+#[derive(Debug, Clone)]
+pub(crate) struct Patience(Arc<AtomicU32>);
+
+impl Patience {
+    pub(crate) fn set(&self, wait: Duration) {
+        let looks = wait.as_micros() / LOOK_AGAIN.as_micros();
+        self.0.store(u32::try_from(looks).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Opener {
+    /// Size of the write-ahead log, in bytes; 0 when there is none.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        fs::metadata(suffixed(&self.path, "-wal")).map_or(0, |it| it.len())
+    }
+
+    /// A connection that writes, and the handle that says how long it waits.
+    pub(crate) fn writer(&self) -> Result<(Connection, Patience), SqlError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        let mut connection =
+            Connection::open_with_flags(&self.path, flags).map_err(SqlError::of)?;
+        let patience = wait_evenly(&mut connection)?;
+        pragma(&connection, "journal_mode = WAL")?;
+        // Every commit syncs the log before it is seen. NORMAL would sync at checkpoints only.
+        pragma(&connection, "synchronous = FULL")?;
+        pragma(&connection, "foreign_keys = ON")?;
+        // Copying the log into the database belongs to a thread that nobody waits for.
+        pragma(&connection, "wal_autocheckpoint = 0")?;
+        pragma(&connection, &format!("journal_size_limit = {}", self.log_bytes_max))?;
+        Ok((connection, patience))
+    }
+
+    /// A connection that cannot write.
+    pub(crate) fn reader(&self) -> Result<Connection, SqlError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        let mut connection =
+            Connection::open_with_flags(&self.path, flags).map_err(SqlError::of)?;
+        wait_evenly(&mut connection)?.set(Duration::from_secs(1));
+        pragma(&connection, "query_only = ON")?;
+        Ok(connection)
+    }
+}
+
+fn wait_evenly(connection: &mut Connection) -> Result<Patience, SqlError> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    let patience = Patience(Arc::new(AtomicU32::new(0)));
+    patience.set(Duration::from_secs(1));
+    let looks_max = patience.clone();
+    connection
+        .busy_handler(Some(move |looks: i32| {
+            let more = u32::try_from(looks).unwrap_or(0) < looks_max.0.load(Ordering::Relaxed);
+            if more {
+                pause();
+            }
+            more
+        }))
+        .map_err(SqlError::of)?;
+    Ok(patience)
+}
+
+/// Runs a pragma and drops what it answers; its effect is what the tests ask for.
+fn pragma(connection: &Connection, text: &str) -> Result<(), SqlError> {
+    let mut statement = connection.prepare(&format!("PRAGMA {text}")).map_err(SqlError::of)?;
+    let mut rows = statement.raw_query();
+    while rows.next().map_err(SqlError::of)?.is_some() {}
+    Ok(())
+}
+
+fn pause() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "only threads that the store owns come here, never one of the runtime"
+    )]
+    thread::sleep(LOOK_AGAIN);
+}
+
+/// The place where a process waits to be next.
+#[derive(Debug)]
+pub(crate) struct Turnstile {
+    file: File,
+}
+
+/// Holding the turn; dropping gives it back.
+#[derive(Debug)]
+pub(crate) struct Turn<'t>(&'t File);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // A failure leaves the turn to the process's end; the others go on without it.
+        drop(self.0.unlock());
+    }
+}
+
+impl Turnstile {
+    /// Opens the turn of the database at `path`: a file beside it that stays empty.
+    pub(crate) fn beside(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(suffixed(path, "-turn"))?;
+        Ok(Self { file })
+    }
+
+    /// Waits for the turn for a bounded time; `None` when it did not come.
+    pub(crate) fn enter(&self) -> Option<Turn<'_>> {
+        self.enter_within(TURN_LOOKS)
+    }
+
+    /// As [`enter`](Self::enter), for a process that starts and may wait `wait`.
+    pub(crate) fn enter_for(&self, wait: Duration) -> Option<Turn<'_>> {
+        let looks = wait.as_micros() / LOOK_AGAIN.as_micros();
+        self.enter_within(u32::try_from(looks).unwrap_or(u32::MAX))
+    }
+
+    fn enter_within(&self, looks: u32) -> Option<Turn<'_>> {
+        for _ in 0..looks {
+            if self.file.try_lock().is_ok() {
+                return Some(Turn(&self.file));
+            }
+            pause();
+        }
+        None
+    }
+}
+
+/// `path` with `suffix` after its file name.
+fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The directory that holds `path`.
+pub(crate) fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// Creates the directory and makes each name on the way to it durable.
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = directory(path);
+    create_directory(above)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => other?,
+    }
+    sync_directory(above)
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,76 @@
+//! The tables that every store has, as migrations of their own. Never edit one: append.
+
+use crate::migrate::Migration;
+
+/// History of the built-in tables.
+pub(crate) const MIGRATIONS: [Migration; 1] =
+    [Migration { version: 1, name: "messages, keys, operations, leases", sql: FIRST }];
+
+// AUTOINCREMENT: a sequence number is never given twice, even when the table was empty between.
+// Tables that are found by their key alone are WITHOUT ROWID: one tree to write instead of two.
+const FIRST: &str = "
+CREATE TABLE skein_outbox (
+  sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+  topic TEXT NOT NULL,
+  key TEXT,
+  id TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  source TEXT NOT NULL,
+  subject TEXT,
+  time INTEGER NOT NULL,
+  headers TEXT NOT NULL,
+  traceparent TEXT,
+  tracestate TEXT,
+  body BLOB NOT NULL,
+  pushed_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE skein_inbox (
+  consumer TEXT NOT NULL,
+  source TEXT NOT NULL,
+  id TEXT NOT NULL,
+  first_time INTEGER NOT NULL,
+  PRIMARY KEY (consumer, source, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX skein_inbox_age ON skein_inbox (first_time);
+
+CREATE TABLE skein_idempotency (
+  scope TEXT NOT NULL,
+  key TEXT NOT NULL,
+  body_hash BLOB NOT NULL,
+  id TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  held_until INTEGER NOT NULL,
+  boot_id TEXT NOT NULL,
+  status INTEGER,
+  headers TEXT,
+  body BLOB,
+  PRIMARY KEY (scope, key)
+) STRICT;
+CREATE INDEX skein_idempotency_age ON skein_idempotency (created_at);
+
+CREATE TABLE skein_operations (
+  saga TEXT NOT NULL,
+  step TEXT NOT NULL,
+  revision INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('seen', 'done', 'undone')),
+  epoch INTEGER,
+  body_hash BLOB,
+  status INTEGER,
+  headers TEXT,
+  body BLOB,
+  effects INTEGER NOT NULL DEFAULT 0,
+  undos INTEGER NOT NULL DEFAULT 0,
+  updated_at INTEGER NOT NULL,
+  PRIMARY KEY (saga, step, revision)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX skein_operations_age ON skein_operations (updated_at);
+
+CREATE TABLE skein_leases (
+  name TEXT PRIMARY KEY,
+  owner TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  boot_id TEXT NOT NULL,
+  expires INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";

@@ -1,0 +1,258 @@
+//! The one thread of a process that writes: takes what waits, commits it as a group, answers.
+//!
+//! No timer: a group is whatever queued up while the last one was being synced.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use base::SharedClock;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::{
+    connection::{Opener, Patience, Turnstile},
+    error::{Applied, SqlError, Unavailable, WriteError},
+    metrics::StoreMetrics,
+    query::{Moment, Transaction},
+    settings::StoreSettings,
+};
+
+/// What is left of a closure once it ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is part of the group.
+    Keep,
+    /// It refused, or panicked: it alone is undone.
+    Undo,
+}
+
+/// Why a whole group was not acknowledged.
+#[derive(Debug, Clone)]
+pub(crate) enum GroupFailure {
+    Unavailable(Unavailable),
+    Unknown(String),
+}
+
+/// A closure with its answer.
+pub(crate) trait Job: Send {
+    fn run(&mut self, transaction: &mut Transaction<'_>) -> Verdict;
+    fn answer(self: Box<Self>, committed: Result<(), GroupFailure>, retry_after: Duration);
+}
+
+/// One write.
+pub(crate) struct Write<T, E, F> {
+    closure: Option<F>,
+    result: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, WriteError<E>>>,
+}
+
+impl<T, E, F> Write<T, E, F> {
+    pub(crate) const fn new(closure: F, reply: oneshot::Sender<Result<T, WriteError<E>>>) -> Self {
+        Self { closure: Some(closure), result: None, reply }
+    }
+}
+
+impl<T: Send, E: Send, F> Job for Write<T, E, F>
+where
+    F: FnOnce(&mut Transaction<'_>) -> Result<T, E> + Send,
+{
+    fn run(&mut self, transaction: &mut Transaction<'_>) -> Verdict {
+        let Some(closure) = self.closure.take() else { return Verdict::Undo };
+        // What a panic leaves half done is undone with the savepoint.
+        self.result = catch_unwind(AssertUnwindSafe(|| closure(transaction))).ok();
+        if matches!(self.result, Some(Ok(_))) { Verdict::Keep } else { Verdict::Undo }
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), GroupFailure>, retry_after: Duration) {
+        let result = match (self.result, committed) {
+            (_, Err(GroupFailure::Unavailable(reason))) => {
+                Err(WriteError::Unavailable { reason, retry_after })
+            }
+            (Some(Ok(_)), Err(GroupFailure::Unknown(message))) => {
+                Err(WriteError::Failed { message, applied: Applied::Unknown })
+            }
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (Some(Err(error)), _) => Err(WriteError::Refused(error)),
+            (None, _) => {
+                let message = "the closure panicked".to_owned();
+                Err(WriteError::Failed { message, applied: Applied::No })
+            }
+        };
+        // Whoever asked may have stopped waiting; the write counts all the same.
+        drop(self.reply.send(result));
+    }
+}
+
+/// The thread's belongings.
+pub(crate) struct Writer {
+    pub(crate) opener: Opener,
+    pub(crate) connection: Connection,
+    pub(crate) patience: Patience,
+    pub(crate) turnstile: Turnstile,
+    pub(crate) settings: StoreSettings,
+    pub(crate) boot_id: Arc<str>,
+    pub(crate) clock: SharedClock,
+    pub(crate) pushes: watch::Sender<u64>,
+    pub(crate) metrics: StoreMetrics,
+    /// Tells the checkpointer that the log has grown. Holds one note: a second says nothing new.
+    pub(crate) grown: mpsc::Sender<()>,
+}
+
+impl Writer {
+    /// Works until every handle of the store is gone.
+    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+        let group_max = self.settings.group_max.get();
+        let mut group = Vec::with_capacity(group_max);
+        // A failed disk: the connection must be made anew before anything is acknowledged.
+        let mut broken = false;
+        while queue.blocking_recv_many(&mut group, group_max) > 0 {
+            if broken && let Err(reason) = self.reopen() {
+                tracing::error!(path = %self.opener.path.display(), %reason, "the store stays closed");
+                self.fail(&mut group, &GroupFailure::Unavailable(Unavailable::Disk));
+                continue;
+            }
+            broken = self.commit(&mut group);
+            self.mind_the_log();
+        }
+    }
+
+    fn retry_after(&self) -> Duration {
+        Duration::from_millis(self.settings.retry_after_ms)
+    }
+
+    fn fail(&self, group: &mut Vec<Box<dyn Job>>, failure: &GroupFailure) {
+        self.metrics.failures.inc();
+        for job in group.drain(..) {
+            job.answer(Err(failure.clone()), self.retry_after());
+        }
+    }
+
+    /// Commits a group and answers. Gives whether the connection is broken.
+    fn commit(&self, group: &mut Vec<Box<dyn Job>>) -> bool {
+        let started = Instant::now();
+        let outcome = self.begin().and_then(|()| self.run_all(group));
+        let (pushed, verdicts) = match outcome {
+            Ok(ran) => ran,
+            Err(error) => return self.give_up(group, &error, Applied::No),
+        };
+        if verdicts.iter().all(|it| *it == Verdict::Undo) {
+            // Nothing to keep: no sync for a refusal.
+            let ended = self.execute("ROLLBACK");
+            for job in group.drain(..) {
+                job.answer(Ok(()), self.retry_after());
+            }
+            return ended.is_err();
+        }
+        if let Err(error) = self.execute("COMMIT") {
+            return self.give_up(group, &error, Applied::Unknown);
+        }
+        self.metrics.commit_duration.observe_duration(started.elapsed());
+        self.metrics.commits.inc();
+        self.metrics.writes.add(u64::try_from(group.len()).unwrap_or(0));
+        if pushed {
+            self.pushes.send_modify(|it| *it += 1);
+        }
+        for job in group.drain(..) {
+            job.answer(Ok(()), self.retry_after());
+        }
+        false
+    }
+
+    fn begin(&self) -> Result<(), SqlError> {
+        self.patience.set(Duration::from_millis(u64::from(self.settings.lock_wait_ms.get())));
+        // Whether the turn came or not: the lock decides, the turn only makes it fair.
+        let turn = self.turnstile.enter();
+        let begun = self.execute("BEGIN IMMEDIATE");
+        drop(turn);
+        begun
+    }
+
+    fn run_all(&self, group: &mut [Box<dyn Job>]) -> Result<(bool, Vec<Verdict>), SqlError> {
+        let mut pushed = false;
+        let mut verdicts = Vec::with_capacity(group.len());
+        for job in group {
+            self.execute("SAVEPOINT skein_write")?;
+            let moment = Moment {
+                now: self.clock.now(),
+                monotonic: self.clock.monotonic(),
+                boot_id: &self.boot_id,
+            };
+            let mut transaction = Transaction::new(&self.connection, moment);
+            let verdict = job.run(&mut transaction);
+            if let Some(fault) = transaction.take_fault() {
+                // The machine failed, not the closure: what the closure made of it does not count.
+                return Err(fault);
+            }
+            match verdict {
+                Verdict::Keep => pushed |= transaction.has_pushed(),
+                Verdict::Undo => self.execute("ROLLBACK TO skein_write")?,
+            }
+            self.execute("RELEASE skein_write")?;
+            verdicts.push(verdict);
+        }
+        Ok((pushed, verdicts))
+    }
+
+    /// Answers a group that cannot be kept. Gives whether the connection is broken.
+    fn give_up(&self, group: &mut Vec<Box<dyn Job>>, error: &SqlError, applied: Applied) -> bool {
+        let rolled_back = self.connection.is_autocommit() || self.execute("ROLLBACK").is_ok();
+        let failure = match error {
+            SqlError::Locked => GroupFailure::Unavailable(Unavailable::Locked),
+            SqlError::Full => GroupFailure::Unavailable(Unavailable::Full),
+            SqlError::Io { .. } | SqlError::Damaged { .. } if applied == Applied::No => {
+                GroupFailure::Unavailable(Unavailable::Disk)
+            }
+            other => GroupFailure::Unknown(other.to_string()),
+        };
+        tracing::warn!(path = %self.opener.path.display(), %error, "a group was not committed");
+        self.fail(group, &failure);
+        !rolled_back || matches!(error, SqlError::Io { .. } | SqlError::Damaged { .. })
+    }
+
+    /// After a failed disk: a log file whose sync failed may hold pages that never reached the
+    /// disk and will not be written again. Copying the whole log into the database and syncing
+    /// that makes the file trustworthy, or fails.
+    fn reopen(&mut self) -> Result<(), SqlError> {
+        let (connection, patience) = self.opener.writer()?;
+        (self.connection, self.patience) = (connection, patience);
+        self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    }
+
+    /// Keeps the log from growing: tells the checkpointer, or makes room itself.
+    fn mind_the_log(&self) {
+        let bytes = self.opener.log_bytes();
+        if bytes >= self.settings.log_bytes_max {
+            if let Err(error) = self.execute("PRAGMA wal_checkpoint(RESTART)") {
+                tracing::debug!(%error, "the log could not be begun anew");
+            }
+        } else if bytes >= self.settings.checkpoint_bytes {
+            // A full channel holds the same note already.
+            self.grown.try_send(()).ok();
+        }
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), SqlError> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(SqlError::of)?;
+        let mut rows = statement.raw_query();
+        while rows.next().map_err(SqlError::of)?.is_some() {}
+        Ok(())
+    }
+}
+
+/// Copies the log into the database whenever it has grown, on a thread that nobody waits for.
+pub(crate) fn checkpoint(opener: &Opener, mut grown: mpsc::Receiver<()>) {
+    let Ok((connection, _patience)) = opener.writer() else {
+        tracing::warn!(path = %opener.path.display(), "no checkpointer: the writer makes room itself");
+        return;
+    };
+    while grown.blocking_recv().is_some() {
+        let copied = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = copied {
+            tracing::debug!(%error, "the log was not copied this time");
+        }
+    }
+}
