@@ -1,1 +1,25 @@
-//! Empty until its content lands.
+//! A broker that speaks the Kafka protocol over the durable log, for one machine.
+//!
+//! Any language's stock client can produce, consume in groups and commit. An acknowledgement means
+//! that the record is on stable storage, and no fetch returns a record before that. It refuses to
+//! be a cluster, to keep transactions, and to believe what a frame claims; beyond one machine the
+//! same clients go to Kafka.
+
+mod batches;
+mod catalog;
+mod commits;
+mod config;
+mod connection;
+mod dispatch;
+mod fetch;
+mod files;
+mod groups;
+mod metrics;
+mod offsets;
+mod produce;
+mod producers;
+mod server;
+mod topics;
+
+pub use config::{BrokerConfig, TopicConfig};
+pub use server::{BoundBroker, Broker, StartError};

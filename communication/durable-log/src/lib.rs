@@ -36,6 +36,6 @@ mod stats;
 
 pub use config::{Durability, LogConfig};
 pub use error::{AppendError, OpenError, ReadError};
-pub use log::{Append, Appended, Frame, Log};
+pub use log::{Append, Appended, Frame, Log, Pending};
 pub use recovery::Recovery;
 pub use stats::LogStats;

@@ -52,6 +52,20 @@ pub struct Appended {
     pub base_offset: u64,
 }
 
+/// An append that waits for its commit.
+#[derive(Debug)]
+pub struct Pending(oneshot::Receiver<Result<Appended, AppendError>>);
+
+impl Pending {
+    /// Waits until the append is as durable as the log promises.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub async fn acknowledged(self) -> Result<Appended, AppendError> {
+        self.0.await.unwrap_or(Err(AppendError::Closed))
+    }
+}
+
 /// An append as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -141,6 +155,14 @@ impl Log {
     /// # Errors
     /// [`AppendError`]; only after [`AppendError::Failed`] may the record turn up all the same.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.enqueue(append)?.acknowledged().await
+    }
+
+    /// Hands an append to the committer, behind all that were handed in before it.
+    ///
+    /// # Errors
+    /// It cannot be taken; nothing was appended.
+    pub fn enqueue(&self, append: Append) -> Result<Pending, AppendError> {
         let bytes = append.body.len();
         let bytes_max = self.append_bytes_max();
         if bytes > bytes_max {
@@ -157,7 +179,7 @@ impl Log {
         }
         let (reply, answer) = oneshot::channel();
         match self.jobs.try_send(Job::Append(append, reply)) {
-            Ok(()) => answer.await.unwrap_or(Err(AppendError::Closed)),
+            Ok(()) => Ok(Pending(answer)),
             Err(error) => {
                 self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
                 Err(match error {
@@ -210,8 +232,9 @@ impl Log {
     /// Waits until something is readable that was not at `seen`. Cancel-safe.
     pub async fn changed(&self, seen: u64) -> u64 {
         let mut version = self.version.clone();
-        match version.wait_for(|it| *it > seen).await {
-            Ok(version) => *version,
+        let newer = version.wait_for(|it| *it > seen).await.map(|it| *it);
+        match newer {
+            Ok(version) => version,
             // The sender lives as long as this handle: an error cannot come.
             Err(_) => std::future::pending().await,
         }

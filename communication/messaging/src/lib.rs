@@ -1,1 +1,31 @@
-//! Empty until its content lands.
+//! Topics and subscriptions over the Kafka protocol: keyed publishing, processing in the order of
+//! each key, dead letters.
+//!
+//! The same client speaks to our broker, to Kafka and to Event Hubs. A publish whose fate is
+//! unknown says so; an offset is committed after the work is done, never before; a message that
+//! cannot be processed holds up its own key alone, and then goes to a dead-letter topic with the
+//! reason. Everything is bounded. It refuses to hide a double: consumers are told of each message
+//! at least once, and drop what they have seen.
+
+mod admin;
+mod cluster;
+mod config;
+mod connection;
+mod consumer;
+mod dead_letter;
+mod error;
+mod group;
+mod lanes;
+mod message;
+mod messaging;
+mod metrics;
+mod publisher;
+mod subscription;
+
+pub use admin::{Lag, TopicInfo, TopicSpec};
+pub use config::MessagingConfig;
+pub use dead_letter::DeadLetter;
+pub use error::{AdminError, Failure, PublishError};
+pub use message::{Delivered, Message, Receipt};
+pub use messaging::Messaging;
+pub use subscription::{Handler, Start, Subscription, SubscriptionHandle, dead_letter_topic};

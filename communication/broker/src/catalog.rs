@@ -1,0 +1,132 @@
+//! The topics that there are, as a file: which, and how each is kept.
+
+use std::{io, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{config::TopicConfig, files};
+
+/// The format that this program reads and writes.
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Document {
+    format: u32,
+    /// How often a broker was started on these files: numbers its producers.
+    starts: u64,
+    topics: Vec<TopicConfig>,
+}
+
+/// Why the file was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// It cannot be read or written.
+    #[error("{} cannot be used", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not what we wrote.
+    #[error("{} cannot be read: {reason}", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another program wrote it.
+    #[error("{} has catalog format {found}, this program knows {FORMAT}", path.display())]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// The version in it.
+        found: u64,
+    },
+}
+
+/// The file and what it says.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    path: PathBuf,
+    document: Document,
+}
+
+impl Catalog {
+    /// Reads the file, or begins one; counts this start.
+    pub(crate) fn open(path: PathBuf) -> Result<Self, CatalogError> {
+        let io = |source| CatalogError::Io { path: path.clone(), source };
+        let document = match files::read(&path).map_err(io)? {
+            Some(content) => read(&path, &content)?,
+            None => Document { format: FORMAT, starts: 0, topics: Vec::new() },
+        };
+        let mut catalog = Self { path, document };
+        catalog.document.starts += 1;
+        catalog.write()?;
+        Ok(catalog)
+    }
+
+    pub(crate) fn topics(&self) -> &[TopicConfig] {
+        &self.document.topics
+    }
+
+    pub(crate) const fn starts(&self) -> u64 {
+        self.document.starts
+    }
+
+    /// Adds a topic; it is durable when this returns.
+    pub(crate) fn add(&mut self, topic: TopicConfig) -> Result<(), CatalogError> {
+        self.document.topics.push(topic);
+        let written = self.write();
+        if written.is_err() {
+            self.document.topics.pop();
+        }
+        written
+    }
+
+    fn write(&self) -> Result<(), CatalogError> {
+        let io = |source| CatalogError::Io { path: self.path.clone(), source };
+        let content = serde_json::to_vec_pretty(&self.document).map_err(|it| io(it.into()))?;
+        files::replace(&self.path, &content).map_err(io)
+    }
+}
+
+fn read(path: &std::path::Path, content: &[u8]) -> Result<Document, CatalogError> {
+    let malformed = |reason: String| CatalogError::Malformed { path: path.to_owned(), reason };
+    let value: serde_json::Value =
+        serde_json::from_slice(content).map_err(|it| malformed(it.to_string()))?;
+    match value["format"].as_u64() {
+        Some(found) if found == u64::from(FORMAT) => {}
+        Some(found) => return Err(CatalogError::Format { path: path.to_owned(), found }),
+        None => return Err(malformed("it says no format".to_owned())),
+    }
+    serde_json::from_value(value).map_err(|it| malformed(it.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_and_starts_survive_and_another_format_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("catalog.json");
+        let topic = TopicConfig {
+            name: "orders".to_owned(),
+            partitions: 4,
+            synced: true,
+            retention_ms: Some(5),
+            retention_bytes: None,
+        };
+        let mut catalog = Catalog::open(path.clone()).unwrap();
+        catalog.add(topic.clone()).unwrap();
+        let again = Catalog::open(path.clone()).unwrap();
+        assert_eq!((again.starts(), again.topics()), (2, &[topic][..]));
+        std::fs::write(&path, r#"{"format": 9}"#).unwrap();
+        assert!(matches!(Catalog::open(path.clone()), Err(CatalogError::Format { found: 9, .. })));
+        std::fs::write(&path, "{").unwrap();
+        assert!(matches!(Catalog::open(path), Err(CatalogError::Malformed { .. })));
+    }
+}

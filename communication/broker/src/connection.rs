@@ -1,0 +1,123 @@
+//! One connection: requests in, answers out in their order, within bounds.
+
+use std::{io, pin::pin, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use kafka_wire::{FRAME_HEAD_BYTES, WireError, frame_bytes};
+use runtime::Shutdown;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::mpsc,
+    time::Instant,
+};
+
+use crate::{
+    dispatch::{Question, begin},
+    server::Shared,
+};
+
+/// Requests of one connection that may wait for their answers. Past it nothing more is read.
+const PIPELINE: usize = 64;
+/// A frame is given so much memory at first, whatever it claims; more as its bytes arrive.
+const FIRST_BYTES: usize = 64 << 10;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum ConnectionError {
+    #[error("the connection broke")]
+    Io(#[from] io::Error),
+    #[error("a frame is malformed")]
+    Malformed(#[from] WireError),
+}
+
+/// Serves a connection until either side ends it.
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, shutdown: Shutdown) {
+    let (reading, writing) = stream.into_split();
+    // Holds whole questions; when it is full the reader waits.
+    let (questions, answers) = mpsc::channel(PIPELINE);
+    let metrics = shared.metrics.clone();
+    let served = async {
+        let mut reading = pin!(take_in(&shared, reading, questions));
+        let mut writing = pin!(answer(&shared, writing, answers));
+        tokio::select! {
+            // The client asks no more, but waits for what it asked.
+            read = reading.as_mut() => {
+                read?;
+                writing.await?;
+            }
+            written = writing.as_mut() => written?,
+        }
+        Ok(())
+    };
+    match shutdown.or_cancel(served).await {
+        Some(Err(ConnectionError::Malformed(error))) => {
+            metrics.errors.with(&["malformed"]).inc();
+            tracing::warn!(%error, "a connection was ended");
+        }
+        Some(Err(ConnectionError::Io(error))) => tracing::debug!(%error, "a connection broke"),
+        Some(Ok(())) | None => {}
+    }
+}
+
+async fn take_in(
+    shared: &Arc<Shared>,
+    mut stream: OwnedReadHalf,
+    questions: mpsc::Sender<(Question, Instant)>,
+) -> Result<(), ConnectionError> {
+    let mut buffer = BytesMut::with_capacity(FIRST_BYTES);
+    while let Some(frame) =
+        next_frame(&mut stream, &mut buffer, shared.config.frame_bytes_max).await?
+    {
+        let question = begin(shared, frame)?;
+        // The writer ends first only when the connection broke.
+        if questions.send((question, Instant::now())).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The next frame; `None` when the client ended the connection between two.
+async fn next_frame(
+    stream: &mut OwnedReadHalf,
+    buffer: &mut BytesMut,
+    bytes_max: usize,
+) -> Result<Option<Bytes>, ConnectionError> {
+    while buffer.len() < FRAME_HEAD_BYTES {
+        if stream.read_buf(buffer).await? == 0 {
+            let whole = buffer.is_empty();
+            return if whole { Ok(None) } else { Err(WireError::Short.into()) };
+        }
+    }
+    let head = [buffer[0], buffer[1], buffer[2], buffer[3]];
+    let bytes = FRAME_HEAD_BYTES + frame_bytes(head, bytes_max)?;
+    while buffer.len() < bytes {
+        // Grows with what has arrived, never to what is claimed.
+        buffer.reserve(bytes.saturating_sub(buffer.len()).min(buffer.len().max(FIRST_BYTES)));
+        if stream.read_buf(buffer).await? == 0 {
+            return Err(WireError::Short.into());
+        }
+    }
+    let mut frame = buffer.split_to(bytes);
+    Ok(Some(frame.split_off(FRAME_HEAD_BYTES).freeze()))
+}
+
+async fn answer(
+    shared: &Shared,
+    mut stream: OwnedWriteHalf,
+    mut questions: mpsc::Receiver<(Question, Instant)>,
+) -> io::Result<()> {
+    while let Some((question, asked)) = questions.recv().await {
+        let answer = question.answer.await;
+        let took = asked.elapsed();
+        shared.metrics.requests.with(&[question.api.as_str()]).observe_duration(took);
+        if let Some(bytes) = answer {
+            stream.write_all(&bytes).await?;
+        }
+    }
+    stream.shutdown().await
+}

@@ -1,0 +1,314 @@
+//! From a frame to an answer: which request it is, and who serves it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use kafka_wire::{
+    API_VERSIONS_FLEXIBLE, ApiKey, ErrorCode, Field, Reader, RequestHead, SUPPORTED, WireError,
+    Writer,
+    messages::{
+        ApiVersion, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, CreatedTopic,
+        FetchRequest, FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest,
+        HeartbeatResponse, InitProducerIdRequest, InitProducerIdResponse, JoinGroupRequest,
+        LeaveGroupRequest, LeaveGroupResponse, ListOffsetsRequest, MetadataBroker,
+        MetadataPartition, MetadataRequest, MetadataResponse, MetadataTopic, NewTopic,
+        OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, SyncGroupRequest,
+    },
+    read_request_head, response,
+};
+
+use crate::{
+    fetch, offsets, produce,
+    server::Shared,
+    topics::{Topic, TopicError},
+};
+
+/// The number of this broker, which is the only one.
+const NODE: i32 = 0;
+const CLUSTER: &str = "skein";
+
+/// An answer under way; none when the client wants none.
+pub(crate) type Answer = std::pin::Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>;
+
+/// A request that was read.
+pub(crate) struct Question {
+    pub(crate) api: ApiKey,
+    pub(crate) answer: Answer,
+}
+
+fn read<T: Field>(mut reader: Reader, version: i16) -> Result<T, WireError> {
+    let message = T::read(&mut reader, version)?;
+    reader.end()?;
+    Ok(message)
+}
+
+/// Reads a request whole, and begins to serve it.
+///
+/// # Errors
+/// The frame is malformed; its connection must end.
+pub(crate) fn begin(shared: &Arc<Shared>, frame: Bytes) -> Result<Question, WireError> {
+    let mut reader = Reader::new(frame);
+    let head = read_request_head(&mut reader)?;
+    let Some(api) = ApiKey::of(head.api_key) else {
+        // Nothing that a client of the advertised versions asks.
+        return Err(WireError::Left(reader.left()));
+    };
+    if !api.speaks(head.version) {
+        return unsupported(api, &head);
+    }
+    let answer = serve(shared, api, &head, reader)?;
+    Ok(Question { api, answer })
+}
+
+/// Only the question for versions has an answer in a version that is not spoken: it is asked first.
+fn unsupported(api: ApiKey, head: &RequestHead) -> Result<Question, WireError> {
+    if api != ApiKey::ApiVersions {
+        return Err(WireError::Left(0));
+    }
+    let answer = versions(ErrorCode::UnsupportedVersion);
+    let bytes = response(head.correlation_id, 0, &answer);
+    Ok(Question { api, answer: Box::pin(async move { Some(bytes) }) })
+}
+
+fn serve(
+    shared: &Arc<Shared>,
+    api: ApiKey,
+    head: &RequestHead,
+    reader: Reader,
+) -> Result<Answer, WireError> {
+    let (id, version) = (head.correlation_id, head.version);
+    let shared = Arc::clone(shared);
+    Ok(match api {
+        ApiKey::Produce => {
+            let request: ProduceRequest = read(reader, version)?;
+            let silent = request.acks == 0;
+            // Begun now, so that requests of one connection share commits.
+            let produced = produce::produce(&shared.topics, &shared.tasks, request);
+            Box::pin(async move {
+                let produced = produced.await;
+                (!silent).then(|| response(id, version, &produced))
+            })
+        }
+        ApiKey::Fetch => {
+            let request: FetchRequest = read(reader, version)?;
+            Box::pin(async move {
+                let fetched = fetch::fetch(&shared.topics, &shared.config, request).await;
+                Some(response(id, version, &fetched))
+            })
+        }
+        ApiKey::ListOffsets => {
+            let request: ListOffsetsRequest = read(reader, version)?;
+            now(response(id, version, &offsets::list(&shared.topics, &request)))
+        }
+        ApiKey::Metadata => {
+            let request: MetadataRequest = read(reader, version)?;
+            now(response(id, version, &shared.metadata(&request)))
+        }
+        ApiKey::OffsetCommit
+        | ApiKey::OffsetFetch
+        | ApiKey::FindCoordinator
+        | ApiKey::JoinGroup
+        | ApiKey::SyncGroup
+        | ApiKey::Heartbeat
+        | ApiKey::LeaveGroup => serve_group(shared, api, head, reader)?,
+        // What a client says about itself from version 3 on changes nothing.
+        ApiKey::ApiVersions => now(api_versions(id, version)),
+        ApiKey::CreateTopics => {
+            let request: CreateTopicsRequest = read(reader, version)?;
+            now(response(id, version, &shared.create_topics(request)))
+        }
+        ApiKey::InitProducerId => {
+            let request: InitProducerIdRequest = read(reader, version)?;
+            now(response(id, version, &shared.producer_id(&request)))
+        }
+    })
+}
+
+/// The requests of consumer groups.
+fn serve_group(
+    shared: Arc<Shared>,
+    api: ApiKey,
+    head: &RequestHead,
+    reader: Reader,
+) -> Result<Answer, WireError> {
+    let (id, version) = (head.correlation_id, head.version);
+    Ok(match api {
+        ApiKey::OffsetCommit => {
+            let request: OffsetCommitRequest = read(reader, version)?;
+            Box::pin(async move {
+                let kept = offsets::commit(&shared.groups, &shared.commits, request).await;
+                Some(response(id, version, &kept))
+            })
+        }
+        ApiKey::OffsetFetch => {
+            let request: OffsetFetchRequest = read(reader, version)?;
+            now(response(id, version, &offsets::committed(&shared.commits, &request)))
+        }
+        ApiKey::FindCoordinator => {
+            let _request: FindCoordinatorRequest = read(reader, version)?;
+            now(response(id, version, &shared.coordinator()))
+        }
+        ApiKey::JoinGroup => {
+            let request: JoinGroupRequest = read(reader, version)?;
+            let joined = shared.groups.join(request, version);
+            Box::pin(async move { Some(response(id, version, &joined.await)) })
+        }
+        ApiKey::SyncGroup => {
+            let request: SyncGroupRequest = read(reader, version)?;
+            let synced = shared.groups.sync(request);
+            Box::pin(async move { Some(response(id, version, &synced.await)) })
+        }
+        ApiKey::Heartbeat => {
+            let request: HeartbeatRequest = read(reader, version)?;
+            let error = shared.groups.heartbeat(&request);
+            now(response(id, version, &HeartbeatResponse { throttle_ms: 0, error }))
+        }
+        ApiKey::LeaveGroup => {
+            let request: LeaveGroupRequest = read(reader, version)?;
+            let error = shared.groups.leave(&request);
+            now(response(id, version, &LeaveGroupResponse { throttle_ms: 0, error }))
+        }
+        _ => return Err(WireError::Left(reader.left())),
+    })
+}
+
+/// An answer that is there already.
+fn now(bytes: Bytes) -> Answer {
+    Box::pin(async move { Some(bytes) })
+}
+
+fn versions(error: ErrorCode) -> ApiVersionsResponse {
+    let api = |it: &kafka_wire::Versions| ApiVersion {
+        api_key: it.api.key(),
+        min_version: it.min,
+        max_version: it.max,
+    };
+    ApiVersionsResponse { error, apis: SUPPORTED.iter().map(api).collect(), throttle_ms: 0 }
+}
+
+fn api_versions(correlation_id: i32, version: i16) -> Bytes {
+    let answer = versions(ErrorCode::None);
+    if version < API_VERSIONS_FLEXIBLE {
+        return response(correlation_id, version, &answer);
+    }
+    // The flexible form: counts are one more, in a varint, and each part ends with tagged fields,
+    // of which there are none. The head stays in the old form, so that any client can read it.
+    let mut writer = Writer::frame();
+    writer.i32(correlation_id);
+    writer.i16(answer.error.code());
+    writer.i8(i8::try_from(answer.apis.len() + 1).unwrap_or(i8::MAX));
+    for api in &answer.apis {
+        writer.i16(api.api_key);
+        writer.i16(api.min_version);
+        writer.i16(api.max_version);
+        writer.i8(0);
+    }
+    writer.i32(0);
+    writer.i8(0);
+    writer.finish()
+}
+
+impl Shared {
+    fn metadata(&self, request: &MetadataRequest) -> MetadataResponse {
+        let (host, port) = self.advertised.clone();
+        let broker = MetadataBroker { node_id: NODE, host, port: i32::from(port), rack: None };
+        let topics = if request.topics.is_empty() {
+            self.topics.all().iter().map(|it| describe(it)).collect()
+        } else {
+            request.topics.iter().map(|it| self.describe_or_create(it, request)).collect()
+        };
+        MetadataResponse {
+            throttle_ms: 0,
+            brokers: vec![broker],
+            cluster_id: Some(CLUSTER.to_owned()),
+            controller_id: NODE,
+            topics,
+        }
+    }
+
+    fn describe_or_create(&self, name: &str, request: &MetadataRequest) -> MetadataTopic {
+        if let Some(topic) = self.topics.find(name) {
+            return describe(&topic);
+        }
+        let missing =
+            |error| MetadataTopic { error, name: name.to_owned(), ..MetadataTopic::default() };
+        // A dead-letter topic and the like comes into being when it is first written to.
+        if !request.allow_auto_topic_creation {
+            return missing(ErrorCode::UnknownTopicOrPartition);
+        }
+        let made = self
+            .topics
+            .described(name.to_owned(), None, &BTreeMap::new())
+            .and_then(|it| self.topics.create(it));
+        match (made, self.topics.find(name)) {
+            (_, Some(topic)) => describe(&topic),
+            (Err(error), None) => missing(code_of(&error)),
+            (Ok(()), None) => missing(ErrorCode::UnknownServerError),
+        }
+    }
+
+    fn coordinator(&self) -> FindCoordinatorResponse {
+        let (host, port) = self.advertised.clone();
+        let error = ErrorCode::None;
+        FindCoordinatorResponse { error, node_id: NODE, host, port: i32::from(port) }
+    }
+
+    fn create_topics(&self, request: CreateTopicsRequest) -> CreateTopicsResponse {
+        let validate_only = request.validate_only;
+        let made = request.topics.into_iter().map(|it| {
+            let name = it.name.clone();
+            match self.create_topic(it, validate_only) {
+                Ok(()) => CreatedTopic { name, ..CreatedTopic::default() },
+                Err(error) => {
+                    let message = Some(error.to_string());
+                    CreatedTopic { name, error: code_of(&error), message }
+                }
+            }
+        });
+        CreateTopicsResponse { throttle_ms: 0, topics: made.collect() }
+    }
+
+    fn create_topic(&self, topic: NewTopic, validate_only: bool) -> Result<(), TopicError> {
+        let partitions = u32::try_from(topic.partitions).ok().filter(|it| *it > 0);
+        let settings = topic.settings.into_iter().filter_map(|it| Some((it.name, it.value?)));
+        let described = self.topics.described(topic.name, partitions, &settings.collect())?;
+        if validate_only { Ok(()) } else { self.topics.create(described) }
+    }
+
+    fn producer_id(&self, request: &InitProducerIdRequest) -> InitProducerIdResponse {
+        // Transactions would need what we do not keep.
+        if request.transactional_id.is_some() {
+            let error = ErrorCode::InvalidRequest;
+            return InitProducerIdResponse {
+                error,
+                producer_id: -1,
+                producer_epoch: -1,
+                ..InitProducerIdResponse::default()
+            };
+        }
+        InitProducerIdResponse { producer_id: self.next_producer_id(), ..Default::default() }
+    }
+}
+
+fn describe(topic: &Topic) -> MetadataTopic {
+    let partition = |it: u32| MetadataPartition {
+        error: ErrorCode::None,
+        partition: i32::try_from(it).unwrap_or(i32::MAX),
+        leader: NODE,
+        replicas: vec![NODE],
+        in_sync: vec![NODE],
+    };
+    MetadataTopic {
+        error: ErrorCode::None,
+        name: topic.config.name.clone(),
+        is_internal: false,
+        partitions: (0..topic.config.partitions).map(partition).collect(),
+    }
+}
+
+fn code_of(error: &TopicError) -> ErrorCode {
+    match error {
+        TopicError::Refused { code, .. } => ErrorCode::of(*code),
+        TopicError::Log(_) | TopicError::Catalog(_) => ErrorCode::KafkaStorageError,
+    }
+}

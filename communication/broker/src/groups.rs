@@ -1,0 +1,242 @@
+//! Consumer groups: the pure state of each, and the shell that lets members wait.
+
+mod group;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use base::SharedClock;
+use kafka_wire::{
+    ErrorCode,
+    messages::{
+        HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
+        SyncGroupResponse,
+    },
+};
+use runtime::Shutdown;
+use telemetry::Gauge;
+use tokio::sync::oneshot;
+
+pub(crate) use self::group::GroupSettings;
+use self::group::{Answer, Group};
+
+/// Time between two looks at sessions and rebalances.
+const TICK: Duration = Duration::from_millis(50);
+const GROUP_CHARS_MAX: usize = 250;
+/// Groups that there may be.
+const GROUPS_MAX: usize = 10_000;
+
+#[derive(Debug, Default)]
+struct State {
+    groups: BTreeMap<String, Group>,
+    joins: BTreeMap<(String, String), oneshot::Sender<JoinGroupResponse>>,
+    syncs: BTreeMap<(String, String), oneshot::Sender<SyncGroupResponse>>,
+}
+
+/// Every group of the broker.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    clock: SharedClock,
+    settings: GroupSettings,
+    members_max: usize,
+    state: Mutex<State>,
+    members: Gauge,
+}
+
+impl Groups {
+    pub(crate) fn new(
+        clock: SharedClock,
+        settings: GroupSettings,
+        members_max: usize,
+        members: Gauge,
+    ) -> Self {
+        Self { clock, settings, members_max, state: Mutex::default(), members }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins, and waits until the group has gathered.
+    pub(crate) fn join(
+        &self,
+        request: JoinGroupRequest,
+        version: i16,
+    ) -> impl Future<Output = JoinGroupResponse> + Send + 'static {
+        let waiting = self.begin_join(request, version);
+        async move {
+            match waiting {
+                Ok(answer) => {
+                    answer.await.unwrap_or_else(|_| refused_join(ErrorCode::NotCoordinator))
+                }
+                Err(error) => refused_join(error),
+            }
+        }
+    }
+
+    fn begin_join(
+        &self,
+        request: JoinGroupRequest,
+        version: i16,
+    ) -> Result<oneshot::Receiver<JoinGroupResponse>, ErrorCode> {
+        let name = request.group_id.clone();
+        if name.is_empty() || name.chars().count() > GROUP_CHARS_MAX {
+            return Err(ErrorCode::InvalidGroupId);
+        }
+        let mut state = self.state();
+        let total: usize = state.groups.values().map(Group::len).sum();
+        if total >= self.members_max || state.groups.len() >= GROUPS_MAX {
+            return Err(ErrorCode::CoordinatorNotAvailable);
+        }
+        let (reply, answer) = oneshot::channel();
+        let now = self.clock.monotonic();
+        let group = state.groups.entry(name.clone()).or_insert_with(|| Group::new(self.settings));
+        let fresh_id = format!("{name}-{:016x}", fastrand::u64(..));
+        match group.join(request, version, fresh_id, now) {
+            Ok((member, answers)) => {
+                // One that waits already under this id asks anew: the old question is dropped.
+                state.joins.insert((name.clone(), member), reply);
+                deliver(&mut state, &name, answers);
+                self.members.set(count(&state));
+                Ok(answer)
+            }
+            Err(refusal) => {
+                // The receiver is ours.
+                reply.send(refusal).ok();
+                Ok(answer)
+            }
+        }
+    }
+
+    /// Hands shares in or asks for one's own, and waits until they are there.
+    pub(crate) fn sync(
+        &self,
+        request: SyncGroupRequest,
+    ) -> impl Future<Output = SyncGroupResponse> + Send + 'static {
+        let waiting = self.begin_sync(request);
+        async move {
+            let answer = match waiting {
+                Ok(answer) => answer.await.map_err(|_| ErrorCode::NotCoordinator),
+                Err(error) => Err(error),
+            };
+            answer
+                .unwrap_or_else(|error| SyncGroupResponse { error, ..SyncGroupResponse::default() })
+        }
+    }
+
+    fn begin_sync(
+        &self,
+        request: SyncGroupRequest,
+    ) -> Result<oneshot::Receiver<SyncGroupResponse>, ErrorCode> {
+        let mut state = self.state();
+        let name = request.group_id.clone();
+        let member = request.member_id.clone();
+        let now = self.clock.monotonic();
+        let group = state.groups.get_mut(&name).ok_or(ErrorCode::UnknownMemberId)?;
+        let answers = group.sync(request, now)?;
+        let (reply, answer) = oneshot::channel();
+        state.syncs.insert((name.clone(), member), reply);
+        deliver(&mut state, &name, answers);
+        Ok(answer)
+    }
+
+    /// Hears that a member is alive.
+    pub(crate) fn heartbeat(&self, request: &HeartbeatRequest) -> ErrorCode {
+        let now = self.clock.monotonic();
+        let mut state = self.state();
+        match state.groups.get_mut(&request.group_id) {
+            Some(group) => group.heartbeat(request, now),
+            None => ErrorCode::UnknownMemberId,
+        }
+    }
+
+    /// Lets a member go.
+    pub(crate) fn leave(&self, request: &LeaveGroupRequest) -> ErrorCode {
+        let now = self.clock.monotonic();
+        let mut state = self.state();
+        let Some(group) = state.groups.get_mut(&request.group_id) else {
+            return ErrorCode::UnknownMemberId;
+        };
+        match group.leave(&request.member_id, now) {
+            Ok(answers) => {
+                deliver(&mut state, &request.group_id, answers);
+                self.members.set(count(&state));
+                ErrorCode::None
+            }
+            Err(error) => error,
+        }
+    }
+
+    /// Whether a member may commit.
+    pub(crate) fn may_commit(&self, group: &str, generation: i32, member: &str) -> ErrorCode {
+        // A client that is no member commits for a group that has none.
+        let mut state = self.state();
+        let now = self.clock.monotonic();
+        match state.groups.get_mut(group) {
+            Some(group) if generation >= 0 || !group.is_empty() => {
+                group.may_commit(generation, member, now)
+            }
+            None if generation >= 0 => ErrorCode::UnknownMemberId,
+            Some(_) | None => ErrorCode::None,
+        }
+    }
+
+    /// Gives up silent members and ends rebalances that waited long enough, until the broker stops.
+    pub(crate) async fn watch(&self, shutdown: Shutdown) {
+        while shutdown.or_cancel(tokio::time::sleep(TICK)).await.is_some() {
+            let now = self.clock.monotonic();
+            let mut state = self.state();
+            let due: Vec<_> = state
+                .groups
+                .iter_mut()
+                .map(|(name, group)| (name.clone(), group.tick(now)))
+                .filter(|it| !it.1.is_empty())
+                .collect();
+            for (name, answers) in due {
+                deliver(&mut state, &name, answers);
+            }
+            state.groups.retain(|_, it| !it.is_forgettable(now));
+            self.members.set(count(&state));
+        }
+        // Whoever waits is told to look for another coordinator.
+        let mut state = self.state();
+        state.joins.clear();
+        state.syncs.clear();
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; no count is as large")]
+fn count(state: &State) -> f64 {
+    state.groups.values().map(Group::len).sum::<usize>() as f64
+}
+
+/// Answers those who waited. One that has gone misses its answer and comes again.
+fn deliver(state: &mut State, group: &str, answers: Vec<Answer>) {
+    for answer in answers {
+        match answer {
+            Answer::Join(response) => {
+                let key = (group.to_owned(), response.member_id.clone());
+                if let Some(waiting) = state.joins.remove(&key) {
+                    waiting.send(response).ok();
+                }
+            }
+            Answer::JoinOf(member, response) => {
+                if let Some(waiting) = state.joins.remove(&(group.to_owned(), member)) {
+                    waiting.send(response).ok();
+                }
+            }
+            Answer::Sync(member, response) => {
+                if let Some(waiting) = state.syncs.remove(&(group.to_owned(), member)) {
+                    waiting.send(response).ok();
+                }
+            }
+        }
+    }
+}
+
+fn refused_join(error: ErrorCode) -> JoinGroupResponse {
+    JoinGroupResponse { error, generation_id: -1, ..JoinGroupResponse::default() }
+}

@@ -1,0 +1,98 @@
+//! Offsets by time, and how far groups have processed.
+
+use base::Timestamp;
+use kafka_wire::{
+    ErrorCode,
+    messages::{
+        CommittedPartition, CommittedTopic, FetchedOffset, FetchedOffsetTopic,
+        ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListedOffset, ListedTopic,
+        OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    },
+};
+
+use crate::{
+    commits::{Commits, Entry},
+    groups::Groups,
+    topics::{Topic, Topics},
+};
+
+const END: i64 = -1;
+const BEGINNING: i64 = -2;
+
+/// Finds offsets by time.
+pub(crate) fn list(topics: &Topics, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+    let listed = request.topics.iter().map(|wanted| {
+        let topic = topics.find(&wanted.name);
+        let partitions = wanted.partitions.iter().map(|it| find(topic.as_deref(), it)).collect();
+        ListedTopic { name: wanted.name.clone(), partitions }
+    });
+    ListOffsetsResponse { topics: listed.collect() }
+}
+
+fn find(topic: Option<&Topic>, asked: &ListOffsetsPartition) -> ListedOffset {
+    let partition = asked.partition;
+    let number = u32::try_from(partition).ok();
+    let place = topic.zip(number).filter(|(topic, it)| *it < topic.config.partitions);
+    let Some((topic, number)) = place else {
+        let error = ErrorCode::UnknownTopicOrPartition;
+        return ListedOffset { partition, error, timestamp: -1, offset: -1 };
+    };
+    let range = topic.log.range(number);
+    let found = match asked.timestamp {
+        END => Some((-1, range.end)),
+        BEGINNING => Some((-1, range.start)),
+        time => {
+            topic.log.offset_at(number, Timestamp::from_millis(time)).map(|offset| (time, offset))
+        }
+    };
+    let (timestamp, offset) =
+        found.map_or((-1, -1), |(time, offset)| (time, i64::try_from(offset).unwrap_or(i64::MAX)));
+    ListedOffset { partition, error: ErrorCode::None, timestamp, offset }
+}
+
+/// Keeps how far a group has processed.
+pub(crate) async fn commit(
+    groups: &Groups,
+    commits: &Commits,
+    request: OffsetCommitRequest,
+) -> OffsetCommitResponse {
+    let group = &request.group_id;
+    let mut error = groups.may_commit(group, request.generation_id, &request.member_id);
+    if error == ErrorCode::None {
+        let entries = request.topics.iter().flat_map(|topic| {
+            topic.partitions.iter().map(|it| {
+                Entry::new(group, &topic.name, it.partition, it.offset, it.metadata.clone())
+            })
+        });
+        if let Err(refused) = commits.keep(entries.collect()).await {
+            tracing::warn!(group, error = %refused, "a commit was not kept");
+            error = ErrorCode::CoordinatorNotAvailable;
+        }
+    }
+    let topics = request.topics.into_iter().map(|topic| CommittedTopic {
+        name: topic.name,
+        partitions: topic
+            .partitions
+            .into_iter()
+            .map(|it| CommittedPartition { partition: it.partition, error })
+            .collect(),
+    });
+    OffsetCommitResponse { topics: topics.collect() }
+}
+
+/// Says how far a group has processed.
+pub(crate) fn committed(commits: &Commits, request: &OffsetFetchRequest) -> OffsetFetchResponse {
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            let found = commits.find(&request.group_id, &topic.name, *partition);
+            FetchedOffset {
+                partition: *partition,
+                offset: found.as_ref().map_or(-1, |it| it.offset),
+                metadata: Some(found.and_then(|it| it.metadata).unwrap_or_default()),
+                error: ErrorCode::None,
+            }
+        });
+        FetchedOffsetTopic { name: topic.name.clone(), partitions: partitions.collect() }
+    });
+    OffsetFetchResponse { topics: topics.collect() }
+}

@@ -1,0 +1,215 @@
+//! Topics with their open logs, and the producers that each partition knows.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use base::SharedClock;
+use durable_log::{Durability, Log, LogConfig, OpenError};
+use kafka_wire::{ErrorCode, batch};
+
+use crate::{
+    catalog::{Catalog, CatalogError},
+    config::{BrokerConfig, TopicConfig},
+    producers::Producers,
+};
+
+/// Bytes of a partition's newest frames that are read at a start to know its producers.
+const REMEMBERED_BYTES: usize = 1 << 20;
+const NAME_CHARS_MAX: usize = 200;
+
+/// One topic that is open.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) config: TopicConfig,
+    pub(crate) log: Log,
+    /// One for each partition. Held while a batch of a numbered producer is judged and committed:
+    /// the next batch of that partition must not be judged before.
+    pub(crate) producers: Vec<tokio::sync::Mutex<Producers>>,
+}
+
+/// Every topic.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    directory: PathBuf,
+    clock: SharedClock,
+    segment_bytes: u64,
+    partitions_default: u32,
+    topics_max: usize,
+    catalog: Mutex<Catalog>,
+    open: RwLock<BTreeMap<String, Arc<Topic>>>,
+}
+
+/// Why a topic was not opened or made.
+#[derive(Debug, thiserror::Error)]
+pub enum TopicError {
+    /// The log cannot be used.
+    #[error("the log of a topic cannot be opened")]
+    Log(#[source] OpenError),
+    /// The catalog cannot be written.
+    #[error("the catalog of topics cannot be used")]
+    Catalog(#[source] CatalogError),
+    /// It makes no topic.
+    #[error("{reason}")]
+    Refused {
+        /// The code for the client.
+        code: i16,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Topics {
+    /// Opens every topic of the catalog and makes those of the settings that are missing.
+    pub(crate) fn open(config: &BrokerConfig, clock: SharedClock) -> Result<Self, TopicError> {
+        let catalog =
+            Catalog::open(config.data.join("catalog.json")).map_err(TopicError::Catalog)?;
+        let known = catalog.topics().to_vec();
+        let topics = Self {
+            directory: config.data.join("topics"),
+            clock,
+            segment_bytes: config.segment_bytes,
+            partitions_default: config.partitions_default,
+            topics_max: config.topics_max,
+            catalog: Mutex::new(catalog),
+            open: RwLock::default(),
+        };
+        for topic in known {
+            topics.open_log(topic)?;
+        }
+        for topic in &config.topics {
+            match topics.create(topic.clone()) {
+                Ok(()) => {}
+                Err(TopicError::Refused { code, .. })
+                    if code == ErrorCode::TopicAlreadyExists.code() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(topics)
+    }
+
+    /// How often a broker was started on these files.
+    pub(crate) fn starts(&self) -> u64 {
+        self.catalog().starts()
+    }
+
+    fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One topic.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Topic>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Every topic, by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// A topic as a client asks for it, with our defaults.
+    pub(crate) fn described(
+        &self,
+        name: String,
+        partitions: Option<u32>,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<TopicConfig, TopicError> {
+        let number = |key: &str| match settings.get(key).map(String::as_str) {
+            None | Some("-1") => Ok(None),
+            Some(text) => {
+                let refused = |_| refuse(ErrorCode::InvalidConfig, format!("`{key}` is no number"));
+                text.parse().map(Some).map_err(refused)
+            }
+        };
+        Ok(TopicConfig {
+            name,
+            partitions: partitions.unwrap_or(self.partitions_default),
+            synced: settings.get("skein.synced").is_none_or(|it| it != "false"),
+            retention_ms: number("retention.ms")?,
+            retention_bytes: number("retention.bytes")?,
+        })
+    }
+
+    /// Makes a topic; it is durable when this returns.
+    pub(crate) fn create(&self, topic: TopicConfig) -> Result<(), TopicError> {
+        check(&topic)?;
+        let mut catalog = self.catalog();
+        if catalog.topics().iter().any(|it| it.name == topic.name) {
+            return Err(refuse(ErrorCode::TopicAlreadyExists, "the topic is there already"));
+        }
+        if catalog.topics().len() >= self.topics_max {
+            return Err(refuse(ErrorCode::ThrottlingQuotaExceeded, "there are too many topics"));
+        }
+        // The log first: a topic that the catalog names must have one.
+        self.open_log(topic.clone())?;
+        catalog.add(topic).map_err(TopicError::Catalog)
+    }
+
+    fn open_log(&self, topic: TopicConfig) -> Result<(), TopicError> {
+        let config = LogConfig {
+            partitions: topic.partitions,
+            durability: if topic.synced { Durability::Synced } else { Durability::Buffered },
+            segment_bytes: self.segment_bytes,
+            retention_ms: topic.retention_ms,
+            retention_bytes: topic.retention_bytes,
+            ..LogConfig::default()
+        };
+        let directory = self.directory.join(&topic.name);
+        let (log, recovery) =
+            Log::open(&directory, config, self.clock.clone()).map_err(TopicError::Log)?;
+        if let Some(at) = recovery.torn_at {
+            tracing::warn!(topic = topic.name, at, "an unacknowledged append was cut off");
+        }
+        let producers =
+            (0..topic.partitions).map(|it| tokio::sync::Mutex::new(remember(&log, it))).collect();
+        let name = topic.name.clone();
+        let opened = Arc::new(Topic { config: topic, log, producers });
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(name, opened);
+        Ok(())
+    }
+}
+
+/// The producers of a partition, from its newest frames: a batch that was acknowledged before the
+/// last start and is repeated now must be known.
+fn remember(log: &Log, partition: u32) -> Producers {
+    let mut producers = Producers::default();
+    let range = log.range(partition);
+    // Frames hold one record at the least, so this many offsets back is far enough back in time
+    // for a client that still repeats, and few enough to read.
+    let mut offset = range.end.saturating_sub(4_096).max(range.start);
+    while offset < range.end {
+        let Ok(frames) = log.read(partition, offset, REMEMBERED_BYTES) else { break };
+        let Some(last) = frames.last() else { break };
+        offset = last.base_offset + u64::from(last.records);
+        for frame in &frames {
+            if let Ok(head) = batch::check(&frame.body)
+                && let Some(producer) = head.producer
+            {
+                producers.note(producer, head.records, frame.base_offset);
+            }
+        }
+    }
+    producers
+}
+
+fn refuse(code: ErrorCode, reason: impl Into<String>) -> TopicError {
+    TopicError::Refused { code: code.code(), reason: reason.into() }
+}
+
+fn check(topic: &TopicConfig) -> Result<(), TopicError> {
+    let allowed = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-');
+    let name = &topic.name;
+    let named = !name.is_empty()
+        && name.len() <= NAME_CHARS_MAX
+        && name.chars().all(allowed)
+        && !matches!(name.as_str(), "." | "..");
+    if !named {
+        return Err(refuse(ErrorCode::InvalidTopicException, "a name has letters, digits, . _ -"));
+    }
+    if topic.partitions == 0 || topic.partitions > 500 {
+        return Err(refuse(ErrorCode::InvalidPartitions, "a topic has 1 to 500 partitions"));
+    }
+    Ok(())
+}

@@ -1,0 +1,309 @@
+//! Questions about topics and groups.
+
+use std::collections::BTreeMap;
+
+use kafka_wire::{
+    ApiKey, ErrorCode, batch,
+    messages::{
+        CreateTopicsRequest, CreateTopicsResponse, FetchPartition, FetchRequest, FetchResponse,
+        FetchTopic, MetadataRequest, NewTopic, TopicSetting,
+    },
+};
+
+use crate::{
+    cluster::{Missing, Purpose, TopicFault},
+    connection::CallError,
+    consumer::list_offsets,
+    error::AdminError,
+    group::{GroupError, Member},
+    lanes::Place,
+    message::{Delivered, Message},
+    messaging::Messaging,
+};
+
+const BEGINNING: i64 = -2;
+const END: i64 = -1;
+const READ_BYTES: i32 = 1 << 20;
+
+/// How far a group is behind in a topic.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Lag {
+    /// Records that are not processed.
+    pub records: u64,
+    /// Age of the oldest of them, in seconds; 0 when there is none.
+    pub seconds: f64,
+    /// The offset that comes next, by partition; partitions that were never committed are missing.
+    pub committed: BTreeMap<u32, u64>,
+}
+
+/// A topic that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// Its partitions.
+    pub partitions: u32,
+    /// Whether records are synced before they are acknowledged; only our broker asks.
+    pub synced: bool,
+    /// Milliseconds that records are kept.
+    pub retention_ms: Option<u64>,
+}
+
+/// A topic as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Its name.
+    pub name: String,
+    /// First kept offset and next offset of each partition.
+    pub partitions: BTreeMap<u32, (u64, u64)>,
+}
+
+impl From<CallError> for AdminError {
+    fn from(error: CallError) -> Self {
+        Self::Unreachable { message: error.to_string() }
+    }
+}
+
+impl From<GroupError> for AdminError {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::Code(code) => Self::Refused { code, message: None },
+            GroupError::Call(error) => error.into(),
+            GroupError::Malformed(error) => Self::Unreachable { message: error.to_string() },
+        }
+    }
+}
+
+impl Messaging {
+    /// Makes the topics that are missing.
+    ///
+    /// # Errors
+    /// The log cannot be reached, or refused one.
+    pub async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), AdminError> {
+        let topic = |it: &TopicSpec| {
+            let setting = |name: &str, value: String| TopicSetting {
+                name: name.to_owned(),
+                value: Some(value),
+            };
+            let mut settings = Vec::new();
+            settings.extend(it.retention_ms.map(|it| setting("retention.ms", it.to_string())));
+            if !it.synced {
+                settings.push(setting("skein.synced", "false".to_owned()));
+            }
+            NewTopic {
+                name: it.name.clone(),
+                partitions: i32::try_from(it.partitions).unwrap_or(i32::MAX),
+                replication: 1,
+                assignments: Vec::new(),
+                settings,
+            }
+        };
+        let request = CreateTopicsRequest {
+            topics: topics.iter().map(topic).collect(),
+            timeout_ms: 5_000,
+            validate_only: false,
+        };
+        let within = self.cluster().request_timeout();
+        let asked = self.cluster().call(Purpose::Ask, None, ApiKey::CreateTopics, &request, within);
+        let answer: CreateTopicsResponse = asked.await?;
+        let refused = answer
+            .topics
+            .into_iter()
+            .find(|it| !matches!(it.error, ErrorCode::None | ErrorCode::TopicAlreadyExists));
+        match refused {
+            None => Ok(()),
+            Some(it) => Err(AdminError::Refused { code: it.error, message: it.message }),
+        }
+    }
+
+    /// How far a group is behind in a topic.
+    ///
+    /// # Errors
+    /// The log cannot be reached, or there is no such topic.
+    pub async fn lag(&self, group: &str, topic: &str) -> Result<Lag, AdminError> {
+        let places = self.places(topic).await?;
+        let mut member =
+            Member::new(self.cluster().clone(), u32::MAX, group.to_owned(), Vec::new());
+        let committed = member.committed(&places).await?;
+        let ends = list_offsets(self.cluster(), &places, END).await?;
+        let starts = if committed.len() == places.len() {
+            BTreeMap::new()
+        } else {
+            list_offsets(self.cluster(), &places, BEGINNING).await?
+        };
+        let mut lag = Lag::default();
+        let mut behind = Vec::new();
+        for place in places {
+            let end = ends.get(&place).copied().unwrap_or(0);
+            let done = committed.get(&place).copied();
+            lag.committed.extend(done.map(|it| (place.1, it)));
+            let from = done.or_else(|| starts.get(&place).copied()).unwrap_or(0);
+            if end > from {
+                lag.records += end - from;
+                behind.push((place.1, from));
+            }
+        }
+        if !behind.is_empty() {
+            lag.seconds = self.age_of_oldest(topic, &behind).await?;
+        }
+        Ok(lag)
+    }
+
+    /// Age of the oldest of some records, in seconds.
+    async fn age_of_oldest(&self, topic: &str, places: &[(u32, u64)]) -> Result<f64, AdminError> {
+        let mut oldest: Option<i64> = None;
+        for part in places.chunks(64) {
+            let answer = self.fetch(topic, part, 1).await?;
+            for partition in answer.topics.into_iter().flat_map(|it| it.partitions) {
+                let batch = batch::split(partition.records).next();
+                let head = batch.and_then(|it| batch::check(&it).ok());
+                let time = head.map(|it| it.max_timestamp);
+                oldest = oldest.into_iter().chain(time).min();
+            }
+        }
+        let age =
+            oldest.map(|it| self.clock().now().saturating_since(base::Timestamp::from_millis(it)));
+        Ok(age.unwrap_or_default().as_secs_f64())
+    }
+
+    async fn places(&self, topic: &str) -> Result<Vec<Place>, AdminError> {
+        match self.cluster().topic(topic, Missing::Leave).await {
+            Ok(map) => Ok(map.leaders.into_keys().map(|it| (topic.to_owned(), it)).collect()),
+            Err(TopicFault::Call(error)) => Err(error.into()),
+            Err(TopicFault::Code(ErrorCode::UnknownTopicOrPartition)) => {
+                Err(AdminError::UnknownTopic { topic: topic.to_owned() })
+            }
+            Err(TopicFault::Code(code)) => Err(AdminError::Refused { code, message: None }),
+        }
+    }
+
+    async fn fetch(
+        &self,
+        topic: &str,
+        places: &[(u32, u64)],
+        bytes_max: i32,
+    ) -> Result<FetchResponse, AdminError> {
+        let map = match self.cluster().topic(topic, Missing::Leave).await {
+            Ok(map) => map,
+            Err(fault) => {
+                return Err(AdminError::Unreachable { message: format!("{topic}: {fault:?}") });
+            }
+        };
+        let mut by_leader: BTreeMap<i32, Vec<FetchPartition>> = BTreeMap::new();
+        for (partition, offset) in places {
+            let Some(leader) = map.leaders.get(partition) else { continue };
+            by_leader.entry(*leader).or_default().push(FetchPartition {
+                partition: i32::try_from(*partition).unwrap_or(i32::MAX),
+                offset: i64::try_from(*offset).unwrap_or(i64::MAX),
+                bytes_max,
+            });
+        }
+        let mut whole = FetchResponse::default();
+        for (leader, partitions) in by_leader {
+            let topics = vec![FetchTopic { name: topic.to_owned(), partitions }];
+            let request = FetchRequest {
+                replica_id: -1,
+                max_wait_ms: 0,
+                bytes_min: 0,
+                bytes_max: READ_BYTES,
+                isolation_level: 0,
+                topics,
+            };
+            let within = self.cluster().request_timeout();
+            let asked =
+                self.cluster().call(Purpose::Ask, Some(leader), ApiKey::Fetch, &request, within);
+            let answer: FetchResponse = asked.await?;
+            whole.topics.extend(answer.topics);
+        }
+        Ok(whole)
+    }
+
+    /// Every topic with the offsets that it has.
+    ///
+    /// # Errors
+    /// The log cannot be reached.
+    pub async fn topics(&self) -> Result<Vec<TopicInfo>, AdminError> {
+        let answer = self.cluster().metadata(&MetadataRequest::default()).await?;
+        let mut topics = Vec::with_capacity(answer.topics.len());
+        for topic in answer.topics {
+            topics.push(self.topic(&topic.name).await?);
+        }
+        Ok(topics)
+    }
+
+    /// One topic with the offsets that it has.
+    ///
+    /// # Errors
+    /// The log cannot be reached, or there is no such topic.
+    pub async fn topic(&self, name: &str) -> Result<TopicInfo, AdminError> {
+        let places = self.places(name).await?;
+        let starts = list_offsets(self.cluster(), &places, BEGINNING).await?;
+        let ends = list_offsets(self.cluster(), &places, END).await?;
+        let partitions = places.iter().map(|place| {
+            let get = |it: &BTreeMap<Place, u64>| it.get(place).copied().unwrap_or(0);
+            (place.1, (get(&starts), get(&ends)))
+        });
+        Ok(TopicInfo { name: name.to_owned(), partitions: partitions.collect() })
+    }
+
+    /// Reads messages of one partition from an offset on, without a group; as many as come at once,
+    /// `max` at the most.
+    ///
+    /// # Errors
+    /// The log cannot be reached, or does not have the offset.
+    pub async fn read(
+        &self,
+        topic: &str,
+        partition: u32,
+        offset: u64,
+        max: usize,
+    ) -> Result<Vec<Delivered>, AdminError> {
+        let answer = self.fetch(topic, &[(partition, offset)], READ_BYTES).await?;
+        let mut found = Vec::new();
+        for part in answer.topics.into_iter().flat_map(|it| it.partitions) {
+            if part.error != ErrorCode::None {
+                return Err(AdminError::Refused { code: part.error, message: None });
+            }
+            for batch in batch::split(part.records) {
+                let records = batch::decode(&batch).map_err(|it| AdminError::Unreachable {
+                    message: format!("a batch cannot be read: {it}"),
+                })?;
+                for (at, record) in records {
+                    let at = u64::try_from(at).unwrap_or(0);
+                    if at >= offset && found.len() < max {
+                        found.push(self.delivered(topic, partition, at, record));
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn delivered(
+        &self,
+        topic: &str,
+        partition: u32,
+        offset: u64,
+        record: batch::Record,
+    ) -> Delivered {
+        let published_at = base::Timestamp::from_millis(record.timestamp);
+        let message = Message::of_record(record, topic, partition, offset);
+        let trace = message.trace.clone().unwrap_or_else(|| {
+            telemetry::TraceContext::root(&mut base::Random::with_seed(offset), false)
+        });
+        let topic = topic.to_owned();
+        Delivered { message, topic, partition, offset, attempt: 1, published_at, trace }
+    }
+
+    /// Whether the log answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), AdminError> {
+        // A topic that cannot exist: only that an answer comes counts.
+        let request =
+            MetadataRequest { topics: vec![".".to_owned()], allow_auto_topic_creation: false };
+        self.cluster().metadata(&request).await?;
+        Ok(())
+    }
+}

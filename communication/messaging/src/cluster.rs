@@ -1,0 +1,207 @@
+//! The brokers: where each partition is led, and a connection for each purpose.
+//!
+//! Publishing, fetching and coordinating have connections of their own: answers come in the order
+//! of their questions, and a long poll must not hold up a publish.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use kafka_wire::{
+    ApiKey, ErrorCode, Field,
+    messages::{MetadataRequest, MetadataResponse},
+};
+use runtime::Tasks;
+use tokio::time::Instant;
+
+use crate::{
+    config::MessagingConfig,
+    connection::{CallError, Connection},
+};
+
+/// How long what was heard of a topic is believed, unless an error says otherwise.
+const BELIEVED_FOR: Duration = Duration::from_secs(300);
+/// Connections of fetchers: one for each subscription.
+pub(crate) type Slot = u32;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    Publish,
+    Ask,
+    Fetch(Slot),
+    Coordinate(Slot),
+}
+
+/// Whether a topic that is missing may be made by asking for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Create,
+    Leave,
+}
+
+/// One topic: the broker that leads each partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopicMap {
+    pub(crate) leaders: BTreeMap<u32, i32>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    brokers: BTreeMap<i32, String>,
+    topics: BTreeMap<String, (TopicMap, Instant)>,
+}
+
+/// The brokers; clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Cluster(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: MessagingConfig,
+    tasks: Tasks,
+    known: Mutex<Known>,
+    connections: tokio::sync::Mutex<BTreeMap<(Purpose, Option<i32>), Connection>>,
+    next_slot: std::sync::atomic::AtomicU32,
+}
+
+impl Cluster {
+    pub(crate) fn new(config: MessagingConfig, tasks: Tasks) -> Self {
+        Self(Arc::new(Inner {
+            config,
+            tasks,
+            known: Mutex::default(),
+            connections: tokio::sync::Mutex::default(),
+            next_slot: std::sync::atomic::AtomicU32::new(0),
+        }))
+    }
+
+    pub(crate) fn config(&self) -> &MessagingConfig {
+        &self.0.config
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.0.tasks
+    }
+
+    /// A number for the connections of one subscription.
+    pub(crate) fn slot(&self) -> Slot {
+        self.0.next_slot.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.0.config.request_timeout_ms)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection to a broker, or to any when `node` is `None`.
+    pub(crate) async fn connect(
+        &self,
+        purpose: Purpose,
+        node: Option<i32>,
+    ) -> Result<Connection, CallError> {
+        // Held over the connect, so that those who come together share one connection.
+        let mut connections = self.0.connections.lock().await;
+        if let Some(connection) = connections.get(&(purpose, node)).filter(|it| !it.is_broken()) {
+            return Ok(connection.clone());
+        }
+        let connection = self.open(node).await?;
+        connections.insert((purpose, node), connection.clone());
+        Ok(connection)
+    }
+
+    async fn open(&self, node: Option<i32>) -> Result<Connection, CallError> {
+        let known = node.and_then(|it| self.known().brokers.get(&it).cloned());
+        let addresses = match known {
+            Some(address) => vec![address],
+            None => self.0.config.bootstrap.clone(),
+        };
+        let mut last = CallError::NotSent("no address of the log is known".to_owned());
+        for address in addresses {
+            match Connection::open(&address, &self.0.config.client_id, &self.0.tasks).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Forgets the connections of a purpose that is over.
+    pub(crate) async fn forget(&self, slot: Slot) {
+        let mut connections = self.0.connections.lock().await;
+        connections.retain(|(purpose, _), _| {
+            !matches!(purpose, Purpose::Fetch(it) | Purpose::Coordinate(it) if *it == slot)
+        });
+    }
+
+    /// Asks a broker.
+    pub(crate) async fn call<Q: Field, A: Field>(
+        &self,
+        purpose: Purpose,
+        node: Option<i32>,
+        api: ApiKey,
+        question: &Q,
+        within: Duration,
+    ) -> Result<A, CallError> {
+        self.connect(purpose, node).await?.call(api, question, within).await
+    }
+
+    /// Where a topic's partitions are; asks when that is not known, or long ago.
+    pub(crate) async fn topic(&self, name: &str, missing: Missing) -> Result<TopicMap, TopicFault> {
+        let believed = self.known().topics.get(name).cloned();
+        if let Some((map, since)) = believed
+            && since.elapsed() < BELIEVED_FOR
+        {
+            return Ok(map);
+        }
+        let request = MetadataRequest {
+            topics: vec![name.to_owned()],
+            allow_auto_topic_creation: missing == Missing::Create,
+        };
+        let answer = self.metadata(&request).await.map_err(TopicFault::Call)?;
+        let found = answer.topics.into_iter().find(|it| it.name == name);
+        let found = found.ok_or(TopicFault::Code(ErrorCode::UnknownTopicOrPartition))?;
+        if found.error != ErrorCode::None || found.partitions.is_empty() {
+            return Err(TopicFault::Code(found.error));
+        }
+        let leaders = found
+            .partitions
+            .iter()
+            .filter_map(|it| Some((u32::try_from(it.partition).ok()?, it.leader)))
+            .collect();
+        let map = TopicMap { leaders };
+        self.known().topics.insert(name.to_owned(), (map.clone(), Instant::now()));
+        Ok(map)
+    }
+
+    /// Asks about topics, and learns of the brokers.
+    pub(crate) async fn metadata(
+        &self,
+        request: &MetadataRequest,
+    ) -> Result<MetadataResponse, CallError> {
+        let within = self.request_timeout();
+        let answer: MetadataResponse =
+            self.call(Purpose::Ask, None, ApiKey::Metadata, request, within).await?;
+        let brokers = answer.brokers.iter();
+        let brokers = brokers.map(|it| (it.node_id, format!("{}:{}", it.host, it.port)));
+        self.known().brokers = brokers.collect();
+        Ok(answer)
+    }
+
+    /// Forgets where a topic is: the next question asks anew.
+    pub(crate) fn doubt(&self, topic: &str) {
+        self.known().topics.remove(topic);
+    }
+}
+
+/// Why a topic is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TopicFault {
+    Call(CallError),
+    Code(ErrorCode),
+}

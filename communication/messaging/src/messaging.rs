@@ -1,0 +1,149 @@
+//! The handle of one process on the log.
+
+use std::{sync::Arc, time::Duration};
+
+use base::SharedClock;
+use runtime::Tasks;
+use telemetry::{SpanKind, Telemetry};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    cluster::Cluster,
+    config::MessagingConfig,
+    consumer::Consumer,
+    error::PublishError,
+    message::{Message, Receipt},
+    metrics::MessagingMetrics,
+    publisher::{Outgoing, Publisher},
+    subscription::{Handler, Subscription, SubscriptionHandle},
+};
+
+/// What a batch and its headers take besides the messages.
+const ENVELOPE_BYTES: usize = 2_048;
+/// The publisher answers by the deadline; this much later the caller stops believing in it.
+const MARGIN: Duration = Duration::from_millis(250);
+
+/// Publishes and subscribes; a cheap clone.
+#[derive(Debug, Clone)]
+pub struct Messaging(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    cluster: Cluster,
+    outgoing: mpsc::Sender<Outgoing>,
+    metrics: MessagingMetrics,
+    telemetry: Telemetry,
+    clock: SharedClock,
+}
+
+impl Messaging {
+    /// A handle whose tasks run on `tasks`. Connects when it is used.
+    #[must_use]
+    pub fn new(
+        config: MessagingConfig,
+        clock: SharedClock,
+        telemetry: Telemetry,
+        tasks: &Tasks,
+    ) -> Self {
+        let cluster = Cluster::new(config, tasks.clone());
+        let outgoing = Publisher::start(&cluster);
+        let metrics = MessagingMetrics::new(&telemetry);
+        Self(Arc::new(Inner { cluster, outgoing, metrics, telemetry, clock }))
+    }
+
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.0.cluster
+    }
+
+    pub(crate) fn metrics(&self) -> &MessagingMetrics {
+        &self.0.metrics
+    }
+
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.0.telemetry
+    }
+
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.0.clock
+    }
+
+    /// Publishes a message, and waits until the log has it as durably as the topic promises.
+    ///
+    /// Dropping the future does not take the message back.
+    ///
+    /// # Errors
+    /// [`PublishError`]; only after [`PublishError::Unknown`] may the message be in the log.
+    pub async fn publish(&self, topic: &str, message: Message) -> Result<Receipt, PublishError> {
+        let started = Instant::now();
+        let published = self.send(topic, message).await;
+        let outcome = match &published {
+            Ok(_) => "acknowledged",
+            Err(PublishError::Unavailable { .. }) => "unavailable",
+            Err(PublishError::Overloaded) => "overloaded",
+            Err(PublishError::TooLarge { .. } | PublishError::Refused { .. }) => "refused",
+            Err(PublishError::Unknown { .. }) => "unknown",
+        };
+        self.0.metrics.published.with(&[topic, outcome]).inc();
+        if published.is_ok() {
+            self.0.metrics.publish_duration.with(&[topic]).observe_duration(started.elapsed());
+        }
+        published
+    }
+
+    async fn send(&self, topic: &str, mut message: Message) -> Result<Receipt, PublishError> {
+        let config = self.0.cluster.config();
+        let bytes = message.body.len()
+            + message.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        if bytes > config.message_bytes_max {
+            return Err(PublishError::TooLarge { bytes_max: config.message_bytes_max });
+        }
+        let name = format!("send {topic}");
+        let mut span = self.0.telemetry.span(name, SpanKind::Producer, message.trace.as_ref());
+        if span.is_recording() {
+            span.attribute("messaging.destination.name", topic.to_owned());
+            span.attribute("messaging.message.id", message.id.as_str());
+            if !message.kind.is_empty() {
+                span.attribute("cloudevents.event_type", message.kind.as_str());
+            }
+        }
+        message.trace = Some(span.context());
+        let deadline = Instant::now() + Duration::from_millis(config.publish_timeout_ms);
+        let (reply, answer) = oneshot::channel();
+        let outgoing = Outgoing {
+            topic: topic.to_owned(),
+            record: message.to_record(self.0.clock.now()),
+            bytes: bytes + ENVELOPE_BYTES,
+            deadline,
+            reply,
+        };
+        let published = match self.0.outgoing.try_send(outgoing) {
+            Err(mpsc::error::TrySendError::Full(_)) => Err(PublishError::Overloaded),
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                Err(PublishError::Unavailable { retry_after: Duration::from_secs(1) })
+            }
+            Ok(()) => match timeout_at(deadline + MARGIN, answer).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) | Err(_) => {
+                    Err(PublishError::Unknown { message: "no answer in time".to_owned() })
+                }
+            },
+        };
+        if let Err(error) = &published {
+            span.fail(error.to_string());
+        }
+        published
+    }
+
+    /// Processes messages on `tasks` until they are drained.
+    pub fn subscribe(
+        &self,
+        subscription: &Subscription,
+        handler: impl Handler,
+        tasks: &Tasks,
+    ) -> SubscriptionHandle {
+        Consumer::start(self, subscription, handler, tasks)
+    }
+}

@@ -1,0 +1,149 @@
+//! A broker in a directory of its own, clients of it, and handlers that remember.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use base::Timestamp;
+use broker::{BoundBroker, Broker, BrokerConfig, TopicConfig};
+use messaging::{Delivered, Failure, Handler, Message, Messaging, MessagingConfig};
+use runtime::{SystemClock, Tasks};
+use telemetry::Telemetry;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Fixture {
+    directory: TempDir,
+    address: SocketAddr,
+    pub(crate) tasks: Tasks,
+    broker_tasks: Tasks,
+    broker: Option<BoundBroker>,
+}
+
+impl Fixture {
+    pub(crate) fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let mut fixture = Self {
+            directory,
+            address: ([127, 0, 0, 1], 0).into(),
+            tasks: Tasks::new(),
+            broker_tasks: Tasks::new(),
+            broker: None,
+        };
+        fixture.start_broker();
+        fixture
+    }
+
+    /// Starts the broker, on the port that it had before.
+    pub(crate) fn start_broker(&mut self) {
+        let topic = |name: &str| TopicConfig {
+            name: name.to_owned(),
+            partitions: 4,
+            synced: true,
+            retention_ms: None,
+            retention_bytes: None,
+        };
+        let config = BrokerConfig {
+            listen: self.address,
+            topics: vec![topic("orders"), topic("bills")],
+            partitions_default: 4,
+            segment_bytes: 1 << 20,
+            ..BrokerConfig::new(self.directory.path())
+        };
+        self.broker_tasks = Tasks::new();
+        let clock = SystemClock::shared();
+        let broker =
+            Broker::start(config, clock, &Telemetry::disabled(), &self.broker_tasks).unwrap();
+        self.address = broker.address;
+        self.broker = Some(broker);
+    }
+
+    /// Ends the broker without a word to anybody.
+    pub(crate) async fn stop_broker(&mut self) {
+        self.broker_tasks.drain(PATIENCE).await;
+        self.broker = None;
+    }
+
+    pub(crate) fn client(&self, name: &str, tasks: &Tasks) -> Messaging {
+        let config = MessagingConfig {
+            bootstrap: vec![self.address.to_string()],
+            client_id: name.to_owned(),
+            session_timeout_ms: 1_500,
+            heartbeat_ms: 100,
+            commit_every_ms: 20,
+            ..MessagingConfig::default()
+        };
+        Messaging::new(config, SystemClock::shared(), Telemetry::disabled(), tasks)
+    }
+}
+
+pub(crate) fn message(key: &str, number: u32) -> Message {
+    Message {
+        id: format!("{key}/{number}"),
+        source: "/services/orders".to_owned(),
+        kind: "com.example.Ordered.v1".to_owned(),
+        subject: Some(key.to_owned()),
+        time: Timestamp::from_millis(1_000),
+        key: Some(key.to_owned()),
+        content_type: "application/json".to_owned(),
+        headers: BTreeMap::from([("operation".to_owned(), "order".to_owned())]),
+        trace: None,
+        body: number.to_string().into(),
+    }
+}
+
+/// Remembers what it was given, and fails as it is told.
+#[derive(Clone, Default)]
+pub(crate) struct Memory {
+    seen: Arc<Mutex<Vec<Delivered>>>,
+    failures: Arc<Mutex<BTreeMap<String, Failure>>>,
+}
+
+impl Memory {
+    pub(crate) fn fail(&self, id: &str, failure: Failure) {
+        self.failures.lock().unwrap().insert(id.to_owned(), failure);
+    }
+
+    pub(crate) fn heal(&self, id: &str) {
+        self.failures.lock().unwrap().remove(id);
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Delivered> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.seen().into_iter().map(|it| it.message.id).collect()
+    }
+
+    pub(crate) async fn has(&self, count: usize) {
+        until(&format!("{count} messages are seen"), || self.seen.lock().unwrap().len() >= count)
+            .await;
+    }
+}
+
+impl Handler for Memory {
+    async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
+        self.seen.lock().unwrap().push(delivered.clone());
+        let failure = self.failures.lock().unwrap().get(&delivered.message.id).cloned();
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+    eventually(what, || async { condition() }).await;
+}
+
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}

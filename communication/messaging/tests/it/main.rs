@@ -1,0 +1,6 @@
+//! The client against our own broker, on a free port.
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod subscribing;
