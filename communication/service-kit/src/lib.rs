@@ -1,1 +1,50 @@
-//! Empty until its content lands.
+//! The shape of one service: HTTP in and out, health, limits, faults, drain.
+//!
+//! It knows no business: a service brings its routes, its tables and its rules, and gets the rest
+//! the same way as every other one. It refuses to retry (the mesh and the saga do that), to read
+//! arguments or environment (the program does), and to accept a route that changes something
+//! without a row in the table that the conformance tests walk.
+
+mod admin;
+mod body;
+pub mod client;
+mod config;
+mod context;
+mod deadline;
+mod export;
+pub mod faults;
+mod gate;
+mod health;
+pub mod idempotency;
+pub mod inbox;
+pub mod json;
+mod operation;
+pub mod problem;
+mod ready;
+mod relay;
+pub mod reply;
+mod request;
+mod routes;
+mod saga_caller;
+mod server;
+mod service;
+mod stack;
+mod sweeper;
+mod system;
+pub mod testing;
+
+pub use client::{Call, CallError, CallReply, Client, segment};
+pub use config::{FaultHook, Limits, PortSharing, Profile, ServiceAddresses, ServiceConfig};
+pub use context::ServiceContext;
+pub use deadline::Deadline;
+pub use health::Health;
+pub use operation::{Operation, hash_of};
+pub use problem::{FieldError, Problem};
+pub use ready::{announce_ready, ready_line};
+pub use relay::start_relay;
+pub use reply::respond;
+pub use request::RequestContext;
+pub use routes::{Change, MutatingRoute, Repetition, Routes, Sample, SampleCall};
+pub use saga_caller::SagaCaller;
+pub use service::{Bound, Service, StartError};
+pub use sweeper::start_sweeper;

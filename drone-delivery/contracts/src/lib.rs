@@ -22,5 +22,5 @@ mod words;
 
 pub use location::Location;
 pub use reading::{Body, Fault, Members};
-pub use time::parse_time;
+pub use time::{month_range, parse_time};
 pub use words::{ConfirmationType, DeliveryStage, PackageSize, Words, as_ordinal};

@@ -27,6 +27,12 @@ pub struct Fault {
     pub detail: String,
 }
 
+impl From<Fault> for (String, String) {
+    fn from(fault: Fault) -> Self {
+        (fault.pointer, fault.detail)
+    }
+}
+
 /// A body that is being read.
 #[derive(Debug)]
 pub struct Body<'v> {

@@ -11,6 +11,18 @@ pub fn parse_time(text: &str) -> Option<Timestamp> {
     Timestamp::parse(text).or_else(|| compact_offset(text)).or_else(|| locale_form(text))
 }
 
+/// The first moment of a month (UTC) and the first after it; `None` for a month that is none.
+#[must_use]
+pub fn month_range(year: i16, month: i8) -> Option<(Timestamp, Timestamp)> {
+    let first = |year, month| {
+        let date = jiff::civil::Date::new(year, month, 1).ok()?;
+        let exact = date.to_zoned(TimeZone::UTC).ok()?.timestamp();
+        Some(Timestamp::from_millis(exact.as_millisecond()))
+    };
+    let (next_year, next_month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+    if year < 1 { None } else { Some((first(year, month)?, first(next_year, next_month)?)) }
+}
+
 /// `2026-05-14T20:10:00.000+0000`, as the original's own echo writes it.
 fn compact_offset(text: &str) -> Option<Timestamp> {
     let at = text.len().checked_sub(5)?;
@@ -49,6 +61,17 @@ mod tests {
         check("2026-05-14T20:10:00+02:00", Some("2026-05-14T18:10:00Z"));
         check("Jul 28, 2017 04:06:24 PM", Some("2017-07-28T16:06:24Z"));
         check("Jul 8, 2017, 12:06:24\u{202f}AM", Some("2017-07-08T00:06:24Z"));
+    }
+
+    #[test]
+    fn a_month_ends_where_the_next_begins() {
+        let at = |text| Timestamp::parse(text).unwrap();
+        let expected = (at("2026-12-01T00:00:00Z"), at("2027-01-01T00:00:00Z"));
+        assert_eq!(month_range(2026, 12), Some(expected));
+        assert_eq!(
+            (month_range(2026, 0), month_range(2026, 13), month_range(0, 1)),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -1,1 +1,1 @@
-//! Empty until its content lands.
+//! The service.

@@ -1,0 +1,160 @@
+//! Where sagas are kept: one row with the state, one for each record, one for each word to a saga.
+//!
+//! It decides who owns a saga, and nothing else does. Every append names the owner, the epoch and
+//! the number of records that it builds on, in the transaction that writes it; whoever was
+//! overtaken writes nothing. An append that was tried again after an unclear answer finds its own
+//! records and is fine. Row and records say the same: the state is the fold of the records.
+
+mod append;
+mod definitions;
+mod ownership;
+mod reading;
+mod signals;
+mod sweep;
+
+use std::sync::Arc;
+
+use ::store::{Migration, Row, SqlError};
+use base::Timestamp;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+pub(crate) use append::{Append, Appended, Before, append, input_hash, new_before};
+pub(crate) use definitions::Definitions;
+pub(crate) use ownership::{
+    Asker, Loaded, Polled, Taken, poll, recover, release_instance, renew_instance, take_instance,
+};
+pub use reading::{InstanceView, ListFilter};
+pub(crate) use reading::{get, history, instances, list};
+pub use signals::Signalled;
+pub(crate) use signals::signal;
+pub(crate) use sweep::sweep;
+
+use crate::{definition::Definition, view::SagaView};
+
+/// The tables of a saga store, for [`Store::open`](::store::Store::open). Never edited: appended to.
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "sagas, records, signals, instances", sql: FIRST }];
+
+// `open` is 1 while the saga needs an owner, 0 when it waits for a person or is over, 2 when it is
+// over and its records were swept. One index serves claims, lists and the sweep; an append that
+// changes neither owner nor status does not touch it.
+const FIRST: &str = "
+CREATE TABLE saga_definitions (
+  hash TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  document TEXT NOT NULL,
+  added_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE sagas (
+  number INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  definition TEXT NOT NULL,
+  input TEXT NOT NULL,
+  input_hash TEXT NOT NULL,
+  trace TEXT,
+  status TEXT NOT NULL,
+  open INTEGER NOT NULL,
+  owner TEXT,
+  epoch INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  accepted_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX sagas_standing ON sagas (open, owner, status);
+
+CREATE TABLE saga_records (
+  saga INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  record TEXT NOT NULL,
+  PRIMARY KEY (saga, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE saga_signals (
+  saga TEXT NOT NULL,
+  id TEXT NOT NULL,
+  signal TEXT NOT NULL,
+  standing TEXT NOT NULL CHECK (standing IN ('waiting', 'pending', 'applied')),
+  at INTEGER NOT NULL,
+  PRIMARY KEY (saga, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX saga_signals_pending ON saga_signals (saga) WHERE standing = 'pending';
+CREATE INDEX saga_signals_age ON saga_signals (at);
+
+CREATE TABLE saga_instances (
+  name TEXT PRIMARY KEY,
+  kind TEXT NOT NULL,
+  process TEXT NOT NULL,
+  boot_id TEXT NOT NULL,
+  expires INTEGER NOT NULL,
+  seen_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// The columns of [`RawSaga`], in order.
+const COLUMNS: &str = "s.number, s.id, s.definition, s.input, s.trace, s.state, s.owner, s.epoch, s.accepted_at, s.updated_at";
+
+/// A row before its documents are read.
+#[derive(Debug)]
+struct RawSaga {
+    number: i64,
+    id: String,
+    definition: String,
+    input: String,
+    trace: Option<String>,
+    state: String,
+    owner: Option<String>,
+    epoch: u64,
+    accepted_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl RawSaga {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
+        Self::read_from(row, 0)
+    }
+
+    /// Reads the columns from that one on.
+    fn read_from(row: &Row<'_>, first: usize) -> Result<Self, SqlError> {
+        Ok(Self {
+            number: row.get(first)?,
+            id: row.get(first + 1)?,
+            definition: row.get(first + 2)?,
+            input: row.get(first + 3)?,
+            trace: row.get(first + 4)?,
+            state: row.get(first + 5)?,
+            owner: row.get(first + 6)?,
+            epoch: row.get(first + 7)?,
+            accepted_at: row.get(first + 8)?,
+            updated_at: row.get(first + 9)?,
+        })
+    }
+
+    fn view(self, definition: Arc<Definition>) -> Result<SagaView, SqlError> {
+        Ok(SagaView {
+            state: Arc::new(from_json(&self.state)?),
+            input: Arc::new(from_json::<Value>(&self.input)?),
+            id: self.id.into(),
+            definition,
+            owner: self.owner.map(Into::into),
+            epoch: self.epoch,
+            trace: self.trace.map(Into::into),
+            accepted_at: self.accepted_at,
+            updated_at: self.updated_at,
+        })
+    }
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, SqlError> {
+    serde_json::from_str(text).map_err(|it| SqlError::Damaged { message: it.to_string() })
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<String, SqlError> {
+    // Our own types have text keys and finite numbers only.
+    serde_json::to_string(value).map_err(|it| SqlError::Statement { message: it.to_string() })
+}

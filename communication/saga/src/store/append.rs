@@ -1,0 +1,319 @@
+//! One append: the records, the new state, what the observer adds, the sagas that follow.
+
+use std::sync::Arc;
+
+use ::store::{SqlError, Transaction, params};
+use base::{Monotonic, Timestamp};
+use serde_json::Value;
+use tracing::error;
+
+use super::{Definitions, from_json, signals::wake_waiting, to_json};
+use crate::{
+    caller::Observer,
+    definition::hash_of,
+    machine::{Moment, Record, Saga, Signal, Start, Status, accept},
+    view::SagaView,
+};
+
+/// What an append builds on.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Before {
+    pub(crate) owner: Option<Arc<str>>,
+    pub(crate) epoch: u64,
+    pub(crate) status: Status,
+    /// Records before.
+    pub(crate) version: u64,
+}
+
+/// Records of one saga, to be made durable together.
+#[derive(Debug)]
+pub(crate) struct Append {
+    /// The row; none when the saga is new.
+    pub(crate) row: Option<i64>,
+    /// Hash of the input, when the saga is new.
+    pub(crate) input_hash: Option<String>,
+    pub(crate) before: Before,
+    /// Who writes. It may let the saga go with the same records that took it.
+    pub(crate) writer: Arc<str>,
+    /// The saga after.
+    pub(crate) view: SagaView,
+    pub(crate) records: Vec<Record>,
+    /// Ids of the signals that the records answer.
+    pub(crate) signals: Vec<String>,
+    /// Sagas that begin with these records.
+    pub(crate) starts: Vec<Start>,
+    pub(crate) moment: Moment,
+}
+
+/// What became of an append.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Appended {
+    /// It is part of the transaction; words that had waited for the new saga come with it.
+    Done { row: i64, waiting: Vec<Signal> },
+    /// A saga of that id and input exists.
+    Exists { status: Status },
+    /// A saga of that id and another input exists.
+    OtherInput,
+    /// Somebody else owns the saga, or the owner to take it from is alive.
+    Stale,
+}
+
+/// Does one append. Everything of it is kept, or nothing.
+pub(crate) fn append<O: Observer>(
+    transaction: &mut Transaction<'_>,
+    definitions: &Definitions,
+    observer: &O,
+    append: &Append,
+) -> Result<Appended, SqlError> {
+    let (row, waiting) = match append.row {
+        None => match insert(transaction, append)? {
+            Inserted::Row(row) => (row, wake_waiting(transaction, &append.view.id)?),
+            Inserted::Before(row) => return Ok(Appended::Done { row, waiting: Vec::new() }),
+            Inserted::Refused(refused) => return Ok(refused),
+        },
+        Some(row) => {
+            if !may_take(transaction, append)? {
+                return Ok(Appended::Stale);
+            }
+            if !update(transaction, row, append)? {
+                let done = was_done_before(transaction, row, append)?;
+                let done = done.then_some(Appended::Done { row, waiting: Vec::new() });
+                return Ok(done.unwrap_or(Appended::Stale));
+            }
+            (row, Vec::new())
+        }
+    };
+    write_records(transaction, row, append)?;
+    for record in &append.records {
+        observer.recorded(transaction, &append.view, record)?;
+    }
+    for id in &append.signals {
+        transaction.execute(
+            "UPDATE saga_signals SET standing = 'applied' WHERE saga = ?1 AND id = ?2",
+            params![&*append.view.id, id],
+        )?;
+    }
+    for follow_up in &append.starts {
+        start(transaction, definitions, observer, follow_up, append.moment)?;
+    }
+    Ok(Appended::Done { row, waiting })
+}
+
+enum Inserted {
+    Row(i64),
+    /// This very append had been done before.
+    Before(i64),
+    Refused(Appended),
+}
+
+fn insert(transaction: &mut Transaction<'_>, append: &Append) -> Result<Inserted, SqlError> {
+    let Append { view, input_hash, .. } = append;
+    let inserted = transaction.query_optional(
+        "INSERT INTO sagas (id, definition, input, input_hash, trace, status, open, owner, epoch,
+           version, state, accepted_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)
+         ON CONFLICT (id) DO NOTHING RETURNING number",
+        params![
+            &*view.id,
+            view.definition.hash(),
+            to_json(&*view.input)?,
+            input_hash,
+            view.trace.as_deref(),
+            view.status().as_str(),
+            is_open(view.status()),
+            view.owner.as_deref(),
+            view.epoch,
+            view.state.records,
+            to_json(&*view.state)?,
+            view.accepted_at
+        ],
+        |row| row.get::<i64>(0),
+    )?;
+    if let Some(row) = inserted {
+        return Ok(Inserted::Row(row));
+    }
+    let (row, hash, status, accepted_at) = transaction.query_one(
+        "SELECT number, input_hash, status, accepted_at FROM sagas WHERE id = ?1",
+        params![&*view.id],
+        |row| {
+            let (hash, status): (String, String) = (row.get(1)?, row.get(2)?);
+            Ok((row.get::<i64>(0)?, hash, status, row.get::<Timestamp>(3)?))
+        },
+    )?;
+    if Some(&hash) != input_hash.as_ref() {
+        return Ok(Inserted::Refused(Appended::OtherInput));
+    }
+    // The same moment of acceptance under our name and epoch is our own append, tried again.
+    if accepted_at == view.accepted_at && was_done_before(transaction, row, append)? {
+        return Ok(Inserted::Before(row));
+    }
+    let status = Status::parse(&status)
+        .ok_or_else(|| SqlError::Damaged { message: format!("status `{status}`") })?;
+    Ok(Inserted::Refused(Appended::Exists { status }))
+}
+
+/// Whether the row is as this append would leave it.
+fn was_done_before(
+    transaction: &Transaction<'_>,
+    row: i64,
+    append: &Append,
+) -> Result<bool, SqlError> {
+    let view = &append.view;
+    let found = transaction.query_optional(
+        "SELECT 1 FROM sagas
+         WHERE number = ?1 AND owner IS ?2 AND epoch = ?3 AND version = ?4 AND updated_at = ?5",
+        params![row, view.owner.as_deref(), view.epoch, view.state.records, view.updated_at],
+        |_| Ok(()),
+    )?;
+    Ok(found.is_some())
+}
+
+/// A saga may be taken from an instance only when that has let its lease run out, and only by one
+/// that holds its own: else two that both slept would take from each other for ever.
+fn may_take(transaction: &Transaction<'_>, append: &Append) -> Result<bool, SqlError> {
+    if append.before.epoch == append.view.epoch {
+        return Ok(true);
+    }
+    if !is_alive(transaction, &append.writer)? {
+        return Ok(false);
+    }
+    match &append.before.owner {
+        Some(owner) if *owner != append.writer => Ok(!is_alive(transaction, owner)?),
+        Some(_) | None => Ok(true),
+    }
+}
+
+fn is_alive(transaction: &Transaction<'_>, instance: &str) -> Result<bool, SqlError> {
+    let (boot_id, now) = (transaction.boot_id().to_owned(), transaction.monotonic());
+    let alive = transaction.query_optional(
+        "SELECT 1 FROM saga_instances WHERE name = ?1 AND boot_id = ?2 AND expires > ?3",
+        params![instance, boot_id, now],
+        |_| Ok(()),
+    )?;
+    Ok(alive.is_some())
+}
+
+fn update(transaction: &mut Transaction<'_>, row: i64, append: &Append) -> Result<bool, SqlError> {
+    let Append { before, view, .. } = append;
+    let state = to_json(&*view.state)?;
+    let status = view.status();
+    let stays = before.owner == view.owner && before.epoch == view.epoch && before.status == status;
+    let changed = if stays {
+        transaction.execute(
+            "UPDATE sagas SET state = ?1, version = ?2, updated_at = ?3
+             WHERE number = ?4 AND owner IS ?5 AND epoch = ?6 AND version = ?7",
+            params![
+                state,
+                view.state.records,
+                view.updated_at,
+                row,
+                before.owner.as_deref(),
+                before.epoch,
+                before.version
+            ],
+        )?
+    } else {
+        transaction.execute(
+            "UPDATE sagas SET state = ?1, version = ?2, updated_at = ?3,
+               status = ?8, open = ?9, owner = ?10, epoch = ?11
+             WHERE number = ?4 AND owner IS ?5 AND epoch = ?6 AND version = ?7",
+            params![
+                state,
+                view.state.records,
+                view.updated_at,
+                row,
+                before.owner.as_deref(),
+                before.epoch,
+                before.version,
+                status.as_str(),
+                is_open(status),
+                view.owner.as_deref(),
+                view.epoch
+            ],
+        )?
+    };
+    Ok(changed == 1)
+}
+
+fn write_records(
+    transaction: &mut Transaction<'_>,
+    row: i64,
+    append: &Append,
+) -> Result<(), SqlError> {
+    for (number, record) in (append.before.version..).zip(&append.records) {
+        transaction.execute(
+            "INSERT INTO saga_records (saga, number, epoch, at, record) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![row, number, append.view.epoch, append.moment.wall, to_json(record)?],
+        )?;
+    }
+    Ok(())
+}
+
+/// Starts a saga that another one asked for. Nobody owns it yet; its first owner claims it.
+fn start<O: Observer>(
+    transaction: &mut Transaction<'_>,
+    definitions: &Definitions,
+    observer: &O,
+    start: &Start,
+    moment: Moment,
+) -> Result<(), SqlError> {
+    let Some(definition) = definitions.newest(transaction, &start.definition)? else {
+        // Checked when the word was accepted; its writers are gone since.
+        error!(saga = start.id, definition = start.definition, "follow-up has no definition");
+        return Ok(());
+    };
+    let saga = Saga { id: &start.id, definition: &definition, input: &start.input };
+    let accepted = accept(&saga, moment);
+    let new = Append {
+        row: None,
+        input_hash: Some(input_hash(&start.input)),
+        before: new_before(),
+        writer: Arc::from(""),
+        view: SagaView {
+            id: start.id.as_str().into(),
+            definition: Arc::clone(&definition),
+            input: Arc::new(start.input.clone()),
+            state: Arc::new(accepted.state),
+            owner: None,
+            epoch: 0,
+            trace: start.trace.as_deref().map(Into::into),
+            accepted_at: moment.wall,
+            updated_at: moment.wall,
+        },
+        records: accepted.records,
+        signals: Vec::new(),
+        starts: Vec::new(),
+        moment,
+    };
+    match append(transaction, definitions, observer, &new)? {
+        Appended::Done { .. } | Appended::Exists { .. } => {}
+        refused @ (Appended::OtherInput | Appended::Stale) => {
+            error!(saga = start.id, ?refused, "follow-up was not started");
+        }
+    }
+    Ok(())
+}
+
+/// What the first append of a saga builds on: nothing.
+pub(crate) fn new_before() -> Before {
+    Before { owner: None, epoch: 0, status: Status::Running, version: 0 }
+}
+
+/// What tells two inputs apart.
+pub(crate) fn input_hash(input: &Value) -> String {
+    hash_of(input)
+}
+
+const fn is_open(status: Status) -> bool {
+    matches!(status, Status::Running | Status::Aborting | Status::Compensating)
+}
+
+/// Reads a stored signal.
+pub(super) fn read_signal(text: &str) -> Result<Signal, SqlError> {
+    from_json(text)
+}
+
+/// A point of the boot clock at which a lease that is renewed now ends.
+pub(super) fn lease_end(transaction: &Transaction<'_>, lease: std::time::Duration) -> Monotonic {
+    transaction.monotonic() + lease
+}

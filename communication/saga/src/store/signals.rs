@@ -1,0 +1,75 @@
+//! Words to a saga: kept until its owner has answered each of them in its records, once.
+
+use ::store::{SqlError, Transaction, params};
+
+use super::{Definitions, append::read_signal, to_json};
+use crate::machine::{Signal, SignalKind, Status};
+
+/// What became of a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signalled {
+    /// The saga will answer it; it stood like this when the word came.
+    Delivered(Status),
+    /// There is no such saga; the word waits for it.
+    Waiting,
+    /// A word of that id was said before; it counts once.
+    Known,
+    /// It wants to start a saga of a kind that nobody has defined; it was not kept.
+    UnknownDefinition,
+}
+
+/// Keeps a word for a saga.
+pub(crate) fn signal(
+    transaction: &mut Transaction<'_>,
+    definitions: &Definitions,
+    saga: &str,
+    signal: &Signal,
+) -> Result<Signalled, SqlError> {
+    let follow_up = match &signal.kind {
+        SignalKind::Cancel { or_else, .. } => or_else.as_ref(),
+        SignalKind::Then { start } => Some(start),
+        SignalKind::UndoFinished { .. } | SignalKind::Operator(_) => None,
+    };
+    if let Some(start) = follow_up
+        && definitions.newest(transaction, &start.definition)?.is_none()
+    {
+        return Ok(Signalled::UnknownDefinition);
+    }
+    let status = transaction.query_optional(
+        "SELECT status FROM sagas WHERE id = ?1",
+        params![saga],
+        |row| row.get::<String>(0),
+    )?;
+    let status = status.as_deref().and_then(Status::parse);
+    let standing = if status.is_some() { "pending" } else { "waiting" };
+    let kept = transaction.execute(
+        "INSERT INTO saga_signals (saga, id, signal, standing, at) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (saga, id) DO NOTHING",
+        params![saga, signal.id, to_json(signal)?, standing, transaction.now()],
+    )?;
+    Ok(match (kept, status) {
+        (0, _) => Signalled::Known,
+        (_, Some(status)) => Signalled::Delivered(status),
+        (_, None) => Signalled::Waiting,
+    })
+}
+
+/// The words that had waited for a saga that begins now, oldest first.
+pub(super) fn wake_waiting(
+    transaction: &mut Transaction<'_>,
+    saga: &str,
+) -> Result<Vec<Signal>, SqlError> {
+    let changed = transaction.execute(
+        "UPDATE saga_signals SET standing = 'pending' WHERE saga = ?1 AND standing = 'waiting'",
+        params![saga],
+    )?;
+    if changed == 0 {
+        return Ok(Vec::new());
+    }
+    let waiting = transaction.query_all(
+        "SELECT signal FROM saga_signals WHERE saga = ?1 AND standing = 'pending' ORDER BY at, id",
+        params![saga],
+        |row| row.get::<String>(0),
+    )?;
+    waiting.iter().map(|it| read_signal(it)).collect()
+}

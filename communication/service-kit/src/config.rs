@@ -1,0 +1,187 @@
+//! What one process of one role is told: addresses, limits, where its data lies.
+//!
+//! The program in `apps` fills these from arguments, environment and files; nothing here reads them.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// How forgiving the services are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Everything works out of the box: unknown names are made up on first use.
+    #[default]
+    Demo,
+    /// What is unknown is refused.
+    Strict,
+}
+
+/// Whether several processes may listen on the same port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PortSharing {
+    /// The port is ours alone; a second listener fails to start.
+    #[default]
+    Exclusive,
+    /// `SO_REUSEPORT`: the kernel spreads connections over the replicas of a role.
+    Replicas,
+}
+
+/// Whether operators may plant faults over the admin port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FaultHook {
+    /// `/admin/faults` does not exist.
+    #[default]
+    Off,
+    /// `/admin/faults` works.
+    On,
+}
+
+/// Where services are found: name to base URL, such as `http://127.0.0.1:7104`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServiceAddresses(BTreeMap<String, String>);
+
+impl ServiceAddresses {
+    /// No service is known.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds or replaces one service.
+    #[must_use]
+    pub fn with(mut self, service: impl Into<String>, base_url: impl Into<String>) -> Self {
+        self.0.insert(service.into(), base_url.into().trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// The base URL, without a slash at its end.
+    #[must_use]
+    pub fn get(&self, service: &str) -> Option<&str> {
+        self.0.get(service).map(String::as_str)
+    }
+}
+
+impl<N: Into<String>, U: Into<String>> FromIterator<(N, U)> for ServiceAddresses {
+    fn from_iter<I: IntoIterator<Item = (N, U)>>(pairs: I) -> Self {
+        pairs.into_iter().fold(Self::new(), |all, (name, url)| all.with(name, url))
+    }
+}
+
+/// Bounds on what one process takes in. Defaults: `names-and-numbers`, limits and caps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of all header names and values together; more is 431.
+    pub header_bytes_max: usize,
+    /// Header fields; more is 431.
+    pub header_fields_max: usize,
+    /// Bytes of path and query; more is 414.
+    pub target_bytes_max: usize,
+    /// Bytes of a body; more is 413.
+    pub body_bytes_max: usize,
+    /// Bytes of all bodies that are being received or served; more is 503.
+    pub buffered_bytes_max: usize,
+    /// Nested arrays and objects in a body; more is 400.
+    pub json_depth_max: usize,
+    /// Time for a whole request head, idle time between requests included; then the connection closes.
+    pub head_timeout_ms: u64,
+    /// Time between two pieces of a body; then 408.
+    pub body_idle_timeout_ms: u64,
+    /// Connections at a time; more wait in the listen queue of the kernel.
+    pub connections_max: usize,
+    /// Requests served at a time.
+    pub concurrency_max: usize,
+    /// Requests that wait for a place; more is 503.
+    pub queue_max: usize,
+    /// Time for a request that names no deadline of its own, and the most that one may name.
+    pub request_timeout_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes_max: 32 << 10,
+            header_fields_max: 100,
+            target_bytes_max: 8 << 10,
+            body_bytes_max: 1 << 20,
+            buffered_bytes_max: 32 << 20,
+            json_depth_max: 32,
+            head_timeout_ms: 10_000,
+            body_idle_timeout_ms: 10_000,
+            connections_max: 1_024,
+            concurrency_max: 100,
+            queue_max: 25,
+            request_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// Everything that one process of one role is told.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// The role, which is also the service's name in calls, logs and traces.
+    pub role: String,
+    /// This process among the replicas of its role.
+    pub instance: String,
+    /// Version of the program.
+    pub version: String,
+    /// Where requests come in; port 0 takes a free one.
+    pub http: SocketAddr,
+    /// Whether replicas share that port.
+    pub sharing: PortSharing,
+    /// Where operators come in; port 0 takes a free one.
+    pub admin: SocketAddr,
+    /// Directory of this role's database, shared by its replicas.
+    pub data: PathBuf,
+    /// How forgiving the services are.
+    pub profile: Profile,
+    /// Where the other services are.
+    pub services: ServiceAddresses,
+    /// Addresses of the log (`host:port`); empty for a service without messages.
+    pub bootstrap: Vec<String>,
+    /// Base URL that takes OTLP/HTTP; `None` exports no spans.
+    pub trace_endpoint: Option<String>,
+    /// Whether faults may be planted.
+    pub faults: FaultHook,
+    /// Bounds on what comes in.
+    pub limits: Limits,
+    /// Longest wait for a call to another service.
+    pub call_timeout: Duration,
+    /// How long a draining process still accepts connections after `/readyz` said no.
+    pub drain_delay: Duration,
+}
+
+impl ServiceConfig {
+    /// Defaults on free ports of the loopback interface.
+    #[must_use]
+    pub fn new(
+        role: impl Into<String>,
+        instance: impl Into<String>,
+        data: impl Into<PathBuf>,
+    ) -> Self {
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            role: role.into(),
+            instance: instance.into(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            http: loopback,
+            sharing: PortSharing::Exclusive,
+            admin: loopback,
+            data: data.into(),
+            profile: Profile::Demo,
+            services: ServiceAddresses::new(),
+            bootstrap: Vec::new(),
+            trace_endpoint: None,
+            faults: FaultHook::Off,
+            limits: Limits::default(),
+            call_timeout: Duration::from_secs(2),
+            drain_delay: Duration::from_millis(200),
+        }
+    }
+}

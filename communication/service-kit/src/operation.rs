@@ -1,0 +1,164 @@
+//! The participant kit: a call that carries a saga's operation key takes effect once.
+//!
+//! State, reply, body hash and the highest epoch stand in one row, which is written in the
+//! transaction of the effect. A repetition gets the first reply; a call that comes after its undo,
+//! or from an owner that is none any more, is refused. A refusal by the service itself is not kept:
+//! it changed nothing, and may be another one next time.
+
+use axum::{extract::FromRequestParts, response::Response};
+use base::{Code, Direction, OperationKey, headers};
+use http::{HeaderValue, request::Parts};
+use sha2::{Digest as _, Sha256};
+use store::{OperationState, ReadError, SqlError, Store, StoredReply, Transaction, WriteError};
+
+use crate::{problem::Problem, reply::respond, request::text};
+
+/// What identifies a call to a participant. An extractor.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    key: Option<OperationKey>,
+    epoch: Option<u64>,
+    target: String,
+}
+
+/// SHA-256 over parts, each with its length before it.
+#[must_use]
+pub fn hash_of(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+/// The text of an `Idempotency-Key`, with or without the quotes of a structured field.
+pub(crate) fn unquoted(value: &str) -> &str {
+    let value = value.trim();
+    value.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap_or(value)
+}
+
+impl Operation {
+    /// Whether it applies a step or takes it back; none without a saga's key.
+    #[must_use]
+    pub fn direction(&self) -> Option<Direction> {
+        self.key.as_ref().map(|it| it.direction)
+    }
+
+    /// The key.
+    #[must_use]
+    pub const fn key(&self) -> Option<&OperationKey> {
+        self.key.as_ref()
+    }
+
+    /// Carries the effect out in one write, or gives the reply that it had.
+    ///
+    /// # Errors
+    /// What the effect refuses with; 409 `undone` or `stale_epoch`, 422 `body_mismatch`, 503 when
+    /// the store cannot take writes.
+    pub async fn run(
+        self,
+        store: &Store,
+        body: &[u8],
+        effect: impl FnOnce(&mut Transaction<'_>) -> Result<StoredReply, Problem> + Send + 'static,
+    ) -> Result<Response, Problem> {
+        let Self { key, epoch, target } = self;
+        let Some(key) = key else {
+            // A client that knows of no keys: the effect, plainly.
+            return Ok(respond(store.write(effect).await?));
+        };
+        let hash = hash_of(&[target.as_bytes(), body]);
+        let done = store.write(move |transaction| {
+            match transaction.begin_operation(&key, epoch, &hash)? {
+                OperationState::Fresh => {
+                    let reply = effect(transaction)?;
+                    transaction.finish_operation(&key, &hash, &reply)?;
+                    Ok::<_, Problem>((reply, Told::First))
+                }
+                OperationState::Replayed(reply) => Ok((reply, Told::Again)),
+                OperationState::Undone => {
+                    Err(Problem::of(Code::Undone, "the operation was undone before"))
+                }
+                OperationState::StaleEpoch { seen } => {
+                    let detail = format!("epoch {seen} was here: the caller is no owner any more");
+                    Err(Problem::of(Code::StaleEpoch, detail))
+                }
+                OperationState::OtherBody => {
+                    Err(Problem::of(Code::BodyMismatch, "the key was used with another body"))
+                }
+            }
+        });
+        let (reply, told) = done.await?;
+        let mut response = respond(reply);
+        if told == Told::Again {
+            let name = headers::IDEMPOTENT_REPLAYED;
+            response.headers_mut().insert(name, HeaderValue::from_static("true"));
+        }
+        Ok(response)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    First,
+    Again,
+}
+
+impl<S: Sync> FromRequestParts<S> for Operation {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let given = text(&parts.headers, headers::IDEMPOTENCY_KEY).map(unquoted);
+        // A key of another form is a client's own; participants keep only a saga's.
+        let key = given.and_then(|it| it.parse().ok());
+        let epoch =
+            match text(&parts.headers, headers::SKEIN_EPOCH) {
+                None => None,
+                Some(epoch) => Some(epoch.trim().parse().map_err(|_| {
+                    Problem::of(Code::InvalidRequest, "Skein-Epoch is not a number")
+                })?),
+            };
+        let path = parts.uri.path_and_query().map_or("", |it| it.as_str());
+        Ok(Self { key, epoch, target: format!("{} {path}", parts.method) })
+    }
+}
+
+impl From<SqlError> for Problem {
+    fn from(error: SqlError) -> Self {
+        if error.is_transient() {
+            Self::of(Code::StoreUnavailable, error.to_string())
+        } else {
+            tracing::error!(%error, "a statement failed");
+            Self::internal()
+        }
+    }
+}
+
+impl From<WriteError<Self>> for Problem {
+    fn from(error: WriteError<Self>) -> Self {
+        match error {
+            WriteError::Refused(problem) => problem,
+            WriteError::Unavailable { reason, retry_after } => {
+                let detail = format!("the store cannot take writes: {reason}");
+                Self::of(Code::StoreUnavailable, detail).retryable(retry_after)
+            }
+            WriteError::Failed { message, .. } => {
+                tracing::error!(message, "a write failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Sql(error) => error.into(),
+            ReadError::Unavailable { reason, retry_after } => {
+                let detail = format!("the store cannot take reads: {reason}");
+                Self::of(Code::StoreUnavailable, detail).retryable(retry_after)
+            }
+            ReadError::Panicked => Self::internal(),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! A service as a whole: its routes, its health, its document, on two listeners.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::{
+    admin,
+    config::PortSharing,
+    context::ServiceContext,
+    export,
+    faults::Faults,
+    health::Health,
+    routes::Routes,
+    server::{Site, listen},
+    stack::Stack,
+    system::System,
+};
+
+/// Why a service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be opened.
+    #[error("the database cannot be opened")]
+    Store(#[source] store::OpenError),
+    /// There is no log, which the service cannot be without.
+    #[error("no address of the log was given")]
+    NoLog,
+    /// Another part of the service cannot start.
+    #[error("{what} cannot start")]
+    Part {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The address cannot be listened on; most often another process has the port.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Where a service listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// Where requests come in.
+    pub http: SocketAddr,
+    /// Where operators come in.
+    pub admin: SocketAddr,
+}
+
+impl Bound {
+    /// Base URL for other services.
+    #[must_use]
+    pub fn http_url(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
+    /// Base URL for operators.
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+}
+
+/// What is served.
+#[derive(Debug)]
+pub struct Service {
+    routes: Routes<()>,
+    health: Health,
+    openapi: Option<Bytes>,
+    store: Option<store::Store>,
+}
+
+impl Service {
+    /// These routes, without checks and document.
+    #[must_use]
+    pub fn new(routes: Routes<()>) -> Self {
+        Self { routes, health: Health::new(), openapi: None, store: None }
+    }
+
+    /// With checks of readiness.
+    #[must_use]
+    pub fn health(self, health: Health) -> Self {
+        Self { health, ..self }
+    }
+
+    /// With an OpenAPI document, served at `/openapi.json`.
+    #[must_use]
+    pub fn openapi<D: Serialize>(self, document: &D) -> Self {
+        // A document that cannot be written is a defect that the service's own test finds.
+        Self { openapi: serde_json::to_vec(document).ok().map(Bytes::from), ..self }
+    }
+
+    /// With a store whose ledger of effects the operators may read.
+    #[must_use]
+    pub fn store(self, store: &store::Store) -> Self {
+        Self { store: Some(store.clone()), ..self }
+    }
+
+    /// Listens on both addresses and answers from now on, until the context's tasks are drained.
+    ///
+    /// # Errors
+    /// [`StartError`] when an address cannot be listened on.
+    pub fn serve(self, context: &ServiceContext) -> Result<Bound, StartError> {
+        let config = &context.config;
+        let system = System {
+            health: self.health,
+            telemetry: context.telemetry.clone(),
+            openapi: self.openapi,
+        };
+        let faults = Faults::default();
+        let admin = admin::routes(config.faults, faults.clone(), self.store);
+        let open = |name, routes: Routes<()>, address, sharing, faults| {
+            let (router, table) = routes.into_parts();
+            let mut stack = Stack::new(router, table, &config.limits, &context.telemetry);
+            stack.faults = faults;
+            let connections = context.telemetry.metrics().gauge(
+                "http_server_connections",
+                "Open connections.",
+                &["listener"],
+            );
+            let site = Site {
+                name,
+                stack,
+                system: system.clone(),
+                limits: config.limits.clone(),
+                drain_delay: config.drain_delay,
+                connections: connections.with(&[name]),
+            };
+            listen(Arc::new(site), address, sharing, &context.tasks)
+                .map_err(|source| StartError::Bind { address, source })
+        };
+        // The admin listener first: if its port is taken, no request has been accepted yet.
+        let admin = open("admin", admin, config.admin, PortSharing::Exclusive, Faults::default())?;
+        let http = open("http", self.routes, config.http, config.sharing, faults)?;
+        if let Some(endpoint) = &config.trace_endpoint {
+            export::start(endpoint, context);
+        }
+        tracing::info!(%http, %admin, "listening");
+        Ok(Bound { http, admin })
+    }
+}

@@ -1,0 +1,307 @@
+//! The path of one request, top to bottom, each layer with its *why*.
+
+mod catch;
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    body::Body,
+    response::{IntoResponse as _, Response},
+};
+use base::{Code, headers};
+use bytes::Bytes;
+use http::{Extensions, HeaderValue, Method, Request, StatusCode, Uri, header, request::Parts};
+use hyper::body::Incoming;
+use telemetry::{CounterFamily, HistogramFamily, Span, SpanKind, Telemetry, TraceContext};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tower_service::Service as _;
+use tracing::Instrument as _;
+
+use crate::{
+    body::{self, Memory},
+    client::status_class,
+    config::Limits,
+    faults::{FaultEffect, Faults},
+    gate::Gate,
+    problem::Problem,
+    request::{RequestContext, trace_parent},
+    routes::{Found, Table},
+};
+
+/// The connection is closed without a reply: a planted fault.
+#[derive(Debug, thiserror::Error)]
+#[error("the reply was dropped by a planted fault")]
+pub(crate) struct Dropped;
+
+/// What a request passes through. One for each listener.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    pub(crate) router: Router,
+    pub(crate) table: Table,
+    pub(crate) limits: Limits,
+    pub(crate) gate: Gate,
+    pub(crate) memory: Memory,
+    pub(crate) faults: Faults,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) durations: HistogramFamily,
+    pub(crate) problems: CounterFamily,
+}
+
+/// Label of requests that match no route: a path would have as many values as callers can think of.
+const UNMATCHED: &str = "unmatched";
+
+impl Stack {
+    pub(crate) fn new(
+        router: Router,
+        table: Table,
+        limits: &Limits,
+        telemetry: &Telemetry,
+    ) -> Self {
+        let metrics = telemetry.metrics();
+        Self {
+            router,
+            table,
+            gate: Gate::new(limits.concurrency_max, limits.queue_max),
+            memory: Memory::new(limits.buffered_bytes_max),
+            limits: limits.clone(),
+            faults: Faults::default(),
+            telemetry: telemetry.clone(),
+            durations: metrics.histogram(
+                "http_server_request_duration_seconds",
+                "Requests served, by route template and status class.",
+                &["route", "method", "status"],
+            ),
+            problems: metrics.counter(
+                "http_server_problems_total",
+                "Requests answered with a problem, by short code.",
+                &["route", "code"],
+            ),
+        }
+    }
+
+    /// Answers one request. Cancel-safe: hyper drops it when the caller is gone.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Result<Response, Dropped> {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let method = known_method(&parts.method);
+        let found = self.table.find(&parts.method, parts.uri.path());
+        let template = match &found {
+            Found::Route { template, .. } => template,
+            Found::OtherMethods(_) | Found::Nothing => UNMATCHED,
+        };
+        // Trace: first, so that every refusal below stands in the trace of the caller too.
+        let mut span = self.span(&parts, template);
+        let trace = span.context();
+        let outcome = self.serve(parts, body, found, trace).instrument(span.log_span()).await;
+        let dropped = matches!(outcome, Err(Refused::Dropped));
+        let mut response = match outcome {
+            Ok(response) => response,
+            Err(Refused::With(problem)) => problem.into_response(),
+            Err(Refused::Dropped) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        };
+        self.finish(&mut response, &mut span, template);
+        let labels = [template, method, status_class(response.status())];
+        self.durations.with(&labels).observe_duration(started.elapsed());
+        if dropped { Err(Dropped) } else { Ok(response) }
+    }
+
+    async fn serve(
+        &self,
+        parts: Parts,
+        body: Incoming,
+        found: Found,
+        trace: TraceContext,
+    ) -> Result<Response, Refused> {
+        // Limits on the head: before anything is done for the caller.
+        self.check_head(&parts)?;
+        let (template, path, prefix) = match found {
+            Found::Route { template, path, prefix } => (template, path, prefix),
+            Found::OtherMethods(allowed) => return Ok(other_methods(&allowed)),
+            Found::Nothing => return Err(nothing_at(parts.uri.path()).into()),
+        };
+        // Deadline: work that nobody waits for any more is not begun, nor continued.
+        let longest = Duration::from_millis(self.limits.request_timeout_ms);
+        let context = RequestContext {
+            version_prefix: prefix,
+            ..RequestContext::read(&parts.headers, trace, longest, template)?
+        };
+        let deadline = context.deadline.instant();
+        // Body: whole before a place is taken, so that slow senders hold no places.
+        let mut share = self.memory.share();
+        let body = timeout_at(deadline, body::read(body, &self.limits, &mut share));
+        let body = body.await.map_err(|_| expired())??;
+        // Concurrency cap: what we cannot serve soon is better turned away now.
+        let place = timeout_at(deadline, self.gate.enter()).await.map_err(|_| expired())?;
+        let _place = place
+            .map_err(|_| Problem::of(Code::Overloaded, "all places and the queue are taken"))?;
+        // Faults: after the cap, so that a planted delay fills it as a real one would.
+        let fault = self.faults.strike(&parts.method, template);
+        match fault {
+            Some(FaultEffect::Status(status)) => return Err(planted(status).into()),
+            Some(effect) => self.delay(effect, deadline).await?,
+            None => {}
+        }
+        let request = rebuild(parts, path, context, body);
+        // A panic is a defect of one request, not of the process.
+        let handler = catch::panics(self.router.clone().call(request));
+        let response = timeout_at(deadline, handler).await.map_err(|_| given_up())?;
+        let response = match response {
+            // The router cannot fail: its error has no values.
+            Ok(Ok(response)) => response,
+            Ok(Err(impossible)) => match impossible {},
+            Err(panic) => {
+                tracing::error!(route = template, panic, "handler panicked");
+                return Err(Problem::internal().into());
+            }
+        };
+        match fault {
+            Some(FaultEffect::DropReply(true)) => Err(Refused::Dropped),
+            _ => Ok(response),
+        }
+    }
+
+    async fn delay(&self, effect: FaultEffect, deadline: Instant) -> Result<(), Refused> {
+        let Some(wait) = effect.delay() else { return Ok(()) };
+        sleep_until((Instant::now() + wait).min(deadline)).await;
+        if Instant::now() >= deadline { Err(expired().into()) } else { Ok(()) }
+    }
+
+    fn check_head(&self, parts: &Parts) -> Result<(), Problem> {
+        let target = parts.uri.path_and_query().map_or(0, |it| it.as_str().len());
+        if target > self.limits.target_bytes_max {
+            let detail = format!("a target holds at most {} bytes", self.limits.target_bytes_max);
+            return Err(Problem::of(Code::TargetTooLong, detail));
+        }
+        let fields = &parts.headers;
+        let bytes: usize = fields.iter().map(|(name, it)| name.as_str().len() + it.len()).sum();
+        if fields.len() > self.limits.header_fields_max || bytes > self.limits.header_bytes_max {
+            let detail = format!(
+                "a head holds at most {} fields and {} bytes",
+                self.limits.header_fields_max, self.limits.header_bytes_max
+            );
+            return Err(Problem::of(Code::HeadTooLarge, detail));
+        }
+        Ok(())
+    }
+
+    fn span(&self, parts: &Parts, template: &str) -> Span {
+        let parent = trace_parent(&parts.headers);
+        let method = known_method(&parts.method);
+        let name = format!("{method} {template}");
+        let mut span = self.telemetry.span(name, SpanKind::Server, parent.as_ref());
+        if span.is_recording() {
+            span.attribute("http.request.method", method);
+            span.attribute("http.route", template);
+            span.attribute("url.path", parts.uri.path());
+        }
+        span
+    }
+
+    /// Gives a problem its trace id, counts it, and says on the span how it went.
+    fn finish(&self, response: &mut Response, span: &mut Span, template: &str) {
+        if response.status().is_client_error() && is_plain_refusal(response) {
+            let detail = "the request could not be read";
+            *response =
+                Problem { status: response.status(), ..Problem::of(Code::InvalidRequest, detail) }
+                    .into_response();
+        }
+        let context = span.context();
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            let body = problem.body(Some(&context.trace_id.to_string()));
+            *response.body_mut() = Body::from(body);
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            self.problems.with(&[template, &problem.code]).inc();
+            span.attribute("error.type", problem.code.as_ref());
+        }
+        if let Ok(value) = HeaderValue::from_str(&context.traceparent()) {
+            response.headers_mut().insert(headers::TRACEPARENT, value);
+        }
+        span.attribute("http.response.status_code", response.status().as_u16());
+        if response.status().is_server_error() {
+            span.fail(response.status().as_str());
+        }
+    }
+}
+
+/// Why a request did not reach a reply of its handler.
+enum Refused {
+    With(Problem),
+    Dropped,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self::With(problem)
+    }
+}
+
+/// Before the handler: the caller may rely on it that nothing was done.
+fn expired() -> Problem {
+    Problem::of(Code::DeadlineExpired, "the deadline passed before any work was done")
+}
+
+/// In the handler: its write may still be committed, so another code, which leaves the caller in
+/// doubt instead of telling it that nothing happened.
+fn given_up() -> Problem {
+    Problem::of(Code::UpstreamTimeout, "the deadline passed while the work was being done")
+}
+
+fn nothing_at(path: &str) -> Problem {
+    let shown: String = path.chars().take(200).collect();
+    Problem::of(Code::NoRoute, format!("nothing is served at {shown}"))
+}
+
+fn other_methods(allowed: &[Method]) -> Response {
+    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+    let names = names.join(", ");
+    let mut response =
+        Problem::of(Code::MethodNotAllowed, format!("allowed here: {names}")).into_response();
+    if let Ok(value) = HeaderValue::from_str(&names) {
+        response.headers_mut().insert(header::ALLOW, value);
+    }
+    response
+}
+
+fn planted(status: u16) -> Problem {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    Problem::refusal(status, "planted_fault", "an operator planted this fault")
+}
+
+/// Text that axum's own extractors answer with instead of a problem.
+fn is_plain_refusal(response: &Response) -> bool {
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    response.extensions().get::<Problem>().is_none()
+        && content_type.is_some_and(|it| it.as_bytes().starts_with(b"text/plain"))
+}
+
+/// The request that the router sees: canonical path, whole body, context.
+fn rebuild(parts: Parts, path: String, context: RequestContext, body: Bytes) -> Request<Body> {
+    let target = match parts.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    let mut request = Request::new(Body::from(body));
+    // The path was cut out of a valid one; should it not parse, the old one still names the route.
+    *request.uri_mut() = target.parse::<Uri>().unwrap_or(parts.uri);
+    *request.method_mut() = parts.method;
+    *request.headers_mut() = parts.headers;
+    let mut extensions = Extensions::new();
+    extensions.insert(context);
+    *request.extensions_mut() = extensions;
+    request
+}
+
+/// The method as a label and in span names: the known ones, and `_OTHER`.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "_OTHER",
+    }
+}

@@ -1,0 +1,40 @@
+//! What every service answers besides its work: health, metrics, its OpenAPI document.
+
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Uri, header};
+use telemetry::{Telemetry, metrics::CONTENT_TYPE};
+
+use crate::health::Health;
+
+/// The pages of one process.
+#[derive(Debug, Clone)]
+pub(crate) struct System {
+    pub(crate) health: Health,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) openapi: Option<Bytes>,
+}
+
+impl System {
+    /// `None` when the path is not one of ours.
+    pub(crate) async fn answer(&self, method: &Method, uri: &Uri) -> Option<Response> {
+        if method != Method::GET && method != Method::HEAD {
+            return None;
+        }
+        match uri.path() {
+            "/metrics" => Some(page(CONTENT_TYPE, self.telemetry.metrics().encode().into())),
+            // The second is where the original served it.
+            "/openapi.json" | "/swagger/v1/swagger.json" => {
+                Some(page("application/json", self.openapi.clone()?))
+            }
+            path => self.health.answer(path, uri.query()).await,
+        }
+    }
+}
+
+fn page(content_type: &'static str, body: Bytes) -> Response {
+    let mut response = body.into_response();
+    let content_type = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}

@@ -1,0 +1,278 @@
+//! HTTP: the question whether an account may ship, and the accounts themselves.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, Query, State},
+    response::Response,
+};
+use base::Code;
+use contracts::{Body, Words as _};
+use http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use service_kit::{
+    Change, FieldError, MutatingRoute, Operation, Problem, Profile, Repetition, Routes, Sample,
+    SampleCall, json as body, reply,
+};
+use store::{Store, StoredReply, Transaction};
+use utoipa::{OpenApi, ToSchema};
+
+use crate::{
+    domain::{Account, AccountError, AccountId, AccountStatus},
+    store as table,
+};
+
+/// Accounts of one list.
+const LIST_MAX: u32 = 1_000;
+
+/// What every handler shares.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    pub(crate) store: Store,
+    pub(crate) profile: Profile,
+}
+
+/// Every route of the service.
+#[must_use]
+pub fn routes(shared: Shared) -> Routes<()> {
+    Routes::new()
+        .get("/api/account/{id}", is_active)
+        .get("/api/accounts/{id}", get_account)
+        .get("/api/accounts", list_accounts)
+        .change(put_row(), put_account)
+        .change(status_row(), put_status)
+        .with_state(shared)
+}
+
+/// The rows of everything that changes something, for the conformance tests.
+#[must_use]
+pub fn rows() -> Vec<MutatingRoute> {
+    vec![put_row(), status_row()]
+}
+
+/// The OpenAPI document.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(title = "Account", description = "Who may ship."),
+    paths(is_active, get_account, list_accounts, put_account, put_status),
+    components(schemas(AccountView, StatusView))
+)]
+pub(crate) struct Document;
+
+/// An account, as clients read and write it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct AccountView {
+    account_id: String,
+    display_name: String,
+    email_address: String,
+    sms: String,
+    /// Active or Suspended.
+    #[schema(value_type = String)]
+    status: AccountStatus,
+    registered_business: bool,
+}
+
+/// Whether an account may ship.
+#[derive(Debug, Serialize, ToSchema)]
+struct StatusView {
+    /// Active or Suspended.
+    #[schema(value_type = String)]
+    status: AccountStatus,
+}
+
+impl From<Account> for AccountView {
+    fn from(account: Account) -> Self {
+        Self {
+            account_id: account.id.as_str().to_owned(),
+            display_name: account.display_name,
+            email_address: account.email_address,
+            sms: account.sms,
+            status: account.status,
+            registered_business: account.registered_business,
+        }
+    }
+}
+
+/// Whether an account may ship. In profile demo one that nobody registered is made up.
+#[utoipa::path(get, path = "/api/account/{id}", responses(
+    (status = 200, body = bool), (status = 404, description = "no such account")))]
+async fn is_active(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<bool>, Problem> {
+    let id = account_id(id)?;
+    let wanted = id.clone();
+    let found = shared.store.read(move |reader| table::find(reader, &wanted)).await?;
+    if let Some(account) = found {
+        return Ok(Json(account.is_active()));
+    }
+    if shared.profile == Profile::Strict {
+        return Err(unknown());
+    }
+    let made_up = move |transaction: &mut Transaction<'_>| {
+        // Somebody may have registered it in between.
+        if let Some(account) = table::find(transaction, &id)? {
+            return Ok::<_, Problem>(account.is_active());
+        }
+        table::put(transaction, &Account::registered_on_first_use(id))?;
+        Ok(true)
+    };
+    Ok(Json(shared.store.write(made_up).await?))
+}
+
+/// Reads one account.
+#[utoipa::path(get, path = "/api/accounts/{id}", responses(
+    (status = 200, body = AccountView), (status = 404, description = "no such account")))]
+async fn get_account(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<AccountView>, Problem> {
+    let id = account_id(id)?;
+    let found = shared.store.read(move |reader| table::find(reader, &id)).await?;
+    Ok(Json(found.ok_or_else(unknown)?.into()))
+}
+
+#[derive(Debug, Deserialize)]
+struct Filter {
+    status: Option<String>,
+    limit: Option<u32>,
+}
+
+/// Lists accounts.
+#[utoipa::path(get, path = "/api/accounts",
+    params(("status" = Option<String>, Query), ("limit" = Option<u32>, Query)),
+    responses((status = 200, body = Vec<AccountView>)))]
+async fn list_accounts(
+    State(shared): State<Shared>,
+    Query(filter): Query<Filter>,
+) -> Result<Json<Vec<AccountView>>, Problem> {
+    let status = match filter.status {
+        None => None,
+        Some(word) => Some(AccountStatus::from_word(&word).ok_or_else(|| {
+            Problem::of(Code::InvalidRequest, format!("{} is expected", AccountStatus::WHAT))
+        })?),
+    };
+    let limit = filter.limit.unwrap_or(LIST_MAX).min(LIST_MAX);
+    let found = shared.store.read(move |reader| table::list(reader, status, limit)).await?;
+    Ok(Json(found.into_iter().map(AccountView::from).collect()))
+}
+
+/// Registers or replaces an account.
+#[utoipa::path(put, path = "/api/accounts/{id}", request_body = AccountView, responses(
+    (status = 201, body = AccountView, description = "it is new"),
+    (status = 204, description = "it was replaced")))]
+async fn put_account(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    operation: Operation,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let account = read_account(account_id(id)?, &bytes)?;
+    operation.run(&shared.store, &bytes, move |it| put(it, account)).await
+}
+
+fn put(transaction: &mut Transaction<'_>, account: Account) -> Result<StoredReply, Problem> {
+    if table::put(transaction, &account)? {
+        reply::json(201, &AccountView::from(account))
+    } else {
+        Ok(reply::empty(204))
+    }
+}
+
+fn read_account(id: AccountId, bytes: &Bytes) -> Result<Account, Problem> {
+    let value = body::parse(bytes, body::DEPTH_MAX)?;
+    let content = Body::new(&value);
+    let members = content.members();
+    let text = |name| members.optional_text(name).unwrap_or_default();
+    let account = Account {
+        display_name: members.optional_text("displayName").unwrap_or_else(|| id.to_string()),
+        email_address: text("emailAddress"),
+        sms: text("sms"),
+        status: members.word_or("status", AccountStatus::Active),
+        registered_business: members.flag_or("registeredBusiness", false),
+        id,
+    };
+    let account = content.finish(account).map_err(Problem::of_faults)?;
+    account.check().map_err(|wrong| Problem::invalid(wrong.iter().map(field_error).collect()))?;
+    Ok(account)
+}
+
+fn field_error(error: &AccountError) -> FieldError {
+    let member = match error {
+        AccountError::Id => "accountId",
+        AccountError::Text { member } => member,
+    };
+    FieldError { pointer: format!("/{member}"), detail: error.to_string() }
+}
+
+/// Suspends an account, or lifts that.
+#[utoipa::path(put, path = "/api/accounts/{id}/status", request_body = StatusView, responses(
+    (status = 204), (status = 404, description = "no such account")))]
+async fn put_status(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    operation: Operation,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let (id, status) = (account_id(id)?, read_status(&bytes)?);
+    operation
+        .run(&shared.store, &bytes, move |transaction| {
+            let found = table::set_status(transaction, &id, status)?;
+            if found { Ok(reply::empty(204)) } else { Err(unknown()) }
+        })
+        .await
+}
+
+fn read_status(bytes: &Bytes) -> Result<AccountStatus, Problem> {
+    let value = body::parse(bytes, body::DEPTH_MAX)?;
+    let content = Body::new(&value);
+    let status = content.members().word("status");
+    content.finish(status).map_err(Problem::of_faults)
+}
+
+fn account_id(text: String) -> Result<AccountId, Problem> {
+    AccountId::new(text).map_err(|it| Problem::of(Code::InvalidRequest, it.to_string()))
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("no account has this id")
+}
+
+fn put_call(n: u32, name: &str) -> SampleCall {
+    let body: Value = json!({"displayName": name, "status": "Active"});
+    SampleCall::new(Method::PUT, format!("/api/accounts/sample-{n}"), Some(body))
+}
+
+fn put_row() -> MutatingRoute {
+    MutatingRoute {
+        change: Change::Put,
+        path: "/api/accounts/{id}",
+        repetition: Repetition::Keyed,
+        sample: |n| Sample {
+            before: Vec::new(),
+            call: put_call(n, "Acme"),
+            other_body: put_call(n, "Acme Ltd").body,
+            undo: None,
+        },
+    }
+}
+
+fn status_row() -> MutatingRoute {
+    MutatingRoute {
+        change: Change::Put,
+        path: "/api/accounts/{id}/status",
+        repetition: Repetition::Keyed,
+        sample: |n| {
+            let path = format!("/api/accounts/sample-{n}/status");
+            let body = |status: &str| Some(json!({"status": status}));
+            Sample {
+                before: vec![put_call(n, "Acme")],
+                call: SampleCall::new(Method::PUT, path, body("Suspended")),
+                other_body: body("Active"),
+                undo: None,
+            }
+        },
+    }
+}

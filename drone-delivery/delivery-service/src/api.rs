@@ -1,0 +1,436 @@
+//! HTTP: deliveries, their public face, and what their recipients say.
+
+mod document;
+mod samples;
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, Query, State},
+    response::Response,
+};
+use base::{Code, Direction};
+use contracts::{Body, ConfirmationType, month_range, shipping::DeliveryEvent};
+use http::{HeaderMap, StatusCode};
+use runtime::Tasks;
+use serde::{Deserialize, Serialize};
+use service_kit::{
+    FieldError, MutatingRoute, Operation, Problem, RequestContext, Routes, json as body, reply,
+};
+use store::{Store, StoredReply, Transaction};
+use telemetry::TraceContext;
+use utoipa::ToSchema;
+
+pub(crate) use self::document::Document;
+use crate::{
+    confirmations::Recipient,
+    domain::{
+        ChangeError, Delivery, DeliveryBody, DeliveryView, Ending, OwnerView, Reached, Reschedule,
+        StatusView,
+    },
+    events,
+    positions::Positions,
+    store::{self as table, NotifyRequest},
+    stream::{self, Changes},
+};
+
+/// What every handler shares.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    pub(crate) store: Store,
+    pub(crate) positions: Arc<Positions>,
+    pub(crate) changes: Changes,
+    pub(crate) recipient: Recipient,
+    pub(crate) tasks: Tasks,
+    pub(crate) prefer_201_on_replace: bool,
+}
+
+/// Every route of the service.
+#[must_use]
+pub fn routes(shared: Shared) -> Routes<()> {
+    Routes::new()
+        .get("/api/deliveries/{id}", get_delivery)
+        .get("/api/deliveries/public/{id}", get_delivery)
+        .get("/api/deliveries/{id}/status", get_status)
+        .get("/api/deliveries/public/{id}/status", get_status)
+        .get("/api/deliveries/{id}/owner", get_owner)
+        .get("/api/deliveries/{id}/events", get_events)
+        .get("/api/deliveries/{id}/events/stream", stream_events)
+        .get("/api/deliveries/summary", summarize)
+        .change(samples::put(), put_delivery)
+        .change(samples::patch(), patch_delivery)
+        .change(samples::delete(), delete_delivery)
+        .change(samples::notify_me(), notify_me)
+        .change(samples::forget_me(), forget_me)
+        .change(samples::confirm(), confirm)
+        .with_state(shared)
+}
+
+/// The rows of everything that changes something, for the conformance tests.
+#[must_use]
+pub fn rows() -> Vec<MutatingRoute> {
+    vec![
+        samples::put(),
+        samples::patch(),
+        samples::delete(),
+        samples::notify_me(),
+        samples::forget_me(),
+        samples::confirm(),
+    ]
+}
+
+/// Reads a delivery.
+#[utoipa::path(get, path = "/api/deliveries/{id}", responses(
+    (status = 200, body = DeliveryView), (status = 404, description = "no such delivery")))]
+async fn get_delivery(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<DeliveryView>, Problem> {
+    let found = shared.store.read(move |reader| table::find(reader, &id)).await?;
+    Ok(Json(DeliveryView::from(&found.ok_or_else(unknown)?)))
+}
+
+/// Reads who ships.
+#[utoipa::path(get, path = "/api/deliveries/{id}/owner", responses(
+    (status = 200, body = OwnerView), (status = 404, description = "no such delivery")))]
+async fn get_owner(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<OwnerView>, Problem> {
+    let found = shared.store.read(move |reader| table::find(reader, &id)).await?;
+    Ok(Json(OwnerView::from(&found.ok_or_else(unknown)?.order.owner)))
+}
+
+/// Reads stage, position and expected times.
+#[utoipa::path(get, path = "/api/deliveries/{id}/status", responses(
+    (status = 200, body = StatusView), (status = 404, description = "no such delivery")))]
+async fn get_status(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<StatusView>, Problem> {
+    let newest = shared.positions.newest(&id);
+    let found = shared
+        .store
+        .read(move |reader| {
+            let Some(delivery) = table::find(reader, &id)? else { return Ok(None) };
+            // In flight only: at an end the last report of a phase is where it is.
+            let flies = !delivery.stage.is_end();
+            let written = if flies { table::position(reader, &id)? } else { None };
+            Ok(Some(StatusView::of(&delivery, newest.filter(|_| flies).or(written))))
+        })
+        .await?;
+    found.map(Json).ok_or_else(unknown)
+}
+
+/// Reads every stage that was reached.
+#[utoipa::path(get, path = "/api/deliveries/{id}/events", responses(
+    (status = 200, body = Vec<DeliveryEvent>), (status = 404, description = "no such delivery")))]
+async fn get_events(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<Vec<DeliveryEvent>>, Problem> {
+    let found = shared
+        .store
+        .read(move |reader| {
+            let known = table::find(reader, &id)?.is_some();
+            Ok(if known { Some(table::events(reader, &id, 0)?) } else { None })
+        })
+        .await?;
+    found.map(Json).ok_or_else(unknown)
+}
+
+/// Streams the stages as they are reached; `Last-Event-ID` resumes.
+#[utoipa::path(get, path = "/api/deliveries/{id}/events/stream", responses(
+    (status = 200, description = "server-sent events"),
+    (status = 404, description = "no such delivery")))]
+async fn stream_events(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let known = id.clone();
+    let found = shared.store.read(move |reader| table::find(reader, &known)).await?;
+    found.ok_or_else(unknown)?;
+    let seen = headers.get("last-event-id").and_then(|it| it.to_str().ok()?.parse().ok());
+    let (sender, response) = stream::open();
+    let Shared { store, changes, tasks, .. } = shared;
+    tasks.spawn("event stream", move |shutdown| {
+        stream::feed(store, changes, id, seen.unwrap_or(0), sender, shutdown)
+    });
+    Ok(response)
+}
+
+/// Makes a delivery, or replaces what was asked for.
+#[utoipa::path(put, path = "/api/deliveries/{id}", request_body = document::DeliverySchema, responses(
+    (status = 201, body = DeliveryView, description = "it is new, or the same again"),
+    (status = 204, description = "it was replaced"),
+    (status = 409, description = "it is over, or was undone before it was made")))]
+async fn put_delivery(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    context: RequestContext,
+    operation: Operation,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let value = body::parse(&bytes, body::DEPTH_MAX)?;
+    let content = DeliveryBody::read(&Body::new(&value)).map_err(Problem::of_faults)?;
+    if content.id.as_ref().is_some_and(|it| *it != id) {
+        let detail = "the id in the path is another".to_owned();
+        return Err(Problem::invalid(vec![FieldError { pointer: "/id".to_owned(), detail }]));
+    }
+    let prefer_201 = shared.prefer_201_on_replace;
+    let changes = shared.changes.clone();
+    let done = operation
+        .run(&shared.store, &bytes, move |it| put(it, id, content, prefer_201, &context.trace))
+        .await;
+    changes.notify();
+    done
+}
+
+fn put(
+    transaction: &mut Transaction<'_>,
+    id: String,
+    content: DeliveryBody,
+    prefer_201: bool,
+    trace: &TraceContext,
+) -> Result<StoredReply, Problem> {
+    if table::is_buried(transaction, &id)? {
+        return Err(Problem::of(Code::Undone, "the delivery was undone before it was made"));
+    }
+    let Some(mut delivery) = table::find(transaction, &id)? else {
+        let delivery = Delivery::create(id, content.order);
+        table::insert(transaction, &delivery)?;
+        let reached = vec![delivery.stage];
+        events::announce(transaction, &delivery, &reached, Some(trace))?;
+        return created(&delivery);
+    };
+    // The original's workflow takes only 201 for an answer, also when it asks the same again.
+    let same = delivery.order == content.order;
+    if !same {
+        delivery.replace(content.order).map_err(refusal)?;
+        table::update(transaction, &delivery)?;
+    }
+    if same || prefer_201 { created(&delivery) } else { Ok(reply::empty(204)) }
+}
+
+fn created(delivery: &Delivery) -> Result<StoredReply, Problem> {
+    let location = format!("/api/deliveries/{}", service_kit::segment(&delivery.id));
+    Ok(reply::json(201, &DeliveryView::from(delivery))?.header("location", &location))
+}
+
+/// Moves a delivery.
+#[utoipa::path(patch, path = "/api/deliveries/{id}", request_body = document::RescheduleSchema,
+    responses((status = 200), (status = 404, description = "no such delivery"),
+        (status = 409, description = "it is over, or its package has been picked up")))]
+async fn patch_delivery(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    context: RequestContext,
+    operation: Operation,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let change = read_reschedule(&bytes)?;
+    let effect = move |transaction: &mut Transaction<'_>| {
+        change_delivery(transaction, &id, &context.trace, |it| it.reschedule(change))?;
+        Ok(reply::empty(200))
+    };
+    shared.run(operation, &bytes, effect).await
+}
+
+fn read_reschedule(bytes: &Bytes) -> Result<Reschedule, Problem> {
+    let value = body::parse(bytes, body::DEPTH_MAX)?;
+    let content = Body::new(&value);
+    let members = content.members();
+    let change = Reschedule {
+        pickup: members.location("pickup"),
+        dropoff: members.location("dropoff"),
+        deadline: members.optional_text("deadline"),
+        pickup_time: members.optional_time("pickupTime"),
+    };
+    content.finish(change).map_err(Problem::of_faults)
+}
+
+#[derive(Debug, Deserialize)]
+struct Cancellation {
+    /// The undo of a workflow: leaves a tombstone where nothing was made yet.
+    #[serde(default)]
+    compensate: bool,
+}
+
+/// Calls a delivery off.
+#[utoipa::path(delete, path = "/api/deliveries/{id}",
+    params(("id" = String, Path), ("compensate" = Option<bool>, Query)),
+    responses((status = 200, description = "it is called off"),
+        (status = 404, description = "no such delivery"),
+        (status = 409, description = "its package has been picked up")))]
+async fn delete_delivery(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    Query(cancellation): Query<Cancellation>,
+    context: RequestContext,
+    operation: Operation,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let (ending, reason) = match operation.direction() {
+        Some(Direction::Undo) => (Ending::Failed, "the workflow that made it was undone"),
+        Some(Direction::Do) | None => (Ending::Cancelled, "it was called off"),
+    };
+    let effect = move |transaction: &mut Transaction<'_>| {
+        if cancellation.compensate && table::find(transaction, &id)?.is_none() {
+            table::bury(transaction, &id)?;
+            return Ok(reply::empty(200));
+        }
+        let reason = Some(reason.to_owned());
+        change_delivery(transaction, &id, &context.trace, |it| it.call_off(ending, reason))?;
+        Ok(reply::empty(200))
+    };
+    shared.run(operation, &bytes, effect).await
+}
+
+/// Asks to hear how a delivery ends.
+#[utoipa::path(post, path = "/api/deliveries/{id}/notifymerequests",
+    request_body = document::NotifySchema,
+    responses((status = 204), (status = 404, description = "no such delivery")))]
+async fn notify_me(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    operation: Operation,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let request = read_notify_request(&bytes)?;
+    let effect = move |transaction: &mut Transaction<'_>| {
+        table::find(transaction, &id)?.ok_or_else(unknown)?;
+        table::keep_notify_request(transaction, &id, &request)?;
+        Ok(reply::empty(204))
+    };
+    shared.run(operation, &bytes, effect).await
+}
+
+fn read_notify_request(bytes: &Bytes) -> Result<NotifyRequest, Problem> {
+    let value = body::parse(bytes, body::DEPTH_MAX)?;
+    let content = Body::new(&value);
+    let members = content.members();
+    let given = |name| members.optional_text(name).filter(|it| !it.trim().is_empty());
+    let request = NotifyRequest { email_address: given("emailAddress"), sms: given("sms") };
+    if request.email_address.is_none() && request.sms.is_none() {
+        members.fault("emailAddress", "an e-mail address or a phone number is needed");
+    }
+    content.finish(request).map_err(Problem::of_faults)
+}
+
+/// Erases the addresses of [`notify_me`].
+#[utoipa::path(delete, path = "/api/deliveries/{id}/notifymerequests",
+    responses((status = 204, description = "none is kept any more")))]
+async fn forget_me(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    operation: Operation,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let effect = move |transaction: &mut Transaction<'_>| {
+        table::erase_notify_request(transaction, &id)?;
+        Ok(reply::empty(204))
+    };
+    shared.run(operation, &bytes, effect).await
+}
+
+/// The recipient confirms.
+#[utoipa::path(post, path = "/api/deliveries/{id}/confirmations",
+    request_body = document::ConfirmationSchema,
+    responses((status = 200), (status = 404, description = "no such delivery"),
+        (status = 409, description = "it is over, or another confirmation is required")))]
+async fn confirm(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    context: RequestContext,
+    operation: Operation,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let given = read_confirmation(&bytes)?;
+    let effect = move |transaction: &mut Transaction<'_>| {
+        change_delivery(transaction, &id, &context.trace, |it| it.confirm(given))?;
+        Ok(reply::empty(200))
+    };
+    shared.run(operation, &bytes, effect).await
+}
+
+fn read_confirmation(bytes: &Bytes) -> Result<ConfirmationType, Problem> {
+    let value = body::parse(bytes, body::DEPTH_MAX)?;
+    let content = Body::new(&value);
+    let given: ConfirmationType = content.members().word("confirmationType");
+    content.finish(given).map_err(Problem::of_faults)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Month {
+    owner_id: String,
+    year: i16,
+    month: i8,
+}
+
+/// How many deliveries an account made in a month.
+#[derive(Debug, Serialize, ToSchema)]
+struct Summary {
+    count: u64,
+}
+
+/// Counts an account's deliveries of a month.
+#[utoipa::path(get, path = "/api/deliveries/summary",
+    params(("ownerId" = String, Query), ("year" = i16, Query), ("month" = i8, Query)),
+    responses((status = 200, body = Summary), (status = 400, description = "no such month")))]
+async fn summarize(
+    State(shared): State<Shared>,
+    Query(month): Query<Month>,
+) -> Result<Json<Summary>, Problem> {
+    let (from, to) = month_range(month.year, month.month)
+        .ok_or_else(|| Problem::of(Code::InvalidRequest, "year and month name no month"))?;
+    let owner = month.owner_id;
+    let count = shared.store.read(move |reader| table::count(reader, &owner, from, to)).await?;
+    Ok(Json(Summary { count }))
+}
+
+impl Shared {
+    /// Runs a change, and tells readers of the stream.
+    async fn run(
+        &self,
+        operation: Operation,
+        bytes: &[u8],
+        effect: impl FnOnce(&mut Transaction<'_>) -> Result<StoredReply, Problem> + Send + 'static,
+    ) -> Result<Response, Problem> {
+        let done = operation.run(&self.store, bytes, effect).await;
+        self.changes.notify();
+        done
+    }
+}
+
+/// Applies a change to a delivery that must be there, and keeps what it made of it.
+fn change_delivery(
+    transaction: &mut Transaction<'_>,
+    id: &str,
+    trace: &TraceContext,
+    change: impl FnOnce(&mut Delivery) -> Result<Reached, ChangeError>,
+) -> Result<(), Problem> {
+    let mut delivery = table::find(transaction, id)?.ok_or_else(unknown)?;
+    let before = delivery.clone();
+    let reached = change(&mut delivery).map_err(refusal)?;
+    if delivery != before {
+        events::commit(transaction, &delivery, &reached, Some(trace))?;
+    }
+    Ok(())
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("no delivery has this id")
+}
+
+fn refusal(error: ChangeError) -> Problem {
+    let code = match error {
+        ChangeError::Ended { .. } => "delivery_ended",
+        ChangeError::PickedUp => "picked_up",
+        ChangeError::OtherConfirmation { .. } => "other_confirmation",
+    };
+    Problem::refusal(StatusCode::CONFLICT, code, error.to_string())
+}

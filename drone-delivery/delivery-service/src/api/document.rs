@@ -1,0 +1,98 @@
+//! The OpenAPI document, and the bodies as it shows them; the reader takes more spellings.
+
+#![expect(dead_code, reason = "schemas of the document: nothing reads their members")]
+
+use contracts::{Location, shipping::DeliveryEvent};
+use utoipa::{OpenApi, ToSchema};
+
+use super::{
+    __path_confirm, __path_delete_delivery, __path_forget_me, __path_get_delivery,
+    __path_get_events, __path_get_owner, __path_get_status, __path_notify_me,
+    __path_patch_delivery, __path_put_delivery, __path_stream_events, __path_summarize, Summary,
+};
+use crate::domain::{DeliveryView, OwnerView, StatusView};
+
+/// The document.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(title = "Delivery", description = "What became of a delivery."),
+    paths(
+        get_delivery,
+        get_status,
+        get_owner,
+        get_events,
+        stream_events,
+        put_delivery,
+        patch_delivery,
+        delete_delivery,
+        notify_me,
+        forget_me,
+        confirm,
+        summarize
+    ),
+    components(schemas(
+        DeliveryView,
+        OwnerView,
+        StatusView,
+        Summary,
+        DeliveryEvent,
+        DeliverySchema,
+        RescheduleSchema,
+        NotifySchema,
+        ConfirmationSchema
+    ))
+)]
+pub(crate) struct Document;
+
+/// Who ships.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct OwnerSchema {
+    user_id: String,
+    account_id: String,
+}
+
+/// A delivery to be made.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct DeliverySchema {
+    id: Option<String>,
+    owner: OwnerSchema,
+    pickup: Location,
+    dropoff: Location,
+    deadline: Option<String>,
+    expedited: Option<bool>,
+    /// `FingerPrint` 0, Picture 1, Voice 2, None 3, or the word.
+    confirmation_required: Option<u8>,
+    drone_id: Option<String>,
+    package_id: Option<String>,
+    /// RFC 3339.
+    pickup_time: Option<String>,
+}
+
+/// Where a delivery is moved to.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct RescheduleSchema {
+    pickup: Location,
+    dropoff: Location,
+    deadline: Option<String>,
+    /// RFC 3339.
+    pickup_time: Option<String>,
+}
+
+/// Where a customer wants to hear of a delivery; one of the two at least.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct NotifySchema {
+    email_address: Option<String>,
+    sms: Option<String>,
+}
+
+/// What the recipient gives.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ConfirmationSchema {
+    /// `FingerPrint` 0, Picture 1, Voice 2, None 3, or the word.
+    confirmation_type: u8,
+}

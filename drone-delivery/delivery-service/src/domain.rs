@@ -1,0 +1,273 @@
+//! The life of a delivery as a pure state machine: (delivery, change, now) gives what it becomes
+//! and which stages it reached on the way.
+//!
+//! ```text
+//! Created ─▶ Rescheduled ─▶ HeadedToPickup ─▶ HeadedToDropoff ─▶ Completed
+//!    └────────────┴────────────────┴──▶ Cancelled      └──▶ Failed
+//! ```
+//! Nothing leaves an end. A stage that a report skipped is reached on the way to the next, so that
+//! subscribers see each stage once and in order. At the doorstep a delivery waits for the
+//! confirmation that its sender asked for.
+
+mod view;
+
+use base::Timestamp;
+use contracts::{ConfirmationType, DeliveryStage, Location};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use view::{DeliveryBody, DeliveryView, OwnerView, StatusView};
+
+/// Who ships.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Owner {
+    /// The person or program that asked.
+    pub(crate) user_id: String,
+    /// The account that ships.
+    pub(crate) account_id: String,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) owner: Owner,
+    pub(crate) pickup: Location,
+    pub(crate) dropoff: Location,
+    /// Not before then.
+    pub(crate) pickup_time: Option<Timestamp>,
+    /// Free text of the client.
+    pub(crate) deadline: String,
+    pub(crate) expedited: bool,
+    pub(crate) confirmation_required: ConfirmationType,
+    pub(crate) package_id: Option<String>,
+    /// Absent when a carrier serves it.
+    pub(crate) drone_id: Option<String>,
+}
+
+/// A delivery and how far it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Delivery {
+    pub(crate) id: String,
+    pub(crate) order: Order,
+    pub(crate) stage: DeliveryStage,
+    /// Stages reached so far; numbers the events.
+    pub(crate) sequence: u64,
+    /// The newest report that was used: of one drone or carrier, they are numbered.
+    pub(crate) report_sequence: u64,
+    /// Whether the package is at the doorstep.
+    pub(crate) dropped_off: bool,
+    /// What the recipient gave.
+    pub(crate) confirmation: Option<ConfirmationType>,
+    /// Where it was last, by a report of a phase.
+    pub(crate) location: Option<Location>,
+    pub(crate) pickup_eta: Option<Timestamp>,
+    pub(crate) delivery_eta: Option<Timestamp>,
+    /// Why it failed or was called off.
+    pub(crate) reason: Option<String>,
+}
+
+/// What a report of a drone or a carrier means for the delivery that it serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Milestone {
+    /// It will come; nothing moved yet.
+    Assigned,
+    /// On the way to fetch the package.
+    HeadedToPickup,
+    /// It has the package.
+    HeadedToDropoff,
+    /// The package is at the doorstep.
+    DroppedOff,
+    /// It will not come.
+    Lost,
+}
+
+/// A report, translated.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Report {
+    pub(crate) milestone: Milestone,
+    pub(crate) sequence: u64,
+    pub(crate) location: Location,
+    pub(crate) pickup_eta: Option<Timestamp>,
+    pub(crate) delivery_eta: Option<Timestamp>,
+}
+
+/// Where a delivery is moved to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Reschedule {
+    pub(crate) pickup: Location,
+    pub(crate) dropoff: Location,
+    pub(crate) deadline: Option<String>,
+    pub(crate) pickup_time: Option<Timestamp>,
+}
+
+/// How a delivery is called off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Somebody changed their mind.
+    Cancelled,
+    /// The workflow that made it failed and is being undone.
+    Failed,
+}
+
+/// Stages that a change reached, oldest first.
+pub(crate) type Reached = Vec<DeliveryStage>;
+
+/// Why a change was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ChangeError {
+    /// It is over.
+    #[error("the delivery is over: {}", contracts::Words::word(*stage))]
+    Ended {
+        /// How it ended.
+        stage: DeliveryStage,
+    },
+    /// The package is on its way.
+    #[error("the package has been picked up")]
+    PickedUp,
+    /// The recipient gave something else than was asked for.
+    #[error("{} is required", contracts::Words::word(*required))]
+    OtherConfirmation {
+        /// What was asked for.
+        required: ConfirmationType,
+    },
+}
+
+impl Delivery {
+    /// A new delivery; it reached Created.
+    pub(crate) fn create(id: String, order: Order) -> Self {
+        Self {
+            id,
+            pickup_eta: order.pickup_time,
+            order,
+            stage: DeliveryStage::Created,
+            sequence: 1,
+            report_sequence: 0,
+            dropped_off: false,
+            confirmation: None,
+            location: None,
+            delivery_eta: None,
+            reason: None,
+        }
+    }
+
+    /// Replaces what was asked for, without moving the stage.
+    pub(crate) fn replace(&mut self, order: Order) -> Result<(), ChangeError> {
+        self.refuse_end()?;
+        self.order = order;
+        Ok(())
+    }
+
+    /// Moves it. Possible until the package is picked up.
+    pub(crate) fn reschedule(&mut self, change: Reschedule) -> Result<Reached, ChangeError> {
+        self.refuse_end()?;
+        self.refuse_picked_up()?;
+        self.order.pickup = change.pickup;
+        self.order.dropoff = change.dropoff;
+        self.order.deadline = change.deadline.unwrap_or_else(|| self.order.deadline.clone());
+        if change.pickup_time.is_some() {
+            self.order.pickup_time = change.pickup_time;
+            self.pickup_eta = change.pickup_time;
+        }
+        Ok(vec![self.reach(DeliveryStage::Rescheduled)])
+    }
+
+    /// Calls it off. Possible until the package is picked up; again is the same as once.
+    pub(crate) fn call_off(
+        &mut self,
+        ending: Ending,
+        reason: Option<String>,
+    ) -> Result<Reached, ChangeError> {
+        match self.stage {
+            DeliveryStage::Cancelled | DeliveryStage::Failed => return Ok(Vec::new()),
+            DeliveryStage::Completed => return Err(ChangeError::Ended { stage: self.stage }),
+            DeliveryStage::HeadedToDropoff => return Err(ChangeError::PickedUp),
+            DeliveryStage::Created | DeliveryStage::Rescheduled | DeliveryStage::HeadedToPickup => {
+            }
+        }
+        self.reason = reason;
+        Ok(vec![self.reach(match ending {
+            Ending::Cancelled => DeliveryStage::Cancelled,
+            Ending::Failed => DeliveryStage::Failed,
+        })])
+    }
+
+    /// Takes a report in. One that is no newer than the newest, or comes after the end, changes
+    /// nothing.
+    pub(crate) fn report(&mut self, report: &Report) -> Reached {
+        if report.sequence <= self.report_sequence || self.stage.is_end() {
+            return Vec::new();
+        }
+        self.report_sequence = report.sequence;
+        self.location = Some(report.location);
+        self.pickup_eta = report.pickup_eta.or(self.pickup_eta);
+        self.delivery_eta = report.delivery_eta.or(self.delivery_eta);
+        match report.milestone {
+            Milestone::Assigned => Vec::new(),
+            Milestone::HeadedToPickup => self.advance_to(DeliveryStage::HeadedToPickup),
+            Milestone::HeadedToDropoff => self.advance_to(DeliveryStage::HeadedToDropoff),
+            Milestone::DroppedOff => {
+                self.dropped_off = true;
+                let mut reached = self.advance_to(DeliveryStage::HeadedToDropoff);
+                reached.extend(self.complete_if_confirmed());
+                reached
+            }
+            Milestone::Lost => {
+                self.reason = Some("whoever carried it cannot go on".to_owned());
+                vec![self.reach(DeliveryStage::Failed)]
+            }
+        }
+    }
+
+    /// The recipient confirms. Early confirmations are kept until the package is there.
+    pub(crate) fn confirm(&mut self, given: ConfirmationType) -> Result<Reached, ChangeError> {
+        self.refuse_end()?;
+        let required = self.order.confirmation_required;
+        if required != ConfirmationType::None && given != required {
+            return Err(ChangeError::OtherConfirmation { required });
+        }
+        self.confirmation = Some(given);
+        Ok(self.complete_if_confirmed().into_iter().collect())
+    }
+
+    /// Whether it is at the doorstep and only the recipient is missing.
+    pub(crate) fn awaits_confirmation(&self) -> bool {
+        self.dropped_off && !self.stage.is_end() && !self.is_confirmed()
+    }
+
+    fn is_confirmed(&self) -> bool {
+        let required = self.order.confirmation_required;
+        required == ConfirmationType::None || self.confirmation == Some(required)
+    }
+
+    fn complete_if_confirmed(&mut self) -> Option<DeliveryStage> {
+        (self.dropped_off && self.is_confirmed()).then(|| self.reach(DeliveryStage::Completed))
+    }
+
+    /// Reaches the stage, and the one before it if that was skipped.
+    fn advance_to(&mut self, stage: DeliveryStage) -> Reached {
+        let path = [DeliveryStage::HeadedToPickup, DeliveryStage::HeadedToDropoff];
+        let ahead = path.into_iter().filter(|it| *it > self.stage && *it <= stage);
+        let ahead: Vec<_> = ahead.collect();
+        ahead.into_iter().map(|it| self.reach(it)).collect()
+    }
+
+    fn reach(&mut self, stage: DeliveryStage) -> DeliveryStage {
+        self.stage = stage;
+        self.sequence += 1;
+        stage
+    }
+
+    const fn refuse_end(&self) -> Result<(), ChangeError> {
+        if self.stage.is_end() { Err(ChangeError::Ended { stage: self.stage }) } else { Ok(()) }
+    }
+
+    fn refuse_picked_up(&self) -> Result<(), ChangeError> {
+        if self.stage == DeliveryStage::HeadedToDropoff {
+            Err(ChangeError::PickedUp)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

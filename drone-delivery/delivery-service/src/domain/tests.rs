@@ -1,0 +1,161 @@
+use base::Random;
+
+use super::*;
+
+const PICKUP: Location = Location::new(60.17, 24.94);
+const DROPOFF: Location = Location::new(60.18, 24.95);
+
+fn delivery(confirmation_required: ConfirmationType) -> Delivery {
+    let owner = Owner { user_id: "u".to_owned(), account_id: "a".to_owned() };
+    Delivery::create(
+        "d1".to_owned(),
+        Order {
+            owner,
+            pickup: PICKUP,
+            dropoff: DROPOFF,
+            pickup_time: None,
+            deadline: String::new(),
+            expedited: false,
+            confirmation_required,
+            package_id: None,
+            drone_id: Some("drone-0001".to_owned()),
+        },
+    )
+}
+
+fn report(milestone: Milestone, sequence: u64) -> Report {
+    Report { milestone, sequence, location: PICKUP, pickup_eta: None, delivery_eta: None }
+}
+
+fn reschedule() -> Reschedule {
+    Reschedule { pickup: PICKUP, dropoff: PICKUP, deadline: None, pickup_time: None }
+}
+
+#[track_caller]
+fn check(milestones: &[(Milestone, u64)], expected: &[DeliveryStage]) {
+    let mut delivery = delivery(ConfirmationType::None);
+    let reached: Vec<_> = milestones
+        .iter()
+        .flat_map(|(it, sequence)| delivery.report(&report(*it, *sequence)))
+        .collect();
+    assert_eq!(reached, expected);
+}
+
+#[test]
+fn reports_walk_the_stages_once_each() {
+    use DeliveryStage::{Completed, HeadedToDropoff, HeadedToPickup};
+    let flight = [
+        (Milestone::Assigned, 1),
+        (Milestone::HeadedToPickup, 2),
+        (Milestone::HeadedToDropoff, 3),
+        (Milestone::HeadedToDropoff, 4),
+        (Milestone::DroppedOff, 5),
+    ];
+    check(&flight, &[HeadedToPickup, HeadedToDropoff, Completed]);
+}
+
+#[test]
+fn a_skipped_stage_is_reached_on_the_way() {
+    use DeliveryStage::{Completed, HeadedToDropoff, HeadedToPickup};
+    check(&[(Milestone::HeadedToDropoff, 1)], &[HeadedToPickup, HeadedToDropoff]);
+    check(&[(Milestone::DroppedOff, 1)], &[HeadedToPickup, HeadedToDropoff, Completed]);
+}
+
+#[test]
+fn an_old_or_repeated_report_changes_nothing() {
+    use DeliveryStage::{HeadedToDropoff, HeadedToPickup};
+    let reports = [
+        (Milestone::HeadedToPickup, 5),
+        (Milestone::HeadedToPickup, 5),
+        (Milestone::DroppedOff, 4),
+        (Milestone::HeadedToDropoff, 6),
+    ];
+    check(&reports, &[HeadedToPickup, HeadedToDropoff]);
+}
+
+#[test]
+fn a_delivery_waits_at_the_doorstep_for_the_confirmation_that_was_asked_for() {
+    let mut delivery = delivery(ConfirmationType::Picture);
+    delivery.report(&report(Milestone::DroppedOff, 1));
+    assert!(delivery.awaits_confirmation());
+    let required = ConfirmationType::Picture;
+    assert_eq!(
+        delivery.confirm(ConfirmationType::Voice),
+        Err(ChangeError::OtherConfirmation { required })
+    );
+    assert_eq!(delivery.confirm(required), Ok(vec![DeliveryStage::Completed]));
+    assert!(!delivery.awaits_confirmation());
+}
+
+#[test]
+fn a_confirmation_that_comes_early_counts_at_the_doorstep() {
+    let mut delivery = delivery(ConfirmationType::Voice);
+    assert_eq!(delivery.confirm(ConfirmationType::Voice), Ok(Vec::new()));
+    let reached = delivery.report(&report(Milestone::DroppedOff, 1));
+    assert_eq!(reached.last(), Some(&DeliveryStage::Completed));
+}
+
+#[test]
+fn a_delivery_is_called_off_until_its_package_is_picked_up() {
+    let mut early = delivery(ConfirmationType::None);
+    early.report(&report(Milestone::HeadedToPickup, 1));
+    let cancelled = early.call_off(Ending::Cancelled, None);
+    assert_eq!(cancelled, Ok(vec![DeliveryStage::Cancelled]));
+    assert_eq!(
+        early.call_off(Ending::Cancelled, None),
+        Ok(Vec::new()),
+        "again is the same as once"
+    );
+    let mut late = delivery(ConfirmationType::None);
+    late.report(&report(Milestone::HeadedToDropoff, 1));
+    assert_eq!(late.call_off(Ending::Cancelled, None), Err(ChangeError::PickedUp));
+    assert_eq!(late.reschedule(reschedule()), Err(ChangeError::PickedUp));
+}
+
+#[test]
+fn a_move_during_the_approach_begins_the_approach_anew() {
+    let mut delivery = delivery(ConfirmationType::None);
+    delivery.report(&report(Milestone::HeadedToPickup, 1));
+    assert_eq!(delivery.reschedule(reschedule()), Ok(vec![DeliveryStage::Rescheduled]));
+    let reached = delivery.report(&report(Milestone::HeadedToPickup, 2));
+    assert_eq!(reached, [DeliveryStage::HeadedToPickup]);
+}
+
+#[test]
+fn a_carrier_that_is_lost_fails_the_delivery() {
+    let mut delivery = delivery(ConfirmationType::None);
+    assert_eq!(delivery.report(&report(Milestone::Lost, 1)), [DeliveryStage::Failed]);
+    assert!(delivery.reason.is_some());
+}
+
+/// Any history: an end is final, events are numbered without a gap, and no stage but Rescheduled
+/// and the approach after it comes twice.
+#[test]
+fn no_history_leaves_an_end_or_skips_a_number() {
+    for seed in 0..500 {
+        let mut random = Random::with_seed(seed);
+        let mut delivery = delivery(ConfirmationType::Picture);
+        let mut numbered = 1;
+        let mut ended = None;
+        for sequence in 1..30 {
+            let reached = any_change(&mut delivery, sequence, &mut random);
+            numbered += u64::try_from(reached.len()).unwrap();
+            assert_eq!(delivery.sequence, numbered, "seed {seed}");
+            if let Some(end) = ended {
+                assert_eq!((delivery.stage, reached), (end, Vec::new()), "seed {seed}");
+            }
+            ended = delivery.stage.is_end().then_some(delivery.stage);
+        }
+    }
+}
+
+fn any_change(delivery: &mut Delivery, sequence: u64, random: &mut Random) -> Reached {
+    match random.below(8) {
+        0 => delivery.reschedule(reschedule()).unwrap_or_default(),
+        1 if random.below(4) == 0 => delivery.call_off(Ending::Cancelled, None).unwrap_or_default(),
+        2 => delivery.confirm(ConfirmationType::Picture).unwrap_or_default(),
+        3 => delivery.report(&report(Milestone::HeadedToDropoff, sequence)),
+        4 if random.below(4) == 0 => delivery.report(&report(Milestone::DroppedOff, sequence)),
+        _ => delivery.report(&report(Milestone::HeadedToPickup, sequence)),
+    }
+}

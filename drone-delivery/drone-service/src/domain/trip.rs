@@ -1,0 +1,171 @@
+//! What a delivery asks of a drone, and how a request says it.
+
+use base::Timestamp;
+use contracts::{Body, Fault, Location, Members};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::airframe::{Airframe, Rules};
+
+/// What a delivery asks of a drone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Trip {
+    pub(crate) pickup: Location,
+    pub(crate) dropoff: Location,
+    /// Not before then, in simulated time.
+    pub(crate) pickup_time: Option<Timestamp>,
+    /// Kilograms; 0 when the client did not say.
+    pub(crate) weight_kg: f64,
+}
+
+impl Trip {
+    /// Metres from a point over both places to another.
+    pub(crate) fn metres(&self, from: &Location, home: &Location) -> f64 {
+        from.distance_m(&self.pickup)
+            + self.pickup.distance_m(&self.dropoff)
+            + self.dropoff.distance_m(home)
+    }
+
+    /// Whether it is the same trip. A number that was written and read again may differ in its
+    /// last digit, and a metre makes no other trip.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.pickup.distance_m(&other.pickup) < 1.0
+            && self.dropoff.distance_m(&other.dropoff) < 1.0
+            && self.pickup_time == other.pickup_time
+            && (self.weight_kg - other.weight_kg).abs() < 1e-6
+    }
+
+    /// Share of a battery that the trip takes from a base and back.
+    pub(crate) fn battery(&self, base: &Location, airframe: &Airframe, rules: &Rules) -> f64 {
+        airframe.battery_for(self.metres(base, base), rules)
+    }
+}
+
+/// A request for a drone, as the saga or a client of the original sends it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct BookingRequest {
+    /// The id in the body; the one in the path counts.
+    pub(crate) delivery_id: Option<String>,
+    pub(crate) pickup: Location,
+    pub(crate) dropoff: Location,
+    pub(crate) pickup_time: Option<Timestamp>,
+    /// Kilograms of everything that is named; none is named when a trip is moved.
+    pub(crate) weight_kg: Option<f64>,
+    /// Whether a package is named: then it is a booking, else at most a change of one.
+    pub(crate) names_package: bool,
+    /// The account that ships, when the client says it.
+    pub(crate) owner_id: Option<String>,
+    /// Grows when the trip of a booking is to be replaced.
+    pub(crate) revision: u64,
+}
+
+impl BookingRequest {
+    /// Reads a request; unknown members are ignored.
+    pub(crate) fn read(body: &Body<'_>) -> Result<Self, Vec<Fault>> {
+        let members = body.members();
+        let (names_package, weight_kg) = read_packages(&members);
+        let read = Self {
+            delivery_id: members.optional_name("deliveryId"),
+            pickup: members.location("pickup"),
+            dropoff: members.location("dropoff"),
+            pickup_time: members.optional_time("pickupTime"),
+            weight_kg,
+            names_package,
+            owner_id: members.optional_name("ownerId"),
+            revision: members.optional_count("revision").unwrap_or(0),
+        };
+        body.finish(read)
+    }
+
+    /// The trip that is asked for; what a change leaves out stays as it was.
+    pub(crate) fn trip(&self, before: Option<&Trip>) -> Trip {
+        Trip {
+            pickup: self.pickup,
+            dropoff: self.dropoff,
+            pickup_time: self.pickup_time,
+            weight_kg: self.weight_kg.or(before.map(|it| it.weight_kg)).unwrap_or(0.0),
+        }
+    }
+}
+
+/// The original's client sends one `packageDetail`, its server expected an array of them.
+fn read_packages(members: &Members<'_>) -> (bool, Option<f64>) {
+    let one = members.optional_inner("packageDetail");
+    let many = members.get("packageDetails").and_then(Value::as_array);
+    if many.is_none() && members.get("packageDetails").is_some() {
+        members.fault("packageDetails", "an array is expected");
+    }
+    let mut weights: Vec<f64> = Vec::new();
+    if let Some(package) = &one {
+        weights.extend(read_weight(package));
+    }
+    for package in many.into_iter().flatten() {
+        let body = Body::new(package);
+        weights.extend(read_weight(&body.members()));
+        for fault in body.finish(()).err().into_iter().flatten() {
+            members.fault(&format!("packageDetails{}", fault.pointer), fault.detail);
+        }
+    }
+    let sum = (!weights.is_empty()).then(|| weights.iter().sum());
+    (one.is_some() || many.is_some(), sum)
+}
+
+fn read_weight(package: &Members<'_>) -> Option<f64> {
+    let weight = package.optional_number("weight")?;
+    if weight < 0.0 {
+        package.fault("weight", "kilograms are expected, not less than 0");
+    }
+    Some(weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn read(body: &Value) -> BookingRequest {
+        BookingRequest::read(&Body::new(body)).unwrap()
+    }
+
+    fn place(latitude: f64) -> Value {
+        json!({"Altitude": 0, "Latitude": latitude, "Longitude": 24.94})
+    }
+
+    #[test]
+    fn the_original_s_body_is_read() {
+        let request = read(&json!({"DeliveryId": "d1", "Pickup": place(60.17),
+            "Dropoff": place(60.18), "PackageDetail": {"Id": "p1", "Size": 0}, "Expedited": false}));
+        assert_eq!(request.delivery_id.as_deref(), Some("d1"));
+        assert_eq!((request.names_package, request.weight_kg, request.revision), (true, None, 0));
+        assert_eq!(request.trip(None).weight_kg, 0.0);
+    }
+
+    #[test]
+    fn several_packages_weigh_together() {
+        let request = read(&json!({"pickup": place(60.17), "dropoff": place(60.18),
+            "packageDetails": [{"id": "a", "weight": "2.5"}, {"id": "b", "weight": 3}]}));
+        assert_eq!(request.weight_kg, Some(5.5));
+    }
+
+    #[test]
+    fn a_change_keeps_the_weight_of_what_was_booked() {
+        let moved = json!({"pickup": place(60.17), "dropoff": place(60.18), "revision": 2});
+        let before = Trip { weight_kg: 7.0, ..read(&moved).trip(None) };
+        assert_eq!(read(&moved).trip(Some(&before)).weight_kg, 7.0);
+        assert!(!read(&moved).names_package);
+    }
+
+    #[test]
+    fn members_that_are_wrong_are_named() {
+        let body = json!({"pickup": {"latitude": 99, "longitude": 1}, "pickupTime": "soon",
+            "packageDetails": [{"weight": -1}], "revision": -2});
+        let faults = BookingRequest::read(&Body::new(&body)).unwrap_err();
+        let pointers: Vec<_> = faults.iter().map(|it| it.pointer.as_str()).collect();
+        assert_eq!(
+            pointers,
+            ["/packageDetails/weight", "/pickup/latitude", "/dropoff", "/pickupTime", "/revision"]
+        );
+    }
+}

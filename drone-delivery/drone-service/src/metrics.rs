@@ -1,0 +1,55 @@
+//! What the Drone service counts.
+
+use telemetry::{Counter, CounterFamily, Gauge, Telemetry};
+
+/// Numbers of one process.
+#[derive(Debug, Clone)]
+pub(crate) struct FleetMetrics {
+    bookings: Gauge,
+    flights: Gauge,
+    leads: Gauge,
+    /// Drones that were moved on.
+    pub(crate) moves: Counter,
+    /// Positions that were published.
+    pub(crate) positions: Counter,
+    /// Positions that were not, because newer ones were on their way.
+    pub(crate) positions_skipped: Counter,
+    decisions: CounterFamily,
+}
+
+impl FleetMetrics {
+    /// Registers them.
+    pub(crate) fn new(telemetry: &Telemetry) -> Self {
+        let metrics = telemetry.metrics();
+        let gauge = |name, help| metrics.gauge(name, help, &[]).with(&[]);
+        let counter = |name, help| metrics.counter(name, help, &[]).with(&[]);
+        Self {
+            bookings: gauge("drone_bookings_count", "Drones that work for a delivery."),
+            flights: gauge("drone_flights_count", "Drones that are away from their base."),
+            leads: gauge("drone_flights_lead_count", "1 where this process moves the fleet on."),
+            moves: counter("drone_moves_total", "Drones that this process moved on."),
+            positions: counter("drone_positions_published_total", "Positions that were published."),
+            positions_skipped: counter(
+                "drone_positions_skipped_total",
+                "Positions that were left out because the bound was reached or the log was slow.",
+            ),
+            decisions: metrics.counter(
+                "drone_booking_decisions_total",
+                "Requests for a drone by what was decided.",
+                &["decision"],
+            ),
+        }
+    }
+
+    pub(crate) fn report(&self, booked: usize, flying: usize, leads: bool) {
+        let number = |it: usize| u32::try_from(it).map_or(f64::MAX, f64::from);
+        self.bookings.set(number(booked));
+        self.flights.set(number(flying));
+        self.leads.set(f64::from(u8::from(leads)));
+    }
+
+    /// A request for a drone was decided.
+    pub(crate) fn decided(&self, decision: &str) {
+        self.decisions.with(&[decision]).inc();
+    }
+}

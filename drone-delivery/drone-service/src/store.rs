@@ -1,0 +1,98 @@
+//! Tables of the fleet, of bookings, and of the anchor of simulated time.
+
+mod bookings;
+mod drones;
+
+use base::Timestamp;
+use serde::{Serialize, de::DeserializeOwned};
+use store::{Migration, SqlError, Transaction};
+
+pub(crate) use bookings::{
+    Booking, BookingState, bury, close_booking, find_booking, forget_old_bookings, insert_booking,
+    replace_trip, set_owner, utilization,
+};
+pub(crate) use drones::{
+    doubly_booked, drones_changed_since, find_drone, insert_drone, list_drones, next_change,
+    save_drone, seed_fleet,
+};
+
+use crate::domain::SimulatedClock;
+
+/// History of the tables. Never edit one: append.
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "the fleet and its bookings", sql: FIRST }];
+
+// A drone's state is one JSON text: it is read and written whole. What is asked for, and what must
+// never be twice, stands in columns.
+const FIRST: &str = "
+CREATE TABLE drones (
+  id TEXT PRIMARY KEY,
+  state TEXT NOT NULL,
+  phase TEXT NOT NULL,
+  delivery_id TEXT,
+  changed INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX drones_changed ON drones (changed);
+CREATE UNIQUE INDEX drones_delivery ON drones (delivery_id) WHERE delivery_id IS NOT NULL;
+
+CREATE TABLE bookings (
+  delivery_id TEXT PRIMARY KEY,
+  drone_id TEXT,
+  state TEXT NOT NULL CHECK (state IN ('Active', 'Delivered', 'Lost', 'Released')),
+  trip TEXT,
+  revision INTEGER NOT NULL,
+  owner_id TEXT,
+  metres REAL NOT NULL DEFAULT 0,
+  seconds REAL NOT NULL DEFAULT 0,
+  changed_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX bookings_drone ON bookings (drone_id) WHERE state = 'Active';
+CREATE INDEX bookings_owner ON bookings (owner_id, changed_at) WHERE metres > 0;
+CREATE INDEX bookings_age ON bookings (changed_at) WHERE state != 'Active';
+
+CREATE TABLE simulation (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  wall INTEGER NOT NULL,
+  simulated INTEGER NOT NULL,
+  scale REAL NOT NULL
+) STRICT;
+";
+
+/// The clock that every replica and every later life shares. Another pace counts from now on.
+pub(crate) fn simulated_clock(
+    transaction: &mut Transaction<'_>,
+    scale: f64,
+) -> Result<SimulatedClock, SqlError> {
+    let now = transaction.now();
+    let kept = transaction.query_optional(
+        "SELECT wall, simulated, scale FROM simulation WHERE id = 1",
+        &[],
+        |row| {
+            let (wall, simulated): (Timestamp, Timestamp) = (row.get(0)?, row.get(1)?);
+            Ok(SimulatedClock { wall, simulated, scale: row.get(2)? })
+        },
+    )?;
+    let clock = match kept {
+        Some(kept) if (kept.scale - scale).abs() < f64::EPSILON => return Ok(kept),
+        Some(kept) => kept.paced(now, scale),
+        None => SimulatedClock::starting_at(now, scale),
+    };
+    transaction.execute(
+        "INSERT OR REPLACE INTO simulation (id, wall, simulated, scale) VALUES (1, ?1, ?2, ?3)",
+        &[&clock.wall, &clock.simulated, &clock.scale],
+    )?;
+    Ok(clock)
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<String, SqlError> {
+    serde_json::to_string(value).map_err(|it| unreadable(&it))
+}
+
+fn decode<T: DeserializeOwned>(text: &str) -> Result<T, SqlError> {
+    serde_json::from_str(text).map_err(|it| unreadable(&it))
+}
+
+/// A row that another version wrote, or a defect of ours.
+fn unreadable(error: &serde_json::Error) -> SqlError {
+    SqlError::Damaged { message: format!("a row of the fleet: {error}") }
+}

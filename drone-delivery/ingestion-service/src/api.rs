@@ -1,0 +1,314 @@
+//! HTTP: the public API. Validate, make durable, answer.
+
+mod document;
+mod samples;
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::HeaderMap,
+    response::{IntoResponse as _, Response},
+};
+use base::{Code, SharedClock};
+use contracts::{
+    Body,
+    shipping::{CancelRequest, DeliveryRequest, Operation, RescheduleRequest},
+};
+use http::StatusCode;
+use messaging::{Messaging, PublishError, Receipt};
+use serde::Serialize;
+use serde_json::Value;
+use service_kit::{
+    FieldError, Problem, Profile, RequestContext, Routes,
+    idempotency::{KeyedRequest, key_of, once},
+    json as body, reply,
+};
+use store::{Store, StoredReply};
+use telemetry::{SpanKind, Telemetry};
+
+pub(crate) use self::document::Document;
+use crate::{
+    backlog::Backlog,
+    domain::{RequestRecord, RequestState, TooLate},
+    events::{self, Request},
+    store as table,
+};
+
+/// What every handler shares.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    pub(crate) store: Store,
+    pub(crate) messaging: Messaging,
+    pub(crate) backlog: Arc<Backlog>,
+    pub(crate) clock: SharedClock,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) profile: Profile,
+}
+
+/// Every route of the service.
+#[must_use]
+pub fn routes(shared: Shared) -> Routes<()> {
+    Routes::new()
+        .change(samples::post(), schedule)
+        .change(samples::patch(), reschedule)
+        .change(samples::delete(), cancel)
+        .get("/api/deliveryrequests/{id}", get_request)
+        // Where the original's probes, framework and page look.
+        .get("/api/probe", || async {})
+        .get("/actuator/health", || async { Json(serde_json::json!({"status": "UP"})) })
+        .get("/v3/api-docs", document::serve)
+        .with_state(shared)
+}
+
+/// Asks for a delivery.
+#[utoipa::path(post, path = "/api/deliveryrequests", request_body = document::DeliverySchema,
+    params(("Idempotency-Key" = Option<String>, Header, description =
+        "the same key and body give the first reply; kept for 24 h per owner")),
+    responses((status = 202, description = "it is durable and will end; `Location` says how far it is"),
+        (status = 400, description = "members are missing or malformed; each is named"),
+        (status = 422, description = "the key was used with another body"),
+        (status = 429, description = "the backlog is too long; see Retry-After"),
+        (status = 503, description = "the log cannot take it; see Retry-After")))]
+async fn schedule(
+    State(shared): State<Shared>,
+    context: RequestContext,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let value = body::parse(&bytes, body::DEPTH_MAX)?;
+    let request = DeliveryRequest::read(&Body::new(&value)).map_err(Problem::of_faults)?;
+    shared.check_places(&request.pickup_location, &request.dropoff_location)?;
+    if !shared.backlog.has_room() {
+        return Err(Problem::of(Code::Backlog, "the Scheduler is too far behind; come back later"));
+    }
+    let candidate_id = shared.new_id();
+    let Some(key) = key_of(&headers)? else {
+        return shared
+            .accept(candidate_id, request, value, context)
+            .await
+            .map(service_kit::respond);
+    };
+    let keyed = KeyedRequest {
+        scope: format!("{}\nPOST /api/deliveryrequests", request.owner_id),
+        key,
+        body_hash: service_kit::hash_of(&[&bytes]),
+        candidate_id,
+    };
+    let store = shared.store.clone();
+    let deadline = context.deadline;
+    once(
+        &store,
+        keyed,
+        deadline,
+        |id| async move { shared.accept(id, request, value, context).await },
+    )
+    .await
+}
+
+/// Moves a delivery.
+#[utoipa::path(patch, path = "/api/deliveryrequests/{id}",
+    request_body = document::RescheduleSchema,
+    responses((status = 200, description = "the move is durable; the bare id"),
+        (status = 404, description = "no such request"),
+        (status = 409, description = "it is over, or its package has been picked up")))]
+async fn reschedule(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    context: RequestContext,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let value = body::parse(&bytes, body::DEPTH_MAX)?;
+    let request = RescheduleRequest::read(&Body::new(&value)).map_err(Problem::of_faults)?;
+    shared.check_places(&request.pickup_location, &request.dropoff_location)?;
+    let known = id.clone();
+    let found = shared.store.read(move |reader| table::find(reader, &known)).await?;
+    found.ok_or_else(unknown)?.record.check_open().map_err(too_late)?;
+    let request = RescheduleRequest { delivery_id: id.clone(), ..request };
+    shared.ask(Operation::Reschedule, &id, &request, &context).await?;
+    // The original labels the bare text so.
+    Ok(([(http::header::CONTENT_TYPE, "application/json")], id).into_response())
+}
+
+/// Calls a delivery off.
+#[utoipa::path(delete, path = "/api/deliveryrequests/{id}",
+    responses((status = 204, description = "the cancel is durable; `Location` says what became of it"),
+        (status = 409, description = "it is over, or its package has been picked up")))]
+async fn cancel(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    context: RequestContext,
+) -> Result<StatusCode, Problem> {
+    let known = id.clone();
+    let found = shared.store.read(move |reader| table::find(reader, &known)).await?;
+    // An id that was never seen is let through: its create may still be on its way, and the
+    // Scheduler leaves a tombstone for it.
+    match found.map(|it| it.record.check_open()) {
+        Some(Err(TooLate::Ended(RequestState::Cancelled))) => return Ok(StatusCode::NO_CONTENT),
+        Some(Err(error)) => return Err(too_late(error)),
+        Some(Ok(())) | None => {}
+    }
+    let request = CancelRequest { delivery_id: id.clone(), reason: None };
+    shared.ask(Operation::Cancel, &id, &request, &context).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Reads where a request stands.
+#[utoipa::path(get, path = "/api/deliveryrequests/{id}",
+    responses((status = 200, body = RequestRecord), (status = 404, description = "no such request")))]
+async fn get_request(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<RequestRecord>, Problem> {
+    let found = shared.store.read(move |reader| table::find(reader, &id)).await?;
+    let table::Found { mut record, position } = found.ok_or_else(unknown)?;
+    let taken =
+        position.is_some_and(|(partition, offset)| shared.backlog.is_taken(partition, offset));
+    if record.state == RequestState::Accepted && taken {
+        record.state = RequestState::Scheduling;
+    }
+    Ok(Json(record))
+}
+
+impl Shared {
+    fn new_id(&self) -> String {
+        let mut random = base::Random::with_seed(fastrand::u64(..));
+        random.uuid_v7(self.clock.now()).to_string()
+    }
+
+    /// In profile strict a text that is no place is refused; in demo it stands for a place.
+    fn check_places(&self, pickup: &str, dropoff: &str) -> Result<(), Problem> {
+        if self.profile == Profile::Demo {
+            return Ok(());
+        }
+        let places = [("/pickupLocation", pickup), ("/dropOffLocation", dropoff)];
+        let unknown = |(pointer, text): (&str, &str)| {
+            let detail = "`lat,lon[,alt]` or a name of the gazetteer is expected".to_owned();
+            let known = contracts::places::find(text).is_some();
+            (!known).then(|| FieldError { pointer: pointer.to_owned(), detail })
+        };
+        let errors: Vec<_> = places.into_iter().filter_map(unknown).collect();
+        if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(errors)) }
+    }
+
+    /// Makes a request durable, then answers.
+    async fn accept(
+        &self,
+        id: String,
+        mut request: DeliveryRequest,
+        echo: Value,
+        context: RequestContext,
+    ) -> Result<StoredReply, Problem> {
+        if request.package_info.package_id.is_empty()
+            || request.package_info.package_id == request.delivery_id
+        {
+            request.package_info.package_id.clone_from(&id);
+        }
+        request.delivery_id.clone_from(&id);
+        // The id of the message is the delivery's: a request that is repeated under its key after
+        // a crash is the same message again.
+        let receipt =
+            self.publish(Operation::Delivery, &id, id.clone(), &request, &context).await?;
+        let row = id.clone();
+        let Receipt { partition, offset, .. } = receipt;
+        let kept = self.store.write(move |it| table::accept(it, &row, partition, offset)).await;
+        if let Err(error) = kept {
+            // It is durable and will end: what is missing is only our own early view of it.
+            tracing::warn!(delivery = id, %error, "an accepted request is not in the read model yet");
+        }
+        let location = format!("{}/api/deliveryrequests/{id}", context.version_prefix);
+        Ok(reply::json(202, &echo_of(echo, &id))?.header("location", &location))
+    }
+
+    /// Makes a cancel or a move durable.
+    async fn ask<B: Serialize>(
+        &self,
+        operation: Operation,
+        id: &str,
+        request: &B,
+        context: &RequestContext,
+    ) -> Result<(), Problem> {
+        self.publish(operation, id, self.new_id(), request, context).await?;
+        let row = id.to_owned();
+        if let Err(error) = self.store.write(move |it| table::ask(it, &row)).await {
+            tracing::warn!(delivery = id, %error, "an operation is not in the read model yet");
+        }
+        Ok(())
+    }
+
+    async fn publish<B: Serialize>(
+        &self,
+        operation: Operation,
+        id: &str,
+        message_id: String,
+        request: &B,
+        context: &RequestContext,
+    ) -> Result<Receipt, Problem> {
+        // By this span a trace is found when only the delivery is known.
+        let mut span =
+            self.telemetry.span("accept request", SpanKind::Internal, Some(&context.trace));
+        span.attribute("delivery.id", id);
+        span.attribute("operation", operation.as_str());
+        let request = Request {
+            operation,
+            delivery_id: id,
+            message_id,
+            body: request,
+            trace: span.context(),
+            now: self.clock.now(),
+        };
+        let published = events::publish(&self.messaging, request).await;
+        if let Err(error) = &published {
+            span.fail(error.to_string());
+        }
+        published.map_err(|it| refusal(&it))
+    }
+}
+
+/// What the client sent, with the id that the delivery got.
+fn echo_of(mut sent: Value, id: &str) -> Value {
+    if let Some(members) = sent.as_object_mut() {
+        members.retain(|name, _| !name.eq_ignore_ascii_case("deliveryId"));
+        members.insert("deliveryId".to_owned(), Value::from(id));
+    }
+    sent
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("no request has this id")
+}
+
+fn too_late(error: TooLate) -> Problem {
+    let code = match error {
+        TooLate::PickedUp => "picked_up",
+        TooLate::Ended(_) => "request_ended",
+    };
+    Problem::refusal(StatusCode::CONFLICT, code, error.to_string())
+}
+
+/// Never 202: the log did not say that it has it.
+fn refusal(error: &PublishError) -> Problem {
+    match error {
+        PublishError::TooLarge { .. } => Problem::of(Code::BodyTooLarge, error.to_string()),
+        PublishError::Overloaded => Problem::of(Code::Overloaded, error.to_string()),
+        PublishError::Unavailable { .. }
+        | PublishError::Unknown { .. }
+        | PublishError::Refused { .. } => Problem::of(Code::LogUnavailable, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_echo_is_what_was_sent_with_our_id() {
+        let sent = json!({"DeliveryId": "theirs", "ownerId": "o", "extra": 1});
+        let expected = json!({"deliveryId": "ours", "ownerId": "o", "extra": 1});
+        assert_eq!(echo_of(sent, "ours"), expected);
+    }
+}

@@ -1,0 +1,46 @@
+//! The rows of everything that changes something.
+//!
+//! A request is repeated under a public key, not under a saga's; cancel and move are repeated
+//! freely, because the Scheduler drops what it has seen. The tests named here show it.
+
+use http::Method;
+use serde_json::{Value, json};
+use service_kit::{Change, MutatingRoute, Repetition, Sample, SampleCall};
+
+fn request() -> Value {
+    json!({"ownerId": "o", "pickupLocation": "p", "dropOffLocation": "d", "deadline": "",
+        "pickupTime": "2026-01-01T00:00:00Z", "expedited": false, "confirmationRequired": "None",
+        "packageInfo": {"packageId": "x", "size": "Small", "weight": 1}})
+}
+
+fn sample(method: Method, path: &str, body: Option<Value>) -> Sample {
+    let call = SampleCall::new(method, path, body);
+    Sample { before: Vec::new(), call, other_body: None, undo: None }
+}
+
+pub(super) fn post() -> MutatingRoute {
+    MutatingRoute {
+        change: Change::Post,
+        path: "/api/deliveryrequests",
+        repetition: Repetition::ProvenBy("the_same_key_at_once_makes_one_delivery"),
+        sample: |_| sample(Method::POST, "/api/deliveryrequests", Some(request())),
+    }
+}
+
+pub(super) fn patch() -> MutatingRoute {
+    MutatingRoute {
+        change: Change::Patch,
+        path: "/api/deliveryrequests/{id}",
+        repetition: Repetition::ProvenBy("a_message_that_comes_twice_starts_one_saga"),
+        sample: |n| sample(Method::PATCH, &format!("/api/deliveryrequests/{n}"), Some(request())),
+    }
+}
+
+pub(super) fn delete() -> MutatingRoute {
+    MutatingRoute {
+        change: Change::Delete,
+        path: "/api/deliveryrequests/{id}",
+        repetition: Repetition::ProvenBy("a_message_that_comes_twice_starts_one_saga"),
+        sample: |n| sample(Method::DELETE, &format!("/api/deliveryrequests/{n}"), None),
+    }
+}

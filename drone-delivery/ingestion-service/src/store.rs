@@ -1,0 +1,118 @@
+//! The read model's table: one row a request.
+
+use base::Timestamp;
+use store::{Migration, Reader, SqlError, Transaction};
+
+use crate::domain::{LastOperation, RequestRecord};
+
+/// History of the tables. Never edit one: append.
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "requests", sql: FIRST }];
+
+const FIRST: &str = "
+CREATE TABLE requests (
+  delivery_id TEXT PRIMARY KEY,
+  record TEXT NOT NULL,
+  partition INTEGER,
+  log_offset INTEGER,
+  updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX requests_age ON requests (updated_at);
+";
+
+/// A request, and where it stands in the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) record: RequestRecord,
+    /// Partition and offset of its record.
+    pub(crate) position: Option<(u32, u64)>,
+}
+
+/// One request.
+pub(crate) fn find(reader: &Reader<'_>, id: &str) -> Result<Option<Found>, SqlError> {
+    reader.query_optional(
+        "SELECT record, partition, log_offset FROM requests WHERE delivery_id = ?1",
+        &[&id],
+        |row| {
+            let (partition, offset): (Option<u32>, Option<u64>) = (row.get(1)?, row.get(2)?);
+            Ok(Found { record: decode(&row.get::<String>(0)?)?, position: partition.zip(offset) })
+        },
+    )
+}
+
+/// Writes a request that was just published. Its events may have come first; then only its place
+/// in the log is new.
+pub(crate) fn accept(
+    transaction: &mut Transaction<'_>,
+    id: &str,
+    partition: u32,
+    offset: u64,
+) -> Result<(), SqlError> {
+    let now = transaction.now();
+    let record = RequestRecord::accepted(id.to_owned(), now);
+    transaction.execute(
+        "INSERT INTO requests (delivery_id, record, partition, log_offset, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (delivery_id) DO UPDATE SET partition = ?3, log_offset = ?4",
+        &[&id, &encode(&record)?, &partition, &offset, &now],
+    )?;
+    Ok(())
+}
+
+/// Folds something that was heard into a request; makes the row when there is none yet.
+pub(crate) fn fold(
+    transaction: &mut Transaction<'_>,
+    id: &str,
+    happened_at: Timestamp,
+    change: impl FnOnce(&mut RequestRecord),
+) -> Result<(), SqlError> {
+    let found = find(transaction, id)?.map(|it| it.record);
+    let mut record =
+        found.clone().unwrap_or_else(|| RequestRecord::accepted(id.to_owned(), happened_at));
+    change(&mut record);
+    if found.as_ref() == Some(&record) {
+        return Ok(());
+    }
+    transaction.execute(
+        "INSERT INTO requests (delivery_id, record, updated_at) VALUES (?1, ?2, ?3)
+         ON CONFLICT (delivery_id) DO UPDATE SET record = ?2, updated_at = ?3",
+        &[&id, &encode(&record)?, &record.updated_at],
+    )?;
+    Ok(())
+}
+
+/// Notes that a cancel or a move is on its way.
+pub(crate) fn ask(transaction: &mut Transaction<'_>, id: &str) -> Result<(), SqlError> {
+    let Some(mut record) = find(transaction, id)?.map(|it| it.record) else { return Ok(()) };
+    record.last_operation = Some(LastOperation::Pending);
+    record.updated_at = transaction.now();
+    transaction.execute(
+        "UPDATE requests SET record = ?2, updated_at = ?3 WHERE delivery_id = ?1",
+        &[&id, &encode(&record)?, &record.updated_at],
+    )?;
+    Ok(())
+}
+
+/// Forgets requests that nothing has been heard of since `before`; a few at a time.
+pub(crate) fn forget_old(
+    transaction: &mut Transaction<'_>,
+    before: Timestamp,
+) -> Result<u64, SqlError> {
+    transaction.execute(
+        "DELETE FROM requests WHERE delivery_id IN
+         (SELECT delivery_id FROM requests WHERE updated_at < ?1 LIMIT 1000)",
+        &[&before],
+    )
+}
+
+fn encode(record: &RequestRecord) -> Result<String, SqlError> {
+    serde_json::to_string(record).map_err(|it| unreadable(&it))
+}
+
+fn decode(text: &str) -> Result<RequestRecord, SqlError> {
+    serde_json::from_str(text).map_err(|it| unreadable(&it))
+}
+
+fn unreadable(error: &serde_json::Error) -> SqlError {
+    SqlError::Damaged { message: format!("a request's row: {error}") }
+}

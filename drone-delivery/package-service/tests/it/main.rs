@@ -1,0 +1,4 @@
+//! The service on free ports of its own.
+
+#[cfg(test)]
+mod conformance;

@@ -1,0 +1,237 @@
+//! The three workflows of a delivery, as data: create, cancel, reschedule.
+//!
+//! A definition is pinned by its hash to the sagas in flight, so a change here gets a new version
+//! and leaves those alone. The order of the create workflow is the original's: decide the transport
+//! before anything is booked, book the scarcest thing as late as possible, make the delivery last.
+
+use saga::{Call, Definition, DefinitionError, Step};
+use serde_json::{Value, json};
+
+/// Name of the workflow that makes a delivery.
+pub(crate) const CREATE: &str = "create";
+/// Name of the workflow that cancels one that was made.
+pub(crate) const CANCEL: &str = "cancel";
+/// Name of the workflow that moves one.
+pub(crate) const RESCHEDULE: &str = "reschedule";
+
+/// Time that a cancel may wait for a service before a person is asked, in milliseconds: an hour.
+/// The customer was told that it is being done; giving up quickly would help nobody.
+const CANCEL_COMPLETE_BY_MS: u64 = 3_600_000;
+
+/// Id of the saga that makes the delivery.
+#[must_use]
+pub(crate) fn create_id(delivery: &str) -> String {
+    format!("{delivery}/{CREATE}")
+}
+
+/// Id of the saga that cancels the delivery.
+#[must_use]
+pub(crate) fn cancel_id(delivery: &str) -> String {
+    format!("{delivery}/{CANCEL}")
+}
+
+/// Id of the saga that moves the delivery as one message asked.
+#[must_use]
+pub(crate) fn reschedule_id(delivery: &str, message: &str) -> String {
+    format!("{delivery}/{RESCHEDULE}/{message}")
+}
+
+/// The delivery that a saga works on.
+#[must_use]
+pub(crate) fn delivery_of(saga: &str) -> &str {
+    saga.split('/').next().unwrap_or(saga)
+}
+
+/// What a workflow was asked for, in the word of the record that asked.
+#[must_use]
+pub(crate) fn operation_of(definition: &str) -> &'static str {
+    match definition {
+        CANCEL => "cancel",
+        RESCHEDULE => "reschedule",
+        _ => "delivery",
+    }
+}
+
+/// Every workflow, with the time that a create or a reschedule may consume.
+///
+/// # Errors
+/// A definition does not hold together; the tests build each.
+pub fn definitions(complete_by_ms: u64) -> Result<Vec<Definition>, DefinitionError> {
+    Ok(vec![create(complete_by_ms)?, cancel()?, reschedule(complete_by_ms)?])
+}
+
+fn create(complete_by_ms: u64) -> Result<Definition, DefinitionError> {
+    Definition::builder(CREATE, 1)
+        .complete_by_ms(complete_by_ms)
+        .step(account())
+        .step(third_party_transport())
+        .step(package())
+        .step(drone())
+        .step(delivery())
+        .build()
+}
+
+/// Only reads, so there is nothing to undo.
+fn account() -> Step {
+    let active = Call::get("/api/account/{{input.ownerId}}").expect("", true, "account_suspended");
+    Step::compensable("account", "account", active)
+}
+
+/// `true` means that a carrier is booked because no drone can serve the trip.
+fn third_party_transport() -> Step {
+    let path = "/api/thirdpartydeliveries/{{input.deliveryId}}";
+    let book = Call::put(path).body(json!({
+        "deliveryId": "{{input.deliveryId}}",
+        "pickup": "{{input.pickup}}",
+        "dropoff": "{{input.dropoff}}",
+        "pickupTime": "{{input.pickupTime ?? null}}",
+        "weight": "{{input.packageInfo.weight}}",
+    }));
+    Step::compensable("third-party-transport", "third-party-transport", book)
+        .undo(Call::delete(path))
+}
+
+fn package() -> Step {
+    let register = Call::put("/api/packages/{{input.packageInfo.packageId}}").body(json!({
+        "size": "{{input.packageInfo.size}}",
+        "weight": "{{input.packageInfo.weight}}",
+        "tag": "{{input.packageInfo.tag ?? null}}",
+        "ownerId": "{{input.ownerId}}",
+        "deliveryId": "{{input.deliveryId}}",
+    }));
+    let release = Call::delete(
+        "/api/packages/{{input.packageInfo.packageId}}?deliveryId={{input.deliveryId}}",
+    );
+    Step::compensable("package", "package", register).undo(release)
+}
+
+/// Taken back first: a drone is the scarcest thing that a failed delivery holds.
+fn drone() -> Step {
+    let path = "/api/dronedeliveries/{{input.deliveryId}}";
+    Step::compensable("drone", "drone", Call::put(path).body(trip()))
+        .skip_when("third-party-transport", "", true)
+        .undo(Call::delete(path))
+        .undo_first()
+}
+
+fn trip() -> Value {
+    json!({
+        "deliveryId": "{{input.deliveryId}}",
+        "pickup": "{{input.pickup}}",
+        "dropoff": "{{input.dropoff}}",
+        "pickupTime": "{{input.pickupTime ?? null}}",
+        "expedited": "{{input.expedited ?? null}}",
+        "packageDetail": {
+            "id": "{{input.packageInfo.packageId}}",
+            "size": "{{input.packageInfo.size}}",
+            "weight": "{{input.packageInfo.weight}}",
+        },
+        "revision": "{{input.revision ?? null}}",
+    })
+}
+
+fn delivery() -> Step {
+    let make = Call::put("/api/deliveries/{{input.deliveryId}}").body(json!({
+        "id": "{{input.deliveryId}}",
+        "owner": {"userId": "{{input.userId}}", "accountId": "{{input.ownerId}}"},
+        "pickup": "{{input.pickup}}",
+        "dropoff": "{{input.dropoff}}",
+        "pickupTime": "{{input.pickupTime ?? null}}",
+        "deadline": "{{input.deadline ?? null}}",
+        "expedited": "{{input.expedited ?? null}}",
+        "confirmationRequired": "{{input.confirmationRequired}}",
+        "packageId": "{{input.packageInfo.packageId}}",
+        "droneId": "{{steps.drone.body ?? null}}",
+    }));
+    // Works on an id that was never made, and leaves a tombstone there.
+    let unmake = Call::delete("/api/deliveries/{{input.deliveryId}}?compensate=true");
+    Step::pivot("delivery", "delivery", make).undo(unmake)
+}
+
+/// The drone decides: it refuses once it has picked the package up.
+///
+/// The carrier is asked before it, and only one of the two is ever booked; so what a refusal by the
+/// drone would have to take back at the carrier is nothing, and reading it is the whole undo.
+fn cancel() -> Result<Definition, DefinitionError> {
+    let carrier = "/api/thirdpartydeliveries/{{input.deliveryId}}";
+    let look = Call::get(carrier).success([200, 404]);
+    Definition::builder(CANCEL, 1)
+        .complete_by_ms(CANCEL_COMPLETE_BY_MS)
+        .step(
+            Step::compensable("third-party-transport", "third-party-transport", Call::delete(carrier))
+                .undo(look),
+        )
+        .step(Step::pivot("drone", "drone", Call::delete("/api/dronedeliveries/{{input.deliveryId}}")))
+        .step(Step::retriable(
+            "delivery",
+            "delivery",
+            Call::delete("/api/deliveries/{{input.deliveryId}}?compensate=true"),
+        ))
+        .step(Step::retriable(
+            "package",
+            "package",
+            Call::delete(
+                "/api/packages/{{input.packageId ?? input.deliveryId}}?deliveryId={{input.deliveryId}}",
+            ),
+        ))
+        .build()
+}
+
+/// The drone decides here too; until it has, nothing was changed.
+fn reschedule(complete_by_ms: u64) -> Result<Definition, DefinitionError> {
+    let change = json!({
+        "deliveryId": "{{input.deliveryId}}",
+        "pickup": "{{input.pickup}}",
+        "dropoff": "{{input.dropoff}}",
+        "pickupTime": "{{input.pickupTime ?? null}}",
+        "revision": "{{input.revision}}",
+    });
+    let patch = Call::patch("/api/deliveries/{{input.deliveryId}}").body(json!({
+        "pickup": "{{input.pickup}}",
+        "dropoff": "{{input.dropoff}}",
+        "pickupTime": "{{input.pickupTime ?? null}}",
+        "deadline": "{{input.deadline ?? null}}",
+    }));
+    Definition::builder(RESCHEDULE, 1)
+        .complete_by_ms(complete_by_ms)
+        .step(Step::pivot(
+            "drone",
+            "drone",
+            Call::put("/api/dronedeliveries/{{input.deliveryId}}").body(change),
+        ))
+        .step(Step::retriable("delivery", "delivery", patch))
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_workflow_holds_together() {
+        let names: Vec<_> =
+            definitions(60_000).unwrap().iter().map(|it| it.name().to_owned()).collect();
+        assert_eq!(names, [CREATE, CANCEL, RESCHEDULE]);
+    }
+
+    #[test]
+    fn the_steps_of_create_are_the_article_s_in_the_original_s_order() {
+        let create = create(60_000).unwrap();
+        let steps: Vec<_> = create.steps().iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(steps, ["account", "third-party-transport", "package", "drone", "delivery"]);
+        assert_eq!(create.pivot(), Some(4));
+    }
+
+    #[test]
+    fn everything_that_create_books_can_be_taken_back() {
+        for step in create(60_000).unwrap().steps() {
+            assert!(step.undo.is_some() || step.call.reads_only(), "{}", step.name);
+        }
+    }
+
+    #[test]
+    fn a_saga_id_leads_back_to_its_delivery() {
+        assert_eq!(delivery_of(&create_id("d1")), "d1");
+        assert_eq!(delivery_of(&reschedule_id("d1", "m2")), "d1");
+    }
+}

@@ -1,0 +1,245 @@
+//! Intake: requests from the log become sagas, or words to sagas.
+//!
+//! A record counts as processed when its saga, its cancel or its move is durable, not when that
+//! ends: so a cancel overtakes the create that it is about. Every record may come again; a saga's
+//! id and a word's id make it one.
+
+use contracts::{
+    Body, Fault, Location,
+    event::name_of,
+    places,
+    shipping::{CancelRequest, DeliveryRequest, OPERATION, Operation, RescheduleRequest},
+};
+use messaging::{Delivered, Failure, Handler, SubscriptionHandle};
+use runtime::Shutdown;
+use saga::{Engine, Signal, SignalKind, Start, SubmitError};
+use serde_json::{Value, json};
+use service_kit::{Profile, inbox::failure_of};
+use tracing::info;
+
+use crate::domain::{CANCEL, CREATE, RESCHEDULE, cancel_id, create_id, reschedule_id};
+
+/// Takes records of `delivery-requests`.
+#[derive(Debug, Clone)]
+pub(crate) struct Intake {
+    pub(crate) engine: Engine,
+    pub(crate) profile: Profile,
+}
+
+/// What a record asks for.
+#[derive(Debug)]
+enum Asked {
+    Create(Start),
+    CallOff { delivery: String, reason: Option<String> },
+    Move { delivery: String, change: Start },
+}
+
+impl Handler for Intake {
+    async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
+        match self.read(delivered)? {
+            Asked::Create(start) => self.create(start).await,
+            Asked::CallOff { delivery, reason } => {
+                self.call_off(delivered, &delivery, reason).await
+            }
+            // At once when the create is through, after it when it is running.
+            Asked::Move { delivery, change } => {
+                let kind = SignalKind::Then { start: change };
+                self.say(&create_id(&delivery), delivered, kind).await
+            }
+        }
+    }
+}
+
+impl Intake {
+    async fn create(&self, start: Start) -> Result<(), Failure> {
+        match self.engine.submit(start).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_transient() => Err(Failure::Unavailable(error.to_string())),
+            Err(error @ SubmitError::OtherInput) => Err(Failure::Rejected(error.to_string())),
+            Err(error) => Err(Failure::Transient(error.to_string())),
+        }
+    }
+
+    /// Before the pivot the running create is stopped; after it, or once the create is through,
+    /// the cancel is a saga of its own. An id that nobody has seen keeps the word, so that a create
+    /// that comes later ends cancelled.
+    async fn call_off(
+        &self,
+        delivered: &Delivered,
+        delivery: &str,
+        reason: Option<String>,
+    ) -> Result<(), Failure> {
+        let create = create_id(delivery);
+        let running = self.engine.get(&create).await.map_err(failure_of)?;
+        let package = running.and_then(|it| it.input.pointer("/packageInfo/packageId").cloned());
+        let cancel = Start {
+            id: cancel_id(delivery),
+            definition: CANCEL.to_owned(),
+            input: json!({"deliveryId": delivery, "packageId": package}),
+            trace: Some(delivered.trace.traceparent()),
+        };
+        let reason = reason.unwrap_or_else(|| "the customer called it off".to_owned());
+        let kind = SignalKind::Cancel { reason, or_else: Some(cancel) };
+        self.say(&create, delivered, kind).await
+    }
+
+    async fn say(
+        &self,
+        saga: &str,
+        delivered: &Delivered,
+        kind: SignalKind,
+    ) -> Result<(), Failure> {
+        let word = Signal { id: delivered.message.id.clone(), kind };
+        self.engine.signal(saga, word).await.map(|_| ()).map_err(failure_of)
+    }
+
+    fn read(&self, delivered: &Delivered) -> Result<Asked, Failure> {
+        let operation = operation_of(delivered)?;
+        let value: Value = serde_json::from_slice(&delivered.message.body)
+            .map_err(|it| Failure::Rejected(format!("the body is not JSON: {it}")))?;
+        let body = Body::new(&value);
+        match operation {
+            Operation::Delivery => {
+                let request = DeliveryRequest::read(&body).map_err(rejected)?;
+                let delivery = named(&request.delivery_id, delivered)?;
+                Ok(Asked::Create(Start {
+                    id: create_id(&delivery),
+                    definition: CREATE.to_owned(),
+                    input: self.create_input(&delivery, &request)?,
+                    trace: Some(delivered.trace.traceparent()),
+                }))
+            }
+            Operation::Cancel => {
+                let CancelRequest { delivery_id, reason } =
+                    CancelRequest::read(&body).map_err(rejected)?;
+                Ok(Asked::CallOff { delivery: named(&delivery_id, delivered)?, reason })
+            }
+            Operation::Reschedule => {
+                let request = RescheduleRequest::read(&body).map_err(rejected)?;
+                let delivery = named(&request.delivery_id, delivered)?;
+                let change = self.change(&delivery, delivered, &request)?;
+                Ok(Asked::Move { delivery, change })
+            }
+        }
+    }
+
+    fn change(
+        &self,
+        delivery: &str,
+        delivered: &Delivered,
+        request: &RescheduleRequest,
+    ) -> Result<Start, Failure> {
+        Ok(Start {
+            id: reschedule_id(delivery, &delivered.message.id),
+            definition: RESCHEDULE.to_owned(),
+            input: json!({
+                "deliveryId": delivery,
+                "pickup": self.place("pickupLocation", &request.pickup_location)?,
+                "dropoff": self.place("dropOffLocation", &request.dropoff_location)?,
+                "pickupTime": request.pickup_time,
+                "deadline": request.deadline,
+                // Records of one delivery stand in one partition, so that the later one is higher.
+                "revision": delivered.offset + 1,
+            }),
+            trace: Some(delivered.trace.traceparent()),
+        })
+    }
+
+    fn create_input(&self, delivery: &str, request: &DeliveryRequest) -> Result<Value, Failure> {
+        let package = &request.package_info;
+        let package_id = if package.package_id.is_empty() { delivery } else { &package.package_id };
+        Ok(json!({
+            "deliveryId": delivery,
+            "ownerId": request.owner_id,
+            "userId": request.owner_id,
+            "pickup": self.place("pickupLocation", &request.pickup_location)?,
+            "dropoff": self.place("dropOffLocation", &request.dropoff_location)?,
+            "pickupTime": request.pickup_time,
+            "deadline": request.deadline,
+            "expedited": request.expedited,
+            "confirmationRequired": request.confirmation_required,
+            "packageInfo": {
+                "packageId": package_id,
+                "size": package.size,
+                "weight": package.weight,
+                "tag": package.tag,
+            },
+        }))
+    }
+
+    /// A place as the services take it. Profile `demo` maps a text that means nothing to a point.
+    fn place(&self, member: &str, text: &str) -> Result<Location, Failure> {
+        match (places::find(text), self.profile) {
+            (Some(place), _) => Ok(place),
+            (None, Profile::Demo) => Ok(places::stand_in(text)),
+            (None, Profile::Strict) => {
+                Err(Failure::Rejected(format!("/{member}: `{text}` is no place")))
+            }
+        }
+    }
+}
+
+/// What a record asks for: its header says, else its event type, else the form of its body.
+fn operation_of(delivered: &Delivered) -> Result<Operation, Failure> {
+    let message = &delivered.message;
+    if let Some(word) = message.headers.get(OPERATION) {
+        return Operation::parse(word)
+            .ok_or_else(|| Failure::Rejected(format!("operation `{word}` is not known")));
+    }
+    let all = [Operation::Delivery, Operation::Reschedule, Operation::Cancel];
+    match name_of(&message.kind) {
+        Some((name, 1)) => all
+            .into_iter()
+            .find(|it| it.event_type().name == name)
+            .ok_or_else(|| Failure::Rejected(format!("event `{}` is not known", message.kind))),
+        Some((_, version)) => {
+            Err(Failure::Rejected(format!("version {version} of `{}` is not known", message.kind)))
+        }
+        // The original's client of the first days put no header on what it sent most.
+        None => Ok(Operation::Delivery),
+    }
+}
+
+/// The delivery that a record is about: its body says, else its key.
+fn named(in_body: &str, delivered: &Delivered) -> Result<String, Failure> {
+    let name = if in_body.is_empty() {
+        delivered.message.key.clone().unwrap_or_default()
+    } else {
+        in_body.to_owned()
+    };
+    // A slash would make it another saga's name.
+    if name.trim().is_empty() || name.contains('/') || name.len() > 200 {
+        return Err(Failure::Rejected("the record names no delivery".to_owned()));
+    }
+    Ok(name)
+}
+
+fn rejected(faults: Vec<Fault>) -> Failure {
+    let texts: Vec<String> =
+        faults.into_iter().map(|it| format!("{}: {}", it.pointer, it.detail)).collect();
+    Failure::Rejected(texts.join("; "))
+}
+
+/// Pauses the intake while the instance owns as many sagas as it may; what the topic holds then
+/// waits there, where it is durable.
+pub(crate) async fn watch_load(
+    mut engine: Engine,
+    subscription: SubscriptionHandle,
+    shutdown: Shutdown,
+) {
+    let open_max = engine.open_max();
+    let resume_at = open_max.saturating_mul(9) / 10;
+    let mut paused = false;
+    while let Some(true) = shutdown.or_cancel(engine.open_changed()).await {
+        let open = engine.open_count();
+        if !paused && open >= open_max {
+            info!(open, "the intake pauses: as many sagas are open as may be");
+            subscription.pause();
+            paused = true;
+        } else if paused && open <= resume_at {
+            info!(open, "the intake goes on");
+            subscription.resume();
+            paused = false;
+        }
+    }
+}

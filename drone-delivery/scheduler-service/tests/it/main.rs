@@ -1,0 +1,6 @@
+//! The Scheduler between a real log and services that answer as they are told.
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod requests;

@@ -1,0 +1,200 @@
+//! What becomes of the records of `delivery-requests`.
+
+use axum::http::Method;
+use contracts::topics;
+use messaging::Message;
+use scheduler_service::{SchedulerConfig, run};
+use serde_json::{Value, json};
+use service_kit::Bound;
+
+use crate::fixture::{Fixture, ask, message, until};
+
+fn delivery(id: &str) -> Message {
+    let body = json!({"deliveryId": id, "ownerId": "o1", "pickupLocation": "60.17,24.94",
+        "dropoffLocation": "60.18,24.95", "pickupTime": "Jul 28, 2017 04:06:24 PM", "deadline": "",
+        "expedited": true, "confirmationRequired": "None",
+        "packageInfo": {"packageId": "p1", "size": "Small", "weight": "14", "tag": "t"}});
+    with(message(&format!("m-{id}"), id, &body), "delivery")
+}
+
+fn cancel(id: &str) -> Message {
+    // The original's form: the bare id.
+    with(message(&format!("c-{id}"), id, &json!(id)), "cancel")
+}
+
+fn with(mut message: Message, operation: &str) -> Message {
+    message.headers.insert("operation".to_owned(), operation.to_owned());
+    message
+}
+
+async fn start(fixture: &Fixture, settings: SchedulerConfig) -> Bound {
+    run(fixture.context("scheduler", "scheduler-1"), settings).await.unwrap()
+}
+
+async fn transaction(bound: &Bound, id: &str) -> Option<Value> {
+    let path = format!("/api/transactions/{id}");
+    let (status, body) = ask(&bound.http_url(), Method::GET, &path, None).await;
+    (status == 200).then_some(body)
+}
+
+async fn stands(bound: &Bound, id: &str, state: &str) -> Value {
+    until(&format!("{id} is {state}"), || async {
+        transaction(bound, id).await.filter(|it| it["state"] == state)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_request_goes_through_every_step_and_is_announced() {
+    let fixture = Fixture::new().await;
+    let bound = start(&fixture, SchedulerConfig::default()).await;
+    fixture.publish(topics::DELIVERY_REQUESTS, delivery("d1")).await;
+    let event = fixture.hears(topics::REQUEST_EVENTS, |_| true).await;
+    assert_eq!((&event["deliveryId"], &event["kind"]), (&json!("d1"), &json!("RequestScheduled")));
+    let got = fixture.got();
+    let lines: Vec<&str> = got.iter().map(|it| it.line.as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            "GET /api/account/o1",
+            "PUT /api/thirdpartydeliveries/d1",
+            "PUT /api/packages/p1",
+            "PUT /api/dronedeliveries/d1",
+            "PUT /api/deliveries/d1",
+        ]
+    );
+    assert_eq!(got[4].key, "\"d1/create/delivery/do/0\"");
+    assert_eq!(got[4].body["droneId"], "d-7", "a bare text is the drone's id");
+    assert_eq!(got[4].body["pickup"]["latitude"], 60.17);
+    assert_eq!(got[4].body["pickupTime"], "2017-07-28T16:06:24.000Z");
+
+    let view = stands(&bound, "d1", "completed").await;
+    assert_eq!(view["steps"].as_array().unwrap().len(), 5);
+    let (_, saga) = ask(&bound.http_url(), Method::GET, "/api/sagas/d1%2Fcreate", None).await;
+    assert_eq!((&saga["status"], &saga["epoch"]), (&json!("completed"), &json!(1)));
+    assert_eq!(saga["history"].as_array().unwrap().len(), 7, "{saga}");
+    let (_, lag) = ask(&bound.http_url(), Method::GET, "/api/partitions", None).await;
+    assert_eq!(lag["instances"][0]["name"], "scheduler-1");
+}
+
+#[tokio::test]
+async fn a_record_that_comes_twice_is_one_delivery() {
+    let fixture = Fixture::new().await;
+    let bound = start(&fixture, SchedulerConfig::default()).await;
+    for _ in 0..3 {
+        fixture.publish(topics::DELIVERY_REQUESTS, delivery("d1")).await;
+    }
+    fixture.publish(topics::DELIVERY_REQUESTS, delivery("d2")).await;
+    stands(&bound, "d1", "completed").await;
+    stands(&bound, "d2", "completed").await;
+    assert_eq!(fixture.got().len(), 10);
+}
+
+#[tokio::test]
+async fn a_refused_step_is_told_to_the_supervisor_with_the_original_s_members() {
+    let fixture = Fixture::new().await;
+    fixture.answer("GET /api/account", 200, "false");
+    let bound = start(&fixture, SchedulerConfig::default()).await;
+    fixture.publish(topics::DELIVERY_REQUESTS, delivery("d1")).await;
+    let failed = fixture.hears(topics::SUPERVISOR, |_| true).await;
+    assert_eq!(failed["serviceName"], "account");
+    assert_eq!(failed["deliveryRequest"]["deliveryId"], "d1");
+    assert_eq!(failed["transactionId"], "d1/create");
+    assert_eq!(failed["failureClass"], "non_transient");
+    assert_eq!(failed["errorMessage"], "`account` was refused: account_suspended");
+    stands(&bound, "d1", "aborting").await;
+    assert_eq!(fixture.got().len(), 1, "no second call, and nothing is undone here");
+    assert!(fixture.said(topics::REQUEST_EVENTS).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_cancel_of_a_scheduled_delivery_frees_drone_and_package() {
+    let fixture = Fixture::new().await;
+    let bound = start(&fixture, SchedulerConfig::default()).await;
+    fixture.publish(topics::DELIVERY_REQUESTS, delivery("d1")).await;
+    stands(&bound, "d1", "completed").await;
+    fixture.publish(topics::DELIVERY_REQUESTS, cancel("d1")).await;
+    let event = fixture.hears(topics::REQUEST_EVENTS, |it| it["operation"] == "cancel").await;
+    assert_eq!(event["kind"], "RequestCancelled");
+    let lines: Vec<String> = fixture.got()[5..].iter().map(|it| it.line.clone()).collect();
+    assert_eq!(
+        lines,
+        [
+            "DELETE /api/thirdpartydeliveries/d1",
+            "DELETE /api/dronedeliveries/d1",
+            "DELETE /api/deliveries/d1?compensate=true",
+            "DELETE /api/packages/p1?deliveryId=d1",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_cancel_that_overtakes_its_create_leaves_nothing_to_call() {
+    let fixture = Fixture::new().await;
+    let bound = start(&fixture, SchedulerConfig::default()).await;
+    fixture.publish(topics::DELIVERY_REQUESTS, cancel("d1")).await;
+    fixture.publish(topics::DELIVERY_REQUESTS, delivery("d1")).await;
+    let view = stands(&bound, "d1", "aborting").await;
+    assert!(view["reason"].as_str().unwrap().contains("called it off"), "{view}");
+    assert!(fixture.got().is_empty());
+}
+
+#[tokio::test]
+async fn a_move_carries_a_growing_revision() {
+    let fixture = Fixture::new().await;
+    let bound = start(&fixture, SchedulerConfig::default()).await;
+    fixture.publish(topics::DELIVERY_REQUESTS, delivery("d1")).await;
+    stands(&bound, "d1", "completed").await;
+    for number in 0..2 {
+        let body = json!({"deliveryId": "d1", "pickupLocation": "60.1,24.9",
+            "dropOffLocation": "60.2,24.9", "deadline": "", "pickupTime": null});
+        let record = with(message(&format!("r{number}"), "d1", &body), "reschedule");
+        fixture.publish(topics::DELIVERY_REQUESTS, record).await;
+    }
+    until("both moves are announced", || async {
+        let events = fixture.said(topics::REQUEST_EVENTS).await;
+        let moved = events.iter().filter(|it| it["kind"] == "RequestRescheduled").count();
+        (moved == 2).then_some(())
+    })
+    .await;
+    let booked: Vec<u64> =
+        fixture.got().iter().filter_map(|it| it.body["revision"].as_u64()).collect();
+    assert_eq!(booked.len(), 2);
+    assert!(booked[0] > 0 && booked[0] != booked[1], "{booked:?}");
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_goes_to_the_dead_letters_and_the_rest_goes_on() {
+    let fixture = Fixture::new().await;
+    let bound = start(&fixture, SchedulerConfig::default()).await;
+    let unreadable = with(message("bad", "d0", &json!({"ownerId": 7})), "delivery");
+    fixture.publish(topics::DELIVERY_REQUESTS, unreadable).await;
+    fixture.publish(topics::DELIVERY_REQUESTS, delivery("d1")).await;
+    stands(&bound, "d1", "completed").await;
+    let dead = fixture.hears("delivery-requests.scheduler.dead", |_| true).await;
+    assert_eq!(dead, json!({"ownerId": 7}), "the original is untouched");
+}
+
+#[tokio::test]
+async fn the_intake_pauses_while_as_many_sagas_are_open_as_may_be() {
+    let fixture = Fixture::new().await;
+    fixture.answer("PUT /api/dronedeliveries", 503, "");
+    let mut settings = SchedulerConfig::default();
+    settings.engine.open_sagas_max = 2;
+    let bound = start(&fixture, settings).await;
+    for number in 0..6 {
+        let id = format!("d{number}");
+        fixture.publish(topics::DELIVERY_REQUESTS, delivery(&id)).await;
+    }
+    until("two are open", || async {
+        let (_, state) = ask(&bound.http_url(), Method::GET, "/api/partitions", None).await;
+        (state["openSagas"] == 2).then_some(())
+    })
+    .await;
+    let (_, all) = ask(&bound.http_url(), Method::GET, "/api/transactions", None).await;
+    assert_eq!(all.as_array().unwrap().len(), 2);
+    fixture.answer("PUT /api/dronedeliveries", 200, "d-7");
+    for number in 0..6 {
+        stands(&bound, &format!("d{number}"), "completed").await;
+    }
+}

@@ -1,0 +1,160 @@
+//! HTTP: whether a carrier is needed, and the one that is booked.
+
+mod samples;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    response::Response,
+};
+use base::Code;
+use contracts::{Body, Location};
+use http::StatusCode;
+use service_kit::{
+    FieldError, MutatingRoute, Operation, Problem, RequestContext, Routes, json as body, reply,
+};
+use store::{Store, Transaction};
+use utoipa::{OpenApi, ToSchema};
+
+use crate::{
+    booking::{self, BookError, Depot, ReleaseError},
+    domain::{Request, ShipmentView, Transport},
+    store::{self as table, Found},
+};
+
+/// What every handler shares.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    pub(crate) store: Store,
+    pub(crate) depot: Depot,
+}
+
+/// Every route of the service.
+#[must_use]
+pub fn routes(shared: Shared) -> Routes<()> {
+    Routes::new()
+        .get("/api/thirdpartydeliveries/{id}", get_shipment)
+        .change(samples::put(), put_shipment)
+        .change(samples::delete(), delete_shipment)
+        .with_state(shared)
+}
+
+/// The rows of everything that changes something, for the conformance tests.
+#[must_use]
+pub fn rows() -> Vec<MutatingRoute> {
+    vec![samples::put(), samples::delete()]
+}
+
+/// The OpenAPI document.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(title = "Third-party Transport", description = "Carriers for what no drone can carry."),
+    paths(get_shipment, put_shipment, delete_shipment),
+    components(schemas(ShipmentView, TripSchema))
+)]
+pub(crate) struct Document;
+
+/// A trip. A single location, as the first generation's client sends it, is taken as well.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the schema of the document; the reader takes more spellings")]
+struct TripSchema {
+    delivery_id: Option<String>,
+    pickup: Location,
+    dropoff: Location,
+    /// Not before then, in simulated time.
+    #[schema(format = DateTime)]
+    pickup_time: Option<String>,
+    /// Kilograms.
+    weight: Option<f64>,
+}
+
+/// Says whether a carrier is needed, and books it when it is.
+#[utoipa::path(put, path = "/api/thirdpartydeliveries/{id}", request_body = TripSchema, responses(
+    (status = 200, body = bool, description = "true: a carrier is booked; false: a drone can"),
+    (status = 409, description = "it was called off, or another trip is booked"),
+    (status = 422, description = "no carrier takes it either")))]
+async fn put_shipment(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    context: RequestContext,
+    operation: Operation,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let value = body::parse(&bytes, body::DEPTH_MAX)?;
+    let request = Request::read(&Body::new(&value)).map_err(Problem::of_faults)?;
+    check_id(&id)?;
+    if let Request::Trip { delivery_id: Some(other), .. } = &request
+        && *other != id
+    {
+        let detail = "the id in the path is another".to_owned();
+        return Err(Problem::invalid(vec![FieldError {
+            pointer: "/deliveryId".to_owned(),
+            detail,
+        }]));
+    }
+    let (depot, trace) = (shared.depot.clone(), Some(context.trace.traceparent()));
+    let effect = move |transaction: &mut Transaction<'_>| {
+        let Request::Trip { trip, .. } = request else { return reply::json(200, &false) };
+        let booked = booking::book(transaction, &depot, &id, trip, trace).map_err(refusal)?;
+        reply::json(200, &(booked == Transport::Carrier))
+    };
+    operation.run(&shared.store, &bytes, effect).await
+}
+
+/// Frees the carrier of a delivery; where none was booked, none ever will be.
+#[utoipa::path(delete, path = "/api/thirdpartydeliveries/{id}", responses(
+    (status = 200, description = "no carrier works for it any more, or ever will"),
+    (status = 409, description = "its package has been picked up")))]
+async fn delete_shipment(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    operation: Operation,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    check_id(&id)?;
+    let effect = move |transaction: &mut Transaction<'_>| match booking::release(transaction, &id) {
+        Ok(()) => Ok(reply::empty(200)),
+        Err(error @ ReleaseError::PickedUp(_)) => {
+            Err(Problem::refusal(StatusCode::CONFLICT, "picked_up", error.to_string()))
+        }
+        Err(ReleaseError::Sql(error)) => Err(error.into()),
+    };
+    operation.run(&shared.store, &bytes, effect).await
+}
+
+/// Reads the carrier that is booked.
+#[utoipa::path(get, path = "/api/thirdpartydeliveries/{id}", responses(
+    (status = 200, body = ShipmentView), (status = 404, description = "none, or released")))]
+async fn get_shipment(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<ShipmentView>, Problem> {
+    match shared.store.read(move |reader| table::find(reader, &id)).await? {
+        Some(Found::Shipment(it)) => Ok(Json(ShipmentView::of(&it, &shared.depot.clock))),
+        Some(Found::Released) | None => Err(Problem::not_found("no carrier is booked for it")),
+    }
+}
+
+/// Characters of an id.
+const ID_CHARS_MAX: usize = 200;
+
+fn check_id(id: &str) -> Result<(), Problem> {
+    let fits = !id.trim().is_empty()
+        && id.chars().count() <= ID_CHARS_MAX
+        && !id.chars().any(char::is_control);
+    let detail = "an id has 1 to 200 characters, none of them a control character";
+    if fits { Ok(()) } else { Err(Problem::of(Code::InvalidRequest, detail)) }
+}
+
+fn refusal(error: BookError) -> Problem {
+    let detail = error.to_string();
+    let (status, code) = match error {
+        BookError::Nobody(_) => (StatusCode::UNPROCESSABLE_ENTITY, "no_carrier"),
+        BookError::Released => (StatusCode::CONFLICT, "released"),
+        BookError::OtherTrip => (StatusCode::CONFLICT, "other_trip"),
+        BookError::Sql(error) => return error.into(),
+    };
+    Problem::refusal(status, code, detail)
+}

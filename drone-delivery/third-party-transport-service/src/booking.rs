@@ -1,0 +1,136 @@
+//! The decisions about carriers, each in one transaction over the row that decides.
+
+use std::sync::Arc;
+
+use base::Timestamp;
+use store::{SqlError, Transaction};
+use tokio::sync::Notify;
+
+use crate::{
+    domain::{Limits, NoTransport, PickedUp, Roads, Shipment, SimulatedClock, Transport, Trip},
+    events,
+    store::{self as table, Found},
+};
+
+/// What the parts of one process share.
+#[derive(Debug, Clone)]
+pub(crate) struct Depot {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) roads: Roads,
+    pub(crate) clock: SimulatedClock,
+    /// Name of the carrier.
+    pub(crate) carrier: String,
+    /// Rung when something may be due at once.
+    pub(crate) bell: Arc<Notify>,
+}
+
+impl Depot {
+    /// Simulated time.
+    pub(crate) fn now(&self, wall: Timestamp) -> Timestamp {
+        self.clock.at(wall)
+    }
+}
+
+/// Why no answer was given.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum BookError {
+    /// Nobody can serve the trip.
+    #[error(transparent)]
+    Nobody(#[from] NoTransport),
+    /// Called off before, perhaps before it was asked for.
+    #[error("the delivery was called off")]
+    Released,
+    /// A carrier is booked for another trip of the delivery.
+    #[error("a carrier is booked for another trip of this delivery")]
+    OtherTrip,
+    /// The database.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+}
+
+/// Why a carrier was not called back.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum ReleaseError {
+    /// It is too late.
+    #[error(transparent)]
+    PickedUp(#[from] PickedUp),
+    /// The database.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+}
+
+/// Decides who serves a trip; books a carrier when no drone can.
+pub(crate) fn book(
+    transaction: &mut Transaction<'_>,
+    depot: &Depot,
+    delivery_id: &str,
+    trip: Trip,
+    trace: Option<String>,
+) -> Result<Transport, BookError> {
+    match table::find(transaction, delivery_id)? {
+        Some(Found::Released) => return Err(BookError::Released),
+        Some(Found::Shipment(known)) if known.trip.is_same(&trip) => return Ok(Transport::Carrier),
+        Some(Found::Shipment(_)) => return Err(BookError::OtherTrip),
+        None => {}
+    }
+    let transport = depot.limits.decide(&trip)?;
+    if transport == Transport::Carrier {
+        let (now, carrier) = (depot.now(transaction.now()), depot.carrier.clone());
+        let id = delivery_id.to_owned();
+        let (shipment, change) = Shipment::book(id, carrier, trip, trace, now, &depot.roads);
+        table::save(transaction, &shipment)?;
+        events::push_phase(transaction, depot, &shipment, &change)?;
+    }
+    Ok(transport)
+}
+
+/// Calls a delivery off: frees its carrier, or remembers that none must ever be booked.
+pub(crate) fn release(
+    transaction: &mut Transaction<'_>,
+    delivery_id: &str,
+) -> Result<(), ReleaseError> {
+    match table::find(transaction, delivery_id)? {
+        Some(Found::Released) => return Ok(()),
+        Some(Found::Shipment(known)) => known.check_recall()?,
+        None => {}
+    }
+    Ok(table::bury(transaction, delivery_id)?)
+}
+
+/// The delivery was made: its carrier may leave.
+pub(crate) fn send(
+    transaction: &mut Transaction<'_>,
+    depot: &Depot,
+    delivery_id: &str,
+    trace: Option<String>,
+) -> Result<(), SqlError> {
+    let Some(Found::Shipment(mut shipment)) = table::find(transaction, delivery_id)? else {
+        return Ok(());
+    };
+    if shipment.send(depot.now(transaction.now()), &depot.roads, trace) {
+        table::save(transaction, &shipment)?;
+    }
+    Ok(())
+}
+
+/// Moves on what is due, so many at a time. Reading and writing are one transaction, so each phase
+/// is reached once, whichever replica gets there first. Gives how many were moved.
+pub(crate) fn advance(
+    transaction: &mut Transaction<'_>,
+    depot: &Depot,
+    limit: u32,
+) -> Result<usize, SqlError> {
+    let now = depot.now(transaction.now());
+    let due = table::due(transaction, now, limit)?;
+    let moved = due.len();
+    for mut shipment in due {
+        for change in shipment.advance(now, &depot.roads) {
+            events::push_phase(transaction, depot, &shipment, &change)?;
+        }
+        table::save(transaction, &shipment)?;
+    }
+    Ok(moved)
+}
+
+#[cfg(test)]
+mod tests;

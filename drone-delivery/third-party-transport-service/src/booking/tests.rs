@@ -1,0 +1,165 @@
+//! Two processes over one database.
+
+use std::{path::Path, time::Duration};
+
+use base::{Clock as _, ManualClock, Random, SharedClock};
+use contracts::Location;
+use store::{Store, StoreSettings, WriteError};
+use telemetry::{Telemetry, TelemetryConfig};
+use tempfile::TempDir;
+
+use super::*;
+
+#[derive(Debug, Clone)]
+struct Process {
+    store: Store,
+    depot: Depot,
+}
+
+async fn process(path: &Path, clock: &Arc<ManualClock>) -> Process {
+    let shared: SharedClock = Arc::<ManualClock>::clone(clock);
+    let telemetry = Telemetry::new(TelemetryConfig::default(), Arc::clone(&shared));
+    let settings = StoreSettings::default();
+    let store =
+        Store::open(path, table::MIGRATIONS, settings, shared, &telemetry).expect("it opens");
+    let simulated = store.write(|it| table::simulated_clock(it, 20.0)).await.unwrap();
+    Process { store, depot: crate::TransportConfig::default().depot(simulated) }
+}
+
+fn refused<E: std::fmt::Debug>(error: WriteError<E>) -> E {
+    match error {
+        WriteError::Refused(error) => error,
+        other => panic!("the store failed: {other:?}"),
+    }
+}
+
+fn heavy() -> Trip {
+    Trip {
+        pickup: Location::new(60.17, 24.94),
+        dropoff: Location::new(60.175, 24.945),
+        pickup_time: None,
+        weight_kg: 40.0,
+    }
+}
+
+impl Process {
+    async fn book(&self, id: &str, trip: Trip) -> Result<Transport, BookError> {
+        let (depot, id) = (self.depot.clone(), id.to_owned());
+        let booked = self.store.write(move |it| book(it, &depot, &id, trip, None)).await;
+        booked.map_err(refused)
+    }
+
+    async fn release(&self, id: &str) -> Result<(), ReleaseError> {
+        let id = id.to_owned();
+        self.store.write(move |it| release(it, &id)).await.map_err(refused)
+    }
+
+    async fn send(&self, id: &str) {
+        let (depot, id) = (self.depot.clone(), id.to_owned());
+        self.store.write(move |it| send(it, &depot, &id, None)).await.unwrap();
+    }
+
+    async fn advance(&self) -> usize {
+        let depot = self.depot.clone();
+        self.store.write(move |it| advance(it, &depot, 100)).await.unwrap()
+    }
+
+    /// Numbers of everything that was said, by delivery.
+    async fn said(&self) -> std::collections::BTreeMap<String, Vec<u64>> {
+        let mut said = std::collections::BTreeMap::<String, Vec<u64>>::new();
+        for (_, message) in self.store.read(|it| it.outbox(0, 100_000)).await.unwrap() {
+            let body: serde_json::Value = serde_json::from_slice(&message.body).unwrap();
+            let number = body["sequence"].as_u64().unwrap();
+            said.entry(message.key.unwrap()).or_default().push(number);
+        }
+        said
+    }
+}
+
+fn manual_clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000)))
+}
+
+async fn history(seed: u64) {
+    let directory = TempDir::new().unwrap();
+    let (path, clock) = (directory.path().join("transport.db"), manual_clock());
+    let mut random = Random::with_seed(seed);
+    let mut processes = [process(&path, &clock).await, process(&path, &clock).await];
+    let mut released = std::collections::BTreeSet::new();
+    for step in 0..200 {
+        clock.advance(Duration::from_millis(random.below(3_000)));
+        let which = usize::from(random.below(2) == 1);
+        let (here, id) = (processes[which].clone(), format!("d{}", random.below(20)));
+        match random.below(6) {
+            0 | 1 => {
+                let booked = here.book(&id, heavy()).await;
+                let expected = if released.contains(&id) {
+                    Err(BookError::Released)
+                } else {
+                    Ok(Transport::Carrier)
+                };
+                assert_eq!(booked, expected, "seed {seed}, step {step}");
+            }
+            2 => here.send(&id).await,
+            3 if random.below(3) == 0 && here.release(&id).await.is_ok() => {
+                released.insert(id);
+            }
+            4 if random.below(4) == 0 => processes[which] = process(&path, &clock).await,
+            _ => drop(here.advance().await),
+        }
+    }
+    for (delivery, numbers) in processes[0].said().await {
+        let expected: Vec<u64> = (1..=numbers.len() as u64).collect();
+        assert_eq!(numbers, expected, "seed {seed}: {delivery}");
+        assert!(numbers.len() <= 4, "seed {seed}: {delivery} reached more phases than there are");
+    }
+}
+
+#[tokio::test]
+async fn no_history_of_two_processes_reaches_a_phase_twice() {
+    let first = fastrand::u64(..);
+    println!("seeds from {first}");
+    for seed in 0..12 {
+        history(first.wrapping_add(seed)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_carrier_takes_what_no_drone_can_and_is_found_again_after_a_restart() {
+    let directory = TempDir::new().unwrap();
+    let (path, clock) = (directory.path().join("transport.db"), manual_clock());
+    let before = process(&path, &clock).await;
+    let light = Trip { weight_kg: 3.0, ..heavy() };
+    assert_eq!(before.book("light", light).await, Ok(Transport::Drone));
+    assert_eq!(before.book("d1", heavy()).await, Ok(Transport::Carrier));
+    assert_eq!(before.book("d1", heavy()).await, Ok(Transport::Carrier));
+    let other = Trip { weight_kg: 50.0, ..heavy() };
+    assert_eq!(before.book("d1", other).await, Err(BookError::OtherTrip));
+    before.send("d1").await;
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(before.advance().await, 1);
+    drop(before);
+    let after = process(&path, &clock).await;
+    let now = after.depot.now(clock.now());
+    let due = after.store.read(table::next_due).await.unwrap().unwrap();
+    assert!(due > now, "it goes on with the plan that it had");
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(after.advance().await, 1);
+    assert_eq!(after.release("d1").await, Err(ReleaseError::PickedUp(PickedUp)));
+    assert_eq!(after.said().await["d1"], [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_release_leaves_a_tombstone_also_where_nothing_was_booked() {
+    let directory = TempDir::new().unwrap();
+    let (path, clock) = (directory.path().join("transport.db"), manual_clock());
+    let here = process(&path, &clock).await;
+    here.book("d1", heavy()).await.unwrap();
+    for id in ["d1", "d1", "never"] {
+        here.release(id).await.unwrap();
+        assert_eq!(here.book(id, heavy()).await, Err(BookError::Released), "{id}");
+    }
+    here.send("d1").await;
+    clock.advance(Duration::from_secs(3_600));
+    assert_eq!(here.advance().await, 0);
+}

@@ -1,0 +1,93 @@
+//! What a delivery asks to be carried, and how a request says it.
+
+use base::Timestamp;
+use contracts::{Body, Fault, Location, Members};
+use serde::{Deserialize, Serialize};
+
+/// What a delivery asks to be carried.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Trip {
+    pub(crate) pickup: Location,
+    pub(crate) dropoff: Location,
+    /// Not before then, in simulated time.
+    pub(crate) pickup_time: Option<Timestamp>,
+    /// Kilograms; 0 when the client did not say.
+    pub(crate) weight_kg: f64,
+}
+
+impl Trip {
+    /// Whether it is the same trip. A number that was written and read again may differ in its
+    /// last digit, and a metre makes no other trip.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.pickup.distance_m(&other.pickup) < 1.0
+            && self.dropoff.distance_m(&other.dropoff) < 1.0
+            && self.pickup_time == other.pickup_time
+            && (self.weight_kg - other.weight_kg).abs() < 1e-6
+    }
+}
+
+/// A request.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Request {
+    /// The first generation's client sends one point: there is nothing to judge it by.
+    Place,
+    /// A trip, with the id in the body when there is one; the one in the path counts.
+    Trip { trip: Trip, delivery_id: Option<String> },
+}
+
+impl Request {
+    /// Reads a request; unknown members are ignored.
+    pub(crate) fn read(body: &Body<'_>) -> Result<Self, Vec<Fault>> {
+        let members = body.members();
+        let is_place = members.get("latitude").is_some() && members.get("pickup").is_none();
+        if is_place {
+            let _point = members.as_location();
+            return body.finish(Self::Place);
+        }
+        let trip = Trip {
+            pickup: members.location("pickup"),
+            dropoff: members.location("dropoff"),
+            pickup_time: members.optional_time("pickupTime"),
+            weight_kg: weight(&members),
+        };
+        let delivery_id = members.optional_name("deliveryId");
+        body.finish(Self::Trip { trip, delivery_id })
+    }
+}
+
+fn weight(members: &Members<'_>) -> f64 {
+    let weight = members.optional_number("weight").unwrap_or(0.0);
+    if weight < 0.0 {
+        members.fault("weight", "kilograms are expected, not less than 0");
+    }
+    weight
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_point_alone_is_the_first_generation_s_request() {
+        let body = json!({"Altitude": 0, "Latitude": 60.17, "Longitude": 24.94});
+        assert_eq!(Request::read(&Body::new(&body)), Ok(Request::Place));
+    }
+
+    #[test]
+    fn a_trip_is_read_in_any_letter_case_and_without_a_weight() {
+        let place = json!({"latitude": 60.17, "longitude": 24.94});
+        let body = json!({"Pickup": place, "DROPOFF": place});
+        let read = Request::read(&Body::new(&body)).unwrap();
+        assert!(matches!(read, Request::Trip { trip, delivery_id: None } if trip.weight_kg == 0.0));
+    }
+
+    #[test]
+    fn members_that_are_wrong_are_named() {
+        let body = json!({"pickup": {"latitude": 99, "longitude": 1}, "weight": -1});
+        let faults = Request::read(&Body::new(&body)).unwrap_err();
+        let pointers: Vec<_> = faults.iter().map(|it| it.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/pickup/latitude", "/dropoff", "/weight"]);
+    }
+}

@@ -1,0 +1,144 @@
+//! Tables of shipments and of the anchor of simulated time.
+
+use base::Timestamp;
+use store::{Migration, Reader, Row, SqlError, Transaction};
+
+use crate::domain::{Shipment, SimulatedClock};
+
+/// History of the tables. Never edit one: append.
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "shipments", sql: FIRST }];
+
+// The state is one JSON text: it is read and written whole. A row without one is a tombstone.
+const FIRST: &str = "
+CREATE TABLE shipments (
+  delivery_id TEXT PRIMARY KEY,
+  state TEXT,
+  due INTEGER,
+  changed_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX shipments_due ON shipments (due) WHERE due IS NOT NULL;
+CREATE INDEX shipments_age ON shipments (changed_at) WHERE due IS NULL;
+
+CREATE TABLE simulation (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  wall INTEGER NOT NULL,
+  simulated INTEGER NOT NULL,
+  scale REAL NOT NULL
+) STRICT;
+";
+
+/// What is known of a delivery.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Found {
+    /// A carrier is booked for it, or was until it handed the package over.
+    Shipment(Box<Shipment>),
+    /// It was called off: no carrier must ever be booked.
+    Released,
+}
+
+/// What is known of one delivery.
+pub(crate) fn find(reader: &Reader<'_>, delivery_id: &str) -> Result<Option<Found>, SqlError> {
+    let state = reader.query_optional(
+        "SELECT state FROM shipments WHERE delivery_id = ?1",
+        &[&delivery_id],
+        |row| row.get::<Option<String>>(0),
+    )?;
+    match state {
+        None => Ok(None),
+        Some(None) => Ok(Some(Found::Released)),
+        Some(Some(text)) => Ok(Some(Found::Shipment(Box::new(decode(&text)?)))),
+    }
+}
+
+/// Shipments whose next phase is due, the most overdue first.
+pub(crate) fn due(
+    reader: &Reader<'_>,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<Shipment>, SqlError> {
+    reader.query_all(
+        "SELECT state FROM shipments WHERE due <= ?1 ORDER BY due LIMIT ?2",
+        &[&now, &limit],
+        |row: &Row<'_>| decode(&row.get::<String>(0)?),
+    )
+}
+
+/// When the next phase of any shipment is due.
+pub(crate) fn next_due(reader: &Reader<'_>) -> Result<Option<Timestamp>, SqlError> {
+    let first = "SELECT MIN(due) FROM shipments WHERE due IS NOT NULL";
+    reader.query_one(first, &[], |row| row.get(0))
+}
+
+/// Writes a shipment.
+pub(crate) fn save(transaction: &mut Transaction<'_>, shipment: &Shipment) -> Result<(), SqlError> {
+    let state = serde_json::to_string(shipment).map_err(|it| unreadable(&it))?;
+    write(transaction, &shipment.delivery_id, Some(&state), shipment.due())
+}
+
+/// Remembers that no carrier must ever be booked for a delivery.
+pub(crate) fn bury(transaction: &mut Transaction<'_>, delivery_id: &str) -> Result<(), SqlError> {
+    write(transaction, delivery_id, None, None)
+}
+
+fn write(
+    transaction: &mut Transaction<'_>,
+    delivery_id: &str,
+    state: Option<&str>,
+    due: Option<Timestamp>,
+) -> Result<(), SqlError> {
+    let now = transaction.now();
+    transaction.execute(
+        "INSERT INTO shipments (delivery_id, state, due, changed_at) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (delivery_id) DO UPDATE SET state = ?2, due = ?3, changed_at = ?4",
+        &[&delivery_id, &state, &due, &now],
+    )?;
+    Ok(())
+}
+
+/// Forgets what has not changed since `before` and waits for nothing. Gives how many.
+pub(crate) fn forget_old(
+    transaction: &mut Transaction<'_>,
+    before: Timestamp,
+) -> Result<u64, SqlError> {
+    transaction.execute(
+        "DELETE FROM shipments WHERE delivery_id IN (
+           SELECT delivery_id FROM shipments WHERE due IS NULL AND changed_at < ?1 LIMIT 500)",
+        &[&before],
+    )
+}
+
+/// The clock that every replica and every later life shares. Another pace counts from now on.
+pub(crate) fn simulated_clock(
+    transaction: &mut Transaction<'_>,
+    scale: f64,
+) -> Result<SimulatedClock, SqlError> {
+    let now = transaction.now();
+    let kept = transaction.query_optional(
+        "SELECT wall, simulated, scale FROM simulation WHERE id = 1",
+        &[],
+        |row| {
+            let (wall, simulated): (Timestamp, Timestamp) = (row.get(0)?, row.get(1)?);
+            Ok(SimulatedClock { wall, simulated, scale: row.get(2)? })
+        },
+    )?;
+    let clock = match kept {
+        Some(kept) if (kept.scale - scale).abs() < f64::EPSILON => return Ok(kept),
+        Some(kept) => kept.paced(now, scale),
+        None => SimulatedClock::starting_at(now, scale),
+    };
+    transaction.execute(
+        "INSERT OR REPLACE INTO simulation (id, wall, simulated, scale) VALUES (1, ?1, ?2, ?3)",
+        &[&clock.wall, &clock.simulated, &clock.scale],
+    )?;
+    Ok(clock)
+}
+
+fn decode(text: &str) -> Result<Shipment, SqlError> {
+    serde_json::from_str(text).map_err(|it| unreadable(&it))
+}
+
+/// A row that another version wrote, or a defect of ours.
+fn unreadable(error: &serde_json::Error) -> SqlError {
+    SqlError::Damaged { message: format!("a row of a shipment: {error}") }
+}

@@ -1,0 +1,6 @@
+//! The service on free ports of its own.
+
+#[cfg(test)]
+mod compatibility;
+#[cfg(test)]
+mod conformance;
