@@ -1,1 +1,17 @@
-//! Empty until its content lands.
+//! Runs and inspects a system of services: the process supervisor, the edge, the log's commands.
+//!
+//! It has never heard of what the services do. A program on top of it names the roles and wires
+//! them; see `apps/drone-delivery`.
+
+pub mod exit;
+pub mod failure;
+pub mod gateway;
+pub mod letters;
+pub mod output;
+pub mod supervise;
+pub mod table;
+
+pub use exit::Exit;
+pub use failure::Failure;
+pub use output::{Color, Format, Output};
+pub use table::Table;

@@ -1,0 +1,118 @@
+//! Whether ports are free, and who has them when they are not. Linux shows it under `/proc`, to
+//! the same user or to root; elsewhere only the fact is known.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    path::PathBuf,
+};
+
+/// A process that listens on a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortHolder {
+    /// Its id.
+    pub pid: u32,
+    /// Its short name.
+    pub name: String,
+    /// Its program file, where it may be seen.
+    pub program: Option<PathBuf>,
+    /// Its parent.
+    pub parent: Option<u32>,
+}
+
+/// Whether nobody listens on the port of the loopback interface.
+#[must_use]
+pub fn is_free(port: u16) -> bool {
+    // The standard library sets SO_REUSEADDR: what lingers from closed connections is no holder.
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Who listens on the port, when it may be seen.
+#[must_use]
+pub fn holder(port: u16) -> Option<PortHolder> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+    let inode = tables
+        .iter()
+        .filter_map(|it| fs::read_to_string(it).ok())
+        .find_map(|table| listening_inode(&table, port))?;
+    let wanted = format!("socket:[{inode}]");
+    let pid = fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok())
+        .find(|pid| has_file(*pid, &wanted))?;
+    Some(describe(pid))
+}
+
+fn describe(pid: u32) -> PortHolder {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    PortHolder {
+        pid,
+        name: name.trim().to_owned(),
+        program: fs::read_link(format!("/proc/{pid}/exe")).ok(),
+        parent: fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|it| parent(&it)),
+    }
+}
+
+/// The program file of a process, where it may be seen.
+#[must_use]
+pub fn program_of(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/exe")).ok()
+}
+
+fn has_file(pid: u32, wanted: &str) -> bool {
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    files
+        .flatten()
+        .filter_map(|it| fs::read_link(it.path()).ok())
+        .any(|it| it.as_os_str() == wanted)
+}
+
+/// The parent in a line of `/proc/PID/stat`. The name before it may hold spaces and parentheses.
+fn parent(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The inode of the socket that listens (state 0A) on the port, in the kernel's table.
+fn listening_inode(table: &str, port: u16) -> Option<u64> {
+    let suffix = format!(":{port:04X}");
+    table.lines().skip(1).find_map(|line| {
+        let mut columns = line.split_whitespace();
+        let (local, state) = (columns.nth(1)?, columns.nth(1)?);
+        let inode = columns.nth(5)?;
+        (local.ends_with(&suffix) && state == "0A").then(|| inode.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_of_a_port_is_found() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(!is_free(port));
+        let holder = holder(port).unwrap();
+        assert_eq!(holder.pid, std::process::id());
+        assert!(!holder.name.is_empty());
+        assert_eq!(holder.parent, Some(std::os::unix::process::parent_id()));
+        drop(listener);
+        assert!(is_free(port));
+    }
+
+    #[test]
+    fn only_a_listening_socket_counts() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            0: 0100007F:1BBD 0100007F:C000 01 00000000:00000000 00:00000000 00000000  1000        0 111 1\n\
+            1: 0100007F:1BBD 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 222 1\n";
+        assert_eq!(listening_inode(table, 7_101), Some(222));
+        assert_eq!(listening_inode(table, 7_102), None);
+    }
+
+    #[test]
+    fn a_name_with_parentheses_does_not_hide_the_parent() {
+        assert_eq!(parent("42 (odd ) name) S 7 42 42 0 -1"), Some(7));
+    }
+}

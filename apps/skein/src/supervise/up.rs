@@ -1,0 +1,106 @@
+//! One run of a system in the foreground: lock, ports, processes, control, the end in order.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use base::SharedClock;
+use runtime::Tasks;
+use tokio::sync::mpsc;
+
+use super::{
+    ProcessSpec, ProcessStatus, SuperviseConfig, Supervisor, control,
+    lifeline::{Farewell, WatchInput, farewell},
+    lock::{DirectoryLock, LockError},
+    ports,
+};
+
+/// Time that the processes have to end.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// What is to run.
+#[derive(Debug)]
+pub struct SystemPlan {
+    /// Where its files are.
+    pub data: PathBuf,
+    /// The processes.
+    pub specs: Vec<ProcessSpec>,
+}
+
+/// Why a system did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    /// Somebody else has the directory.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A port is taken.
+    #[error("port {port} is taken{}", holder.as_ref().map(|it| format!(" by {it}")).unwrap_or_default())]
+    PortBusy {
+        /// Which.
+        port: u16,
+        /// Who has it, when that can be seen.
+        holder: Option<String>,
+    },
+    /// The directory or the socket cannot be used.
+    #[error("the data directory cannot be used")]
+    Io(#[from] io::Error),
+}
+
+/// A system that runs.
+#[derive(Debug)]
+pub struct Running {
+    supervisor: Supervisor,
+    tasks: Tasks,
+    down: mpsc::Receiver<()>,
+    _lock: DirectoryLock,
+}
+
+impl Running {
+    /// Waits until every process is ready, or one keeps dying.
+    pub async fn settled(&self) -> Vec<ProcessStatus> {
+        self.supervisor.settled().await
+    }
+
+    /// Waits for the wish to end, then ends the processes in order; a second signal ends them at
+    /// once.
+    ///
+    /// # Errors
+    /// Signals cannot be watched.
+    pub async fn finish(mut self) -> io::Result<Farewell> {
+        let why = tokio::select! {
+            why = farewell(WatchInput::No) => why?,
+            _ = self.down.recv() => Farewell::Terminated,
+        };
+        let drained = self.tasks.drain(DRAIN);
+        tokio::select! {
+            _drained = drained => {}
+            again = farewell(WatchInput::No) => {
+                again?;
+                self.supervisor.kill();
+                self.tasks.drain(Duration::from_secs(2)).await;
+            }
+        }
+        Ok(why)
+    }
+}
+
+/// Starts a system.
+///
+/// # Errors
+/// [`UpError`]; nothing was started.
+pub fn run(plan: SystemPlan, clock: &SharedClock) -> Result<Running, UpError> {
+    std::fs::create_dir_all(&plan.data)?;
+    let lock = DirectoryLock::take(&plan.data, clock.now())?;
+    let fixed = plan.specs.iter().flat_map(|it| it.ports.values());
+    for port in fixed {
+        if !ports::is_free(*port) {
+            let holder = ports::holder(*port).map(|it| format!("process {} ({})", it.pid, it.name));
+            return Err(UpError::PortBusy { port: *port, holder });
+        }
+    }
+    let tasks = Tasks::new();
+    let config = SuperviseConfig::new(plan.data.join("logs"));
+    let supervisor = Supervisor::start(config, plan.specs, &tasks);
+    // Holds one wish: a second says nothing new.
+    let (wish, down) = mpsc::channel(1);
+    control::serve(&plan.data, &supervisor, wish, &tasks)?;
+    Ok(Running { supervisor, tasks, down, _lock: lock })
+}
