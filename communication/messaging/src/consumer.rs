@@ -255,7 +255,8 @@ impl<H: Handler> Consumer<H> {
                         fetch_after = Instant::now() + AGAIN_AFTER;
                     }
                 }
-                _ = pause => {}
+                // Nobody is left who could pause it: then nothing changes.
+                Ok(()) = pause => {}
                 () = sleep_until_millis(self.began, wake) => {}
                 () = sleep_until(fetch_after), if idle_fetch && fetch_after > Instant::now() => {}
                 _ = commits.tick() => {
