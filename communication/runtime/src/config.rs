@@ -4,7 +4,7 @@
 //! program in `apps` reads them (built-in defaults, file, environment, flags) and passes values.
 //! It refuses to guess: a key that the target type does not have is named, with its nearest kin.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -72,6 +72,8 @@ pub enum ConfigError {
 pub struct Layers {
     merged: Value,
     origins: BTreeMap<String, Origin>,
+    /// Maps that are empty by default: any key may be added to them.
+    open: BTreeSet<String>,
 }
 
 impl Layers {
@@ -81,7 +83,9 @@ impl Layers {
     /// `defaults` cannot be written as JSON.
     pub fn over<T: Serialize>(defaults: &T) -> Result<Self, ConfigError> {
         let merged = serde_json::to_value(defaults).map_err(|it| malformed(&it))?;
-        Ok(Self { merged, origins: BTreeMap::new() })
+        let mut open = BTreeSet::new();
+        collect_open(&merged, "", &mut open);
+        Ok(Self { merged, origins: BTreeMap::new(), open })
     }
 
     /// Lays a document over what is there.
@@ -91,7 +95,7 @@ impl Layers {
     pub fn lay(&mut self, origin: Origin, document: &Value) -> Result<(), ConfigError> {
         let mut merged = self.merged.clone();
         let mut origins = self.origins.clone();
-        overlay(&mut merged, document, origin, "", &mut origins)?;
+        overlay(&mut merged, document, (origin, &self.open), "", &mut origins)?;
         (self.merged, self.origins) = (merged, origins);
         Ok(())
     }
@@ -137,7 +141,7 @@ fn join(path: &str, key: &str) -> String {
 fn overlay(
     below: &mut Value,
     above: &Value,
-    origin: Origin,
+    (origin, open): (Origin, &BTreeSet<String>),
     path: &str,
     origins: &mut BTreeMap<String, Origin>,
 ) -> Result<(), ConfigError> {
@@ -146,21 +150,29 @@ fn overlay(
         origins.insert(path.to_owned(), origin);
         return Ok(());
     };
-    // An empty map among the defaults is an open one: any key may be added to it.
-    let open = members.is_empty();
     for (key, value) in given {
         let here = join(path, key);
-        if open {
+        if open.contains(path) {
             members.insert(key.clone(), value.clone());
             origins.insert(here, origin);
         } else if let Some(member) = members.get_mut(key) {
-            overlay(member, value, origin, &here, origins)?;
+            overlay(member, value, (origin, open), &here, origins)?;
         } else {
             let suggestion = nearest(key, members.keys()).map(|it| join(path, it));
             return Err(ConfigError::UnknownKey { path: here, origin, suggestion });
         }
     }
     Ok(())
+}
+
+fn collect_open(value: &Value, path: &str, open: &mut BTreeSet<String>) {
+    let Value::Object(members) = value else { return };
+    if members.is_empty() {
+        open.insert(path.to_owned());
+    }
+    for (key, member) in members {
+        collect_open(member, &join(path, key), open);
+    }
 }
 
 fn collect(
@@ -257,10 +269,12 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_is_empty_by_default_takes_any_key() {
+    fn a_map_that_is_empty_by_default_takes_any_keys() {
         let mut layers = layers();
         layers.set(Origin::Environment, "replicas.scheduler", "2").unwrap();
-        assert_eq!(layers.read::<Whole>().unwrap().replicas["scheduler"], 2);
+        layers.set(Origin::Flag, "replicas.account", "3").unwrap();
+        let replicas = layers.read::<Whole>().unwrap().replicas;
+        assert_eq!((replicas["scheduler"], replicas["account"]), (2, 3));
     }
 
     #[test]
