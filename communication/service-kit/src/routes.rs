@@ -278,6 +278,9 @@ impl Entry {
 
     fn canonical(&self, given: &[&str]) -> String {
         let mut path = String::with_capacity(64);
+        if given.is_empty() {
+            path.push('/');
+        }
         for (segment, text) in self.segments.iter().zip(given) {
             path.push('/');
             path.push_str(match segment {
@@ -289,9 +292,11 @@ impl Entry {
     }
 }
 
+/// The segments of a path; the root has none.
 fn split(path: &str) -> impl Iterator<Item = &str> {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    path.strip_suffix('/').unwrap_or(path).split('/')
+    let inner = path.strip_prefix('/').unwrap_or(path);
+    let segments = inner.strip_suffix('/').unwrap_or(inner).split('/');
+    segments.take(if path == "/" { 0 } else { usize::MAX })
 }
 
 /// `v1`, `v0.1.0` and the like.
@@ -352,6 +357,19 @@ mod tests {
         check("/vx/api/orders/a", None);
         check("/v1", None);
         check("/api/orders//", None);
+    }
+
+    #[test]
+    fn the_root_is_a_path_of_its_own() {
+        check("/", None);
+        let mut table = table();
+        table.add(Method::GET, "/");
+        let found = table.find(&Method::GET, "/");
+        assert!(
+            matches!(&found, Found::Route { template: "/", path, .. } if path == "/"),
+            "{found:?}"
+        );
+        assert_eq!(table.find(&Method::GET, "//"), Found::Nothing);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::{
     Router,
     body::Body,
+    extract::DefaultBodyLimit,
     response::{IntoResponse as _, Response},
 };
 use base::{Code, headers};
@@ -60,7 +61,8 @@ impl Stack {
     ) -> Self {
         let metrics = telemetry.metrics();
         Self {
-            router,
+            // The stack has read and bounded the body; axum's own bound would undercut a higher one.
+            router: router.layer(DefaultBodyLimit::disable()),
             table,
             gate: Gate::new(limits.concurrency_max, limits.queue_max),
             memory: Memory::new(limits.buffered_bytes_max),

@@ -64,6 +64,13 @@ async fn a_body_beyond_1_mib_is_413_announced_or_not() {
 }
 
 #[tokio::test]
+async fn a_body_may_be_as_large_as_was_set() {
+    let service = start(length(), |config| config.limits.body_bytes_max = 4 << 20);
+    assert_eq!(put(&service, "/api/length", "", &"a".repeat(4 << 20)).await, 200);
+    assert_eq!(put(&service, "/api/length", "", &"a".repeat((4 << 20) + 1)).await, 413);
+}
+
+#[tokio::test]
 async fn all_bodies_together_are_bounded_and_memory_comes_back() {
     let service = start(length(), |config| config.limits.buffered_bytes_max = 1_000);
     assert_eq!(put(&service, "/api/length", "", &"a".repeat(2_000)).await, 503);
