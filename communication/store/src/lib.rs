@@ -33,7 +33,7 @@ pub use error::{
 pub use idempotency::{KeyState, StoredReply};
 pub use leases::Lease;
 pub use migrate::Migration;
-pub use operations::{Effect, OperationState};
+pub use operations::{Effect, LedgerTotals, OperationState};
 pub use outbox::OutboxMessage;
 pub use query::{Reader, Row, Transaction};
 pub use settings::StoreSettings;

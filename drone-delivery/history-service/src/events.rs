@@ -1,0 +1,94 @@
+//! What History hears: the stages of deliveries. It says nothing.
+
+use contracts::shipping::DeliveryEvent;
+use messaging::{Delivered, Failure, Handler};
+use store::Store;
+
+use crate::store as table;
+
+/// The role, as it names its group.
+pub(crate) const ROLE: &str = "history";
+
+/// Writes down what it hears.
+#[derive(Debug, Clone)]
+pub(crate) struct Archive {
+    store: Store,
+}
+
+impl Archive {
+    pub(crate) const fn new(store: Store) -> Self {
+        Self { store }
+    }
+}
+
+impl Handler for Archive {
+    async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
+        let event: DeliveryEvent = serde_json::from_slice(&delivered.message.body)
+            .map_err(|it| Failure::Rejected(format!("the body cannot be read: {it}")))?;
+        let kept = self.store.write(move |it| table::keep(it, &event));
+        kept.await.map_err(service_kit::inbox::failure_of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use base::{Random, Timestamp};
+    use contracts::topics;
+    use messaging::Message;
+    use runtime::SystemClock;
+    use telemetry::TraceContext;
+
+    use super::*;
+    use crate::{
+        domain::tests::event,
+        store::tests::{ids, open},
+    };
+
+    fn delivered(body: Vec<u8>) -> Delivered {
+        let now = Timestamp::from_millis(1);
+        Delivered {
+            message: Message {
+                id: "m1".to_owned(),
+                source: "/test".to_owned(),
+                kind: String::new(),
+                subject: None,
+                time: now,
+                key: None,
+                content_type: "application/json".to_owned(),
+                headers: BTreeMap::new(),
+                trace: None,
+                body: body.into(),
+            },
+            topic: topics::DELIVERY_EVENTS.to_owned(),
+            partition: 0,
+            offset: 0,
+            attempt: 1,
+            published_at: now,
+            trace: TraceContext::root(&mut Random::with_seed(1), false),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_event_twice_is_one_row() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory, SystemClock::shared());
+        let archive = Archive::new(store.clone());
+        let said = delivered(serde_json::to_vec(&event("d1", 1, 10)).unwrap());
+        for _ in 0..2 {
+            assert_eq!(archive.handle(&said).await, Ok(()));
+        }
+        assert_eq!(ids(&store, "d1").await, ["d1/1"]);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_no_event_is_rejected() {
+        let directory = tempfile::tempdir().unwrap();
+        let archive = Archive::new(open(&directory, SystemClock::shared()));
+        for body in ["", "{}", "[1]"] {
+            let handled = archive.handle(&delivered(body.into())).await;
+            assert!(matches!(handled, Err(Failure::Rejected(_))), "{body}: {handled:?}");
+        }
+    }
+}
