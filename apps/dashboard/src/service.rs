@@ -1,0 +1,97 @@
+//! Wiring of the page's process: one listener for people, one for spans.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use runtime::Shutdown;
+use serde::{Deserialize, Serialize};
+use service_kit::{Bound, Limits, PortSharing, Service, ServiceConfig, ServiceContext, StartError};
+use telemetry::Telemetry;
+
+use crate::{
+    api::{self, Shared},
+    feed,
+};
+
+/// Settings of the role.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DashboardConfig {
+    /// Spans that are kept in all; one takes about a kilobyte of memory.
+    pub spans_max: usize,
+}
+
+impl Default for DashboardConfig {
+    fn default() -> Self {
+        Self { spans_max: 200_000 }
+    }
+}
+
+/// Bytes of one request of spans. Exporters send 512 at a time; the limit of other bodies would
+/// leave two kilobytes to each, and refuse all of them for the long texts of a few.
+const SPAN_BODY_BYTES_MAX: usize = 8 << 20;
+/// Spans of the process itself that are dropped at a time.
+const OWN_SPANS: usize = 512;
+
+/// Starts the page on the context's address, and the collector of spans on another, on the
+/// context's tasks.
+///
+/// # Errors
+/// There is no log, or an address cannot be listened on.
+pub async fn run(
+    context: ServiceContext,
+    collector: SocketAddr,
+    config: DashboardConfig,
+) -> Result<Bound, StartError> {
+    let (page, _collector) = start(&context, collector, &config)?;
+    Ok(page)
+}
+
+/// Gives where the page listens, and where the collector does.
+fn start(
+    context: &ServiceContext,
+    collector: SocketAddr,
+    config: &DashboardConfig,
+) -> Result<(Bound, Bound), StartError> {
+    let messaging = context.require_messaging()?;
+    let shared = Shared::new(config.spans_max, context.tasks.clone());
+    let own = context.telemetry.clone();
+    context.tasks.spawn("own spans", |shutdown| forget_own_spans(own, shutdown));
+    // The collector first: whoever waits for the page may send spans when it is ready.
+    let spans = Service::new(api::collector(shared.clone()));
+    let collector = spans.serve(&beside(context, collector))?;
+    feed::start(&messaging, &shared.view, &context.tasks);
+    let page = Service::new(api::page(shared)).health(context.health(None));
+    Ok((page.serve(&unexported(context))?, collector))
+}
+
+/// The process sends no spans: it reads the topics anew at every start, and each time would add
+/// another reading to every trace that it keeps.
+fn unexported(context: &ServiceContext) -> ServiceContext {
+    let config = ServiceConfig { trace_endpoint: None, ..(*context.config).clone() };
+    ServiceContext { config: Arc::new(config), ..context.clone() }
+}
+
+/// The same surroundings at another address, with room for bodies of spans.
+fn beside(context: &ServiceContext, address: SocketAddr) -> ServiceContext {
+    let unexported = unexported(context);
+    let body_bytes_max = context.config.limits.body_bytes_max.max(SPAN_BODY_BYTES_MAX);
+    let config = ServiceConfig {
+        http: address,
+        sharing: PortSharing::Exclusive,
+        // Operators have the page's; the kit listens for them with every service.
+        admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        limits: Limits { body_bytes_max, ..context.config.limits.clone() },
+        ..(*unexported.config).clone()
+    };
+    ServiceContext { config: Arc::new(config), ..unexported }
+}
+
+async fn forget_own_spans(own: Telemetry, shutdown: Shutdown) {
+    while shutdown.or_cancel(own.take_batch(OWN_SPANS)).await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests;
