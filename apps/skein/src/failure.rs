@@ -1,6 +1,9 @@
 //! What a person reads when a command did not work: what, where, why, and what to do next.
 
-use std::fmt::{self, Write as _};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+};
 
 use serde_json::{Value, json};
 
@@ -12,22 +15,30 @@ pub struct Failure {
     /// How the process ends.
     pub exit: Exit,
     /// One short word, the same in every release.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// What happened, after `error: `.
-    pub what: String,
+    pub what: Box<str>,
     /// The file, address or argument that it happened at.
-    pub place: Option<String>,
+    pub place: Option<Box<str>>,
     /// The cause.
-    pub why: Option<String>,
+    pub why: Option<Box<str>>,
     /// A command or a change that helps.
-    pub next: Option<String>,
+    pub next: Option<Box<str>>,
 }
 
 impl Failure {
     /// A failure with exit code 1.
     #[must_use]
-    pub fn new(code: &'static str, what: impl Into<String>) -> Self {
-        Self { exit: Exit::Failed, code, what: what.into(), place: None, why: None, next: None }
+    pub fn new(code: impl Into<Cow<'static, str>>, what: impl Into<String>) -> Self {
+        let code = code.into();
+        Self {
+            exit: Exit::Failed,
+            code,
+            what: what.into().into(),
+            place: None,
+            why: None,
+            next: None,
+        }
     }
 
     /// With another exit code.
@@ -39,19 +50,19 @@ impl Failure {
     /// With the place.
     #[must_use]
     pub fn at(self, place: impl fmt::Display) -> Self {
-        Self { place: Some(place.to_string()), ..self }
+        Self { place: Some(place.to_string().into()), ..self }
     }
 
     /// With the cause.
     #[must_use]
     pub fn because(self, why: impl fmt::Display) -> Self {
-        Self { why: Some(why.to_string()), ..self }
+        Self { why: Some(why.to_string().into()), ..self }
     }
 
     /// With what to do next.
     #[must_use]
     pub fn next(self, next: impl Into<String>) -> Self {
-        Self { next: Some(next.into()), ..self }
+        Self { next: Some(next.into().into()), ..self }
     }
 
     /// The form for people: a headline with the code, then one line for each thing that is known.

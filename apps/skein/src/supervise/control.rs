@@ -1,6 +1,7 @@
 //! How commands talk to a running system: a socket in its data directory, one line each way.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -12,13 +13,14 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
     sync::mpsc,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
-use super::{ProcessStatus, Supervisor};
+use super::{ProcessState, ProcessStatus, Supervisor};
 
 const SOCKET: &str = "control.sock";
 const PATIENCE: Duration = Duration::from_secs(60);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +40,7 @@ pub enum Ask {
 /// What is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The processes.
+    /// The processes; first the one that keeps the others running.
     pub services: Vec<ProcessStatus>,
     /// Instances that were restarted.
     #[serde(default)]
@@ -95,7 +97,11 @@ async fn accept(
     shutdown: Shutdown,
 ) {
     while let Some(accepted) = shutdown.or_cancel(listener.accept()).await {
-        let Ok((stream, _)) = accepted else { continue };
+        let Ok((stream, _)) = accepted else {
+            // Out of file descriptors: some close while we wait.
+            shutdown.or_cancel(sleep(ACCEPT_PAUSE)).await;
+            continue;
+        };
         let (supervisor, down) = (supervisor.clone(), down.clone());
         tasks.spawn("control connection", |_| async move {
             if let Err(error) = answer(stream, &supervisor, &down).await {
@@ -123,11 +129,26 @@ async fn answer(
             Vec::new()
         }
     };
-    let answer = Answer { services: supervisor.processes(), restarted };
+    let mut services = vec![ourselves()];
+    services.extend(supervisor.processes());
+    let answer = Answer { services, restarted };
     let mut text = serde_json::to_string(&answer)?;
     text.push('\n');
     writing.write_all(text.as_bytes()).await?;
     writing.shutdown().await
+}
+
+/// The row of whoever keeps the others running.
+fn ourselves() -> ProcessStatus {
+    ProcessStatus {
+        service: "up".to_owned(),
+        instance: "up".to_owned(),
+        pid: Some(std::process::id()),
+        state: ProcessState::Ready,
+        ports: BTreeMap::new(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        restarts: 0,
+    }
 }
 
 /// Asks a running system.

@@ -23,7 +23,9 @@ impl Default for RestartPolicy {
                 factor: 2,
                 cap: Duration::from_secs(5),
             },
-            healthy_after: Duration::from_secs(10),
+            // Restarts that far apart cost little; a longer time would make a process wait that was
+            // killed from outside now and then.
+            healthy_after: Duration::from_secs(2),
             loop_after: 5,
         }
     }
@@ -79,13 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn ten_healthy_seconds_begin_a_new_row() {
+    fn two_healthy_seconds_begin_a_new_row() {
         let mut restarts = Restarts::new(RestartPolicy::default());
         for _ in 0..6 {
             restarts.died(AT_ONCE);
         }
-        assert_eq!(restarts.died(Duration::from_millis(9_999)).wait, Duration::from_secs(5));
-        let fresh = restarts.died(Duration::from_secs(10));
+        assert_eq!(restarts.died(Duration::from_millis(1_999)).wait, Duration::from_secs(5));
+        let fresh = restarts.died(Duration::from_secs(2));
         assert_eq!(fresh, Pause { wait: Duration::from_millis(100), is_loop: false });
     }
 

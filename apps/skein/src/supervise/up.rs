@@ -7,7 +7,7 @@ use runtime::Tasks;
 use tokio::sync::mpsc;
 
 use super::{
-    ProcessSpec, ProcessStatus, SuperviseConfig, Supervisor, control,
+    ProcessSpec, SuperviseConfig, Supervisor, control,
     lifeline::{Farewell, WatchInput, farewell},
     lock::{DirectoryLock, LockError},
     ports,
@@ -54,9 +54,10 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits until every process is ready, or one keeps dying.
-    pub async fn settled(&self) -> Vec<ProcessStatus> {
-        self.supervisor.settled().await
+    /// A handle on the processes.
+    #[must_use]
+    pub fn supervisor(&self) -> Supervisor {
+        self.supervisor.clone()
     }
 
     /// Waits for the wish to end, then ends the processes in order; a second signal ends them at
@@ -82,11 +83,16 @@ impl Running {
     }
 }
 
-/// Starts a system.
+/// Starts a system. `prepare` runs once the directory is ours and before any process does: it
+/// writes what the processes read at their start.
 ///
 /// # Errors
 /// [`UpError`]; nothing was started.
-pub fn run(plan: SystemPlan, clock: &SharedClock) -> Result<Running, UpError> {
+pub fn run(
+    plan: SystemPlan,
+    prepare: impl FnOnce() -> io::Result<()>,
+    clock: &SharedClock,
+) -> Result<Running, UpError> {
     std::fs::create_dir_all(&plan.data)?;
     let lock = DirectoryLock::take(&plan.data, clock.now())?;
     let fixed = plan.specs.iter().flat_map(|it| it.ports.values());
@@ -96,6 +102,7 @@ pub fn run(plan: SystemPlan, clock: &SharedClock) -> Result<Running, UpError> {
             return Err(UpError::PortBusy { port: *port, holder });
         }
     }
+    prepare()?;
     let tasks = Tasks::new();
     let config = SuperviseConfig::new(plan.data.join("logs"));
     let supervisor = Supervisor::start(config, plan.specs, &tasks);
