@@ -52,23 +52,32 @@ pub(crate) fn operation_of(definition: &str) -> &'static str {
     }
 }
 
-/// Every workflow, with the time that a create or a reschedule may consume.
+/// How far a workflow goes before it gives up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Milliseconds that a create or a reschedule may consume.
+    pub complete_by_ms: u64,
+    /// Tries of one undo of a create before a person is asked.
+    pub undo_attempts_max: u32,
+}
+
+/// Every workflow.
 ///
 /// # Errors
 /// A definition does not hold together; the tests build each.
-pub fn definitions(complete_by_ms: u64) -> Result<Vec<Definition>, DefinitionError> {
-    Ok(vec![create(complete_by_ms)?, cancel()?, reschedule(complete_by_ms)?])
+pub fn definitions(bounds: Bounds) -> Result<Vec<Definition>, DefinitionError> {
+    Ok(vec![create(bounds)?, cancel()?, reschedule(bounds.complete_by_ms)?])
 }
 
-fn create(complete_by_ms: u64) -> Result<Definition, DefinitionError> {
-    Definition::builder(CREATE, 1)
-        .complete_by_ms(complete_by_ms)
-        .step(account())
-        .step(third_party_transport())
-        .step(package())
-        .step(drone())
-        .step(delivery())
-        .build()
+fn create(bounds: Bounds) -> Result<Definition, DefinitionError> {
+    let mut create = Definition::builder(CREATE, 1).complete_by_ms(bounds.complete_by_ms);
+    for mut step in [account(), third_party_transport(), package(), drone(), delivery()] {
+        if let Some(undo) = &mut step.undo {
+            undo.attempts_max = bounds.undo_attempts_max;
+        }
+        create = create.step(step);
+    }
+    create.build()
 }
 
 /// Only reads, so there is nothing to undo.
@@ -207,16 +216,18 @@ fn reschedule(complete_by_ms: u64) -> Result<Definition, DefinitionError> {
 mod tests {
     use super::*;
 
+    const BOUNDS: Bounds = Bounds { complete_by_ms: 60_000, undo_attempts_max: 3 };
+
     #[test]
     fn every_workflow_holds_together() {
         let names: Vec<_> =
-            definitions(60_000).unwrap().iter().map(|it| it.name().to_owned()).collect();
+            definitions(BOUNDS).unwrap().iter().map(|it| it.name().to_owned()).collect();
         assert_eq!(names, [CREATE, CANCEL, RESCHEDULE]);
     }
 
     #[test]
     fn the_steps_of_create_are_the_article_s_in_the_original_s_order() {
-        let create = create(60_000).unwrap();
+        let create = create(BOUNDS).unwrap();
         let steps: Vec<_> = create.steps().iter().map(|it| it.name.as_str()).collect();
         assert_eq!(steps, ["account", "third-party-transport", "package", "drone", "delivery"]);
         assert_eq!(create.pivot(), Some(4));
@@ -224,8 +235,9 @@ mod tests {
 
     #[test]
     fn everything_that_create_books_can_be_taken_back() {
-        for step in create(60_000).unwrap().steps() {
+        for step in create(BOUNDS).unwrap().steps() {
             assert!(step.undo.is_some() || step.call.reads_only(), "{}", step.name);
+            assert!(step.undo.as_ref().is_none_or(|it| it.attempts_max == 3), "{}", step.name);
         }
     }
 

@@ -12,5 +12,5 @@ mod service;
 mod store;
 
 pub use api::{Shared, routes};
-pub use domain::definitions;
+pub use domain::{Bounds, definitions};
 pub use service::{SchedulerConfig, run};

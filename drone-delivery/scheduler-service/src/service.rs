@@ -12,7 +12,7 @@ use utoipa::OpenApi as _;
 
 use crate::{
     api::{Document, Shared, routes},
-    domain::definitions,
+    domain::{Bounds, definitions},
     events::{Announcer, ROLE},
     intake::{Intake, watch_load},
     store::{lock_directory, open},
@@ -28,6 +28,8 @@ pub struct SchedulerConfig {
     pub engine: EngineSettings,
     /// Milliseconds that a create or a move may consume before it is given up.
     pub complete_by_ms: u64,
+    /// Tries of one undo before a person is asked; twelve outlive an outage of two minutes.
+    pub undo_attempts_max: u32,
     /// Records of the intake that are worked on at the same time.
     pub intake_lanes: usize,
 }
@@ -38,6 +40,7 @@ impl Default for SchedulerConfig {
             store: StoreSettings::default(),
             engine: EngineSettings::default(),
             complete_by_ms: saga::definition::COMPLETE_BY_MS,
+            undo_attempts_max: saga::definition::UNDO_ATTEMPTS_MAX,
             intake_lanes: 64,
         }
     }
@@ -51,7 +54,8 @@ impl Default for SchedulerConfig {
 pub async fn run(context: ServiceContext, config: SchedulerConfig) -> Result<Bound, StartError> {
     let messaging = context.require_messaging()?;
     let store = open(&context, config.store)?;
-    let definitions = definitions(config.complete_by_ms)
+    let SchedulerConfig { complete_by_ms, undo_attempts_max, .. } = config;
+    let definitions = definitions(Bounds { complete_by_ms, undo_attempts_max })
         .map_err(|it| StartError::Part { what: "the workflows", source: it.into() })?;
     let engine_config = EngineConfig {
         instance: context.config.instance.clone(),
