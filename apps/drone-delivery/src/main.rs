@@ -1,3 +1,81 @@
-//! The program: a role per service, and the commands that run and inspect the whole.
+//! The program: starts the whole system, is each of its processes, and asks it questions.
+//!
+//! Data goes to standard output, everything else to standard error; see `docs/operations.md` for
+//! the exit codes. It decides nothing about deliveries: that is the services' part.
 
-fn main() {}
+mod cli;
+mod deliveries;
+mod edge;
+mod load;
+mod logs;
+mod messages;
+mod role;
+mod roles;
+mod settings;
+mod submit;
+mod system;
+mod trace;
+mod transactions;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use skein::{Color, Exit, Failure, Output, Table};
+
+use crate::{
+    cli::{Cli, Command, SettingArguments, UpArguments},
+    settings::Layered,
+    system::System,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output { format: cli.output.into(), color: Color::from_environment() };
+    // One thread: what a process has to do beside waiting, its store and its log do on their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(Box::pin(dispatch(cli, output))),
+        Err(error) => Err(Failure::new("no_runtime", error.to_string())),
+    };
+    ended.unwrap_or_else(|failure| output.failure(&failure)).into()
+}
+
+async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
+    let Cli { data, command, .. } = cli;
+    match command.unwrap_or_else(|| Command::Up(UpArguments::default())) {
+        Command::Up(arguments) => up::up(&data, &arguments, output).await,
+        Command::Down { wipe } => up::down(&data, wipe, output).await,
+        Command::Ps => up::ps(&data, output).await,
+        Command::Restart { name } => up::restart(&data, &name, output).await,
+        Command::Logs(arguments) => logs::logs(&data, &arguments, output).await,
+        Command::Config { settings, .. } => config(&settings, output),
+        Command::Role { role, instance } => role::run(&data, &role, &instance).await,
+        Command::Submit(arguments) => submit::submit(System::of(&data)?, &arguments, output).await,
+        Command::Load(arguments) => load::load(System::of(&data)?, &arguments, output).await,
+        Command::Delivery(command) => deliveries::run(System::of(&data)?, command, output).await,
+        Command::Trace { id } => trace::trace(System::of(&data)?, &id, output).await,
+        Command::Saga(command) => transactions::saga(System::of(&data)?, command, output).await,
+        Command::Failures(command) => {
+            transactions::failures(System::of(&data)?, command, output).await
+        }
+        Command::Topics(command) => messages::topics(System::of(&data)?, command, output).await,
+        Command::Dlq(command) => messages::letters(System::of(&data)?, command, output).await,
+    }
+}
+
+fn config(arguments: &SettingArguments, output: Output) -> Result<Exit, Failure> {
+    let layered =
+        Layered::gather(arguments, std::env::vars()).map_err(|it| role::settings_failure(&it))?;
+    let mut table = Table::new(&["SETTING", "VALUE", "ORIGIN"]);
+    let mut rows = Vec::new();
+    for setting in &layered.origins {
+        let origin = setting.origin.as_str();
+        table.row([setting.path.clone(), setting.value.to_string(), origin.to_owned()]);
+        rows.push(serde_json::json!({
+            "setting": setting.path, "value": setting.value, "origin": origin,
+        }));
+    }
+    output.result(&rows, &table);
+    Ok(Exit::Done)
+}

@@ -1,0 +1,381 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use skein::Format;
+
+/// Delivers parcels by drone: services that survive crashes, on one machine with one command.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = false, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// Where the system keeps its state.
+    #[arg(long, global = true, default_value = ".drone-delivery", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Form of the result on standard output.
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub(crate) output: OutputForm,
+    /// `up` when there is none.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+const EXAMPLES: &str = "Examples:
+  drone-delivery                                      starts everything
+  drone-delivery submit examples/helsinki.jsonl --wait
+  drone-delivery trace DELIVERY";
+
+/// Form of a result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputForm {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+impl From<OutputForm> for Format {
+    fn from(form: OutputForm) -> Self {
+        match form {
+            OutputForm::Table => Self::Table,
+            OutputForm::Json => Self::Json,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Starts the system and keeps it running.
+    Up(UpArguments),
+    /// Stops it.
+    Down {
+        /// Forgets its state as well.
+        #[arg(long)]
+        wipe: bool,
+    },
+    /// Lists its processes.
+    Ps,
+    /// Ends a role or an instance in order and starts it again.
+    Restart {
+        /// Role, such as `scheduler`, or instance, such as `scheduler-2`.
+        name: String,
+    },
+    /// Shows what the processes wrote.
+    Logs(LogArguments),
+    /// Shows the settings that `up` would run with.
+    Config {
+        #[command(flatten)]
+        settings: SettingArguments,
+        /// Prints all of them; it is what the command does anyway.
+        #[arg(long)]
+        print: bool,
+    },
+    /// Sends delivery requests from a file, one JSON object a line.
+    Submit(SubmitArguments),
+    /// Sends delivery requests at a fixed rate and measures the answers.
+    Load(LoadArguments),
+    /// One delivery.
+    #[command(subcommand)]
+    Delivery(DeliveryCommand),
+    /// Shows everything that happened for one delivery, as a tree.
+    Trace {
+        /// The delivery.
+        id: String,
+    },
+    /// Sagas, as the Scheduler sees them.
+    #[command(subcommand)]
+    Saga(SagaCommand),
+    /// What failed, and what a person may do about it.
+    #[command(subcommand)]
+    Failures(FailureCommand),
+    /// Topics of the log.
+    #[command(subcommand)]
+    Topics(TopicCommand),
+    /// Dead letters: messages that could not be processed.
+    #[command(subcommand)]
+    Dlq(LetterCommand),
+    /// One process of one role; `up` starts these.
+    #[command(hide = true)]
+    Role {
+        /// Which.
+        role: String,
+        /// Its name among its replicas.
+        #[arg(long)]
+        instance: String,
+    },
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct UpArguments {
+    #[command(flatten)]
+    pub(crate) settings: SettingArguments,
+    /// Returns while the system goes on in the background.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// With `--detach`: returns when every process is ready.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Longest wait for readiness.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+}
+
+/// Whatever changes the settings.
+#[derive(Debug, Default, Clone, Args)]
+pub(crate) struct SettingArguments {
+    /// A JSON file with settings.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// First of the ports; all others are counted from it.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port_base: Option<u16>,
+    /// `demo` makes up what it does not know, `strict` refuses it.
+    #[arg(long, value_name = "demo|strict")]
+    pub(crate) profile: Option<String>,
+    /// Processes of roles.
+    #[arg(long, value_delimiter = ',', value_name = "ROLE=N,…", value_parser = pair)]
+    pub(crate) replicas: Vec<(String, String)>,
+    /// Simulated seconds in a real one, for drones and carriers.
+    #[arg(long, value_name = "FACTOR")]
+    pub(crate) time_scale: Option<f64>,
+    /// Drones of the fleet.
+    #[arg(long, value_name = "N")]
+    pub(crate) drones: Option<u32>,
+    /// Lets operators plant faults over the admin ports.
+    #[arg(long)]
+    pub(crate) enable_faults: bool,
+    /// Any setting that `config` shows.
+    #[arg(long, value_name = "PATH=VALUE", value_parser = pair)]
+    pub(crate) set: Vec<(String, String)>,
+}
+
+impl SettingArguments {
+    /// The flags as paths and values, in the order in which they win; `--set` comes last.
+    pub(crate) fn flags(&self) -> Vec<(String, String)> {
+        let mut flags = Vec::new();
+        let mut set = |path: &str, value: String| flags.push((path.to_owned(), value));
+        if let Some(port) = self.port_base {
+            set("port_base", port.to_string());
+        }
+        if let Some(profile) = &self.profile {
+            set("profile", profile.clone());
+        }
+        for (role, number) in &self.replicas {
+            set(&format!("replicas.{role}"), number.clone());
+        }
+        if let Some(scale) = self.time_scale {
+            set("drone.time_scale", scale.to_string());
+            set("third_party_transport.time_scale", scale.to_string());
+        }
+        if let Some(drones) = self.drones {
+            set("drone.drones", drones.to_string());
+        }
+        if self.enable_faults {
+            set("faults", "true".to_owned());
+        }
+        flags.extend(self.set.iter().cloned());
+        flags
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(arguments: &[&str]) -> Self {
+        let cli = Cli::parse_from([&["drone-delivery", "up"], arguments].concat());
+        match cli.command {
+            Some(Command::Up(up)) => up.settings,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("`NAME=VALUE` is expected")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArguments {
+    /// Only this role or instance.
+    pub(crate) name: Option<String>,
+    /// Goes on as lines are written.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Lines of each process to begin with.
+    #[arg(long, default_value_t = 20, value_name = "LINES")]
+    pub(crate) tail: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArguments {
+    /// The file; `-` reads standard input. A line is a request, or `{"request": …}` with what is
+    /// expected of it.
+    pub(crate) file: PathBuf,
+    /// Returns when every delivery has ended, and compares with what each line expects.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Deliveries that are on their way at the same time.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) open_max: usize,
+    /// Longest wait for one delivery.
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArguments {
+    /// The file, as `submit` takes it; begun again when it ends.
+    pub(crate) file: PathBuf,
+    /// Requests that are due in a second.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub(crate) rate: u32,
+    /// How long.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    pub(crate) seconds: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeliveryCommand {
+    /// Shows its request, its stage and its events.
+    Show {
+        /// The delivery.
+        id: String,
+    },
+    /// Calls it off.
+    Cancel {
+        /// The delivery.
+        id: String,
+    },
+    /// Moves it.
+    Reschedule {
+        /// The delivery.
+        id: String,
+        /// A name or `lat,lon[,alt]`.
+        #[arg(long)]
+        pickup: String,
+        /// A name or `lat,lon[,alt]`.
+        #[arg(long)]
+        dropoff: String,
+        /// Not before then, in RFC 3339.
+        #[arg(long, value_name = "TIME")]
+        pickup_time: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SagaCommand {
+    /// The newest.
+    List {
+        /// Only those that stand so, such as `running` or `parked`.
+        #[arg(long)]
+        status: Option<String>,
+        /// How many.
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: u32,
+    },
+    /// One, with its history.
+    Show {
+        /// Such as `DELIVERY/create`; a delivery alone means its create.
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FailureCommand {
+    /// The newest.
+    List {
+        /// Only those that stand so, such as `parked`.
+        #[arg(long)]
+        state: Option<String>,
+        /// How many.
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: u32,
+    },
+    /// One, with what was done about it.
+    Show {
+        /// The delivery or the transaction.
+        id: String,
+    },
+    /// Tries the failed step again.
+    Retry(ActionArguments),
+    /// Undoes what was done.
+    Compensate(ActionArguments),
+    /// Takes it as settled by hand.
+    Resolve(ActionArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ActionArguments {
+    /// The delivery or the transaction.
+    pub(crate) id: String,
+    /// Why; kept with the transaction.
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicCommand {
+    /// Every topic with its number of records.
+    List,
+    /// The last messages of a topic.
+    Tail {
+        /// Which.
+        topic: String,
+        /// Messages to begin with.
+        #[arg(long, default_value_t = 10, value_name = "N")]
+        last: usize,
+        /// Goes on as messages come.
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Puts one message onto a topic.
+    Publish {
+        /// Which.
+        topic: String,
+        /// What its partition hangs on.
+        #[arg(long)]
+        key: Option<String>,
+        /// The body.
+        #[arg(long)]
+        body: String,
+        /// A further header.
+        #[arg(long = "header", value_name = "NAME=VALUE", value_parser = pair)]
+        headers: Vec<(String, String)>,
+        /// `CloudEvents` type.
+        #[arg(long = "type", default_value = "", value_name = "TYPE")]
+        kind: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LetterCommand {
+    /// Topics of dead letters that are not empty.
+    List,
+    /// The letters of one topic, each with why it died.
+    Show {
+        /// Such as `delivery-requests.scheduler.dead`.
+        topic: String,
+    },
+    /// Sends every letter back to where it came from.
+    Redrive {
+        /// Such as `delivery-requests.scheduler.dead`.
+        topic: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_flags_that_both_have_stand_behind_a_command_too() {
+        let cli = Cli::parse_from(["drone-delivery", "ps", "-o", "json", "--data", "/d"]);
+        assert_eq!((cli.output, cli.data), (OutputForm::Json, PathBuf::from("/d")));
+    }
+}

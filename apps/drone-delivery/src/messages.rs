@@ -1,0 +1,215 @@
+//! The log's topics and dead letters.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use base::SharedClock;
+use messaging::{AdminError, Delivered, Message, Messaging};
+use runtime::{SystemClock, random_from_os};
+use serde_json::{Value, json};
+use skein::{
+    Exit, Failure, Output, Table, failure,
+    letters::{self, RedriveError},
+};
+use tokio::time::sleep;
+
+use crate::{
+    cli::{LetterCommand, TopicCommand},
+    system::System,
+};
+
+/// Pause between two looks for new messages.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Messages that one look reads from one partition.
+const PAGE: usize = 1_000;
+
+/// Topics.
+pub(crate) async fn topics(
+    system: System,
+    command: TopicCommand,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let log = system.messaging();
+    match command {
+        TopicCommand::List => list(&log, output).await.map_err(|it| log_failure(&it))?,
+        TopicCommand::Tail { topic, last, follow } => {
+            tail(&log, &topic, last, follow, output).await.map_err(|it| log_failure(&it))?;
+        }
+        TopicCommand::Publish { topic, key, body, headers, kind } => {
+            let message = message(&SystemClock::shared(), key, body, headers, kind);
+            let id = message.id.clone();
+            let receipt = log.publish(&topic, message).await.map_err(|error| {
+                Failure::new("not_published", "the log did not take the message")
+                    .at(&topic)
+                    .because(failure::chain(&error))
+            })?;
+            let mut table = Table::new(&["TOPIC", "PARTITION", "OFFSET", "ID"]);
+            let (partition, offset) = (receipt.partition, receipt.offset);
+            table.row([topic.clone(), partition.to_string(), offset.to_string(), id.clone()]);
+            let document =
+                json!({"topic": topic, "partition": partition, "offset": offset, "id": id});
+            output.result(&document, &table);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Dead letters.
+pub(crate) async fn letters(
+    system: System,
+    command: LetterCommand,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let log = system.messaging();
+    match command {
+        LetterCommand::List => {
+            let topics = letters::topics(&log).await.map_err(|it| log_failure(&it))?;
+            let mut table = Table::new(&["TOPIC", "LETTERS"]);
+            let mut rows = Vec::new();
+            for (topic, number) in topics.into_iter().filter(|it| it.1 > 0) {
+                table.row([topic.clone(), number.to_string()]);
+                rows.push(json!({"topic": topic, "letters": number}));
+            }
+            output.result(&rows, &table);
+        }
+        LetterCommand::Show { topic } => {
+            let found = letters::read(&log, &topic).await.map_err(|it| log_failure(&it))?;
+            let mut table = Table::new(&["PARTITION", "OFFSET", "KEY", "CLASS", "REASON"]);
+            let shown: Vec<Value> = found.iter().map(letters::show).collect();
+            for letter in &shown {
+                let dead = &letter["deadLetter"];
+                table.row(
+                    [
+                        &letter["partition"],
+                        &letter["offset"],
+                        &letter["key"],
+                        &dead["class"],
+                        &dead["reason"],
+                    ]
+                    .map(cell),
+                );
+            }
+            output.result(&shown, &table);
+        }
+        LetterCommand::Redrive { topic } => {
+            let sent = letters::redrive(&log, &topic).await.map_err(redrive_failure)?;
+            let mut table = Table::new(&["REDRIVEN"]);
+            table.row([sent.to_string()]);
+            output.result(&json!({"topic": topic, "redriven": sent}), &table);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn log_failure(error: &AdminError) -> Failure {
+    let failure = Failure::new("log_refused", "the log did not answer as asked")
+        .because(failure::chain(error));
+    match error {
+        AdminError::Unreachable { .. } => failure.exit(Exit::Unreachable).next("drone-delivery ps"),
+        AdminError::UnknownTopic { .. } => {
+            failure.exit(Exit::NotFound).next("drone-delivery topics list")
+        }
+        AdminError::Refused { .. } => failure,
+    }
+}
+
+fn redrive_failure(error: RedriveError) -> Failure {
+    match error {
+        RedriveError::Ask(error) => log_failure(&error),
+        RedriveError::Publish { .. } => {
+            Failure::new("not_published", failure::chain(&error)).exit(Exit::Partial)
+        }
+    }
+}
+
+fn cell(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+async fn list(log: &Messaging, output: Output) -> Result<(), AdminError> {
+    let mut table = Table::new(&["TOPIC", "PARTITIONS", "RECORDS", "EVER"]);
+    let mut rows = Vec::new();
+    for topic in log.topics().await? {
+        let kept: u64 = topic.partitions.values().map(|(start, end)| end - start).sum();
+        let ever: u64 = topic.partitions.values().map(|(_, end)| end).sum();
+        let partitions = topic.partitions.len();
+        table.row([topic.name.clone(), partitions.to_string(), kept.to_string(), ever.to_string()]);
+        rows.push(json!({"topic": topic.name, "partitions": partitions,
+            "records": kept, "ever": ever}));
+    }
+    output.result(&rows, &table);
+    Ok(())
+}
+
+/// One JSON object a line, in both forms: bodies have no columns.
+async fn tail(
+    log: &Messaging,
+    topic: &str,
+    last: usize,
+    follow: bool,
+    output: Output,
+) -> Result<(), AdminError> {
+    let back = u64::try_from(last).unwrap_or(u64::MAX);
+    let mut places: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (partition, (start, end)) in log.topic(topic).await?.partitions {
+        let from = end.saturating_sub(back).max(start);
+        found.extend(read(log, topic, partition, from, end).await?);
+        places.insert(partition, end);
+    }
+    found.sort_by_key(|it: &Delivered| it.published_at);
+    let surplus = found.len().saturating_sub(last);
+    for delivered in &found[surplus..] {
+        output.document(&letters::show(delivered));
+    }
+    if !follow {
+        return Ok(());
+    }
+    loop {
+        sleep(LOOK_EVERY).await;
+        for (partition, (_, end)) in log.topic(topic).await?.partitions {
+            let from = places.insert(partition, end).unwrap_or(0);
+            for delivered in read(log, topic, partition, from, end).await? {
+                output.document(&letters::show(&delivered));
+            }
+        }
+    }
+}
+
+async fn read(
+    log: &Messaging,
+    topic: &str,
+    partition: u32,
+    mut from: u64,
+    end: u64,
+) -> Result<Vec<Delivered>, AdminError> {
+    let mut found = Vec::new();
+    while from < end {
+        let page = log.read(topic, partition, from, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        from = last.offset + 1;
+        found.extend(page);
+    }
+    Ok(found)
+}
+
+fn message(
+    clock: &SharedClock,
+    key: Option<String>,
+    body: String,
+    headers: Vec<(String, String)>,
+    kind: String,
+) -> Message {
+    let now = clock.now();
+    Message {
+        id: random_from_os().uuid_v7(now).to_string(),
+        source: "/commands/publish".to_owned(),
+        kind,
+        subject: key.clone(),
+        time: now,
+        key,
+        content_type: "application/json".to_owned(),
+        headers: headers.into_iter().collect(),
+        trace: None,
+        body: body.into(),
+    }
+}

@@ -1,0 +1,176 @@
+//! One process of one role: made from the settings, run until the pipe to `up` closes or a signal
+//! comes, then drained.
+
+use std::{future::Future, path::Path, pin::Pin, time::Duration};
+
+use base::SharedClock;
+use broker::{BoundBroker, Broker, BrokerConfig, TopicConfig};
+use contracts::topics;
+use runtime::{Drained, SystemClock, Tasks};
+use service_kit::{
+    Bound, FaultHook, Health, PortSharing, Routes, Service, ServiceConfig, ServiceContext,
+    StartError, announce_ready,
+};
+use skein::{
+    Exit, Failure, failure,
+    supervise::lifeline::{Farewell, WatchInput, farewell},
+};
+use telemetry::{
+    Telemetry, TelemetryConfig,
+    logs::{LogConfig, LogFormat},
+};
+
+use crate::{
+    edge,
+    roles::{Role, addresses, collector},
+    settings::{Settings, SettingsError},
+};
+
+/// Time that work in flight has to end. Shorter than the time after which `up` ends by force.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// Runs the process to its end.
+pub(crate) async fn run(data: &Path, role: &str, instance: &str) -> Result<Exit, Failure> {
+    let unknown = || Failure::new("no_such_role", format!("no role is called `{role}`"));
+    let role = Role::parse(role).ok_or_else(|| unknown().exit(Exit::Usage))?;
+    let settings = Settings::of(data).map_err(|it| settings_failure(&it))?.ok_or_else(|| {
+        Failure::new("no_settings", "no system was started here").at(data.display())
+    })?;
+    let clock = SystemClock::shared();
+    start_logs(&settings, role, instance, &clock);
+    let telemetry = Telemetry::new(
+        TelemetryConfig {
+            traces_per_second: settings.traces_per_second,
+            ..TelemetryConfig::default()
+        },
+        clock.clone(),
+    );
+    let tasks = Tasks::new();
+    let config = service_config(&settings, data, role, instance);
+    let context = ServiceContext::new(config, clock, telemetry, tasks.clone());
+    let start_failed = |error: StartError| {
+        Failure::new("start_failed", format!("{} cannot start", role.name()))
+            .because(failure::chain(&error))
+    };
+    let started = start(&context, role, settings, data).await.map_err(start_failed)?;
+    let ended = async {
+        announce_ready(&context.config, &started.bound)?;
+        farewell(WatchInput::Yes).await
+    };
+    let why = ended.await.map_err(|it| Failure::new("start_failed", it.to_string()))?;
+    tracing::info!(?why, "draining");
+    if let Drained::TimedOut { running } = tasks.drain(DRAIN).await {
+        tracing::warn!(running, "tasks were still running at the end");
+    }
+    if let Some(broker) = started.broker {
+        broker.close().await;
+    }
+    Ok(match why {
+        Farewell::Interrupted => Exit::Interrupted,
+        // What it was asked to do.
+        Farewell::Orphaned | Farewell::Terminated => Exit::Done,
+    })
+}
+
+pub(crate) fn settings_failure(error: &SettingsError) -> Failure {
+    Failure::new("bad_settings", "the settings cannot be used").because(failure::chain(error))
+}
+
+fn start_logs(settings: &Settings, role: Role, instance: &str, clock: &SharedClock) {
+    let config = LogConfig {
+        format: LogFormat::Json,
+        // Checked when the settings were made.
+        level: telemetry::logs::level(&settings.logs.level)
+            .unwrap_or(tracing::level_filters::LevelFilter::INFO),
+        service: role.name().to_owned(),
+        instance: instance.to_owned(),
+    };
+    // A subscriber that is there already writes the same lines.
+    let _installed = telemetry::logs::init(config, clock.clone());
+}
+
+fn service_config(settings: &Settings, data: &Path, role: Role, instance: &str) -> ServiceConfig {
+    let shared = settings.replicas(role) > 1;
+    let mut config = ServiceConfig::new(role.name(), instance, data.join(role.name()));
+    config.version = env!("CARGO_PKG_VERSION").to_owned();
+    config.sharing = if shared { PortSharing::Replicas } else { PortSharing::Exclusive };
+    config.profile = settings.profile;
+    config.services = addresses(settings);
+    config.trace_endpoint = Some(format!("http://{}", collector(settings)));
+    config.faults = if settings.faults { FaultHook::On } else { FaultHook::Off };
+    config.limits = settings.limits.clone();
+    config.call_timeout = Duration::from_millis(settings.call_timeout_ms);
+    if role != Role::Broker {
+        config.http = role.address(settings);
+    }
+    // The edge only leads on, and the log does not write to itself.
+    if !matches!(role, Role::Broker | Role::Gateway) {
+        config.bootstrap = vec![Role::Broker.address(settings).to_string()];
+    }
+    config
+}
+
+/// A role that runs.
+struct Started {
+    bound: Bound,
+    broker: Option<BoundBroker>,
+}
+
+type Starting = Pin<Box<dyn Future<Output = Result<Bound, StartError>>>>;
+
+async fn start(
+    context: &ServiceContext,
+    role: Role,
+    settings: Settings,
+    data: &Path,
+) -> Result<Started, StartError> {
+    let own = context.clone();
+    let service: Starting = match role {
+        Role::Broker => return start_broker(context, &settings, data),
+        Role::Gateway => Box::pin(async move { skein::gateway::run(&own, &edge::ROUTES) }),
+        Role::Dashboard => {
+            let collector = collector(&settings);
+            Box::pin(dashboard::run(own, collector, settings.dashboard))
+        }
+        Role::Ingestion => Box::pin(ingestion_service::run(own, settings.ingestion)),
+        Role::Scheduler => Box::pin(scheduler_service::run(own, settings.scheduler)),
+        Role::Supervisor => Box::pin(supervisor_service::run(own, settings.supervisor)),
+        Role::Account => Box::pin(account_service::run(own, settings.account)),
+        Role::Delivery => Box::pin(delivery_service::run(own, settings.delivery)),
+        Role::Package => Box::pin(package_service::run(own, settings.package)),
+        Role::Drone => Box::pin(drone_service::run(own, settings.drone)),
+        Role::ThirdPartyTransport => {
+            Box::pin(third_party_transport_service::run(own, settings.third_party_transport))
+        }
+        Role::History => Box::pin(history_service::run(own, settings.history)),
+    };
+    Ok(Started { bound: service.await?, broker: None })
+}
+
+fn start_broker(
+    context: &ServiceContext,
+    settings: &Settings,
+    data: &Path,
+) -> Result<Started, StartError> {
+    let topic = |it: topics::Topic| TopicConfig {
+        name: it.name.to_owned(),
+        partitions: it.partitions,
+        synced: it.synced,
+        retention_ms: Some(it.retention_ms),
+        retention_bytes: None,
+    };
+    let config = BrokerConfig {
+        listen: Role::Broker.address(settings),
+        topics: topics::ALL.map(topic).to_vec(),
+        segment_bytes: settings.broker.segment_bytes,
+        connections_max: settings.broker.connections_max,
+        topics_max: settings.broker.topics_max,
+        ..BrokerConfig::new(data.join(Role::Broker.name()))
+    };
+    let (clock, telemetry) = (context.clock.clone(), &context.telemetry);
+    let broker = Broker::start(config, clock, telemetry, &context.tasks)
+        .map_err(|it| StartError::Part { what: "the log", source: it.into() })?;
+    // Health and metrics; records come in by the other door.
+    let bound = Service::new(Routes::new()).health(Health::new()).serve(context)?;
+    Ok(Started { bound, broker: Some(broker) })
+}

@@ -1,0 +1,326 @@
+//! Everything that can be set, in one document: defaults, a file, the environment, flags, in this
+//! order. `up` writes the outcome into the data directory; each role and each command reads it there.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use account_service::AccountConfig;
+use dashboard::DashboardConfig;
+use delivery_service::DeliveryConfig;
+use drone_service::DroneConfig;
+use history_service::HistoryConfig;
+use ingestion_service::IngestionConfig;
+use package_service::PackageConfig;
+use runtime::config::{ConfigError, Layers, Origin, Setting};
+use scheduler_service::SchedulerConfig;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use service_kit::{Limits, Profile};
+use supervisor_service::SupervisorConfig;
+use third_party_transport_service::TransportConfig;
+
+use crate::{cli::SettingArguments, roles::Role};
+
+/// The file in the data directory.
+const FILE: &str = "settings.json";
+/// What names of environment variables begin with; two underscores stand for each dot.
+const ENVIRONMENT: &str = "DRONE_DELIVERY__";
+/// Replicas of one role: more would only share the same cores.
+const REPLICAS_MAX: u32 = 16;
+
+/// The settings of a whole system.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// Every fixed port is this one and a fixed distance.
+    pub(crate) port_base: u16,
+    /// How forgiving the services are.
+    pub(crate) profile: Profile,
+    /// Processes of a role; one when it is not named.
+    pub(crate) replicas: BTreeMap<String, u32>,
+    /// Another program file for a role, such as another version.
+    pub(crate) programs: BTreeMap<String, PathBuf>,
+    /// Whether operators may plant faults.
+    pub(crate) faults: bool,
+    /// Longest wait for a call to another service, in milliseconds.
+    pub(crate) call_timeout_ms: u64,
+    /// Bounds on what every role takes in over HTTP.
+    pub(crate) limits: Limits,
+    /// What the roles write down.
+    pub(crate) logs: LogSettings,
+    /// New traces that a role records in a second; 0 records none.
+    pub(crate) traces_per_second: u32,
+    /// The log between the services.
+    pub(crate) broker: BrokerSettings,
+    /// Ingestion.
+    pub(crate) ingestion: IngestionConfig,
+    /// Scheduler.
+    pub(crate) scheduler: SchedulerConfig,
+    /// Supervisor.
+    pub(crate) supervisor: SupervisorConfig,
+    /// Account.
+    pub(crate) account: AccountConfig,
+    /// Delivery.
+    pub(crate) delivery: DeliveryConfig,
+    /// Package.
+    pub(crate) package: PackageConfig,
+    /// Drone.
+    pub(crate) drone: DroneConfig,
+    /// Third-party Transport.
+    pub(crate) third_party_transport: TransportConfig,
+    /// Delivery History.
+    pub(crate) history: HistoryConfig,
+    /// The page.
+    pub(crate) dashboard: DashboardConfig,
+}
+
+/// What the roles write down.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogSettings {
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
+    pub(crate) level: String,
+}
+
+/// The log between the services.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct BrokerSettings {
+    /// Size of a segment file in bytes.
+    pub(crate) segment_bytes: u64,
+    /// Connections at a time; more wait in the kernel.
+    pub(crate) connections_max: usize,
+    /// Topics that there may be.
+    pub(crate) topics_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            port_base: 7_000,
+            profile: Profile::default(),
+            replicas: BTreeMap::new(),
+            programs: BTreeMap::new(),
+            faults: false,
+            call_timeout_ms: 2_000,
+            limits: Limits::default(),
+            logs: LogSettings::default(),
+            traces_per_second: 50,
+            broker: BrokerSettings::default(),
+            ingestion: IngestionConfig::default(),
+            scheduler: SchedulerConfig::default(),
+            supervisor: SupervisorConfig::default(),
+            account: AccountConfig::default(),
+            delivery: DeliveryConfig::default(),
+            package: PackageConfig::default(),
+            drone: DroneConfig::default(),
+            third_party_transport: TransportConfig::default(),
+            history: HistoryConfig::default(),
+            dashboard: DashboardConfig::default(),
+        }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: "info".to_owned() }
+    }
+}
+
+impl Default for BrokerSettings {
+    fn default() -> Self {
+        let broker::BrokerConfig { segment_bytes, connections_max, topics_max, .. } =
+            broker::BrokerConfig::new("");
+        Self { segment_bytes, connections_max, topics_max }
+    }
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// The file cannot be read or written.
+    #[error("{} cannot be used", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not JSON.
+    #[error("{} is not JSON", path.display())]
+    Syntax {
+        /// Which.
+        path: PathBuf,
+        /// Where it is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A value was refused.
+    #[error(transparent)]
+    Refused(#[from] ConfigError),
+    /// A role is named that does not exist, or cannot have so many processes.
+    #[error("{0}")]
+    Roles(String),
+}
+
+/// Settings with the layer that each value came from.
+#[derive(Debug)]
+pub(crate) struct Layered {
+    pub(crate) settings: Settings,
+    pub(crate) origins: Vec<Setting>,
+}
+
+impl Layered {
+    /// Lays file, environment and flags over the defaults.
+    pub(crate) fn gather(
+        arguments: &SettingArguments,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, SettingsError> {
+        let mut layers = Layers::over(&Settings::default())?;
+        if let Some(path) = &arguments.config {
+            layers.lay(Origin::File, &read_json(path)?)?;
+        }
+        for (name, value) in environment {
+            if let Some(path) = name.strip_prefix(ENVIRONMENT) {
+                let path = path.to_lowercase().replace("__", ".");
+                layers.set(Origin::Environment, &path, &value)?;
+            }
+        }
+        for (path, value) in arguments.flags() {
+            layers.set(Origin::Flag, &path, &value)?;
+        }
+        let settings: Settings = layers.read()?;
+        settings.check()?;
+        Ok(Self { settings, origins: layers.settings() })
+    }
+}
+
+impl Settings {
+    /// The settings that a system in this directory runs with, or ran with; `None` when there has
+    /// been none.
+    pub(crate) fn of(data: &Path) -> Result<Option<Self>, SettingsError> {
+        let path = data.join(FILE);
+        match read_json(&path) {
+            Ok(document) => {
+                let mut layers = Layers::over(&Self::default())?;
+                layers.lay(Origin::File, &document)?;
+                Ok(Some(layers.read()?))
+            }
+            Err(SettingsError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes them where roles and commands look for them.
+    pub(crate) fn write(&self, data: &Path) -> Result<(), SettingsError> {
+        let path = data.join(FILE);
+        let io = |source| SettingsError::Io { path: path.clone(), source };
+        fs::create_dir_all(data).map_err(io)?;
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|source| SettingsError::Syntax { path: path.clone(), source })?;
+        // Renamed into place: a role that starts meanwhile reads the old or the new, never half.
+        let draft = path.with_extension("json.new");
+        fs::write(&draft, text).map_err(io)?;
+        fs::rename(&draft, &path).map_err(io)
+    }
+
+    /// Processes that a role has.
+    pub(crate) fn replicas(&self, role: Role) -> u32 {
+        self.replicas.get(role.name()).copied().unwrap_or(1)
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        for name in self.replicas.keys().chain(self.programs.keys()) {
+            if Role::parse(name).is_none() {
+                let known: Vec<_> = Role::ALL.iter().map(|it| it.name()).collect();
+                let text = format!("no role is called `{name}`; there are {}", known.join(", "));
+                return Err(SettingsError::Roles(text));
+            }
+        }
+        for role in Role::ALL {
+            let (wanted, most) =
+                (self.replicas(role), if role.is_replicated() { REPLICAS_MAX } else { 1 });
+            if wanted == 0 || wanted > most {
+                let text = format!("{} runs in 1 to {most} processes, not {wanted}", role.name());
+                return Err(SettingsError::Roles(text));
+            }
+        }
+        if telemetry::logs::level(&self.logs.level).is_none() {
+            let text = format!("`logs.level` is `{}`, which is no level", self.logs.level);
+            return Err(SettingsError::Roles(text));
+        }
+        Ok(())
+    }
+}
+
+fn read_json(path: &Path) -> Result<Value, SettingsError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| SettingsError::Io { path: path.to_owned(), source })?;
+    serde_json::from_str(&text)
+        .map_err(|source| SettingsError::Syntax { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gather(arguments: &[&str]) -> Result<Layered, SettingsError> {
+        let arguments = SettingArguments::of(arguments);
+        let environment = [("DRONE_DELIVERY__SCHEDULER__INTAKE_LANES", "7"), ("HOME", "/nowhere")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Layered::gather(&arguments, environment)
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment_and_each_value_names_its_origin() {
+        let layered = gather(&[]).unwrap();
+        assert_eq!(layered.settings.scheduler.intake_lanes, 7);
+        let layered = gather(&["--set", "scheduler.intake_lanes=9"]).unwrap();
+        assert_eq!(layered.settings.scheduler.intake_lanes, 9);
+        let origin = |path: &str| layered.origins.iter().find(|it| it.path == path).unwrap().origin;
+        assert_eq!(origin("scheduler.intake_lanes"), Origin::Flag);
+        assert_eq!(origin("scheduler.complete_by_ms"), Origin::Default);
+    }
+
+    #[test]
+    fn the_time_scale_reaches_drones_and_carriers() {
+        let settings = gather(&["--time-scale", "600", "--drones", "3"]).unwrap().settings;
+        assert_eq!(settings.drone.time_scale, 600.0);
+        assert_eq!(settings.third_party_transport.time_scale, 600.0);
+        assert_eq!(settings.drone.drones, 3);
+    }
+
+    #[track_caller]
+    fn check_refused(arguments: &[&str], expected: &str) {
+        let error = gather(arguments).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn what_does_not_exist_is_refused_by_name() {
+        check_refused(
+            &["--set", "scheduler.lanes=1"],
+            "unknown setting `scheduler.lanes` from flag",
+        );
+        check_refused(&["--replicas", "broker=2"], "broker runs in 1 to 1 processes, not 2");
+        check_refused(&["--set", "logs.level=loud"], "`logs.level` is `loud`, which is no level");
+        assert!(gather(&["--replicas", "schedular=2"]).is_err());
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Settings::of(folder.path()).unwrap().is_none());
+        let mut settings = gather(&["--replicas", "scheduler=2"]).unwrap().settings;
+        settings.port_base = 9_000;
+        settings.write(folder.path()).unwrap();
+        let read = Settings::of(folder.path()).unwrap().unwrap();
+        assert_eq!((read.port_base, read.replicas(Role::Scheduler)), (9_000, 2));
+    }
+}

@@ -1,0 +1,205 @@
+//! Sends requests from a file, and says whether each ended as its line expects.
+//!
+//! A line that gets no answer is sent again under its own idempotency key: that is safe, and what a
+//! careful client does. What the system refuses for good is an end like any other.
+
+mod line;
+mod summary;
+
+use std::{io::Read as _, path::Path, sync::Arc, time::Duration};
+
+use base::headers;
+use http::{HeaderName, Method, StatusCode};
+use runtime::{SystemClock, random_from_os};
+use serde_json::Value;
+use service_kit::{Call, segment};
+use skein::{Exit, Failure, Output};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+pub(crate) use self::line::Line;
+use self::{
+    line::read_lines,
+    summary::{Ended, Summary},
+};
+use crate::{cli::SubmitArguments, system::System};
+
+/// Pause before a request is sent again, when the answer names none.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Longest pause that an answer may ask for.
+const AGAIN_MAX: Duration = Duration::from_secs(30);
+/// Pause between two looks at where a delivery stands. Latencies are as coarse as this.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// States of a request in which nothing moves any more without a person.
+const ENDS: [&str; 4] = ["Completed", "Cancelled", "Failed", "Parked"];
+
+/// Sends every line; with `--wait` sees each to its end.
+pub(crate) async fn submit(
+    system: System,
+    arguments: &SubmitArguments,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let lines = read_file(&arguments.file)?;
+    let sender = Arc::new(Sender {
+        system,
+        run: new_run(),
+        patience: Duration::from_secs(arguments.timeout),
+        wait: arguments.wait,
+    });
+    let mut summary = Summary::new(arguments.wait);
+    let mut open = JoinSet::new();
+    for line in lines {
+        while open.len() >= arguments.open_max.max(1) {
+            note(&mut summary, open.join_next().await);
+        }
+        let sender = Arc::clone(&sender);
+        open.spawn(async move {
+            let ended = sender.see_through(&line).await;
+            (line, ended)
+        });
+    }
+    while !open.is_empty() {
+        note(&mut summary, open.join_next().await);
+    }
+    output.result(&summary, &summary.table());
+    Ok(summary.exit())
+}
+
+type Joined = Option<Result<(Line, Ended), tokio::task::JoinError>>;
+
+fn note(summary: &mut Summary, joined: Joined) {
+    if let Some(Ok((line, ended))) = joined {
+        summary.add(&line, ended);
+    }
+}
+
+/// The lines of a file; `-` is standard input.
+pub(crate) fn read_file(file: &Path) -> Result<Vec<Line>, Failure> {
+    read_lines(&read(file)?).map_err(|it| Failure::new("bad_file", it).at(file.display()))
+}
+
+/// What a line asks for.
+pub(crate) fn request_of(line: Line) -> Value {
+    line.request
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = if file.as_os_str() == "-" {
+        std::io::stdin().lock().read_to_string(&mut text).map(|_| ())
+    } else {
+        std::fs::read_to_string(file).map(|it| text = it)
+    };
+    read.map_err(|error| {
+        let exit = match error.kind() {
+            std::io::ErrorKind::NotFound => Exit::NotFound,
+            _ => Exit::Failed,
+        };
+        Failure::new("no_file", "the file cannot be read")
+            .at(file.display())
+            .because(error)
+            .exit(exit)
+    })?;
+    Ok(text)
+}
+
+/// What makes the keys of this run differ from those of every other.
+fn new_run() -> String {
+    random_from_os().uuid_v7(SystemClock::shared().now()).to_string()
+}
+
+/// Sends requests and watches deliveries.
+struct Sender {
+    system: System,
+    run: String,
+    patience: Duration,
+    wait: bool,
+}
+
+impl Sender {
+    /// From the request to its end, or to its acceptance when nobody waits.
+    async fn see_through(&self, line: &Line) -> Ended {
+        let deadline = Instant::now() + self.patience;
+        let id = match self.accepted(line, deadline).await {
+            Ok(id) => id,
+            Err(ended) => return ended,
+        };
+        let accepted = Instant::now();
+        if let Some(after) = line.cancel_after {
+            sleep(after).await;
+            self.cancel(&id, deadline).await;
+        }
+        if !self.wait {
+            return Ended::Accepted { id };
+        }
+        loop {
+            if let Some(document) = self.document(&id).await
+                && let Some(state) = document["state"].as_str()
+                && ENDS.contains(&state)
+            {
+                return Ended::At {
+                    state: state.to_owned(),
+                    failed_step: document["failedStep"].as_str().map(str::to_owned),
+                    reason: document["reason"].as_str().map(str::to_owned),
+                    took: accepted.elapsed(),
+                    id,
+                };
+            }
+            if Instant::now() >= deadline {
+                return Ended::TooLate { id };
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn accepted(&self, line: &Line, deadline: Instant) -> Result<String, Ended> {
+        let key = format!("\"{}-{}\"", self.run, line.number);
+        loop {
+            let call = Call::new("gateway", Method::POST, "/api/deliveryrequests")
+                .header(http::header::CONTENT_TYPE, "application/json")
+                .header(HeaderName::from_static(headers::IDEMPOTENCY_KEY), &key)
+                .json(&line.request);
+            let pause = match self.system.call(call).await {
+                Ok(reply) if reply.status == StatusCode::ACCEPTED => {
+                    let document = reply.json().unwrap_or(Value::Null);
+                    return Ok(document["deliveryId"].as_str().unwrap_or_default().to_owned());
+                }
+                Ok(reply) if is_worth_repeating(reply.status) => reply.retry_after(),
+                Ok(reply) => {
+                    let detail = reply.problem().map(|it| it.detail).unwrap_or_default();
+                    let status = reply.status.as_u16();
+                    return Err(Ended::Rejected { status, detail });
+                }
+                Err(_) => None,
+            };
+            if Instant::now() >= deadline {
+                return Err(Ended::Unanswered);
+            }
+            sleep(pause.unwrap_or(AGAIN).min(AGAIN_MAX)).await;
+        }
+    }
+
+    /// What becomes of the wish shows where the delivery ends.
+    async fn cancel(&self, id: &str, deadline: Instant) {
+        loop {
+            let path = format!("/api/deliveryrequests/{}", segment(id));
+            match self.system.call(Call::new("gateway", Method::DELETE, path)).await {
+                Ok(reply) if !is_worth_repeating(reply.status) => return,
+                Ok(_) | Err(_) if Instant::now() >= deadline => return,
+                Ok(_) | Err(_) => sleep(AGAIN).await,
+            }
+        }
+    }
+
+    async fn document(&self, id: &str) -> Option<Value> {
+        let path = format!("/api/deliveryrequests/{}", segment(id));
+        self.system.call(Call::get("gateway", path)).await.ok()?.json()
+    }
+}
+
+/// Whether the same request may be taken later.
+fn is_worth_repeating(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+}

@@ -1,0 +1,311 @@
+//! Starting, watching and stopping the system.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use runtime::SystemClock;
+use skein::{
+    Exit, Failure, Output, Table, failure,
+    supervise::{
+        self, ProcessState, ProcessStatus, SystemPlan, UpError,
+        control::{Answer, Ask, ControlError, ask},
+        lifeline::Farewell,
+        lock,
+    },
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    cli::UpArguments,
+    role::settings_failure,
+    roles::{self, Role},
+    settings::{Layered, Settings},
+};
+
+/// Pause between two questions whether something has happened.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Longest wait for the end of a system: its stages drain one after the other.
+const DOWN_WITHIN: Duration = Duration::from_secs(60);
+/// The log of a detached `up`, and the size at which it is begun anew.
+const LOG: &str = "up.log";
+const LOG_BYTES_MAX: u64 = 20 << 20;
+
+/// Starts the system; without `--detach` it stays until the end.
+pub(crate) async fn up(
+    data: &Path,
+    arguments: &UpArguments,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let layered = Layered::gather(&arguments.settings, std::env::vars())
+        .map_err(|it| settings_failure(&it))?;
+    if arguments.detach {
+        return detach(data, arguments, &layered.settings, output).await;
+    }
+    let clock = SystemClock::shared();
+    let data = std::path::absolute(data).map_err(|it| no_directory(data, &it))?;
+    let program = std::env::current_exe().map_err(|it| no_directory(&data, &it))?;
+    start_logs(&clock);
+    let specs = roles::processes(&layered.settings, &data, &program);
+    let plan = SystemPlan { data: data.clone(), specs };
+    let write = || layered.settings.write(&data).map_err(io::Error::other);
+    let running = supervise::run(plan, write, &clock).map_err(|it| up_failure(&it, &data))?;
+    let supervisor = running.supervisor();
+    // The end may be asked for before everything is ready.
+    let introduced = async {
+        let patience = Duration::from_secs(arguments.timeout);
+        // What is not ready by then shows as such.
+        let settled = timeout(patience, supervisor.settled()).await;
+        let processes = settled.unwrap_or_else(|_| supervisor.processes());
+        introduce(&processes, &layered.settings, &data, output);
+        std::future::pending().await
+    };
+    let why = tokio::select! {
+        why = introduced => why,
+        why = running.finish() => why,
+    };
+    match why.map_err(|it| Failure::new("no_signals", it.to_string()))? {
+        Farewell::Interrupted => Ok(Exit::Interrupted),
+        Farewell::Orphaned | Farewell::Terminated => Ok(Exit::Done),
+    }
+}
+
+fn start_logs(clock: &base::SharedClock) {
+    let config = telemetry::logs::LogConfig {
+        format: telemetry::logs::LogFormat::Text,
+        // What is well shows in the table; here only what is not.
+        level: tracing::level_filters::LevelFilter::WARN,
+        service: "up".to_owned(),
+        instance: "up".to_owned(),
+    };
+    // A subscriber that is there already writes the same lines.
+    let _installed = telemetry::logs::init(config, clock.clone());
+}
+
+fn no_directory(data: &Path, error: &io::Error) -> Failure {
+    Failure::new("bad_directory", "the data directory cannot be used")
+        .at(data.display())
+        .because(error)
+}
+
+fn up_failure(error: &UpError, data: &Path) -> Failure {
+    match error {
+        UpError::Lock(_) => Failure::new("in_use", error.to_string())
+            .at(data.display())
+            .next("drone-delivery down, or another --data"),
+        UpError::PortBusy { port, .. } => Failure::new("port_busy", error.to_string())
+            .at(format!("127.0.0.1:{port}"))
+            .next("end that process, or choose other ports with --port-base"),
+        UpError::Io(_) => Failure::new("bad_directory", failure::chain(error)).at(data.display()),
+    }
+}
+
+/// The first screen: what runs, where to look, what to try.
+fn introduce(processes: &[ProcessStatus], settings: &Settings, data: &Path, output: Output) {
+    let table = table(processes);
+    output.remark(&format!(
+        "drone-delivery {} · data {} (kept; `down --wipe` forgets it)\n{}",
+        env!("CARGO_PKG_VERSION"),
+        data.display(),
+        table.render("  ").trim_end(),
+    ));
+    for process in processes.iter().filter(|it| it.state == ProcessState::CrashLoop) {
+        output.remark(&format!("{} keeps dying; see `logs {0}`", process.instance));
+    }
+    output.remark(&format!(
+        "Map   http://{}\nTry   drone-delivery submit examples/plain.jsonl --wait\n      \
+         curl -i http://{}/api/deliveryrequests -H 'content-type: application/json' -d @request.json",
+        Role::Dashboard.address(settings),
+        Role::Gateway.address(settings),
+    ));
+}
+
+fn table(processes: &[ProcessStatus]) -> Table {
+    let mut table = Table::new(&["SERVICE", "INSTANCE", "STATE", "PID", "PORTS", "RESTARTS"]);
+    for it in processes {
+        let ports: Vec<_> = it.ports.iter().map(|(name, port)| format!("{name} {port}")).collect();
+        table.row([
+            it.service.clone(),
+            it.instance.clone(),
+            it.state.as_str().to_owned(),
+            it.pid.map_or_else(|| "–".to_owned(), |it| it.to_string()),
+            ports.join(", "),
+            it.restarts.to_string(),
+        ]);
+    }
+    table
+}
+
+/// Starts `up` in the background and, when asked to, waits until it is ready.
+async fn detach(
+    data: &Path,
+    arguments: &UpArguments,
+    settings: &Settings,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let bad = |it: io::Error| no_directory(data, &it);
+    let (log, mut child) = start_detached(data, arguments).map_err(bad)?;
+    let deadline = Instant::now() + Duration::from_secs(arguments.timeout);
+    loop {
+        if let Some(status) = child.try_wait().map_err(bad)? {
+            let said = log.rest().unwrap_or_default();
+            output.remark(said.trim_end());
+            return Ok(if status.success() { Exit::Done } else { Exit::Failed });
+        }
+        // Until it listens there is no answer, and an older system in its place gives another pid.
+        let processes = match ask(data, &Ask::Ps).await {
+            Ok(answer) if is_by(&answer, child.id()) => answer.services,
+            Ok(_) | Err(_) => Vec::new(),
+        };
+        let has = |state| processes.iter().any(|it| it.state == state);
+        let is_ready = processes.iter().all(|it| it.state == ProcessState::Ready);
+        if !processes.is_empty() && (!arguments.wait || is_ready) {
+            introduce(&processes, settings, data, output);
+            return Ok(Exit::Done);
+        }
+        if has(ProcessState::CrashLoop) {
+            introduce(&processes, settings, data, output);
+            return Ok(Exit::Failed);
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::new("not_ready", "not every process is ready in time")
+                .exit(Exit::TimedOut)
+                .next("drone-delivery ps"));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn is_by(answer: &Answer, pid: u32) -> bool {
+    answer.services.first().is_some_and(|it| it.pid == Some(pid))
+}
+
+/// The part of a log file that was written after a point.
+struct LogFrom {
+    path: PathBuf,
+    from: u64,
+}
+
+impl LogFrom {
+    fn rest(&self) -> io::Result<String> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.from))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(text)
+    }
+}
+
+fn start_detached(data: &Path, arguments: &UpArguments) -> io::Result<(LogFrom, Child)> {
+    use std::os::unix::process::CommandExt as _;
+    let logs = data.join("logs");
+    fs::create_dir_all(&logs)?;
+    let path = logs.join(LOG);
+    let is_large = fs::metadata(&path).is_ok_and(|it| it.len() > LOG_BYTES_MAX);
+    let log = OpenOptions::new()
+        .create(true)
+        .append(!is_large)
+        .write(true)
+        .truncate(is_large)
+        .open(&path)?;
+    let from = log.metadata()?.len();
+    let settings = &arguments.settings;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("up").arg("--data").arg(data);
+    if let Some(file) = &settings.config {
+        command.arg("--config").arg(file);
+    }
+    for (path, value) in settings.flags() {
+        command.arg("--set").arg(format!("{path}={value}"));
+    }
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        // Ctrl-C at this terminal is not meant for it.
+        .process_group(0)
+        .spawn()?;
+    Ok((LogFrom { path, from }, child))
+}
+
+/// Stops the system and, when asked to, forgets its state.
+pub(crate) async fn down(data: &Path, wipe: bool, output: Output) -> Result<Exit, Failure> {
+    match ask(data, &Ask::Down).await {
+        Ok(_) => until_down(data).await?,
+        Err(ControlError::NotRunning { .. }) => {
+            output.remark(&format!("nothing runs in {}", data.display()));
+        }
+        Err(error) => return Err(control_failure(&error)),
+    }
+    if wipe {
+        forget(data).map_err(|it| no_directory(data, &it))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn until_down(data: &Path) -> Result<(), Failure> {
+    let deadline = Instant::now() + DOWN_WITHIN;
+    while lock::holder(data).is_some() {
+        if Instant::now() >= deadline {
+            return Err(Failure::new("not_down", "the system did not end in time")
+                .exit(Exit::TimedOut)
+                .next("drone-delivery ps"));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// Removes what a system keeps, by name: whatever else lies in the directory stays.
+fn forget(data: &Path) -> io::Result<()> {
+    let folders = Role::ALL.iter().map(|it| it.name()).chain(["logs"]);
+    let missing_is_fine = |removed: io::Result<()>| match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    };
+    for folder in folders {
+        missing_is_fine(fs::remove_dir_all(data.join(folder)))?;
+    }
+    for file in ["settings.json", "control.sock", "lock"] {
+        missing_is_fine(fs::remove_file(data.join(file)))?;
+    }
+    // Left alone when it is not empty, or is a mount point.
+    let _kept = fs::remove_dir(data);
+    Ok(())
+}
+
+/// Lists the processes.
+pub(crate) async fn ps(data: &Path, output: Output) -> Result<Exit, Failure> {
+    let answer = ask(data, &Ask::Ps).await.map_err(|it| control_failure(&it))?;
+    output.result(&serde_json::json!({"services": answer.services}), &table(&answer.services));
+    Ok(Exit::Done)
+}
+
+/// Restarts a role or an instance.
+pub(crate) async fn restart(data: &Path, name: &str, output: Output) -> Result<Exit, Failure> {
+    let asked = Ask::Restart { name: name.to_owned() };
+    let answer = ask(data, &asked).await.map_err(|it| control_failure(&it))?;
+    if answer.restarted.is_empty() {
+        return Err(Failure::new("no_such_role", format!("nothing that runs is called `{name}`"))
+            .exit(Exit::NotFound)
+            .next("drone-delivery ps"));
+    }
+    let mut table = Table::new(&["RESTARTED"]);
+    for instance in &answer.restarted {
+        table.row([instance.clone()]);
+    }
+    output.result(&serde_json::json!({"restarted": answer.restarted}), &table);
+    Ok(Exit::Done)
+}
+
+fn control_failure(error: &ControlError) -> Failure {
+    let failure = Failure::new("not_running", failure::chain(error)).exit(Exit::Unreachable);
+    match error {
+        ControlError::NotRunning { .. } => failure.next("drone-delivery up"),
+        ControlError::Io { .. } => failure,
+    }
+}
