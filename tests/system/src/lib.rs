@@ -1,1 +1,1 @@
-//! Empty until its content lands.
+//! Whole-system tests: the program as people run it, with faults. Everything is in `tests/it`.

@@ -1,0 +1,111 @@
+//! Cancel and reschedule, in every order in which they can meet the delivery.
+
+use std::time::Duration;
+
+use http::Method;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::{
+    program::{System, sample_request},
+    wait::until,
+};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn far_future() -> Value {
+    let mut request = sample_request();
+    request["pickupTime"] = json!("2099-01-01T00:00:00Z");
+    request
+}
+
+impl System {
+    async fn cancel(&self, id: &str) -> u16 {
+        let url = self.gateway(&format!("/api/deliveryrequests/{id}"));
+        self.http.send(Method::DELETE, &url, &[], "").await.status.as_u16()
+    }
+
+    async fn booking(&self, id: &str) -> u16 {
+        self.http.get(&self.url(107, &format!("/api/dronedeliveries/{id}"))).await.status.as_u16()
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_before_pick_up_frees_the_drone() {
+    let system = System::up(&[]);
+    let id = system.accepted(&far_future()).await;
+    system.ends(&id, "Scheduled", SOON).await;
+    assert_eq!(system.booking(&id).await, 200);
+    assert_eq!(system.cancel(&id).await, 204);
+    system.ends(&id, "Cancelled", SOON).await;
+    assert_eq!(system.booking(&id).await, 404);
+}
+
+#[tokio::test]
+async fn a_cancel_while_the_drone_service_is_paused_is_undone_when_it_wakes() {
+    let system = System::up(&[]);
+    let paused = system.role("drone").remove(0);
+    paused.signal(Signal::STOP);
+    let id = system.accepted(&far_future()).await;
+    until("the drone step is being tried", SOON, || async {
+        let saga = system.try_command_json(&["saga", "show", &format!("{id}/create")])?;
+        let steps = saga["steps"].as_array()?;
+        steps.iter().any(|it| it["name"] == "package" && it["status"] == "done").then_some(())
+    })
+    .await;
+    assert_eq!(system.cancel(&id).await, 204);
+    paused.signal(Signal::CONT);
+    system.ends(&id, "Cancelled", Duration::from_secs(90)).await;
+    assert_eq!(system.booking(&id).await, 404);
+}
+
+#[tokio::test]
+async fn a_cancel_after_pick_up_is_refused() {
+    let system = System::up(&["--time-scale", "5"]);
+    let id = system.accepted(&sample_request()).await;
+    let url = system.gateway(&format!("/api/deliveries/{id}/status"));
+    until("the package is picked up", Duration::from_secs(90), || async {
+        (system.http.get(&url).await.json()["stage"] == 3).then_some(())
+    })
+    .await;
+    until("the edge has heard of it", SOON, || async {
+        (system.cancel(&id).await == 409).then_some(())
+    })
+    .await;
+    let document = system.request(&id).await;
+    assert_ne!(document["state"], "Cancelled", "{document}");
+}
+
+#[tokio::test]
+async fn a_cancel_that_overtakes_its_create_leaves_a_tombstone() {
+    let system = System::up(&[]);
+    // The Scheduler is down, so that both wait in the log; the cancel of an id never seen as well.
+    let unknown = "019b0000-0000-7000-8000-000000000001";
+    let reply = system.cancel(unknown).await;
+    assert!(reply == 204 || reply == 404, "{reply}");
+    let scheduler = system.role("scheduler").remove(0);
+    scheduler.signal(Signal::STOP);
+    let id = system.accepted(&far_future()).await;
+    assert_eq!(system.cancel(&id).await, 204);
+    scheduler.signal(Signal::CONT);
+    system.ends(&id, "Cancelled", Duration::from_secs(60)).await;
+    assert_eq!(system.booking(&id).await, 404);
+}
+
+#[tokio::test]
+async fn a_reschedule_moves_the_drop_off() {
+    let system = System::up(&[]);
+    let id = system.accepted(&far_future()).await;
+    system.ends(&id, "Scheduled", SOON).await;
+    let url = system.gateway(&format!("/api/deliveryrequests/{id}"));
+    let change = json!({"pickupLocation": "60.1700,24.9400", "dropOffLocation": "60.1750,24.9450",
+        "deadline": "", "pickupTime": "2099-02-01T00:00:00Z"});
+    let reply = system.http.json(Method::PATCH, &url, &change).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.body, id.as_bytes());
+    until("the delivery has the new place", SOON, || async {
+        let delivery = system.http.get(&system.gateway(&format!("/api/deliveries/{id}"))).await;
+        (delivery.json()["dropoff"]["latitude"] == 60.175).then_some(())
+    })
+    .await;
+}

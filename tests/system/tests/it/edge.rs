@@ -1,0 +1,140 @@
+//! The public edge: keys, malformed requests, a log that is down, more work than the rest can take.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use http::Method;
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::{
+    http::Reply,
+    program::{System, sample_request},
+    wait::until,
+};
+
+impl System {
+    async fn submit_with_key(&self, key: &str, body: &serde_json::Value) -> Reply {
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        let url = self.gateway("/api/deliveryrequests");
+        self.http.send(Method::POST, &url, &headers, body.to_string()).await
+    }
+}
+
+#[tokio::test]
+async fn the_same_key_fifty_times_at_once_makes_one_delivery() {
+    let system = System::up(&["--replicas", "ingestion=2"]);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let http = system.http.clone();
+        let url = system.gateway("/api/deliveryrequests");
+        calls.spawn(async move {
+            let headers = [("content-type", "application/json"), ("idempotency-key", "\"k1\"")];
+            http.send(Method::POST, &url, &headers, sample_request().to_string()).await
+        });
+    }
+    let replies = calls.join_all().await;
+    let bodies: BTreeSet<_> =
+        replies.iter().map(|it| (it.status.as_u16(), it.body.clone())).collect();
+    assert_eq!(bodies.len(), 1, "{bodies:?}");
+    assert_eq!(replies[0].status, 202);
+
+    let mut other = sample_request();
+    other["expedited"] = json!(false);
+    assert_eq!(system.submit_with_key("\"k1\"", &other).await.status, 422);
+    let again = system.submit_with_key("\"k1\"", &sample_request()).await;
+    assert_eq!(again.header("idempotent-replayed"), "true");
+    other["ownerId"] = json!("another owner");
+    assert_eq!(system.submit_with_key("\"k1\"", &other).await.status, 202);
+}
+
+#[tokio::test]
+async fn a_crash_between_reserve_and_reply_makes_one_delivery() {
+    let system = System::up(&["--enable-faults"]);
+    let lost = json!({"route": "POST /api/deliveryrequests", "drop_reply": true, "count": 1});
+    system.plant("ingestion", &lost).await;
+    let url = system.gateway("/api/deliveryrequests");
+    let headers = [("content-type", "application/json"), ("idempotency-key", "\"k2\"")];
+    let first =
+        system.http.try_send(Method::POST, &url, &headers, sample_request().to_string()).await;
+    assert!(first.is_err() || first.is_ok_and(|it| it.status == 502));
+    system.role("ingestion")[0].signal(Signal::KILL);
+    let reply = until("the edge is back", Duration::from_secs(20), || async {
+        let reply = system.submit_with_key("\"k2\"", &sample_request()).await;
+        (reply.status == 202).then_some(reply)
+    })
+    .await;
+    let listed = system.command_json(&["saga", "list"]);
+    let id = reply.json()["deliveryId"].as_str().unwrap().to_owned();
+    until("the one delivery is scheduled", Duration::from_secs(20), || async {
+        system.command_json(&["saga", "list"]).to_string().contains(&id).then_some(())
+    })
+    .await;
+    let creates = system.command_json(&["saga", "list"]).to_string().matches("/create").count();
+    assert_eq!(creates, 1, "{listed}");
+}
+
+#[tokio::test]
+async fn missing_and_malformed_members_are_each_named() {
+    let system = System::up(&[]);
+    let body = json!({"ownerId": 7, "dropOffLocation": "x", "pickupTime": "yesterday",
+        "packageInfo": {"packageId": "p", "size": "Gigantic", "weight": "heavy"}});
+    let reply = system.submit(&body).await;
+    assert_eq!(reply.status, 400);
+    assert_eq!(reply.header("content-type"), "application/problem+json");
+    let problem = reply.json();
+    assert_eq!(problem["code"], "invalid_request");
+    let pointers: BTreeSet<&str> = problem["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["pointer"].as_str().unwrap())
+        .collect();
+    for pointer in
+        ["/ownerId", "/pickupLocation", "/pickupTime", "/packageInfo/size", "/packageInfo/weight"]
+    {
+        assert!(pointers.contains(pointer), "{pointer} is not named: {problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_refused_while_the_log_is_down() {
+    let system = System::up(&[]);
+    let broker = system.role("broker").remove(0);
+    broker.signal(Signal::STOP);
+    let reply = system.submit(&sample_request()).await;
+    assert_eq!(reply.status, 503, "{:?}", reply.json());
+    assert!(!reply.header("retry-after").is_empty());
+    broker.signal(Signal::CONT);
+    until("the log takes requests again", Duration::from_secs(20), || async {
+        (system.submit(&sample_request()).await.status == 202).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unparsable_message_goes_to_dead_letters_and_the_next_is_processed() {
+    let system = System::up(&["--time-scale", "600"]);
+    let topic = "delivery-requests";
+    let published =
+        system.command(&["topics", "publish", topic, "--key", "poison", "--body", "{not json"]);
+    assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
+    let id = system.accepted(&sample_request()).await;
+    system.ends(&id, "Completed", Duration::from_secs(60)).await;
+    let dead = system.command_json(&["dlq", "list"]);
+    assert!(dead.to_string().contains("delivery-requests"), "{dead}");
+}
+
+#[tokio::test]
+async fn a_scheduler_that_is_down_delays_but_refuses_nothing() {
+    let system = System::up(&["--time-scale", "600", "--drones", "200"]);
+    let scheduler = system.role("scheduler").remove(0);
+    scheduler.signal(Signal::STOP);
+    let mut ids = Vec::new();
+    for _ in 0..100 {
+        ids.push(system.accepted(&sample_request()).await);
+    }
+    scheduler.signal(Signal::CONT);
+    for id in ids {
+        system.ends(&id, "Completed", Duration::from_secs(120)).await;
+    }
+}

@@ -1,0 +1,176 @@
+//! The failure table of the workflow, row by row: what the client reads, how often the participant
+//! was called, and that nothing stays booked anywhere.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::program::{System, sample_request};
+
+/// One callee of the workflow, in the order of the steps.
+struct Callee {
+    role: &'static str,
+    step: &'static str,
+    route: &'static str,
+}
+
+const CALLEES: [Callee; 5] = [
+    Callee { role: "account", step: "account", route: "GET /api/account/{id}" },
+    Callee {
+        role: "third-party-transport",
+        step: "third-party-transport",
+        route: "PUT /api/thirdpartydeliveries/{id}",
+    },
+    Callee { role: "package", step: "package", route: "PUT /api/packages/{id}" },
+    Callee { role: "drone", step: "drone", route: "PUT /api/dronedeliveries/{id}" },
+    Callee { role: "delivery", step: "delivery", route: "PUT /api/deliveries/{id}" },
+];
+/// More than any step is ever called.
+const FOR_EVER: u64 = 1_000_000;
+const SOON: Duration = Duration::from_secs(30);
+
+fn quick_fleet() -> System {
+    System::up(&[
+        "--enable-faults",
+        "--time-scale",
+        "600",
+        "--set",
+        "scheduler.complete_by_ms=4000",
+        "--set",
+        "scheduler.undo_attempts_max=3",
+    ])
+}
+
+fn request(package: &str) -> Value {
+    let mut request = sample_request();
+    request["packageInfo"]["packageId"] = json!(package);
+    request
+}
+
+impl System {
+    /// How often a planted fault was met.
+    async fn calls(&self, role: &str, planted: u64) -> u64 {
+        let mut met = 0;
+        for process in self.role(role) {
+            let url = format!("http://127.0.0.1:{}/admin/faults", process.admin.unwrap());
+            let faults = self.http.get(&url).await.json();
+            let left = faults["faults"][0]["count"].as_u64().unwrap_or(0);
+            met += planted - left;
+        }
+        met
+    }
+
+    /// Reads back from every service that the delivery holds nothing.
+    async fn assert_nothing_booked(&self, id: &str, package: &str) {
+        let drone = self.http.get(&self.url(107, &format!("/api/dronedeliveries/{id}"))).await;
+        assert_eq!(drone.status, 404, "a drone is booked: {:?}", drone.json());
+        let van = self.http.get(&self.url(108, &format!("/api/thirdpartydeliveries/{id}"))).await;
+        assert_eq!(van.status, 404, "a carrier is booked: {:?}", van.json());
+        let kept = self.http.get(&self.url(106, &format!("/api/packages/{package}"))).await;
+        assert_eq!(kept.status, 404, "the package is kept: {:?}", kept.json());
+        let delivery = self.http.get(&self.url(105, &format!("/api/deliveries/{id}/status"))).await;
+        let stage = &delivery.json()["stage"];
+        let ended = delivery.status == 404 || *stage == json!(5) || *stage == json!(6);
+        assert!(ended, "the delivery goes on: {:?}", delivery.json());
+    }
+}
+
+#[tokio::test]
+async fn a_callee_that_answers_500_is_called_once_and_the_rest_is_undone() {
+    let system = quick_fleet();
+    for Callee { role, step, route } in CALLEES {
+        system.plant(role, &json!({"route": route, "status": 500, "count": FOR_EVER})).await;
+        let package = format!("refused-at-{step}");
+        let id = system.accepted(&request(&package)).await;
+        let ended = system.ends(&id, "Failed", SOON).await;
+        assert_eq!(ended["failedStep"], step, "{ended}");
+        assert!(ended["reason"].as_str().is_some_and(|it| !it.is_empty()), "{ended}");
+        assert_eq!(system.calls(role, FOR_EVER).await, 1, "calls at {role}");
+        system.heal(role).await;
+        system.assert_nothing_booked(&id, &package).await;
+    }
+}
+
+#[tokio::test]
+async fn a_callee_that_is_unavailable_for_a_while_is_called_again_and_the_delivery_completes() {
+    let system = quick_fleet();
+    for Callee { role, step, route } in CALLEES {
+        system.plant(role, &json!({"route": route, "status": 503, "count": 2})).await;
+        let id = system.accepted(&request(&format!("late-at-{step}"))).await;
+        system.ends(&id, "Completed", SOON).await;
+        system.heal(role).await;
+    }
+}
+
+#[tokio::test]
+async fn a_callee_that_stays_unavailable_is_given_up_at_complete_by() {
+    let system = quick_fleet();
+    for Callee { role, step, route } in CALLEES {
+        system.plant(role, &json!({"route": route, "status": 503, "count": FOR_EVER})).await;
+        let package = format!("never-at-{step}");
+        let id = system.accepted(&request(&package)).await;
+        let ended = system.ends(&id, "Failed", SOON).await;
+        assert_eq!(ended["failedStep"], step, "{ended}");
+        assert!(system.calls(role, FOR_EVER).await >= 2, "calls at {role}");
+        system.heal(role).await;
+        system.assert_nothing_booked(&id, &package).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_reply_leaves_one_effect() {
+    let system = quick_fleet();
+    for Callee { role, step, route } in CALLEES {
+        system.plant(role, &json!({"route": route, "drop_reply": true, "count": 1})).await;
+        let id = system.accepted(&request(&format!("lost-at-{step}"))).await;
+        system.ends(&id, "Completed", SOON).await;
+        assert_eq!(system.ledger(role).await["doubled"], json!([]), "{role}");
+        system.heal(role).await;
+    }
+}
+
+#[tokio::test]
+async fn a_suspended_account_fails_the_delivery_with_its_reason() {
+    let system = quick_fleet();
+    let mut request = request("suspended");
+    request["ownerId"] = json!("suspended-owner");
+    let id = system.accepted(&request).await;
+    let ended = system.ends(&id, "Failed", SOON).await;
+    assert_eq!(ended["failedStep"], "account");
+    system.assert_nothing_booked(&id, "suspended").await;
+}
+
+#[tokio::test]
+async fn an_undo_that_keeps_failing_parks_the_delivery_and_a_person_resumes_it() {
+    let system = quick_fleet();
+    let undo = json!({"route": "DELETE /api/packages/{id}", "status": 500, "count": FOR_EVER});
+    system.plant("package", &undo).await;
+    system
+        .plant(
+            "drone",
+            &json!({"route": "PUT /api/dronedeliveries/{id}", "status": 500, "count": 1}),
+        )
+        .await;
+    let id = system.accepted(&request("stuck")).await;
+    system.ends(&id, "Parked", Duration::from_secs(60)).await;
+    let listed = system.command_json(&["failures", "list"]);
+    assert!(listed.to_string().contains(&id), "{listed}");
+
+    system.heal("package").await;
+    let resumed = system.command(&["failures", "compensate", &id, "--reason", "the store is back"]);
+    assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
+    system.ends(&id, "Failed", SOON).await;
+    system.assert_nothing_booked(&id, "stuck").await;
+    let shown = system.command_json(&["failures", "show", &id]);
+    assert!(shown.to_string().contains("the store is back"), "the audit keeps the reason: {shown}");
+}
+
+#[tokio::test]
+async fn faults_are_refused_where_they_were_not_enabled() {
+    let system = System::up(&[]);
+    let admin = system.role("account")[0].admin.unwrap();
+    let fault = json!({"route": "GET /api/account/{id}", "status": 500, "count": 1});
+    let url = format!("http://127.0.0.1:{admin}/admin/faults");
+    assert_eq!(system.http.json(Method::PUT, &url, &fault).await.status, 404);
+}

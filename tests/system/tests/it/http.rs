@@ -1,0 +1,98 @@
+//! A small HTTP client for tests: one call, one reply, JSON where it is JSON.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use serde_json::Value;
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    /// The body as JSON, null when it is none.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// A header's text, empty when it is absent.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// Why no reply came.
+pub(crate) type NoReply = String;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Http(Client<HttpConnector, Full<Bytes>>);
+
+impl Http {
+    pub(crate) fn new() -> Self {
+        // Idle connections go before the servers end them (10 s): no request meets the end.
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(5));
+        Self(builder.build_http())
+    }
+
+    pub(crate) async fn try_send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Reply, NoReply> {
+        let mut request = Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).unwrap();
+        let call = async {
+            let (head, body) =
+                self.0.request(request).await.map_err(|it| format!("{it:?}"))?.into_parts();
+            let body = body.collect().await.map_err(|it| format!("{it:?}"))?.to_bytes();
+            Ok(Reply { status: head.status, headers: head.headers, body })
+        };
+        tokio::time::timeout(Duration::from_secs(30), call)
+            .await
+            .unwrap_or_else(|_| Err("no reply within 30 s".to_owned()))
+    }
+
+    #[track_caller]
+    pub(crate) fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> impl Future<Output = Reply> {
+        let caller = std::panic::Location::caller();
+        let call = self.try_send(method.clone(), url, headers, body);
+        async move { call.await.unwrap_or_else(|it| panic!("{caller}: {method} {url}: {it}")) }
+    }
+
+    #[track_caller]
+    pub(crate) fn get(&self, url: &str) -> impl Future<Output = Reply> {
+        self.send(Method::GET, url, &[], "")
+    }
+
+    #[track_caller]
+    pub(crate) fn json(
+        &self,
+        method: Method,
+        url: &str,
+        body: &Value,
+    ) -> impl Future<Output = Reply> {
+        self.send(method, url, &[("content-type", "application/json")], body.to_string())
+    }
+}

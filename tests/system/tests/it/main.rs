@@ -1,0 +1,26 @@
+//! The whole system, started as a newcomer starts it, seen from outside: HTTP, signals, files.
+
+#[cfg(test)]
+mod cancelling;
+#[cfg(test)]
+mod compatibility;
+#[cfg(test)]
+mod durability;
+#[cfg(test)]
+mod edge;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod first_minute;
+#[cfg(test)]
+mod foreign;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod kills;
+#[cfg(test)]
+mod peers;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod wait;

@@ -1,0 +1,26 @@
+//! What tests need beside our own programs. What is absent is said, and in CI it is a failure: there
+//! the peers are installed.
+
+use std::{path::PathBuf, process::Command};
+
+/// Says why a test cannot run here.
+pub(crate) fn not_run(reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "not run in CI: {reason}");
+    println!("not run: {reason}");
+}
+
+/// Whether a program is installed.
+pub(crate) fn has(program: &str) -> bool {
+    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
+    found.is_ok_and(|it| it.status.success())
+}
+
+/// A Python that has the stock Kafka client: the one that `.ci/peers` made, or the machine's own.
+pub(crate) fn python_with_kafka() -> Option<PathBuf> {
+    let test = std::env::current_exe().unwrap();
+    let made = test.ancestors().nth(3).unwrap().join("peers/bin/python");
+    [made, PathBuf::from("python3")].into_iter().find(|it| {
+        let found = Command::new(it).args(["-c", "import confluent_kafka"]).output();
+        found.is_ok_and(|it| it.status.success())
+    })
+}
