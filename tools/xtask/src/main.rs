@@ -4,11 +4,13 @@
 
 use std::{
     io::{self, BufRead, BufReader, Write},
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod counts;
 
 use counts::Counts;
@@ -27,12 +29,50 @@ enum Task {
         /// Only tests whose name contains this.
         filter: Option<String>,
     },
+    /// Measures; writes what it saw below `bench/results/`.
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// The whole system: workflows a second, CPU of each role, latencies, memory.
+    System(bench::System),
+    /// What a slow, a stopped and an overloaded part does to the edge.
+    Isolation(bench::Isolation),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().task {
         Task::Test { filter } => test(filter.as_deref()),
+        Task::Bench { what } => {
+            let measured = match what {
+                Bench::System(system) => system.run(&root()),
+                Bench::Isolation(isolation) => isolation.run(&root()),
+            };
+            match measured {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(reason) => {
+                    say(&format!("failed: {reason}"));
+                    ExitCode::FAILURE
+                }
+            }
+        }
     }
+}
+
+/// The folder that holds the workspace.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+/// A line for the person who ran the task.
+fn say(line: &str) {
+    // Nobody reads: then there is nobody to tell.
+    writeln!(io::stdout(), "{line}").ok();
 }
 
 fn test(filter: Option<&str>) -> ExitCode {
@@ -50,10 +90,7 @@ fn test(filter: Option<&str>) -> ExitCode {
     if filter.is_none() {
         succeeded &= run(&["test", "--workspace", "--doc"], &mut counts);
     }
-    let line = counts.line(succeeded);
-    if writeln!(io::stdout(), "{line}").is_err() {
-        return ExitCode::FAILURE;
-    }
+    say(&counts.line(succeeded));
     if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -76,9 +113,7 @@ fn run(arguments: &[&str], counts: &mut Counts) -> bool {
     let Ok(mut child) = child else { return false };
     for line in BufReader::new(reader).lines().map_while(Result::ok) {
         counts.read(&line);
-        if writeln!(io::stdout(), "{line}").is_err() {
-            return false;
-        }
+        say(&line);
     }
     child.wait().is_ok_and(|it| it.success())
 }

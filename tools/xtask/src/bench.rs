@@ -1,0 +1,235 @@
+//! `cargo xtask bench …`: figures of the program as people run it. They are read, never asserted.
+
+mod isolation;
+mod metrics;
+mod process;
+mod system;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+
+use metrics::Scrape;
+use process::Usage;
+
+pub(crate) use isolation::Isolation;
+pub(crate) use system::System;
+
+/// A failure that ends the measurement, in words.
+type Failure = String;
+
+/// Ports count from here; one measurement at a time.
+const PORT_BASE: u16 = 17_000;
+
+/// The program under measurement; it ends with its scope.
+struct Running {
+    program: PathBuf,
+    data: PathBuf,
+    root: PathBuf,
+}
+
+impl Running {
+    /// Builds the program and starts a system on a fresh directory.
+    fn start(root: &Path, arguments: &[&str]) -> Result<Self, Failure> {
+        cargo(root, &["build", "--release", "--package", "drone-delivery"])?;
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let running = Self {
+            program: target.join("release/drone-delivery"),
+            data: target.join("bench"),
+            root: root.to_owned(),
+        };
+        if running.data.exists() {
+            fs::remove_dir_all(&running.data).map_err(|it| it.to_string())?;
+        }
+        let base = PORT_BASE.to_string();
+        let fixed = ["up", "--detach", "--wait", "--port-base", &base];
+        running.command(&[&fixed, arguments].concat())?;
+        Ok(running)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let output = Command::new(&self.program)
+            .args(arguments)
+            .arg("--data")
+            .arg(&self.data)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|it| it.to_string())?;
+        // 10 = some items ended otherwise than expected; the summary says which.
+        if output.status.success() || output.status.code() == Some(10) {
+            return String::from_utf8(output.stdout).map_err(|it| it.to_string());
+        }
+        Err(format!("{arguments:?} failed with {}", output.status))
+    }
+
+    fn json(&self, arguments: &[&str]) -> Result<Value, Failure> {
+        let text = self.command(&[arguments, &["-o", "json"]].concat())?;
+        serde_json::from_str(&text).map_err(|it| format!("{arguments:?}: {it}"))
+    }
+
+    /// An open loop through the gateway.
+    fn load(&self, rate: u64, seconds: u64) -> Result<Value, Failure> {
+        let file = self.root.join("examples/plain.jsonl").display().to_string();
+        let (rate, seconds) = (rate.to_string(), seconds.to_string());
+        self.json(&["load", &file, "--rate", &rate, "--seconds", &seconds])
+    }
+
+    fn services(&self) -> Result<Vec<Value>, Failure> {
+        Ok(self.json(&["ps"])?["services"].as_array().cloned().unwrap_or_default())
+    }
+
+    fn pids(&self) -> Result<BTreeMap<String, Vec<u64>>, Failure> {
+        let mut pids: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for service in self.services()? {
+            let (name, pid) = (service["service"].as_str(), service["pid"].as_u64());
+            if let (Some(name), Some(pid)) = (name, pid) {
+                pids.entry(name.to_owned()).or_default().push(pid);
+            }
+        }
+        Ok(pids)
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, Failure> {
+        let mut roles = BTreeMap::new();
+        for service in self.services()? {
+            let Some(name) = service["service"].as_str() else { continue };
+            let usage = service["pid"].as_u64().and_then(process::usage).unwrap_or_default();
+            let scrape = service["ports"]["admin"]
+                .as_u64()
+                .and_then(|port| u16::try_from(port).ok())
+                .and_then(|port| metrics::scrape(port).ok())
+                .unwrap_or_default();
+            let entry: &mut (Usage, Scrape) = roles.entry(name.to_owned()).or_default();
+            entry.0 = entry.0 + usage;
+            entry.1.add(scrape);
+        }
+        Ok(Snapshot { roles })
+    }
+
+    fn memory(&self) -> Result<BTreeMap<String, u64>, Failure> {
+        let pids = self.pids()?;
+        Ok(pids
+            .into_iter()
+            .map(|(role, pids)| (role, pids.into_iter().filter_map(process::pss_kib).sum()))
+            .collect())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Err(reason) = self.command(&["down"]) {
+            crate::say(&format!("the system was not stopped: {reason}"));
+        }
+    }
+}
+
+/// Every role's use of the machine and its counters at one moment.
+struct Snapshot {
+    roles: BTreeMap<String, (Usage, Scrape)>,
+}
+
+impl Snapshot {
+    /// Workflows that reached `DeliveryCreated`.
+    fn completed(&self) -> f64 {
+        self.roles.get("scheduler").map_or(0.0, |(_, it)| it.sum("saga_closed_total", "completed"))
+    }
+
+    /// Whether no request waits in the log and no saga is under way.
+    fn is_drained(&self) -> bool {
+        let sum =
+            |role: &str, name: &str| self.roles.get(role).map_or(0.0, |it| it.1.sum(name, ""));
+        sum("scheduler", "messaging_lag_records") + sum("scheduler", "saga_open_count") < 0.5
+    }
+
+    /// Age of the oldest request that the Scheduler has not taken.
+    fn lag_seconds(&self) -> f64 {
+        self.roles.get("scheduler").map_or(0.0, |it| it.1.sum("messaging_lag_seconds", ""))
+    }
+
+    fn since(&self, before: &Self, seconds: f64) -> Value {
+        let workflows = (self.completed() - before.completed()).max(1.0);
+        let mut cpu = BTreeMap::new();
+        let (mut cpu_all, mut syncs, mut bytes, mut events) = (0.0, 0.0, 0.0, 0.0);
+        for (role, (usage, scrape)) in &self.roles {
+            let (was, counted) = before.roles.get(role).cloned().unwrap_or_default();
+            let milliseconds = (usage.cpu_ms - was.cpu_ms) / workflows;
+            cpu_all += milliseconds;
+            cpu.insert(role.clone(), (milliseconds * 1_000.0).round() / 1_000.0);
+            let grown = |name: &str| scrape.sum(name, "") - counted.sum(name, "");
+            syncs += grown("durable_log_syncs_count") + grown("store_commits_total");
+            bytes += usage.written_bytes - was.written_bytes;
+            if role == "drone" {
+                events += grown("drone_moves_total") + grown("drone_positions_published_total");
+            }
+        }
+        json!({
+            "workflows": workflows,
+            "seconds": seconds,
+            "workflowsPerSecond": workflows / seconds,
+            "cpuMsPerWorkflow": cpu_all,
+            "cpuMsPerWorkflowByRole": cpu,
+            "syncsPerWorkflow": syncs / workflows,
+            "bytesWrittenPerWorkflow": bytes / workflows,
+            "droneEventsPerSecond": events / seconds,
+            "stepSeconds": self.roles.get("scheduler").map(|(_, it)| it.quantiles("saga_step_duration_seconds", "step")),
+            "workflowSeconds": self.roles.get("scheduler").map(|(_, it)| it.quantiles("saga_duration_seconds", "definition")),
+        })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a measuring tool reads the wall clock")]
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a tool without a runtime has no other thread")]
+fn pause(how_long: Duration) {
+    thread::sleep(how_long);
+}
+
+fn signal(pids: &[u64], name: &str) -> Result<(), Failure> {
+    for pid in pids {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
+        if !sent.is_ok_and(|it| it.success()) {
+            return Err(format!("no {name} could be sent to {pid}"));
+        }
+    }
+    Ok(())
+}
+
+fn cargo(root: &Path, arguments: &[&str]) -> Result<(), Failure> {
+    let status = Command::new("cargo").args(arguments).current_dir(root).status();
+    if status.is_ok_and(|it| it.success()) {
+        Ok(())
+    } else {
+        Err(format!("cargo {arguments:?} failed"))
+    }
+}
+
+fn machine() -> Value {
+    let cores = thread::available_parallelism().map_or(0, usize::from);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    json!({"cores": cores, "loadAverage": load.trim()})
+}
+
+/// Prints a result and keeps it, with the command that made it.
+fn write(root: &Path, name: &str, result: &Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(result).map_err(|it| it.to_string())?;
+    let folder = root.join("bench/results");
+    fs::create_dir_all(&folder).map_err(|it| it.to_string())?;
+    let seconds = result["unixSeconds"].as_u64().unwrap_or(0);
+    let path = folder.join(format!("{name}-{seconds}.json"));
+    fs::write(&path, format!("{text}\n")).map_err(|it| it.to_string())?;
+    crate::say(&text);
+    crate::say(&format!("written to {}", path.display()));
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! What a process used, as the kernel counts it.
+
+use std::{fs, ops::Add};
+
+/// Ticks of `/proc/PID/stat` in a second; fixed in the kernel's interface to user space.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// CPU and writes of one process since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Usage {
+    pub(crate) cpu_ms: f64,
+    pub(crate) written_bytes: f64,
+}
+
+impl Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            cpu_ms: self.cpu_ms + other.cpu_ms,
+            written_bytes: self.written_bytes + other.written_bytes,
+        }
+    }
+}
+
+pub(crate) fn usage(pid: u64) -> Option<Usage> {
+    let cpu_ms = cpu_ms(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+    // `wchar`, what was handed to write calls: `write_bytes` charges whole folios of pre-allocated files.
+    let written = fs::read_to_string(format!("/proc/{pid}/io")).ok();
+    let written_bytes = written.and_then(|it| field(&it, "wchar:")).unwrap_or(0.0);
+    Some(Usage { cpu_ms, written_bytes })
+}
+
+/// Proportional set size in KiB.
+pub(crate) fn pss_kib(pid: u64) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find(|it| it.starts_with("Pss:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn cpu_ms(stat: &str) -> Option<f64> {
+    // The name in brackets may hold spaces; the fields are counted behind it.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+    Some(ticks * 1_000.0 / TICKS_PER_SECOND)
+}
+
+fn field(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|it| it.strip_prefix(name))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_and_system_time_are_read_behind_a_name_with_spaces() {
+        let stat = "7 (a b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 3 0 1 1 1";
+        assert_eq!(cpu_ms(stat), Some(2_000.0));
+    }
+
+    #[test]
+    fn this_process_used_something() {
+        let usage = usage(u64::from(std::process::id())).unwrap();
+        assert!(usage.cpu_ms >= 0.0);
+        assert!(pss_kib(u64::from(std::process::id())).unwrap() > 0);
+    }
+}
