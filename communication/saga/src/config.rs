@@ -42,7 +42,11 @@ pub struct EngineSettings {
     pub open_sagas_max: usize,
     /// Calls in flight; past it they wait in order.
     pub calls_max: usize,
-    /// Tries that a transiently failed saga gets after its first, before it is undone.
+    /// Calls in flight to one service; past it they wait in order. Two instances together stay
+    /// below the hundred requests that a service works on at a time.
+    pub calls_per_service_max: usize,
+    /// Tries that a transiently failed saga gets after its first, before it is undone. Acts in a
+    /// compensating engine alone: sagas that failed are there, and it hands them back.
     pub hand_backs_max: u32,
 }
 
@@ -54,6 +58,7 @@ impl Default for EngineSettings {
             poll_ms: 200,
             open_sagas_max: 10_000,
             calls_max: 512,
+            calls_per_service_max: 48,
             hand_backs_max: 3,
         }
     }

@@ -11,9 +11,10 @@ mod open;
 mod shell;
 #[cfg(test)]
 mod simulation;
+mod turns;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -32,6 +33,7 @@ use crate::{
 };
 use open::{Open, Standing};
 pub(crate) use shell::{Input, Shell, ShellParts};
+use turns::Turns;
 
 /// Who gets to know what became of a submission.
 pub(crate) type Reply = oneshot::Sender<Result<Submitted, SubmitError>>;
@@ -89,9 +91,8 @@ pub(crate) struct Desk {
     pub(crate) random: Random,
     /// When to look at which saga again.
     wakes: BTreeSet<(Monotonic, Arc<str>)>,
-    /// Sagas whose call is planned, in order. An entry whose saga has gone on is skipped.
-    planned: VecDeque<(Arc<str>, u64)>,
-    calls: usize,
+    /// Planned calls. An entry whose saga has gone on is skipped.
+    turns: Turns,
     orders: Vec<Order>,
     generation: u64,
 }
@@ -113,8 +114,7 @@ impl Core {
             metrics,
             random,
             wakes: BTreeSet::new(),
-            planned: VecDeque::new(),
-            calls: 0,
+            turns: Turns::default(),
             orders: Vec::new(),
             generation: 0,
         };
@@ -140,7 +140,7 @@ impl Core {
 
     /// Whether a call or an append is under way.
     pub(crate) fn is_busy(&self) -> bool {
-        self.desk.calls > 0 || self.open.values().any(Open::is_writing)
+        self.desk.turns.in_flight() > 0 || self.open.values().any(Open::is_writing)
     }
 
     pub(crate) fn next_wake(&self) -> Option<Monotonic> {
@@ -190,7 +190,7 @@ impl Core {
         if due.generation != self.desk.generation {
             return;
         }
-        self.desk.calls -= 1;
+        self.desk.turns.ended(&due.call.service);
         let flight = due.flight;
         self.desk.metrics.called(&due.call.operation.step, flight.direction, took);
         self.with(&due.saga, |open, desk| {
@@ -220,8 +220,8 @@ impl Core {
 
     /// Orders the planned calls as far as there is room for calls in flight.
     pub(crate) fn start_calls(&mut self, now: Now) {
-        while self.desk.calls < self.desk.settings.calls_max {
-            let Some((id, epoch)) = self.desk.planned.pop_front() else { return };
+        let EngineSettings { calls_max, calls_per_service_max, .. } = self.desk.settings;
+        while let Some((id, epoch)) = self.desk.turns.next(calls_max, calls_per_service_max) {
             self.with(&id, |open, desk| {
                 if open.epoch() == epoch { open.start_call(desk, now) } else { Standing::Stays }
             });
@@ -232,9 +232,8 @@ impl Core {
     pub(crate) fn reset(&mut self) {
         self.open.clear();
         self.desk.wakes.clear();
-        self.desk.planned.clear();
+        self.desk.turns.clear();
         self.desk.orders.clear();
-        self.desk.calls = 0;
         self.desk.generation += 1;
     }
 

@@ -29,7 +29,7 @@ const REPLY_BYTES_MAX: usize = 1 << 20;
 /// Idle connections are dropped before the server (10 s) does it, which avoids lost requests.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections kept for each service.
-const POOL_IDLE_MAX: usize = 32;
+const POOL_IDLE_MAX: usize = 128;
 /// Longest wait for a connection on a local network.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 

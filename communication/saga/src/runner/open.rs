@@ -360,8 +360,9 @@ impl Open {
     fn execute(&mut self, desk: &mut Desk, plan: Plan) {
         self.wait(desk, plan.wake);
         if let Some(call) = plan.call {
+            let step = self.view.definition.steps().get(call.flight.step);
+            desk.turns.plan(step.map_or("", |it| &it.service), (self.id(), self.view.epoch));
             self.call = Some(call);
-            desk.planned.push_back((self.id(), self.view.epoch));
         }
     }
 
@@ -408,7 +409,7 @@ impl Open {
         };
         let (saga, trace) = (self.id(), self.view.trace.clone());
         let generation = desk.generation;
-        desk.calls += 1;
+        desk.turns.started(&step.service);
         desk.orders.push(Order::Call(Box::new(DueCall { saga, flight, call, trace, generation })));
         Standing::Stays
     }
