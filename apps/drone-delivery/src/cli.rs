@@ -106,7 +106,10 @@ pub(crate) enum Command {
     },
 }
 
-#[derive(Debug, Default, Args)]
+/// Longest wait for readiness, in seconds.
+const READY_WITHIN: u64 = 60;
+
+#[derive(Debug, Args)]
 pub(crate) struct UpArguments {
     #[command(flatten)]
     pub(crate) settings: SettingArguments,
@@ -117,8 +120,16 @@ pub(crate) struct UpArguments {
     #[arg(long)]
     pub(crate) wait: bool,
     /// Longest wait for readiness.
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    #[arg(long, default_value_t = READY_WITHIN, value_name = "SECONDS")]
     pub(crate) timeout: u64,
+}
+
+/// `up` as it is meant when no command is given.
+impl Default for UpArguments {
+    fn default() -> Self {
+        let settings = SettingArguments::default();
+        Self { settings, detach: false, wait: false, timeout: READY_WITHIN }
+    }
 }
 
 /// Whatever changes the settings.
@@ -213,9 +224,10 @@ pub(crate) struct SubmitArguments {
     /// Returns when every delivery has ended, and compares with what each line expects.
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Deliveries that are on their way at the same time.
-    #[arg(long, default_value_t = 100, value_name = "N")]
-    pub(crate) open_max: usize,
+    /// Deliveries that are on their way at the same time; as many as the fleet can serve when it is
+    /// not given.
+    #[arg(long, value_name = "N")]
+    pub(crate) open_max: Option<usize>,
     /// Longest wait for one delivery.
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     pub(crate) timeout: u64,
@@ -371,6 +383,14 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_means_up_as_it_is() {
+        let Some(Command::Up(up)) = Cli::parse_from(["drone-delivery", "up"]).command else {
+            panic!("`up` is a command");
+        };
+        assert_eq!(format!("{up:?}"), format!("{:?}", UpArguments::default()));
     }
 
     #[test]

@@ -29,6 +29,10 @@ use crate::{
     system::System,
 };
 
+/// A fifth of the time under load went into the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output { format: cli.output.into(), color: Color::from_environment() };

@@ -45,7 +45,8 @@ pub(crate) struct Settings {
     pub(crate) programs: BTreeMap<String, PathBuf>,
     /// Whether operators may plant faults.
     pub(crate) faults: bool,
-    /// Longest wait for a call to another service, in milliseconds.
+    /// Longest wait for one call of a workflow to a service, in milliseconds; then it is repeated. The
+    /// gateway waits for as long as its client does.
     pub(crate) call_timeout_ms: u64,
     /// Bounds on what every role takes in over HTTP.
     pub(crate) limits: Limits,

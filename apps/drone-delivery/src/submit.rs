@@ -42,6 +42,7 @@ pub(crate) async fn submit(
     output: Output,
 ) -> Result<Exit, Failure> {
     let lines = read_file(&arguments.file)?;
+    let open_max = arguments.open_max.unwrap_or_else(|| system.deliveries_at_once()).max(1);
     let sender = Arc::new(Sender {
         system,
         run: new_run(),
@@ -51,7 +52,7 @@ pub(crate) async fn submit(
     let mut summary = Summary::new(arguments.wait);
     let mut open = JoinSet::new();
     for line in lines {
-        while open.len() >= arguments.open_max.max(1) {
+        while open.len() >= open_max {
             note(&mut summary, open.join_next().await);
         }
         let sender = Arc::clone(&sender);
