@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use kafka_wire::{
     ApiKey, ErrorCode, batch,
     messages::{
-        CreateTopicsRequest, CreateTopicsResponse, FetchPartition, FetchRequest, FetchResponse,
-        FetchTopic, MetadataRequest, NewTopic, TopicSetting,
+        FetchPartition, FetchRequest, FetchResponse, FetchTopic, MetadataRequest, NewTopic,
+        TopicSetting,
     },
 };
 
@@ -98,14 +98,7 @@ impl Messaging {
                 settings,
             }
         };
-        let request = CreateTopicsRequest {
-            topics: topics.iter().map(topic).collect(),
-            timeout_ms: 5_000,
-            validate_only: false,
-        };
-        let within = self.cluster().request_timeout();
-        let asked = self.cluster().call(Purpose::Ask, None, ApiKey::CreateTopics, &request, within);
-        let answer: CreateTopicsResponse = asked.await?;
+        let answer = self.cluster().create(topics.iter().map(topic).collect()).await?;
         let refused = answer
             .topics
             .into_iter()
@@ -173,7 +166,9 @@ impl Messaging {
             Err(TopicFault::Code(ErrorCode::UnknownTopicOrPartition)) => {
                 Err(AdminError::UnknownTopic { topic: topic.to_owned() })
             }
-            Err(TopicFault::Code(code)) => Err(AdminError::Refused { code, message: None }),
+            Err(TopicFault::Code(code) | TopicFault::Refused(code)) => {
+                Err(AdminError::Refused { code, message: None })
+            }
         }
     }
 

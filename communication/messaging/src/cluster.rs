@@ -11,7 +11,10 @@ use std::{
 
 use kafka_wire::{
     ApiKey, ErrorCode, Field,
-    messages::{MetadataRequest, MetadataResponse},
+    messages::{
+        CreateTopicsRequest, CreateTopicsResponse, MetadataRequest, MetadataResponse, NewTopic,
+        TopicSetting,
+    },
 };
 use runtime::Tasks;
 use tokio::time::Instant;
@@ -23,6 +26,8 @@ use crate::{
 
 /// How long what was heard of a topic is believed, unless an error says otherwise.
 const BELIEVED_FOR: Duration = Duration::from_secs(300);
+/// Another broker makes topics now; the next answer about topics names it.
+const NOT_CONTROLLER: ErrorCode = ErrorCode::Other(41);
 /// Connections of fetchers: one for each subscription.
 pub(crate) type Slot = u32;
 
@@ -46,11 +51,14 @@ pub(crate) enum Missing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TopicMap {
     pub(crate) leaders: BTreeMap<u32, i32>,
+    /// Brokers that have each partition.
+    replication: usize,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     brokers: BTreeMap<i32, String>,
+    controller: Option<i32>,
     topics: BTreeMap<String, (TopicMap, Instant)>,
 }
 
@@ -174,9 +182,66 @@ impl Cluster {
             .iter()
             .filter_map(|it| Some((u32::try_from(it.partition).ok()?, it.leader)))
             .collect();
-        let map = TopicMap { leaders };
+        let replication = found.partitions.iter().map(|it| it.replicas.len()).max().unwrap_or(1);
+        let map = TopicMap { leaders, replication };
         self.known().topics.insert(name.to_owned(), (map.clone(), Instant::now()));
         Ok(map)
+    }
+
+    /// Where the partitions of a dead-letter topic are. One that is missing is made as wide and as
+    /// replicated as the topic that its letters come from, and with an end to what it keeps: made
+    /// by asking for it, it would keep letters for as long as the log likes, ours for ever.
+    pub(crate) async fn topic_of_letters(
+        &self,
+        name: &str,
+        source: &str,
+    ) -> Result<TopicMap, TopicFault> {
+        match self.topic(name, Missing::Leave).await {
+            Err(TopicFault::Code(ErrorCode::UnknownTopicOrPartition)) => {}
+            known => return known,
+        }
+        let source = self.topic(source, Missing::Leave).await?;
+        let retention = self.0.config.dead_letter_retention_ms.to_string();
+        let topic = NewTopic {
+            name: name.to_owned(),
+            partitions: i32::try_from(source.leaders.len()).unwrap_or(i32::MAX),
+            replication: i16::try_from(source.replication).unwrap_or(i16::MAX),
+            assignments: Vec::new(),
+            settings: vec![TopicSetting {
+                name: "retention.ms".to_owned(),
+                value: Some(retention),
+            }],
+        };
+        let made = self.create(vec![topic]).await.map_err(TopicFault::Call)?;
+        let code = made.topics.first().map_or(ErrorCode::UnknownServerError, |it| it.error);
+        match code {
+            // Another process may have buried its first letter at the same time.
+            ErrorCode::None | ErrorCode::TopicAlreadyExists => {
+                self.topic(name, Missing::Leave).await
+            }
+            ErrorCode::RequestTimedOut | NOT_CONTROLLER => Err(TopicFault::Code(code)),
+            code => {
+                let message = made.topics.first().and_then(|it| it.message.as_deref());
+                tracing::warn!(topic = name, ?code, message, "a dead-letter topic was not made");
+                Err(TopicFault::Refused(code))
+            }
+        }
+    }
+
+    /// Asks for topics to be made.
+    pub(crate) async fn create(
+        &self,
+        topics: Vec<NewTopic>,
+    ) -> Result<CreateTopicsResponse, CallError> {
+        let request = CreateTopicsRequest {
+            topics,
+            timeout_ms: i32::try_from(self.0.config.request_timeout_ms).unwrap_or(i32::MAX),
+            validate_only: false,
+        };
+        // Older clusters make topics at their controller alone.
+        let controller = self.known().controller;
+        let within = self.request_timeout();
+        self.call(Purpose::Ask, controller, ApiKey::CreateTopics, &request, within).await
     }
 
     /// Asks about topics, and learns of the brokers.
@@ -189,7 +254,10 @@ impl Cluster {
             self.call(Purpose::Ask, None, ApiKey::Metadata, request, within).await?;
         let brokers = answer.brokers.iter();
         let brokers = brokers.map(|it| (it.node_id, format!("{}:{}", it.host, it.port)));
-        self.known().brokers = brokers.collect();
+        let mut known = self.known();
+        known.brokers = brokers.collect();
+        known.controller = Some(answer.controller_id).filter(|it| known.brokers.contains_key(it));
+        drop(known);
         Ok(answer)
     }
 
@@ -204,4 +272,6 @@ impl Cluster {
 pub(crate) enum TopicFault {
     Call(CallError),
     Code(ErrorCode),
+    /// It cannot be made.
+    Refused(ErrorCode),
 }

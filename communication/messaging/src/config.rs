@@ -26,6 +26,8 @@ pub struct MessagingConfig {
     pub commit_every_ms: u64,
     /// Milliseconds that a fetch waits for something to come.
     pub fetch_wait_ms: u64,
+    /// Milliseconds that dead letters are kept; asked of the log when the first letter makes the topic.
+    pub dead_letter_retention_ms: u64,
 }
 
 impl Default for MessagingConfig {
@@ -41,6 +43,7 @@ impl Default for MessagingConfig {
             heartbeat_ms: 1_000,
             commit_every_ms: 100,
             fetch_wait_ms: 1_000,
+            dead_letter_retention_ms: 30 * 24 * 3_600_000,
         }
     }
 }

@@ -61,6 +61,11 @@ pub(crate) fn bury(
     (dead_letter_topic(&delivered.topic, group), message)
 }
 
+/// The topic that a dead letter came from; `None` for a message that is no letter.
+pub(crate) fn source_topic(message: &Message) -> Option<&str> {
+    message.headers.get(SOURCE_TOPIC).map(String::as_str)
+}
+
 impl DeadLetter {
     /// Reads a message of a dead-letter topic; `None` when it is none of ours.
     #[must_use]

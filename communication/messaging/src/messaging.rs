@@ -14,6 +14,7 @@ use crate::{
     cluster::Cluster,
     config::MessagingConfig,
     consumer::Consumer,
+    dead_letter::source_topic,
     error::PublishError,
     message::{Message, Receipt},
     metrics::MessagingMetrics,
@@ -114,6 +115,7 @@ impl Messaging {
         let (reply, answer) = oneshot::channel();
         let outgoing = Outgoing {
             topic: topic.to_owned(),
+            letter_of: source_topic(&message).map(str::to_owned),
             record: message.to_record(self.0.clock.now()),
             bytes: bytes + ENVELOPE_BYTES,
             deadline,

@@ -6,7 +6,7 @@
 //! old number might still turn up.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
@@ -49,6 +49,8 @@ type Reply = oneshot::Sender<Result<Receipt, PublishError>>;
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) topic: String,
+    /// The topic that it came from, when it is a dead letter: its topic may have to be made.
+    pub(crate) letter_of: Option<String>,
     pub(crate) record: Record,
     pub(crate) bytes: usize,
     pub(crate) deadline: Instant,
@@ -193,7 +195,7 @@ impl Publisher {
         self.look_again = None;
         let mut rest = VecDeque::new();
         while let Some(outgoing) = self.unplaced.pop_front() {
-            match self.learn(&outgoing.topic).await {
+            match self.learn(&outgoing.topic, outgoing.letter_of.as_deref()).await {
                 Learned::Known => self.place(outgoing),
                 Learned::Refused(code) => outgoing.answer(Err(PublishError::Refused { code })),
                 Learned::NotNow => {
@@ -208,18 +210,21 @@ impl Publisher {
     }
 
     /// Makes sure that a topic's leaders are known.
-    async fn learn(&mut self, topic: &str) -> Learned {
+    async fn learn(&mut self, topic: &str, letter_of: Option<&str>) -> Learned {
         if self.maps.contains_key(topic) {
             return Learned::Known;
         }
-        match self.cluster.topic(topic, Missing::Create).await {
+        let known = match letter_of {
+            None => self.cluster.topic(topic, Missing::Create).await,
+            Some(source) => self.cluster.topic_of_letters(topic, source).await,
+        };
+        match known {
             Ok(map) => {
                 self.maps.insert(topic.to_owned(), map);
                 Learned::Known
             }
-            Err(TopicFault::Code(code)) if code == ErrorCode::InvalidTopicException => {
-                Learned::Refused(code)
-            }
+            Err(TopicFault::Code(code @ ErrorCode::InvalidTopicException))
+            | Err(TopicFault::Refused(code)) => Learned::Refused(code),
             Err(fault) => {
                 tracing::debug!(topic, ?fault, "a topic is not known yet");
                 Learned::NotNow
@@ -293,14 +298,14 @@ impl Publisher {
             return;
         }
         let Some(producer_id) = self.producer().await else { return };
-        let topics: BTreeSet<String> = self
+        let topics: BTreeMap<String, Option<String>> = self
             .partitions
             .iter()
             .filter(|(place, it)| due(it) && !self.maps.contains_key(&place.0))
-            .map(|(place, _)| place.0.clone())
+            .map(|(place, it)| (place.0.clone(), it.letter_of()))
             .collect();
-        for topic in topics {
-            self.learn(&topic).await;
+        for (topic, letter_of) in topics {
+            self.learn(&topic, letter_of.as_deref()).await;
         }
         let mut by_leader: BTreeMap<i32, Vec<(Place, Bytes)>> = BTreeMap::new();
         for (place, partition) in &mut self.partitions {
@@ -433,6 +438,12 @@ impl Partition {
         let batch = Batch { outgoing, encoded: encoded.clone(), records: count, sent: false };
         self.batch = Some(batch);
         encoded
+    }
+
+    /// The topic that what waits here came from, when it is dead letters.
+    fn letter_of(&self) -> Option<String> {
+        let batch = self.batch.iter().flat_map(|it| &it.outgoing);
+        batch.chain(&self.queue).next()?.letter_of.clone()
     }
 
     fn again(&mut self, batch: Batch) {

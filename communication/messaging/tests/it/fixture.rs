@@ -16,6 +16,7 @@ use telemetry::Telemetry;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+pub(crate) const DEAD_LETTER_RETENTION_MS: u64 = 86_400_000;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Fixture {
@@ -52,7 +53,7 @@ impl Fixture {
         let config = BrokerConfig {
             listen: self.address,
             topics: vec![topic("orders"), topic("bills")],
-            partitions_default: 4,
+            partitions_default: 7,
             segment_bytes: 1 << 20,
             ..BrokerConfig::new(self.directory.path())
         };
@@ -70,6 +71,14 @@ impl Fixture {
         self.broker = None;
     }
 
+    /// Milliseconds that the broker keeps a topic's records; none when it keeps them for ever.
+    pub(crate) fn retention_ms(&self, topic: &str) -> Option<u64> {
+        let catalog = std::fs::read(self.directory.path().join("catalog.json")).unwrap();
+        let catalog: serde_json::Value = serde_json::from_slice(&catalog).unwrap();
+        let topics = catalog["topics"].as_array().unwrap();
+        topics.iter().find(|it| it["name"] == topic).unwrap()["retention_ms"].as_u64()
+    }
+
     pub(crate) fn client(&self, name: &str, tasks: &Tasks) -> Messaging {
         let config = MessagingConfig {
             bootstrap: vec![self.address.to_string()],
@@ -77,6 +86,7 @@ impl Fixture {
             session_timeout_ms: 1_500,
             heartbeat_ms: 100,
             commit_every_ms: 20,
+            dead_letter_retention_ms: DEAD_LETTER_RETENTION_MS,
             ..MessagingConfig::default()
         };
         Messaging::new(config, SystemClock::shared(), Telemetry::disabled(), tasks)

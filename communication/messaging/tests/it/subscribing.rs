@@ -5,7 +5,7 @@ use messaging::{DeadLetter, Failure, PublishError, Subscription, dead_letter_top
 use runtime::Tasks;
 use telemetry::TraceContext;
 
-use crate::fixture::{Fixture, Memory, PATIENCE, eventually, message};
+use crate::fixture::{DEAD_LETTER_RETENTION_MS, Fixture, Memory, PATIENCE, eventually, message};
 
 fn subscription(group: &str) -> Subscription {
     let backoff =
@@ -85,6 +85,28 @@ async fn what_keeps_failing_goes_to_the_dead_letters_and_can_be_sent_back() {
     client.publish("orders", letters[1].message.clone()).await.unwrap();
     memory.has(6).await;
     assert_eq!(memory.ids().pop().as_deref(), Some("a/1"), "the same id: consumers drop doubles");
+}
+
+#[tokio::test]
+async fn the_first_dead_letter_makes_a_topic_like_its_source_that_keeps_letters_for_as_long_as_is_set()
+ {
+    let fixture = Fixture::new();
+    let client = fixture.client("one", &fixture.tasks);
+    let memory = Memory::default();
+    memory.fail("a/0", Failure::Rejected("nonsense".to_owned()));
+    client.subscribe(&subscription("g"), memory.clone(), &fixture.tasks);
+    client.publish("orders", message("a", 0)).await.unwrap();
+    let topic = dead_letter_topic("orders", "g");
+    eventually("the letter is kept", || async {
+        let info = client.topic(&topic).await;
+        info.is_ok_and(|it| it.partitions.values().any(|(start, end)| end > start))
+    })
+    .await;
+    assert_eq!(fixture.retention_ms(&topic), Some(DEAD_LETTER_RETENTION_MS));
+    assert_eq!(fixture.retention_ms("orders"), None, "only letters are given an end");
+    let width = |it: &messaging::TopicInfo| it.partitions.len();
+    let (letters, orders) = (client.topic(&topic).await, client.topic("orders").await);
+    assert_eq!(width(&letters.unwrap()), width(&orders.unwrap()));
 }
 
 #[tokio::test]
