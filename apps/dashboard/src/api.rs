@@ -7,7 +7,6 @@ use std::{
 
 use axum::{
     Json,
-    body::Bytes,
     extract::{Path, Query, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -16,7 +15,9 @@ use base::Code;
 use runtime::Tasks;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use service_kit::{Change, MutatingRoute, Problem, Repetition, Routes, Sample, SampleCall};
+use service_kit::{
+    Change, JsonBody, MutatingRoute, Problem, Repetition, Routes, Sample, SampleCall,
+};
 use telemetry::otlp;
 
 use crate::{
@@ -166,12 +167,11 @@ async fn list_spans(State(shared): State<Shared>, Query(wanted): Query<Wanted>) 
 async fn collect(
     State(shared): State<Shared>,
     headers: HeaderMap,
-    body: Bytes,
+    body: JsonBody,
 ) -> Result<Json<Value>, Problem> {
     check_form(&headers)?;
     let refuse = |detail: String| Problem::of(Code::InvalidRequest, detail);
-    let body: Value = serde_json::from_slice(&body).map_err(|it| refuse(it.to_string()))?;
-    let groups = otlp::decode(&body).map_err(|it| refuse(it.to_string()))?;
+    let groups = otlp::decode(&body.parse()?).map_err(|it| refuse(it.to_string()))?;
     let mut traces = shared.traces();
     for (resource, spans) in groups {
         let resource = Arc::new(resource);

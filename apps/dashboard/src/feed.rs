@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use contracts::{
     drone_management::{DronePhaseChanged, DronePositioned},
+    event::{self, ReadError},
     shipping::{OPERATION, Operation},
     topics,
 };
@@ -39,9 +40,9 @@ pub(crate) fn start(messaging: &Messaging, view: &Arc<Mutex<View>>, tasks: &Task
 }
 
 impl Feed {
-    fn fold(&self, topic: &str, message: &Message) -> Result<(), serde_json::Error> {
+    fn fold(&self, topic: &str, message: &Message) -> Result<(), ReadError> {
         let view = || self.view.lock().unwrap_or_else(PoisonError::into_inner);
-        let body = &message.body;
+        let (kind, body) = (&message.kind, &message.body);
         match topic {
             topics::DELIVERY_REQUESTS => {
                 // What is asked for in detail is the Scheduler's concern; so is what is malformed.
@@ -50,19 +51,19 @@ impl Feed {
                 }
             }
             topics::DELIVERY_EVENTS => {
-                let event = serde_json::from_slice(body)?;
+                let event = event::read(kind, body)?;
                 view().heard_of_delivery(&event);
             }
             topics::REQUEST_EVENTS => {
-                let event = serde_json::from_slice(body)?;
+                let event = event::read(kind, body)?;
                 view().heard_of_request(&event);
             }
             topics::DRONE_POSITIONS => {
-                let event: DronePositioned = serde_json::from_slice(body)?;
+                let event: DronePositioned = event::read(kind, body)?;
                 view().heard_of_drone(event.into());
             }
             _ => {
-                let event: DronePhaseChanged = serde_json::from_slice(body)?;
+                let event: DronePhaseChanged = event::read(kind, body)?;
                 view().heard_of_drone(event.into());
             }
         }

@@ -74,7 +74,7 @@ pub fn run(context: &ServiceContext, table: &[PublicRoute]) -> Result<Bound, Sta
         };
         routes = routes.merge(one.with_state(edge));
     }
-    Service::new(routes).health(Health::new()).serve(context)
+    Service::new(routes).health(Health::new()).public().serve(context)
 }
 
 /// The service behind proves what it promises; here it is only led on.
@@ -132,4 +132,36 @@ fn reply(reply: CallReply) -> Response {
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use runtime::{SystemClock, Tasks};
+    use service_kit::{Client, ServiceAddresses, ServiceConfig};
+    use telemetry::Telemetry;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_no_route_names_does_not_exist_from_outside() {
+        let config = ServiceConfig::new("gateway", "gateway-1", "/nonexistent");
+        let clock = SystemClock::shared();
+        let context = ServiceContext::new(config, clock, Telemetry::disabled(), Tasks::new());
+        let bound = run(&context, &[PublicRoute::get("/api/orders/{id}", "orders")]).unwrap();
+        let services = ServiceAddresses::new()
+            .with("outside", bound.http_url())
+            .with("operators", bound.admin_url());
+        let client = Client::new(services, Duration::from_secs(5), Telemetry::disabled());
+        let status = async |from, path: &str| {
+            client.call(Call::get(from, path.to_owned())).await.unwrap().status.as_u16()
+        };
+        for path in ["/metrics", "/openapi.json", "/readyz/log", "/admin/faults", "/api/other"] {
+            assert_eq!(status("outside", path).await, 404, "{path}");
+        }
+        assert_eq!(status("outside", "/readyz").await, 200);
+        assert_eq!(status("outside", "/api/orders/x").await, 502, "led on, to nobody here");
+        assert_eq!(status("operators", "/metrics").await, 200);
+    }
 }

@@ -151,7 +151,8 @@ pub struct ServiceConfig {
     pub faults: FaultHook,
     /// Bounds on what comes in.
     pub limits: Limits,
-    /// Longest wait for a call to another service.
+    /// Longest wait for a call to another service, where the call does not name its own. A step of a
+    /// saga names one: the service that defines it takes it from here.
     pub call_timeout: Duration,
     /// How long a draining process still accepts connections after `/readyz` said no.
     pub drain_delay: Duration,

@@ -1,4 +1,6 @@
-//! Store errors as a subscription's failures.
+//! What keeps a handler from its work, as its subscription's failure.
+
+use std::fmt;
 
 use messaging::Failure;
 use store::{ReadError, SqlError, WriteError};
@@ -14,6 +16,12 @@ pub trait IntoFailure {
 #[must_use]
 pub fn failure_of(error: impl IntoFailure) -> Failure {
     error.into_failure()
+}
+
+/// A message that cannot be read now cannot be read later either: it goes to the dead letters.
+#[must_use]
+pub fn rejected(why: impl fmt::Display) -> Failure {
+    Failure::Rejected(why.to_string())
 }
 
 impl IntoFailure for SqlError {

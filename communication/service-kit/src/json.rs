@@ -1,18 +1,63 @@
 //! JSON bodies: parsed to a value within a depth limit; reading its members is the domain's part.
 
+use std::ops::Deref;
+
+use axum::extract::{FromRequest, Request};
 use base::Code;
+use bytes::Bytes;
 use serde_json::Value;
 
-use crate::problem::{FieldError, Problem};
+use crate::{
+    config::Limits,
+    problem::{FieldError, Problem},
+};
 
-/// Nesting of a body: arrays and objects inside each other.
-pub const DEPTH_MAX: usize = 32;
+/// A body that is to be read as JSON, within the limits of the process that serves it. An extractor;
+/// it derefs to the bytes as they came.
+#[derive(Debug, Clone)]
+pub struct JsonBody {
+    bytes: Bytes,
+    depth: DepthMax,
+}
+
+/// Nesting of a body, as the stack was told: arrays and objects inside each other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DepthMax(pub(crate) usize);
+
+impl JsonBody {
+    /// Its value.
+    ///
+    /// # Errors
+    /// 400 `invalid_request` when the text is not JSON or is nested too deep.
+    pub fn parse(&self) -> Result<Value, Problem> {
+        parse(&self.bytes, self.depth.0)
+    }
+}
+
+impl Deref for JsonBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
+    type Rejection = <Bytes as FromRequest<S>>::Rejection;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        // Outside the stack, as in a test of one handler, the default stands.
+        let depth = request.extensions().get().copied();
+        let depth = depth.unwrap_or_else(|| DepthMax(Limits::default().json_depth_max));
+        Ok(Self { bytes: Bytes::from_request(request, state).await?, depth })
+    }
+}
 
 /// Parses a body whose arrays and objects are nested at most `depth_max` deep.
 ///
 /// # Errors
 /// 400 `invalid_request` when the text is not JSON or is nested deeper.
-pub fn parse(body: &[u8], depth_max: usize) -> Result<Value, Problem> {
+pub(crate) fn parse(body: &[u8], depth_max: usize) -> Result<Value, Problem> {
     let refuse = |detail: String| {
         let error = FieldError { pointer: String::new(), detail };
         Problem::invalid(vec![error])

@@ -38,6 +38,7 @@ pub use config::{FaultHook, Limits, PortSharing, Profile, ServiceAddresses, Serv
 pub use context::ServiceContext;
 pub use deadline::Deadline;
 pub use health::Health;
+pub use json::JsonBody;
 pub use operation::{Operation, hash_of};
 pub use problem::{FieldError, Problem};
 pub use ready::{announce_ready, ready_line};
@@ -47,4 +48,4 @@ pub use request::RequestContext;
 pub use routes::{Change, MutatingRoute, Repetition, Routes, Sample, SampleCall};
 pub use saga_caller::SagaCaller;
 pub use service::{Bound, Service, StartError};
-pub use sweeper::start_sweeper;
+pub use sweeper::{ForgetSlice, forget, start_forgetting, start_sweeper};

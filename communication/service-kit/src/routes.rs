@@ -48,7 +48,7 @@ pub struct Sample {
 pub enum Repetition {
     /// It goes through [`crate::Operation`]: one effect a key, replays, tombstones, fencing.
     Keyed,
-    /// It has its own proof in the service's tests, named here.
+    /// It has a proof of its own: the test of this name.
     ProvenBy(&'static str),
 }
 

@@ -15,7 +15,7 @@ use crate::{
     routes::Routes,
     server::{Site, listen},
     stack::Stack,
-    system::System,
+    system::{Audience, System},
 };
 
 /// Why a service did not start.
@@ -77,13 +77,20 @@ pub struct Service {
     health: Health,
     openapi: Option<Bytes>,
     store: Option<store::Store>,
+    audience: Audience,
 }
 
 impl Service {
     /// These routes, without checks and document.
     #[must_use]
     pub fn new(routes: Routes<()>) -> Self {
-        Self { routes, health: Health::new(), openapi: None, store: None }
+        Self {
+            routes,
+            health: Health::new(),
+            openapi: None,
+            store: None,
+            audience: Audience::Operators,
+        }
     }
 
     /// With checks of readiness.
@@ -97,6 +104,13 @@ impl Service {
     pub fn openapi<D: Serialize>(self, document: &D) -> Self {
         // A document that cannot be written is a defect that the service's own test finds.
         Self { openapi: serde_json::to_vec(document).ok().map(Bytes::from), ..self }
+    }
+
+    /// Reachable by anybody: of the pages that every service has, the port of requests serves health
+    /// alone; the operators' port keeps them all.
+    #[must_use]
+    pub fn public(self) -> Self {
+        Self { audience: Audience::Public, ..self }
     }
 
     /// With a store whose ledger of effects the operators may read.
@@ -115,10 +129,11 @@ impl Service {
             health: self.health,
             telemetry: context.telemetry.clone(),
             openapi: self.openapi,
+            audience: Audience::Operators,
         };
         let faults = Faults::default();
         let admin = admin::routes(config.faults, faults.clone(), self.store);
-        let open = |name, routes: Routes<()>, address, sharing, faults| {
+        let open = |name, routes: Routes<()>, audience, address, sharing, faults| {
             let (router, table) = routes.into_parts();
             let mut stack = Stack::new(router, table, &config.limits, &context.telemetry);
             stack.faults = faults;
@@ -130,7 +145,7 @@ impl Service {
             let site = Site {
                 name,
                 stack,
-                system: system.clone(),
+                system: System { audience, ..system.clone() },
                 limits: config.limits.clone(),
                 drain_delay: config.drain_delay,
                 connections: connections.with(&[name]),
@@ -139,8 +154,9 @@ impl Service {
                 .map_err(|source| StartError::Bind { address, source })
         };
         // The admin listener first: if its port is taken, no request has been accepted yet.
-        let admin = open("admin", admin, config.admin, PortSharing::Exclusive, Faults::default())?;
-        let http = open("http", self.routes, config.http, config.sharing, faults)?;
+        let (alone, none) = (PortSharing::Exclusive, Faults::default());
+        let admin = open("admin", admin, Audience::Operators, config.admin, alone, none)?;
+        let http = open("http", self.routes, self.audience, config.http, config.sharing, faults)?;
         if let Some(endpoint) = &config.trace_endpoint {
             export::start(endpoint, context);
         }

@@ -25,6 +25,7 @@ use crate::{
     config::Limits,
     faults::{FaultEffect, Faults},
     gate::Gate,
+    json::DepthMax,
     problem::Problem,
     request::{RequestContext, trace_parent},
     routes::{Found, Table},
@@ -144,7 +145,10 @@ impl Stack {
             Some(effect) => self.delay(effect, deadline).await?,
             None => {}
         }
-        let request = rebuild(parts, path, context, body);
+        let mut known = Extensions::new();
+        known.insert(context);
+        known.insert(DepthMax(self.limits.json_depth_max));
+        let request = rebuild(parts, path, known, body);
         // A panic is a defect of one request, not of the process.
         let handler = catch::panics(self.router.clone().call(request));
         let response = timeout_at(deadline, handler).await.map_err(|_| given_up())?;
@@ -278,7 +282,7 @@ fn is_plain_refusal(response: &Response) -> bool {
 }
 
 /// The request that the router sees: canonical path, whole body, context.
-fn rebuild(parts: Parts, path: String, context: RequestContext, body: Bytes) -> Request<Body> {
+fn rebuild(parts: Parts, path: String, extensions: Extensions, body: Bytes) -> Request<Body> {
     let target = match parts.uri.query() {
         Some(query) => format!("{path}?{query}"),
         None => path,
@@ -288,8 +292,6 @@ fn rebuild(parts: Parts, path: String, context: RequestContext, body: Bytes) -> 
     *request.uri_mut() = target.parse::<Uri>().unwrap_or(parts.uri);
     *request.method_mut() = parts.method;
     *request.headers_mut() = parts.headers;
-    let mut extensions = Extensions::new();
-    extensions.insert(context);
     *request.extensions_mut() = extensions;
     request
 }

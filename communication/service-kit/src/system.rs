@@ -7,12 +7,23 @@ use telemetry::{Telemetry, metrics::CONTENT_TYPE};
 
 use crate::health::Health;
 
+/// Who can reach a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Audience {
+    /// Those who run the system: they see every page.
+    #[default]
+    Operators,
+    /// Anybody: they learn whether the process lives, and no more.
+    Public,
+}
+
 /// The pages of one process.
 #[derive(Debug, Clone)]
 pub(crate) struct System {
     pub(crate) health: Health,
     pub(crate) telemetry: Telemetry,
     pub(crate) openapi: Option<Bytes>,
+    pub(crate) audience: Audience,
 }
 
 impl System {
@@ -20,6 +31,11 @@ impl System {
     pub(crate) async fn answer(&self, method: &Method, uri: &Uri) -> Option<Response> {
         if method != Method::GET && method != Method::HEAD {
             return None;
+        }
+        if self.audience == Audience::Public {
+            // Without the query: it would name what the process depends on.
+            let is_health = matches!(uri.path(), "/livez" | "/readyz" | "/healthz");
+            return if is_health { self.health.answer(uri.path(), None).await } else { None };
         }
         match uri.path() {
             "/metrics" => Some(page(CONTENT_TYPE, self.telemetry.metrics().encode().into())),

@@ -238,4 +238,16 @@ mod tests {
         assert_eq!((&value["level"], &value["service"]), (&"info".into(), &"orders".into()));
         assert_eq!(lines[0].matches("\"level\"").count(), 1);
     }
+
+    #[test]
+    fn a_field_that_says_again_what_the_line_says_about_itself_is_left_out() {
+        let lines = capture(LogFormat::Json, || {
+            tracing::info!(instance = "orders-1", service = "x", target_ = "t", "m");
+            tracing::info_span!("work", instance = %"orders-1").in_scope(|| tracing::info!("n"));
+        });
+        let value: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!((&value["instance"], &value.get("instance_")), (&"orders-1".into(), &None));
+        assert_eq!((&value["service_"], &value["target_"]), (&"x".into(), &"t".into()));
+        assert!(!lines[1].contains("instance_"), "{}", lines[1]);
+    }
 }

@@ -9,10 +9,10 @@ use std::{
 };
 
 use axum::extract::{Path, Query};
-use service_kit::{PortSharing, Problem, RequestContext, Routes, Service, StartError};
+use service_kit::{Health, PortSharing, Problem, RequestContext, Routes, Service, StartError};
 use tokio::sync::{Notify, Semaphore};
 
-use crate::fixture::{PATIENCE, context, start};
+use crate::fixture::{Fixture, PATIENCE, context, start};
 
 fn echo() -> Routes<()> {
     Routes::new()
@@ -92,6 +92,25 @@ async fn metrics_are_labelled_by_template_and_never_by_path() {
     assert!(metrics.contains(wanted), "{metrics}");
     assert!(metrics.contains(r#"route="unmatched",method="GET",status="4xx"} 5"#), "{metrics}");
     assert!(!metrics.contains("order-1"));
+}
+
+#[tokio::test]
+async fn a_public_service_shows_strangers_its_health_alone_and_operators_everything() {
+    let context = context(|_| {});
+    let health = Health::new().check("store", || async { Ok(()) });
+    let service = Service::new(echo()).health(health).openapi(&"a document").public();
+    let bound = service.serve(&context).unwrap();
+    let fixture = Fixture { bound, context };
+    for path in ["/livez", "/readyz", "/healthz"] {
+        assert_eq!(fixture.get(path).await.status, 200, "{path}");
+    }
+    assert_eq!(fixture.get("/api/orders/x").await.body, "x");
+    assert_eq!(fixture.get("/readyz?verbose").await.body, "ok", "no names of dependencies");
+    for path in ["/metrics", "/openapi.json", "/swagger/v1/swagger.json", "/readyz/store"] {
+        assert_eq!(fixture.get(path).await.json()["code"], "no_route", "{path}");
+        assert_eq!(fixture.admin("GET", path, "").await.status, 200, "{path}");
+    }
+    assert_eq!(fixture.admin("GET", "/readyz?verbose", "").await.body, "store: ok\n");
 }
 
 #[tokio::test]
@@ -240,7 +259,7 @@ async fn the_document_is_served_where_tools_look_for_it() {
     let context = context(|_| {});
     let document = serde_json::json!({ "openapi": "3.1.0" });
     let bound = Service::new(echo()).openapi(&document).serve(&context).unwrap();
-    let service = crate::fixture::Fixture { bound, context };
+    let service = Fixture { bound, context };
     assert_eq!(service.get("/openapi.json").await.json()["openapi"], "3.1.0");
     assert_eq!(service.get("/swagger/v1/swagger.json").await.status, 200);
     assert_eq!(service.get("/healthz").await.body, "Healthy");

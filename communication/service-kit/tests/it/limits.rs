@@ -2,22 +2,30 @@
 
 use axum::body::Bytes;
 use service_kit::{
-    Change, Limits, MutatingRoute, Repetition, Routes, Sample, SampleCall, ServiceConfig,
+    Change, JsonBody, Limits, MutatingRoute, Repetition, Routes, Sample, SampleCall, ServiceConfig,
 };
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::fixture::{Fixture, exchange, start};
 
-fn length() -> Routes<()> {
+fn row(path: &'static str) -> MutatingRoute {
     let sample = |_| Sample {
         before: Vec::new(),
-        call: SampleCall::new(http::Method::PUT, "/api/length", None),
+        call: SampleCall::new(http::Method::PUT, "/", None),
         other_body: None,
         undo: None,
     };
     let repetition = Repetition::ProvenBy("it changes nothing");
-    let row = MutatingRoute { change: Change::Put, path: "/api/length", repetition, sample };
-    Routes::new().change(row, |body: Bytes| async move { body.len().to_string() })
+    MutatingRoute { change: Change::Put, path, repetition, sample }
+}
+
+fn length() -> Routes<()> {
+    Routes::new().change(row("/api/length"), |body: Bytes| async move { body.len().to_string() })
+}
+
+fn value() -> Routes<()> {
+    let parse = |body: JsonBody| async move { body.parse().map(|it| it.to_string()) };
+    Routes::new().change(row("/api/value"), parse)
 }
 
 async fn put(service: &Fixture, target: &str, fields: &str, body: &str) -> u16 {
@@ -68,6 +76,19 @@ async fn a_body_may_be_as_large_as_was_set() {
     let service = start(length(), |config| config.limits.body_bytes_max = 4 << 20);
     assert_eq!(put(&service, "/api/length", "", &"a".repeat(4 << 20)).await, 200);
     assert_eq!(put(&service, "/api/length", "", &"a".repeat((4 << 20) + 1)).await, 413);
+}
+
+#[tokio::test]
+async fn nesting_beyond_32_or_what_was_set_is_400() {
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let service = start(value(), |_| {});
+    assert_eq!(put(&service, "/api/value", "", &nested(32)).await, 200);
+    assert_eq!(put(&service, "/api/value", "", &nested(33)).await, 400);
+    for depth_max in [3, 50] {
+        let service = start(value(), |config| config.limits.json_depth_max = depth_max);
+        assert_eq!(put(&service, "/api/value", "", &nested(depth_max)).await, 200);
+        assert_eq!(put(&service, "/api/value", "", &nested(depth_max + 1)).await, 400);
+    }
 }
 
 #[tokio::test]

@@ -92,7 +92,13 @@ impl Line<'_> {
         object.insert("service".to_owned(), self.service.into());
         object.insert("instance".to_owned(), self.instance.into());
         object.insert("target".to_owned(), self.target.into());
-        object.extend(self.fields.0.iter().map(|(name, value)| (name.clone(), value.clone())));
+        for (name, value) in &self.fields.0 {
+            // A field of a reserved name that says the same again says nothing.
+            let repeated = name.strip_suffix('_').filter(|it| RESERVED.contains(it));
+            if repeated.and_then(|it| object.get(it)) != Some(value) {
+                object.insert(name.clone(), value.clone());
+            }
+        }
         let mut line = ascii(&Value::Object(object).to_string());
         line.push('\n');
         line
