@@ -2,7 +2,6 @@
 
 use axum::{
     Json,
-    body::Bytes,
     extract::{Path, Query, State},
     response::Response,
 };
@@ -12,8 +11,8 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::{
-    Change, FieldError, MutatingRoute, Operation, Problem, Profile, Repetition, Routes, Sample,
-    SampleCall, json as body, reply,
+    Change, FieldError, JsonBody, MutatingRoute, Operation, Problem, Profile, Repetition, Routes,
+    Sample, SampleCall, reply,
 };
 use store::{Store, StoredReply, Transaction};
 use utoipa::{OpenApi, ToSchema};
@@ -167,10 +166,10 @@ async fn put_account(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
-    let account = read_account(account_id(id)?, &bytes)?;
-    operation.run(&shared.store, &bytes, move |it| put(it, account)).await
+    let account = read_account(account_id(id)?, &body)?;
+    operation.run(&shared.store, &body, move |it| put(it, account)).await
 }
 
 fn put(transaction: &mut Transaction<'_>, account: Account) -> Result<StoredReply, Problem> {
@@ -181,8 +180,8 @@ fn put(transaction: &mut Transaction<'_>, account: Account) -> Result<StoredRepl
     }
 }
 
-fn read_account(id: AccountId, bytes: &Bytes) -> Result<Account, Problem> {
-    let value = body::parse(bytes, body::DEPTH_MAX)?;
+fn read_account(id: AccountId, body: &JsonBody) -> Result<Account, Problem> {
+    let value = body.parse()?;
     let content = Body::new(&value);
     let members = content.members();
     let text = |name| members.optional_text(name).unwrap_or_default();
@@ -214,19 +213,19 @@ async fn put_status(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
-    let (id, status) = (account_id(id)?, read_status(&bytes)?);
+    let (id, status) = (account_id(id)?, read_status(&body)?);
     operation
-        .run(&shared.store, &bytes, move |transaction| {
+        .run(&shared.store, &body, move |transaction| {
             let found = table::set_status(transaction, &id, status)?;
             if found { Ok(reply::empty(204)) } else { Err(unknown()) }
         })
         .await
 }
 
-fn read_status(bytes: &Bytes) -> Result<AccountStatus, Problem> {
-    let value = body::parse(bytes, body::DEPTH_MAX)?;
+fn read_status(body: &JsonBody) -> Result<AccountStatus, Problem> {
+    let value = body.parse()?;
     let content = Body::new(&value);
     let status = content.members().word("status");
     content.finish(status).map_err(Problem::of_faults)

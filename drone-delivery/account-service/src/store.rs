@@ -9,6 +9,7 @@ use crate::domain::{Account, AccountId, AccountStatus};
 pub(crate) const MIGRATIONS: &[Migration] =
     &[Migration { version: 1, name: "accounts", sql: FIRST }];
 
+// Accounts are master data: none is forgotten by age, and there are as many as there are customers.
 const FIRST: &str = "
 CREATE TABLE accounts (
   id TEXT PRIMARY KEY,

@@ -4,7 +4,10 @@ use base::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Location, Words, event::EventType};
+use crate::{
+    Location, Words,
+    event::{Event, EventType},
+};
 
 /// Type of [`DronePhaseChanged`].
 pub const DRONE_PHASE_CHANGED: EventType = EventType::new("dronemanagement", "DronePhaseChanged");
@@ -71,7 +74,7 @@ pub struct DronePhaseChanged {
     pub position: Location,
     /// 0 empty, 1 full.
     pub battery: f64,
-    /// Grows with each event of a drone, positions included.
+    /// Numbers the phases of a drone from 1 on, without gaps. Positions take no number.
     pub sequence: u64,
     /// When.
     pub occurred_at: Timestamp,
@@ -79,6 +82,12 @@ pub struct DronePhaseChanged {
     pub pickup_eta: Option<Timestamp>,
     /// When it expects to be at the drop-off.
     pub delivery_eta: Option<Timestamp>,
+}
+
+impl Event for DronePhaseChanged {
+    fn types() -> Vec<EventType> {
+        vec![DRONE_PHASE_CHANGED]
+    }
 }
 
 /// Where a drone is in flight. Key: drone; a newer one replaces an older.
@@ -95,8 +104,14 @@ pub struct DronePositioned {
     pub position: Location,
     /// 0 empty, 1 full.
     pub battery: f64,
-    /// Grows with each event of a drone, phase changes included.
+    /// Of the phase change that it follows. Positions of one phase are in the order of `occurred_at`.
     pub sequence: u64,
     /// When.
     pub occurred_at: Timestamp,
+}
+
+impl Event for DronePositioned {
+    fn types() -> Vec<EventType> {
+        vec![DRONE_POSITIONED]
+    }
 }

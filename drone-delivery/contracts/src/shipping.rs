@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Body, ConfirmationType, DeliveryStage, Fault, Location, Members, PackageSize, event::EventType,
+    Body, ConfirmationType, DeliveryStage, Fault, Location, Members, PackageSize, Words as _,
+    event::{Event, EventType},
 };
 
 /// Type of a `delivery-requests` record that asks for a delivery.
@@ -36,6 +37,9 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Delivery, Self::Reschedule, Self::Cancel];
+
     /// The word in the header.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -49,9 +53,7 @@ impl Operation {
     /// The operation of a word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Delivery, Self::Reschedule, Self::Cancel]
-            .into_iter()
-            .find(|it| it.as_str().eq_ignore_ascii_case(word))
+        Self::ALL.into_iter().find(|it| it.as_str().eq_ignore_ascii_case(word))
     }
 
     /// The event type of its records.
@@ -219,6 +221,15 @@ pub enum RequestEventKind {
 }
 
 impl RequestEventKind {
+    const ALL: [Self; 6] = [
+        Self::RequestScheduled,
+        Self::RequestFailed,
+        Self::RequestCancelled,
+        Self::RequestParked,
+        Self::RequestRefused,
+        Self::RequestRescheduled,
+    ];
+
     /// The type of its records.
     #[must_use]
     pub const fn event_type(self) -> EventType {
@@ -256,6 +267,12 @@ pub struct RequestEvent {
     pub occurred_at: Timestamp,
 }
 
+impl Event for RequestEvent {
+    fn types() -> Vec<EventType> {
+        RequestEventKind::ALL.map(RequestEventKind::event_type).to_vec()
+    }
+}
+
 /// A record of `supervisor`: the original's members, and what the Supervisor needs besides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -280,6 +297,12 @@ pub struct FailedOperation {
     pub epoch: u64,
     /// When.
     pub failed_at: Timestamp,
+}
+
+impl Event for FailedOperation {
+    fn types() -> Vec<EventType> {
+        vec![OPERATION_FAILED]
+    }
 }
 
 /// What happened to a delivery: one kind for each stage.
@@ -336,6 +359,12 @@ pub struct DeliveryEvent {
     pub reason: Option<String>,
 }
 
+impl Event for DeliveryEvent {
+    fn types() -> Vec<EventType> {
+        DeliveryStage::ALL.iter().map(|it| delivery_event_type(it.0)).collect()
+    }
+}
+
 /// A record of `notifications`: a word to a customer. Addresses never stand in it; the notifier
 /// asks the service that keeps them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -350,6 +379,12 @@ pub struct Notification {
     pub reason: Option<String>,
     /// When.
     pub occurred_at: Timestamp,
+}
+
+impl Event for Notification {
+    fn types() -> Vec<EventType> {
+        vec![CUSTOMER_NOTIFIED]
+    }
 }
 
 /// A record of `alerts`: a word to operators.

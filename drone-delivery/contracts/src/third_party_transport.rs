@@ -4,7 +4,10 @@ use base::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Location, event::EventType};
+use crate::{
+    Location,
+    event::{Event, EventType},
+};
 
 /// Type of [`CarrierPhaseChanged`].
 pub const CARRIER_PHASE_CHANGED: EventType = EventType::new("thirdparty", "CarrierPhaseChanged");
@@ -40,4 +43,10 @@ pub struct CarrierPhaseChanged {
     pub occurred_at: Timestamp,
     /// When it expects to be at the drop-off.
     pub delivery_eta: Option<Timestamp>,
+}
+
+impl Event for CarrierPhaseChanged {
+    fn types() -> Vec<EventType> {
+        vec![CARRIER_PHASE_CHANGED]
+    }
 }

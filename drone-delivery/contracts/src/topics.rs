@@ -53,6 +53,3 @@ pub const ALL: [Topic; 9] = [
     synced(NOTIFICATIONS, 7),
     synced(ALERTS, 7),
 ];
-
-/// How long dead letters are kept, in milliseconds.
-pub const DEAD_LETTER_RETENTION_MS: u64 = 30 * DAY_MS;

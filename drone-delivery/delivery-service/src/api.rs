@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Bytes,
     extract::{Path, Query, State},
     response::Response,
 };
@@ -17,7 +16,7 @@ use http::{HeaderMap, StatusCode};
 use runtime::Tasks;
 use serde::{Deserialize, Serialize};
 use service_kit::{
-    FieldError, MutatingRoute, Operation, Problem, RequestContext, Routes, json as body, reply,
+    FieldError, JsonBody, MutatingRoute, Operation, Problem, RequestContext, Routes, reply,
 };
 use store::{Store, StoredReply, Transaction};
 use telemetry::TraceContext;
@@ -172,9 +171,9 @@ async fn put_delivery(
     Path(id): Path<String>,
     context: RequestContext,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
-    let value = body::parse(&bytes, body::DEPTH_MAX)?;
+    let value = body.parse()?;
     let content = DeliveryBody::read(&Body::new(&value)).map_err(Problem::of_faults)?;
     if content.id.as_ref().is_some_and(|it| *it != id) {
         let detail = "the id in the path is another".to_owned();
@@ -183,7 +182,7 @@ async fn put_delivery(
     let prefer_201 = shared.prefer_201_on_replace;
     let changes = shared.changes.clone();
     let done = operation
-        .run(&shared.store, &bytes, move |it| put(it, id, content, prefer_201, &context.trace))
+        .run(&shared.store, &body, move |it| put(it, id, content, prefer_201, &context.trace))
         .await;
     changes.notify();
     done
@@ -229,18 +228,18 @@ async fn patch_delivery(
     Path(id): Path<String>,
     context: RequestContext,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
-    let change = read_reschedule(&bytes)?;
+    let change = read_reschedule(&body)?;
     let effect = move |transaction: &mut Transaction<'_>| {
         change_delivery(transaction, &id, &context.trace, |it| it.reschedule(change))?;
         Ok(reply::empty(200))
     };
-    shared.run(operation, &bytes, effect).await
+    shared.run(operation, &body, effect).await
 }
 
-fn read_reschedule(bytes: &Bytes) -> Result<Reschedule, Problem> {
-    let value = body::parse(bytes, body::DEPTH_MAX)?;
+fn read_reschedule(body: &JsonBody) -> Result<Reschedule, Problem> {
+    let value = body.parse()?;
     let content = Body::new(&value);
     let members = content.members();
     let change = Reschedule {
@@ -271,7 +270,7 @@ async fn delete_delivery(
     Query(cancellation): Query<Cancellation>,
     context: RequestContext,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
     let (ending, reason) = match operation.direction() {
         Some(Direction::Undo) => (Ending::Failed, "the workflow that made it was undone"),
@@ -286,7 +285,7 @@ async fn delete_delivery(
         change_delivery(transaction, &id, &context.trace, |it| it.call_off(ending, reason))?;
         Ok(reply::empty(200))
     };
-    shared.run(operation, &bytes, effect).await
+    shared.run(operation, &body, effect).await
 }
 
 /// Asks to hear how a delivery ends.
@@ -297,19 +296,19 @@ async fn notify_me(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
-    let request = read_notify_request(&bytes)?;
+    let request = read_notify_request(&body)?;
     let effect = move |transaction: &mut Transaction<'_>| {
         table::find(transaction, &id)?.ok_or_else(unknown)?;
         table::keep_notify_request(transaction, &id, &request)?;
         Ok(reply::empty(204))
     };
-    shared.run(operation, &bytes, effect).await
+    shared.run(operation, &body, effect).await
 }
 
-fn read_notify_request(bytes: &Bytes) -> Result<NotifyRequest, Problem> {
-    let value = body::parse(bytes, body::DEPTH_MAX)?;
+fn read_notify_request(body: &JsonBody) -> Result<NotifyRequest, Problem> {
+    let value = body.parse()?;
     let content = Body::new(&value);
     let members = content.members();
     let given = |name| members.optional_text(name).filter(|it| !it.trim().is_empty());
@@ -327,13 +326,13 @@ async fn forget_me(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
     let effect = move |transaction: &mut Transaction<'_>| {
         table::erase_notify_request(transaction, &id)?;
         Ok(reply::empty(204))
     };
-    shared.run(operation, &bytes, effect).await
+    shared.run(operation, &body, effect).await
 }
 
 /// The recipient confirms.
@@ -346,18 +345,18 @@ async fn confirm(
     Path(id): Path<String>,
     context: RequestContext,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
-    let given = read_confirmation(&bytes)?;
+    let given = read_confirmation(&body)?;
     let effect = move |transaction: &mut Transaction<'_>| {
         change_delivery(transaction, &id, &context.trace, |it| it.confirm(given))?;
         Ok(reply::empty(200))
     };
-    shared.run(operation, &bytes, effect).await
+    shared.run(operation, &body, effect).await
 }
 
-fn read_confirmation(bytes: &Bytes) -> Result<ConfirmationType, Problem> {
-    let value = body::parse(bytes, body::DEPTH_MAX)?;
+fn read_confirmation(body: &JsonBody) -> Result<ConfirmationType, Problem> {
+    let value = body.parse()?;
     let content = Body::new(&value);
     let given: ConfirmationType = content.members().word("confirmationType");
     content.finish(given).map_err(Problem::of_faults)
@@ -397,10 +396,10 @@ impl Shared {
     async fn run(
         &self,
         operation: Operation,
-        bytes: &[u8],
+        body: &[u8],
         effect: impl FnOnce(&mut Transaction<'_>) -> Result<StoredReply, Problem> + Send + 'static,
     ) -> Result<Response, Problem> {
-        let done = operation.run(&self.store, bytes, effect).await;
+        let done = operation.run(&self.store, body, effect).await;
         self.changes.notify();
         done
     }

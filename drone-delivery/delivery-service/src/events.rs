@@ -8,18 +8,18 @@ use std::sync::Arc;
 use base::Timestamp;
 use contracts::{
     DeliveryStage,
-    event::source_of,
+    event::{self, Event, source_of},
     shipping::{CUSTOMER_NOTIFIED, DeliveryEvent, Notification, delivery_event_type},
     topics,
 };
 use messaging::{Delivered, Failure, Handler};
-use serde::de::DeserializeOwned;
+use service_kit::inbox;
 use store::{OutboxMessage, SqlError, Store, Transaction};
 use telemetry::{Counter, Telemetry, TraceContext};
 
 use crate::{
     confirmations::Recipient,
-    domain::{Delivery, Reached, Report},
+    domain::{Delivery, Milestone, Reached, Report},
     positions::Positions,
     store as table,
     stream::Changes,
@@ -201,7 +201,7 @@ impl Reports {
     ) -> Self {
         let foreign = telemetry.metrics().counter(
             "delivery_foreign_reports_total",
-            "Reports about deliveries that are unknown or over.",
+            "Reports of progress with deliveries that are unknown here.",
             &[],
         );
         Self { store, positions, changes, recipient, foreign: foreign.with(&[]) }
@@ -209,6 +209,8 @@ impl Reports {
 
     async fn apply(&self, id: String, report: Report, trace: TraceContext) -> Result<(), Failure> {
         let recipient = self.recipient;
+        // A drone or carrier is booked before its delivery is made; that is no progress yet.
+        let is_progress = report.milestone != Milestone::Assigned;
         let written = self.store.write(move |transaction| {
             let Some(mut delivery) = table::find(transaction, &id)? else { return Ok(None) };
             let before = delivery.clone();
@@ -219,10 +221,10 @@ impl Reports {
             }
             Ok::<_, SqlError>(Some(!reached.is_empty()))
         });
-        match written.await.map_err(service_kit::inbox::failure_of)? {
+        match written.await.map_err(inbox::failure_of)? {
             Some(true) => self.changes.notify(),
-            Some(false) => {}
-            None => self.foreign.inc(),
+            None if is_progress => self.foreign.inc(),
+            Some(false) | None => {}
         }
         Ok(())
     }
@@ -250,8 +252,76 @@ impl Handler for Reports {
     }
 }
 
-/// Reads a body; one that another version wrote is parked, never fatal.
-fn read<T: DeserializeOwned>(delivered: &Delivered) -> Result<T, Failure> {
-    serde_json::from_slice(&delivered.message.body)
-        .map_err(|it| Failure::Rejected(format!("the body cannot be read: {it}")))
+fn read<E: Event>(delivered: &Delivered) -> Result<E, Failure> {
+    let message = &delivered.message;
+    event::read(&message.kind, &message.body).map_err(inbox::rejected)
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::{
+        Location,
+        drone_management::{DRONE_PHASE_CHANGED, DronePhase, DronePhaseChanged},
+    };
+    use runtime::SystemClock;
+    use store::StoreSettings;
+    use telemetry::TelemetryConfig;
+
+    use super::*;
+
+    fn says(phase: DronePhase, kind: &str) -> Delivered {
+        let now = Timestamp::from_millis(1);
+        let event = DronePhaseChanged {
+            drone_id: "drone-1".to_owned(),
+            delivery_id: Some("d1".to_owned()),
+            phase,
+            position: Location::default(),
+            battery: 1.0,
+            sequence: 1,
+            occurred_at: now,
+            pickup_eta: None,
+            delivery_eta: None,
+        };
+        Delivered {
+            message: messaging::Message {
+                id: "drone-1/1".to_owned(),
+                source: "/services/drone".to_owned(),
+                kind: kind.to_owned(),
+                subject: None,
+                time: now,
+                key: Some("drone-1".to_owned()),
+                content_type: "application/json".to_owned(),
+                headers: std::collections::BTreeMap::new(),
+                trace: None,
+                body: serde_json::to_vec(&event).unwrap().into(),
+            },
+            topic: topics::DRONE_EVENTS.to_owned(),
+            partition: 0,
+            offset: 0,
+            attempt: 1,
+            published_at: now,
+            trace: TraceContext::root(&mut base::Random::with_seed(1), false),
+        }
+    }
+
+    #[tokio::test]
+    async fn only_progress_with_a_delivery_that_nobody_made_is_counted_as_foreign() {
+        let (directory, clock) = (tempfile::tempdir().unwrap(), SystemClock::shared());
+        let telemetry = Telemetry::new(TelemetryConfig::default(), clock.clone());
+        let path = directory.path().join("delivery.db");
+        let settings = StoreSettings::default();
+        let store = Store::open(path, table::MIGRATIONS, settings, clock, &telemetry).unwrap();
+        let changes = Changes::default();
+        let reports =
+            Reports::new(store, Arc::default(), changes, Recipient::Simulated, &telemetry);
+        let kind = DRONE_PHASE_CHANGED.to_string();
+        // Booked as a step of the workflow that makes the delivery at its end.
+        assert_eq!(reports.handle(&says(DronePhase::Assigned, &kind)).await, Ok(()));
+        assert_eq!(reports.foreign.get(), 0);
+        assert_eq!(reports.handle(&says(DronePhase::PickedUp, &kind)).await, Ok(()));
+        assert_eq!(reports.foreign.get(), 1);
+        let newer = says(DronePhase::PickedUp, "com.fabrikam.dronemanagement.DronePhaseChanged.v2");
+        assert!(matches!(reports.handle(&newer).await, Err(Failure::Rejected(_))));
+        assert_eq!(reports.foreign.get(), 1);
+    }
 }

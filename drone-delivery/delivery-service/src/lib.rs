@@ -8,6 +8,7 @@ mod api;
 mod confirmations;
 mod domain;
 mod events;
+mod journal;
 mod notifier;
 mod positions;
 mod service;

@@ -1,24 +1,24 @@
 //! Wiring of one Delivery process.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use contracts::topics;
 use messaging::Subscription;
-use runtime::Shutdown;
 use serde::{Deserialize, Serialize};
 use service_kit::{
-    Bound, Profile, Service, ServiceContext, StartError, start_relay, start_sweeper,
+    Bound, Profile, Service, ServiceContext, StartError, start_forgetting, start_relay,
+    start_sweeper,
 };
-use store::{SqlError, Store, StoreSettings};
+use store::StoreSettings;
 use utoipa::OpenApi as _;
 
 pub use crate::confirmations::Recipient;
 use crate::{
     api::{Document, Shared, routes},
     events::{ROLE, Reports},
+    journal::Journal,
     notifier::Notifier,
-    positions::Positions,
-    store::{MIGRATIONS, erase_old_notify_requests},
+    store::{MIGRATIONS, erase_old_notify_requests, forget_ended, forget_tombstones},
     stream::Changes,
 };
 
@@ -35,6 +35,8 @@ pub struct DeliveryConfig {
     pub prefer_201_on_replace: bool,
     /// Days after the end of a delivery until the customer's addresses are erased.
     pub addresses_kept_days: u32,
+    /// Days after its end until a delivery and its events are forgotten.
+    pub deliveries_kept_days: u32,
 }
 
 impl Default for DeliveryConfig {
@@ -44,13 +46,14 @@ impl Default for DeliveryConfig {
             recipient: None,
             prefer_201_on_replace: false,
             addresses_kept_days: 30,
+            deliveries_kept_days: 400,
         }
     }
 }
 
-/// Time between two looks for addresses that must be erased.
-const ERASE_EVERY: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(86_400);
+/// Days that a tombstone is kept: as long as a repetition of what it forbids may come, the longest
+/// retention of a topic and a week of redrive.
+const TOMBSTONES_KEPT_DAYS: u32 = 37;
 
 /// Starts the service on the context's tasks.
 ///
@@ -73,7 +76,16 @@ pub async fn run(context: ServiceContext, config: DeliveryConfig) -> Result<Boun
         prefer_201_on_replace: config.prefer_201_on_replace,
     };
     listen(&context, &shared);
-    start_tasks(&context, &shared, config.addresses_kept_days);
+    start_tasks(&context, &shared);
+    start_forgetting(
+        &context,
+        &store,
+        "addresses",
+        config.addresses_kept_days,
+        erase_old_notify_requests,
+    );
+    start_forgetting(&context, &store, "deliveries", config.deliveries_kept_days, forget_ended);
+    start_forgetting(&context, &store, "tombstones", TOMBSTONES_KEPT_DAYS, forget_tombstones);
     Service::new(routes(shared))
         .store(&store)
         .health(context.health(Some(&store)))
@@ -96,35 +108,71 @@ fn listen(context: &ServiceContext, shared: &Shared) {
     let positions = Subscription::new([topics::DRONE_POSITIONS], "delivery-positions").latest();
     messaging.subscribe(&positions, reports, &context.tasks);
     let file = context.config.data.join("notifications.jsonl");
-    let notifier = Notifier::new(shared.store.clone(), file);
+    let notifier = Notifier::new(shared.store.clone(), Journal::new(file));
     let notifications = Subscription::new([topics::NOTIFICATIONS], "notifier");
     messaging.subscribe(&notifications, notifier, &context.tasks);
 }
 
-fn start_tasks(context: &ServiceContext, shared: &Shared, addresses_kept_days: u32) {
-    let (positions, store): (Arc<Positions>, _) =
-        (Arc::clone(&shared.positions), shared.store.clone());
+fn start_tasks(context: &ServiceContext, shared: &Shared) {
+    let (positions, store) = (Arc::clone(&shared.positions), shared.store.clone());
     context.tasks.spawn("positions", |shutdown| async move {
         positions.write_down(&store, shutdown).await;
     });
-    let (store, keep) = (shared.store.clone(), DAY * addresses_kept_days);
-    context.tasks.spawn("address eraser", |shutdown| erase_addresses(store, keep, shutdown));
 }
 
-async fn erase_addresses(store: Store, keep: Duration, shutdown: Shutdown) {
-    while shutdown.or_cancel(tokio::time::sleep(ERASE_EVERY)).await.is_some() {
-        let erased = store.write(move |transaction| {
-            let kept = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
-            let before = transaction.now().as_millis().saturating_sub(kept);
-            let before = base::Timestamp::from_millis(before);
-            erase_old_notify_requests(transaction, before)
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use base::{ManualClock, Timestamp};
+    use runtime::Tasks;
+    use service_kit::ServiceConfig;
+    use store::{SqlError, WriteError};
+    use telemetry::Telemetry;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_running_service_forgets_by_its_settings() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        let config = ServiceConfig::new(ROLE, "delivery-1", directory.path());
+        let context =
+            ServiceContext::new(config, clock.clone(), Telemetry::disabled(), Tasks::new());
+        let store = context.open_store(MIGRATIONS, StoreSettings::default()).unwrap();
+        let config = DeliveryConfig { deliveries_kept_days: 3, ..DeliveryConfig::default() };
+        run(context, config).await.unwrap();
+        let written = store.write(|transaction| {
+            transaction.execute(
+                "INSERT INTO deliveries (id, state, stage, owner_id, created_at, changed_at)
+                 VALUES ('d1', '{}', 5, 'owner', 0, 0)",
+                &[],
+            )?;
+            crate::store::bury(transaction, "d2")
         });
-        match erased.await {
-            Ok(0) => {}
-            Ok(erased) => tracing::info!(erased, "customers' addresses erased"),
-            Err(error) => {
-                let _: &store::WriteError<SqlError> = &error;
-                tracing::warn!(%error, "customers' addresses were not erased; will try again");
+        let written: Result<(), WriteError<SqlError>> = written.await;
+        written.unwrap();
+        let count = |table: &'static str| {
+            let store = store.clone();
+            async move {
+                let sql = format!("SELECT COUNT(*) FROM {table}");
+                store.read(move |it| it.query_one(&sql, &[], |row| row.get::<u64>(0))).await
+            }
+        };
+        // Time passes by itself here while nothing runs, so that sweeps come at once.
+        for (table, days) in [("deliveries", 2), ("delivery_tombstones", 33)] {
+            clock.advance(DAY * days);
+            sleep(Duration::from_secs(300)).await;
+            assert_eq!(count(table).await, Ok(1), "{table} after {days} days");
+            clock.advance(DAY * 2);
+            let mut looks = 0;
+            while count(table).await != Ok(0) {
+                looks += 1;
+                assert!(looks < 200_000, "{table} are never forgotten");
+                sleep(Duration::from_secs(1)).await;
             }
         }
     }

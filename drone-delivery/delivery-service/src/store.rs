@@ -8,8 +8,10 @@ use store::{Migration, Reader, SqlError, Transaction};
 use crate::domain::Delivery;
 
 /// History of the tables. Never edit one: append.
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "deliveries and their events", sql: FIRST }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "deliveries and their events", sql: FIRST },
+    Migration { version: 2, name: "ages of what is forgotten", sql: SECOND },
+];
 
 // The state is one JSON text: it is read and written whole. What is asked for stands in columns.
 const FIRST: &str = "
@@ -50,6 +52,15 @@ CREATE TABLE notify_requests (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX notify_requests_age ON notify_requests (asked_at);
 ";
+
+// Nothing changes a delivery after its end (stages from Completed on), so its last change is its end.
+const SECOND: &str = "
+CREATE INDEX deliveries_ended ON deliveries (changed_at) WHERE stage >= 4;
+CREATE INDEX delivery_tombstones_age ON delivery_tombstones (since);
+";
+
+/// Deliveries, tombstones or addresses that one transaction forgets.
+const SLICE: u32 = 200;
 
 /// Where a customer wants to hear of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +171,8 @@ pub(crate) fn keep_event(
     Ok(())
 }
 
-/// Keeps the newest position in flight.
+/// Keeps the newest position in flight; nothing where there is no delivery that is under way: a
+/// row of its own would outlive every delivery.
 pub(crate) fn keep_position(
     transaction: &mut Transaction<'_>,
     id: &str,
@@ -168,9 +180,10 @@ pub(crate) fn keep_position(
 ) -> Result<(), SqlError> {
     transaction.execute(
         "INSERT INTO delivery_positions (delivery_id, latitude, longitude, altitude)
-         VALUES (?1, ?2, ?3, ?4)
+         SELECT ?1, ?2, ?3, ?4
+         WHERE EXISTS (SELECT 1 FROM deliveries WHERE id = ?1 AND stage < ?5)
          ON CONFLICT (delivery_id) DO UPDATE SET latitude = ?2, longitude = ?3, altitude = ?4",
-        &[&id, &location.latitude, &location.longitude, &location.altitude],
+        &[&id, &location.latitude, &location.longitude, &location.altitude, &first_end()],
     )?;
     Ok(())
 }
@@ -231,19 +244,59 @@ pub(crate) fn erase_notify_request(
     transaction.execute("DELETE FROM notify_requests WHERE delivery_id = ?1", &[&id]).map(|_| ())
 }
 
-/// Forgets the addresses of customers whose delivery ended before `before`.
+/// Forgets the addresses of customers whose delivery ended before `before`, a slice at a time.
 pub(crate) fn erase_old_notify_requests(
     transaction: &mut Transaction<'_>,
     before: Timestamp,
 ) -> Result<u64, SqlError> {
-    let first_end = ordinal(DeliveryStage::Completed);
     transaction.execute(
         "DELETE FROM notify_requests WHERE delivery_id IN (
            SELECT notify_requests.delivery_id FROM notify_requests
            JOIN deliveries ON deliveries.id = notify_requests.delivery_id
-           WHERE asked_at < ?1 AND stage >= ?2 AND changed_at < ?1 LIMIT 500)",
-        &[&before, &first_end],
+           WHERE asked_at < ?1 AND stage >= ?2 AND changed_at < ?1 LIMIT ?3)",
+        &[&before, &first_end(), &SLICE],
     )
+}
+
+/// Forgets deliveries that ended before `before` with all that hangs on them, a slice at a time.
+/// Gives how many deliveries.
+pub(crate) fn forget_ended(
+    transaction: &mut Transaction<'_>,
+    before: Timestamp,
+) -> Result<u64, SqlError> {
+    // The stage is a literal, as in the index: only so is the index used.
+    let ended = transaction.query_all(
+        "SELECT id FROM deliveries WHERE stage >= 4 AND changed_at < ?1 LIMIT ?2",
+        &[&before, &SLICE],
+        |row| row.get::<String>(0),
+    )?;
+    for id in &ended {
+        for sql in [
+            "DELETE FROM delivery_events WHERE delivery_id = ?1",
+            "DELETE FROM delivery_positions WHERE delivery_id = ?1",
+            "DELETE FROM notify_requests WHERE delivery_id = ?1",
+            "DELETE FROM deliveries WHERE id = ?1",
+        ] {
+            transaction.execute(sql, &[id])?;
+        }
+    }
+    Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX))
+}
+
+/// Forgets tombstones from before `before`, a slice at a time.
+pub(crate) fn forget_tombstones(
+    transaction: &mut Transaction<'_>,
+    before: Timestamp,
+) -> Result<u64, SqlError> {
+    transaction.execute(
+        "DELETE FROM delivery_tombstones WHERE delivery_id IN
+         (SELECT delivery_id FROM delivery_tombstones WHERE since < ?1 LIMIT ?2)",
+        &[&before, &SLICE],
+    )
+}
+
+fn first_end() -> i64 {
+    ordinal(DeliveryStage::Completed)
 }
 
 fn ordinal(stage: DeliveryStage) -> i64 {
@@ -261,4 +314,174 @@ fn decode<T: DeserializeOwned>(text: &str) -> Result<T, SqlError> {
 /// A row that another version wrote, or a defect of ours.
 fn unreadable(error: &serde_json::Error) -> SqlError {
     SqlError::Damaged { message: format!("a delivery's row: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use base::ManualClock;
+    use contracts::ConfirmationType;
+    use service_kit::forget;
+    use store::{Store, StoreSettings, WriteError};
+    use telemetry::Telemetry;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        domain::{Ending, Order, Owner},
+        events,
+    };
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    struct Fixture {
+        clock: Arc<ManualClock>,
+        store: Store,
+        _directory: TempDir,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+            let path = directory.path().join("delivery.db");
+            let (settings, telemetry) = (StoreSettings::default(), Telemetry::disabled());
+            let store = Store::open(path, MIGRATIONS, settings, clock.clone(), &telemetry);
+            Self { clock, store: store.unwrap(), _directory: directory }
+        }
+
+        async fn write(
+            &self,
+            write: impl FnOnce(&mut Transaction<'_>) -> Result<(), SqlError> + Send + 'static,
+        ) {
+            let written: Result<(), WriteError<SqlError>> = self.store.write(write).await;
+            written.unwrap();
+        }
+
+        /// A delivery with an event, a position and an address.
+        async fn begin(&self, id: &'static str) {
+            self.write(move |transaction| {
+                let delivery = Delivery::create(id.to_owned(), order());
+                insert(transaction, &delivery)?;
+                events::announce(transaction, &delivery, &vec![delivery.stage], None)?;
+                keep_position(transaction, id, &Location::new(1.0, 2.0))?;
+                let sms = Some("+358 40 1234567".to_owned());
+                keep_notify_request(transaction, id, &NotifyRequest { email_address: None, sms })
+            })
+            .await;
+        }
+
+        async fn end(&self, id: &'static str) {
+            self.write(move |transaction| {
+                let mut delivery = find(transaction, id)?.unwrap();
+                let reached = delivery.call_off(Ending::Cancelled, None).unwrap();
+                events::commit(transaction, &delivery, &reached, None)
+            })
+            .await;
+        }
+
+        /// Rows of each table that are about deliveries.
+        async fn rows(&self) -> Vec<u64> {
+            let tables = ["deliveries", "delivery_events", "delivery_positions", "notify_requests"];
+            let count = |reader: &Reader<'_>, table: &str| {
+                reader.query_one(&format!("SELECT COUNT(*) FROM {table}"), &[], |row| row.get(0))
+            };
+            let counted = self.store.read(move |reader| {
+                tables.iter().map(|table| count(reader, table)).collect::<Result<Vec<u64>, _>>()
+            });
+            counted.await.unwrap()
+        }
+    }
+
+    fn order() -> Order {
+        Order {
+            owner: Owner { user_id: "u".to_owned(), account_id: "a".to_owned() },
+            pickup: Location::default(),
+            dropoff: Location::default(),
+            pickup_time: None,
+            deadline: String::new(),
+            expedited: false,
+            confirmation_required: ConfirmationType::None,
+            package_id: None,
+            drone_id: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_ended_delivery_is_forgotten_with_all_that_hangs_on_it_and_others_stay() {
+        let fixture = Fixture::new();
+        fixture.begin("flies on").await;
+        fixture.begin("ended early").await;
+        fixture.end("ended early").await;
+        fixture.clock.advance(DAY * 3);
+        fixture.begin("ended late").await;
+        fixture.end("ended late").await;
+        fixture.clock.advance(DAY * 2);
+        assert_eq!(forget(&fixture.store, 5, forget_ended).await, Ok(0), "none is so old");
+        assert_eq!(fixture.rows().await, [3, 5, 3, 3]);
+        assert_eq!(forget(&fixture.store, 4, forget_ended).await, Ok(1));
+        assert_eq!(fixture.rows().await, [2, 3, 2, 2]);
+        let gone = fixture.store.read(|it| find(it, "ended early")).await.unwrap();
+        assert_eq!(gone, None);
+        assert_eq!(forget(&fixture.store, 0, forget_ended).await, Ok(1));
+        assert_eq!(fixture.rows().await, [1, 1, 1, 1], "one that did not end is never forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_tombstone_is_forgotten_when_its_days_are_over() {
+        let fixture = Fixture::new();
+        fixture.write(|transaction| bury(transaction, "d1")).await;
+        fixture.clock.advance(DAY * 37);
+        assert_eq!(forget(&fixture.store, 37, forget_tombstones).await, Ok(0));
+        fixture.clock.advance(Duration::from_millis(1));
+        assert_eq!(forget(&fixture.store, 37, forget_tombstones).await, Ok(1));
+        assert!(!fixture.store.read(|it| is_buried(it, "d1")).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn more_than_a_slice_is_forgotten_at_once() {
+        let fixture = Fixture::new();
+        fixture.write(|it| (0..=SLICE).try_for_each(|number| bury(it, &number.to_string()))).await;
+        fixture.clock.advance(DAY * 38);
+        let forgotten = forget(&fixture.store, 37, forget_tombstones).await;
+        assert_eq!(forgotten, Ok(u64::from(SLICE) + 1));
+    }
+
+    #[tokio::test]
+    async fn a_position_is_kept_for_a_delivery_that_is_under_way_alone() {
+        let fixture = Fixture::new();
+        fixture.begin("flies").await;
+        fixture.begin("ended").await;
+        fixture.end("ended").await;
+        fixture
+            .write(|transaction| {
+                let place = Location::new(9.0, 9.0);
+                for id in ["flies", "ended", "unheard of"] {
+                    keep_position(transaction, id, &place)?;
+                }
+                Ok(())
+            })
+            .await;
+        for (id, latitude) in [("flies", Some(9.0)), ("ended", Some(1.0)), ("unheard of", None)] {
+            let kept = fixture.store.read(move |it| position(it, id)).await.unwrap();
+            assert_eq!(kept.map(|it| it.latitude), latitude, "{id}");
+        }
+    }
+
+    #[tokio::test]
+    async fn old_deliveries_are_found_by_an_index() {
+        let fixture = Fixture::new();
+        let plan = fixture.store.read(|reader| {
+            reader.query_all(
+                "EXPLAIN QUERY PLAN SELECT id FROM deliveries
+                 WHERE stage >= 4 AND changed_at < ?1 LIMIT ?2",
+                &[&0_i64, &SLICE],
+                |row| row.get::<String>(3),
+            )
+        });
+        let plan = plan.await.unwrap().join(" ");
+        assert!(plan.contains("deliveries_ended"), "{plan}");
+        assert_eq!(first_end(), 4, "the number in the index");
+    }
 }

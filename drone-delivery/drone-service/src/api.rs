@@ -5,7 +5,6 @@ mod samples;
 
 use axum::{
     Json,
-    body::Bytes,
     extract::{Path, Query, State},
     response::Response,
 };
@@ -14,7 +13,7 @@ use contracts::{Body, Words as _, drone_management::DronePhase, month_range};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use service_kit::{
-    FieldError, MutatingRoute, Operation, Problem, RequestContext, Routes, json as body, reply,
+    FieldError, JsonBody, MutatingRoute, Operation, Problem, RequestContext, Routes, reply,
 };
 use store::{Store, StoredReply, Transaction};
 
@@ -72,9 +71,9 @@ async fn put_booking(
     context: RequestContext,
     headers: HeaderMap,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
-    let value = body::parse(&bytes, body::DEPTH_MAX)?;
+    let value = body.parse()?;
     let request = BookingRequest::read(&Body::new(&value)).map_err(Problem::of_faults)?;
     check_id(&id)?;
     if request.delivery_id.as_ref().is_some_and(|it| *it != id) {
@@ -89,7 +88,7 @@ async fn put_booking(
         metrics.decided("booked");
         if as_json { reply::json(200, &drone_id) } else { Ok(reply::text(200, &drone_id)) }
     };
-    shared.run(operation, &bytes, effect).await
+    shared.run(operation, &body, effect).await
 }
 
 /// Frees the drone of a delivery; where none was booked, none ever will be.
@@ -100,7 +99,7 @@ async fn delete_booking(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
     check_id(&id)?;
     let tower = shared.tower.clone();
@@ -112,7 +111,7 @@ async fn delete_booking(
             }
             Err(ReleaseError::Sql(error)) => Err(error.into()),
         };
-    shared.run(operation, &bytes, effect).await
+    shared.run(operation, &body, effect).await
 }
 
 /// Reads a booking.
@@ -236,9 +235,9 @@ async fn put_drone(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
-    let value = body::parse(&bytes, body::DEPTH_MAX)?;
+    let value = body.parse()?;
     let wanted = Registration::read(&Body::new(&value)).map_err(Problem::of_faults)?;
     check_id(&id)?;
     let tower = shared.tower.clone();
@@ -252,7 +251,7 @@ async fn put_drone(
             Registered::Changed => Ok(reply::empty(204)),
         }
     };
-    shared.run(operation, &bytes, effect).await
+    shared.run(operation, &body, effect).await
 }
 
 impl Shared {
@@ -260,10 +259,10 @@ impl Shared {
     async fn run(
         &self,
         operation: Operation,
-        bytes: &[u8],
+        body: &[u8],
         effect: impl FnOnce(&mut Transaction<'_>) -> Result<StoredReply, Problem> + Send + 'static,
     ) -> Result<Response, Problem> {
-        let done = operation.run(&self.store, bytes, effect).await;
+        let done = operation.run(&self.store, body, effect).await;
         match &done {
             // What the copy took in on the way may not have been committed.
             Err(problem) if problem.status.is_server_error() => self.tower.mark_stale(),

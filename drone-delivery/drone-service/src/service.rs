@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use base::Timestamp;
 use contracts::topics;
 use messaging::Subscription;
-use runtime::Shutdown;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use service_kit::{Bound, Service, ServiceContext, StartError, start_relay, start_sweeper};
+use service_kit::{
+    Bound, Service, ServiceContext, StartError, start_forgetting, start_relay, start_sweeper,
+};
 use store::{SqlError, Store, StoreSettings};
 use utoipa::OpenApi as _;
 
@@ -78,7 +78,7 @@ impl Default for DroneConfig {
             range_m: 20_000.0,
             battery_reserve: 0.1,
             battery_ready: 0.5,
-            full_charge_seconds: 1_800.0,
+            full_charge_seconds: 600.0,
             dwell_seconds: 20,
             handling_seconds: 5,
             position_every_ms: 1_000,
@@ -126,10 +126,6 @@ fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let fits = (0.0..1.0).contains(&number);
     if fits { Ok(number) } else { Err(D::Error::custom("a share from 0 to below 1 is expected")) }
 }
-
-/// Time between two looks for bookings that are old enough to be forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
-const DAY_MS: i64 = 86_400_000;
 
 /// Starts the service on the context's tasks.
 ///
@@ -181,8 +177,8 @@ fn start_fleet(
         metrics: metrics.clone(),
     };
     context.tasks.spawn("flights", |shutdown| flights.run(shutdown));
-    let (forgetful, days) = (store.clone(), config.bookings_kept_days);
-    context.tasks.spawn("booking sweeper", move |shutdown| forget(forgetful, days, shutdown));
+    let kept_days = config.bookings_kept_days;
+    start_forgetting(context, store, "bookings", kept_days, table::forget_old_bookings);
     let Some(messaging) = &context.messaging else { return };
     let deliveries = Deliveries::new(store.clone(), tower.clone());
     let heard = Subscription::new([topics::DELIVERY_EVENTS], ROLE);
@@ -197,17 +193,4 @@ fn start_fleet(
         per_second_max: config.positions_per_second_max,
     };
     context.tasks.spawn("positions", |shutdown| positions.run(shutdown));
-}
-
-async fn forget(store: Store, days: u32, shutdown: Shutdown) {
-    while shutdown.or_cancel(tokio::time::sleep(FORGET_EVERY)).await.is_some() {
-        let forgotten = store.write(move |transaction| {
-            let kept = i64::from(days).saturating_mul(DAY_MS);
-            let before = transaction.now().as_millis().saturating_sub(kept);
-            table::forget_old_bookings(transaction, Timestamp::from_millis(before))
-        });
-        if let Err(error) = forgotten.await {
-            tracing::warn!(%error, "old bookings were not forgotten; will try again");
-        }
-    }
 }

@@ -1,11 +1,8 @@
-//! What a history is, and how long it is kept. Pure: no clock, no I/O.
+//! What a history is. Pure: no clock, no I/O.
 
-use base::Timestamp;
 use contracts::shipping::DeliveryEvent;
 use serde::Serialize;
 use utoipa::ToSchema;
-
-const DAY_MS: i64 = 86_400_000;
 
 /// Everything that happened to one delivery.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -27,14 +24,9 @@ impl History {
     }
 }
 
-/// Events before this moment are forgotten at `now`.
-pub(crate) fn kept_since(now: Timestamp, days: u32) -> Timestamp {
-    let kept = i64::from(days).saturating_mul(DAY_MS);
-    Timestamp::from_millis(now.as_millis().saturating_sub(kept))
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use base::Timestamp;
     use contracts::{ConfirmationType, DeliveryStage, Location};
 
     use super::*;
@@ -65,13 +57,5 @@ pub(crate) mod tests {
         let history = History::of(vec![event("d1", 1, 0), sold]).unwrap();
         assert_eq!((history.delivery_id.as_str(), history.owner_id.as_str()), ("d1", "buyer"));
         assert_eq!(History::of(Vec::new()), None);
-    }
-
-    #[test]
-    fn what_is_kept_begins_so_many_days_ago() {
-        let now = Timestamp::from_millis(400 * DAY_MS);
-        assert_eq!(kept_since(now, 400), Timestamp::from_millis(0));
-        assert_eq!(kept_since(now, 0), now);
-        assert!(kept_since(now, u32::MAX) < Timestamp::from_millis(0));
     }
 }

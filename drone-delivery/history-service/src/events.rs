@@ -1,7 +1,8 @@
 //! What History hears: the stages of deliveries. It says nothing.
 
-use contracts::shipping::DeliveryEvent;
+use contracts::{event, shipping::DeliveryEvent};
 use messaging::{Delivered, Failure, Handler};
+use service_kit::inbox;
 use store::Store;
 
 use crate::store as table;
@@ -23,10 +24,11 @@ impl Archive {
 
 impl Handler for Archive {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
-        let event: DeliveryEvent = serde_json::from_slice(&delivered.message.body)
-            .map_err(|it| Failure::Rejected(format!("the body cannot be read: {it}")))?;
+        let message = &delivered.message;
+        let event: DeliveryEvent =
+            event::read(&message.kind, &message.body).map_err(inbox::rejected)?;
         let kept = self.store.write(move |it| table::keep(it, &event));
-        kept.await.map_err(service_kit::inbox::failure_of)
+        kept.await.map_err(inbox::failure_of)
     }
 }
 
@@ -80,6 +82,20 @@ mod tests {
             assert_eq!(archive.handle(&said).await, Ok(()));
         }
         assert_eq!(ids(&store, "d1").await, ["d1/1"]);
+    }
+
+    #[tokio::test]
+    async fn an_event_of_another_version_is_rejected_though_its_body_can_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory, SystemClock::shared());
+        let archive = Archive::new(store.clone());
+        let mut said = delivered(serde_json::to_vec(&event("d1", 1, 10)).unwrap());
+        said.message.kind = "com.fabrikam.shipping.DeliveryCompleted.v2".to_owned();
+        let Err(Failure::Rejected(reason)) = archive.handle(&said).await else { panic!("kept") };
+        assert_eq!(reason, "version 2 of event `DeliveryCompleted` is not known, only version 1");
+        assert_eq!(ids(&store, "d1").await, [""; 0]);
+        said.message.kind = "com.fabrikam.shipping.DeliveryCompleted.v1".to_owned();
+        assert_eq!(archive.handle(&said).await, Ok(()));
     }
 
     #[tokio::test]

@@ -1,20 +1,16 @@
 //! Wiring of one History process.
 
-use std::time::Duration;
-
 use contracts::topics;
 use messaging::Subscription;
-use runtime::Shutdown;
 use serde::{Deserialize, Serialize};
-use service_kit::{Bound, Service, ServiceContext, StartError, start_sweeper};
-use store::{SqlError, Store, StoreSettings, Transaction, WriteError};
+use service_kit::{Bound, Service, ServiceContext, StartError, start_forgetting, start_sweeper};
+use store::StoreSettings;
 use utoipa::OpenApi as _;
 
 use crate::{
     api::{Document, Shared, routes},
-    domain::kept_since,
     events::{Archive, ROLE},
-    store::{MIGRATIONS, SLICE, forget_old},
+    store::{MIGRATIONS, forget_old},
 };
 
 /// Settings of the role.
@@ -33,9 +29,6 @@ impl Default for HistoryConfig {
     }
 }
 
-/// Time between two looks for events that are old enough to be forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
-
 /// Starts the service on the context's tasks.
 ///
 /// # Errors
@@ -46,8 +39,7 @@ pub async fn run(context: ServiceContext, config: HistoryConfig) -> Result<Bound
     start_sweeper(&context, &store);
     let stages = Subscription::new([topics::DELIVERY_EVENTS], ROLE);
     messaging.subscribe(&stages, Archive::new(store.clone()), &context.tasks);
-    let (forgetful, days) = (store.clone(), config.history_kept_days);
-    context.tasks.spawn("history sweeper", move |shutdown| forget(forgetful, days, shutdown));
+    start_forgetting(&context, &store, "events", config.history_kept_days, forget_old);
     Service::new(routes(Shared { store: store.clone() }))
         .store(&store)
         .health(context.health(Some(&store)))
@@ -55,34 +47,20 @@ pub async fn run(context: ServiceContext, config: HistoryConfig) -> Result<Bound
         .serve(&context)
 }
 
-async fn forget(store: Store, days: u32, shutdown: Shutdown) {
-    while shutdown.or_cancel(tokio::time::sleep(FORGET_EVERY)).await.is_some() {
-        if let Err(error) = forget_all(&store, days).await {
-            tracing::warn!(%error, "old events were not forgotten; will try again");
-        }
-    }
-}
-
-/// Forgets slice after slice, until one is not full.
-async fn forget_all(store: &Store, days: u32) -> Result<(), WriteError<SqlError>> {
-    let slice = move |transaction: &mut Transaction<'_>| {
-        let before = kept_since(transaction.now(), days);
-        forget_old(transaction, before)
-    };
-    while store.write(slice).await? == SLICE {}
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use base::{ManualClock, Timestamp};
+    use service_kit::forget;
 
     use super::*;
     use crate::{
         domain::tests::event,
-        store::tests::{ids, kept, open},
+        store::{
+            SLICE,
+            tests::{ids, kept, open},
+        },
     };
 
     const DAY_MS: i64 = 86_400_000;
@@ -95,9 +73,9 @@ mod tests {
         let old = (1..=SLICE + 1).map(|it| event("old", it, 97 * DAY_MS)).collect();
         kept(&store, old).await;
         kept(&store, vec![event("new", 1, 99 * DAY_MS)]).await;
-        forget_all(&store, 4).await.unwrap();
+        forget(&store, 4, forget_old).await.unwrap();
         assert_eq!(ids(&store, "old").await.len(), 1_000);
-        forget_all(&store, 2).await.unwrap();
+        forget(&store, 2, forget_old).await.unwrap();
         assert_eq!(ids(&store, "old").await, [""; 0]);
         assert_eq!(ids(&store, "new").await, ["new/1"]);
     }

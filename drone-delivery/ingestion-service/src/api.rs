@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Bytes,
     extract::{Path, State},
     http::HeaderMap,
     response::{IntoResponse as _, Response},
@@ -22,9 +21,9 @@ use messaging::{Messaging, PublishError, Receipt};
 use serde::Serialize;
 use serde_json::Value;
 use service_kit::{
-    FieldError, Problem, Profile, RequestContext, Routes,
+    FieldError, JsonBody, Problem, Profile, RequestContext, Routes,
     idempotency::{KeyedRequest, key_of, once},
-    json as body, reply,
+    reply,
 };
 use store::{Store, StoredReply};
 use telemetry::{SpanKind, Telemetry};
@@ -32,6 +31,7 @@ use telemetry::{SpanKind, Telemetry};
 pub(crate) use self::document::Document;
 use crate::{
     backlog::Backlog,
+    disk::Disk,
     domain::{RequestRecord, RequestState, TooLate},
     events::{self, Request},
     store as table,
@@ -43,6 +43,7 @@ pub struct Shared {
     pub(crate) store: Store,
     pub(crate) messaging: Messaging,
     pub(crate) backlog: Arc<Backlog>,
+    pub(crate) disk: Arc<Disk>,
     pub(crate) clock: SharedClock,
     pub(crate) telemetry: Telemetry,
     pub(crate) profile: Profile,
@@ -76,13 +77,16 @@ async fn schedule(
     State(shared): State<Shared>,
     context: RequestContext,
     headers: HeaderMap,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
-    let value = body::parse(&bytes, body::DEPTH_MAX)?;
+    let value = body.parse()?;
     let request = DeliveryRequest::read(&Body::new(&value)).map_err(Problem::of_faults)?;
     shared.check_places(&request.pickup_location, &request.dropoff_location)?;
     if !shared.backlog.has_room() {
         return Err(Problem::of(Code::Backlog, "the Scheduler is too far behind; come back later"));
+    }
+    if !shared.disk.has_room() {
+        return Err(Problem::of(Code::StoreUnavailable, "the disk is nearly full"));
     }
     let candidate_id = shared.new_id();
     let Some(key) = key_of(&headers)? else {
@@ -94,7 +98,7 @@ async fn schedule(
     let keyed = KeyedRequest {
         scope: format!("{}\nPOST /api/deliveryrequests", request.owner_id),
         key,
-        body_hash: service_kit::hash_of(&[&bytes]),
+        body_hash: service_kit::hash_of(&[&body]),
         candidate_id,
     };
     let store = shared.store.clone();
@@ -118,9 +122,9 @@ async fn reschedule(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     context: RequestContext,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
-    let value = body::parse(&bytes, body::DEPTH_MAX)?;
+    let value = body.parse()?;
     let request = RescheduleRequest::read(&Body::new(&value)).map_err(Problem::of_faults)?;
     shared.check_places(&request.pickup_location, &request.dropoff_location)?;
     let known = id.clone();

@@ -166,8 +166,13 @@ impl RequestRecord {
     }
 
     fn move_to(&mut self, state: RequestState) {
-        if !self.state.is_end() && state > self.state {
-            self.state = state;
+        if self.state.is_end() || state <= self.state {
+            return;
+        }
+        self.state = state;
+        // What was still on its way finds nothing any more that it could change.
+        if state.is_end() && self.last_operation == Some(LastOperation::Pending) {
+            self.last_operation = Some(LastOperation::Refused);
         }
     }
 }
@@ -212,6 +217,14 @@ mod tests {
             eta: None,
             reason: None,
         }
+    }
+
+    #[test]
+    fn a_move_of_a_delivery_that_fails_is_refused() {
+        let mut record = record();
+        record.last_operation = Some(LastOperation::Pending);
+        record.heard_of_request(&request(RequestEventKind::RequestFailed));
+        assert_eq!(record.last_operation, Some(LastOperation::Refused));
     }
 
     #[test]

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use base::Timestamp;
 use contracts::{
-    event::source_of,
+    event::{self, Event, source_of},
     shipping::{DeliveryEvent, OPERATION, Operation, RequestEvent},
     topics,
 };
 use messaging::{Delivered, Failure, Handler, Message, Messaging, PublishError, Receipt};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
+use service_kit::inbox;
 use store::Store;
 use telemetry::TraceContext;
 
@@ -85,13 +86,13 @@ impl Handler for ReadModel {
                     })
                 })
                 .await
-                .map_err(service_kit::inbox::failure_of);
+                .map_err(inbox::failure_of);
         };
-        written.await.map_err(service_kit::inbox::failure_of)
+        written.await.map_err(inbox::failure_of)
     }
 }
 
-fn read<T: DeserializeOwned>(delivered: &Delivered) -> Result<T, Failure> {
-    serde_json::from_slice(&delivered.message.body)
-        .map_err(|it| Failure::Rejected(format!("the body cannot be read: {it}")))
+fn read<E: Event>(delivered: &Delivered) -> Result<E, Failure> {
+    let message = &delivered.message;
+    event::read(&message.kind, &message.body).map_err(inbox::rejected)
 }

@@ -6,6 +6,7 @@
 
 mod api;
 mod backlog;
+mod disk;
 mod domain;
 mod events;
 mod service;

@@ -1,19 +1,18 @@
 //! Wiring of one Ingestion process.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use base::Timestamp;
 use contracts::topics;
 use messaging::Subscription;
-use runtime::Shutdown;
 use serde::{Deserialize, Serialize};
-use service_kit::{Bound, Service, ServiceContext, StartError, start_sweeper};
-use store::{SqlError, Store, StoreSettings, WriteError};
+use service_kit::{Bound, Service, ServiceContext, StartError, start_forgetting, start_sweeper};
+use store::StoreSettings;
 use utoipa::OpenApi as _;
 
 use crate::{
     api::{Document, Shared, routes},
     backlog::{Backlog, Limits},
+    disk::Disk,
     events::{ROLE, ReadModel},
     store::{MIGRATIONS, forget_old},
 };
@@ -28,6 +27,9 @@ pub struct IngestionConfig {
     pub backlog_records_max: u64,
     /// Seconds that the oldest of them may be old.
     pub backlog_seconds_max: u32,
+    /// Bytes that must be free on the disk for new requests; what is left is for cancels and for the
+    /// work on what was accepted.
+    pub disk_free_bytes_min: u64,
     /// Days that a request is shown after the last thing that was heard of it.
     pub requests_kept_days: u32,
 }
@@ -38,14 +40,11 @@ impl Default for IngestionConfig {
             store: StoreSettings::default(),
             backlog_records_max: 1_000_000,
             backlog_seconds_max: 900,
+            disk_free_bytes_min: 64 << 20,
             requests_kept_days: 37,
         }
     }
 }
-
-/// Time between two looks for requests that are old enough to be forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
-const DAY_MS: i64 = 86_400_000;
 
 /// Starts the service on the context's tasks.
 ///
@@ -62,15 +61,18 @@ pub async fn run(context: ServiceContext, config: IngestionConfig) -> Result<Bou
     let backlog = Arc::new(Backlog::new(limits));
     let (watched, log) = (Arc::clone(&backlog), messaging.clone());
     context.tasks.spawn("backlog", |shutdown| async move { watched.watch(&log, shutdown).await });
+    let disk = Arc::new(Disk::new(context.config.data.clone(), config.disk_free_bytes_min));
+    let watched = Arc::clone(&disk);
+    context.tasks.spawn("disk", |shutdown| async move { watched.watch(shutdown).await });
     let heard = [topics::REQUEST_EVENTS, topics::DELIVERY_EVENTS];
     let read_model = ReadModel::new(store.clone());
     messaging.subscribe(&Subscription::new(heard, ROLE), read_model, &context.tasks);
-    let (forgetful, days) = (store.clone(), config.requests_kept_days);
-    context.tasks.spawn("request sweeper", move |shutdown| forget(forgetful, days, shutdown));
+    start_forgetting(&context, &store, "requests", config.requests_kept_days, forget_old);
     let shared = Shared {
         store: store.clone(),
         messaging,
         backlog,
+        disk,
         clock: context.clock.clone(),
         telemetry: context.telemetry.clone(),
         profile: context.config.profile,
@@ -80,18 +82,4 @@ pub async fn run(context: ServiceContext, config: IngestionConfig) -> Result<Bou
         .health(context.health(Some(&store)))
         .openapi(&Document::openapi())
         .serve(&context)
-}
-
-async fn forget(store: Store, days: u32, shutdown: Shutdown) {
-    while shutdown.or_cancel(tokio::time::sleep(FORGET_EVERY)).await.is_some() {
-        let forgotten = store.write(move |transaction| {
-            let kept = i64::from(days).saturating_mul(DAY_MS);
-            let before = transaction.now().as_millis().saturating_sub(kept);
-            forget_old(transaction, Timestamp::from_millis(before))
-        });
-        let forgotten: Result<u64, WriteError<SqlError>> = forgotten.await;
-        if let Err(error) = forgotten {
-            tracing::warn!(%error, "old requests were not forgotten; will try again");
-        }
-    }
 }

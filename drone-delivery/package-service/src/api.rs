@@ -2,7 +2,6 @@
 
 use axum::{
     Json,
-    body::Bytes,
     extract::{Path, Query, State},
     response::Response,
 };
@@ -12,8 +11,8 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::{
-    Change, MutatingRoute, Operation, Problem, Repetition, Routes, Sample, SampleCall,
-    json as body, reply,
+    Change, JsonBody, MutatingRoute, Operation, Problem, Repetition, Routes, Sample, SampleCall,
+    reply,
 };
 use store::{Store, StoredReply, Transaction};
 use utoipa::{OpenApi, ToSchema};
@@ -105,11 +104,11 @@ async fn put_package(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
-    let change = read_change(&bytes)?;
+    let change = read_change(&body)?;
     check(&id)?;
-    operation.run(&shared.store, &bytes, move |it| put(it, &id, change)).await
+    operation.run(&shared.store, &body, move |it| put(it, &id, change)).await
 }
 
 /// Registers a package under an id that is made up here.
@@ -118,12 +117,12 @@ async fn put_package(
 async fn create_package(
     State(shared): State<Shared>,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
-    let change = read_change(&bytes)?;
+    let change = read_change(&body)?;
     let seconds = u64::try_from(shared.clock.now().as_millis() / 1_000).unwrap_or(0);
     let id = object_id(seconds, fastrand::u64(..));
-    operation.run(&shared.store, &bytes, move |it| put(it, &id, change)).await
+    operation.run(&shared.store, &body, move |it| put(it, &id, change)).await
 }
 
 fn put(
@@ -145,14 +144,14 @@ async fn patch_package(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
-    let change = read_change(&bytes)?;
+    let change = read_change(&body)?;
     if change == PackageChange::default() {
         return Err(Problem::of(Code::InvalidRequest, "no member to change is named"));
     }
     operation
-        .run(&shared.store, &bytes, move |transaction| {
+        .run(&shared.store, &body, move |transaction| {
             table::merge(transaction, &id, change)?.ok_or_else(unknown)?;
             Ok(reply::empty(204))
         })
@@ -174,10 +173,10 @@ async fn delete_package(
     Path(id): Path<String>,
     Query(reference): Query<Reference>,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
     operation
-        .run(&shared.store, &bytes, move |transaction| {
+        .run(&shared.store, &body, move |transaction| {
             table::release(transaction, &id, reference.delivery_id.as_deref())?;
             Ok(reply::empty(204))
         })
@@ -207,8 +206,8 @@ async fn summarize(
 }
 
 /// A body may be missing: every member has a default.
-fn read_change(bytes: &Bytes) -> Result<PackageChange, Problem> {
-    let value = if bytes.is_empty() { json!({}) } else { body::parse(bytes, body::DEPTH_MAX)? };
+fn read_change(body: &JsonBody) -> Result<PackageChange, Problem> {
+    let value = if body.is_empty() { json!({}) } else { body.parse()? };
     PackageChange::read(&Body::new(&value)).map_err(Problem::of_faults)
 }
 

@@ -7,8 +7,10 @@ use store::{Migration, Reader, Row, SqlError, Transaction};
 use crate::domain::{Package, PackageChange};
 
 /// History of the tables. Never edit one: append.
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "packages and their references", sql: FIRST }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "packages and their references", sql: FIRST },
+    Migration { version: 2, name: "when a package was touched", sql: SECOND },
+];
 
 const FIRST: &str = "
 CREATE TABLE packages (
@@ -27,6 +29,15 @@ CREATE TABLE package_references (
   PRIMARY KEY (package_id, delivery_id)
 ) STRICT, WITHOUT ROWID;
 ";
+
+const SECOND: &str = "
+ALTER TABLE packages ADD COLUMN touched_at INTEGER NOT NULL DEFAULT 0;
+UPDATE packages SET touched_at = created_at;
+CREATE INDEX packages_age ON packages (touched_at);
+";
+
+/// Packages that one transaction forgets.
+const SLICE: u32 = 500;
 
 /// Stands for the client that registered a package by hand.
 const BY_HAND: &str = "";
@@ -73,10 +84,10 @@ pub(crate) fn put(
     let package = change.into_package(id.to_owned());
     let now = transaction.now();
     transaction.execute(
-        "INSERT INTO packages (id, size, weight, tag, owner_id, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO packages (id, size, weight, tag, owner_id, created_at, touched_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
          ON CONFLICT (id) DO UPDATE SET size = ?2, weight = ?3, tag = ?4,
-           owner_id = COALESCE(?5, owner_id)",
+           owner_id = COALESCE(?5, owner_id), touched_at = ?6",
         &[
             &package.id,
             &i64::from(package.size.ordinal()),
@@ -101,9 +112,10 @@ pub(crate) fn merge(
 ) -> Result<Option<Package>, SqlError> {
     let Some(before) = find(transaction, id)? else { return Ok(None) };
     let after = change.merge_into(before);
+    let now = transaction.now();
     transaction.execute(
-        "UPDATE packages SET size = ?2, weight = ?3, tag = ?4 WHERE id = ?1",
-        &[&after.id, &i64::from(after.size.ordinal()), &after.weight, &after.tag],
+        "UPDATE packages SET size = ?2, weight = ?3, tag = ?4, touched_at = ?5 WHERE id = ?1",
+        &[&after.id, &i64::from(after.size.ordinal()), &after.weight, &after.tag, &now],
     )?;
     Ok(Some(after))
 }
@@ -128,6 +140,27 @@ pub(crate) fn release(
     Ok(())
 }
 
+/// Forgets packages that were not touched since `before`, a slice at a time. Gives how many.
+///
+/// A delivery that refers to a package touches it. A reference is taken away when its delivery is
+/// undone, not when it ends, of which this service does not hear; so one as old as `before` is of
+/// a delivery that is over, and goes with the package.
+pub(crate) fn forget_old(
+    transaction: &mut Transaction<'_>,
+    before: Timestamp,
+) -> Result<u64, SqlError> {
+    let old = transaction.query_all(
+        "SELECT id FROM packages WHERE touched_at < ?1 LIMIT ?2",
+        &[&before, &SLICE],
+        |row| row.get::<String>(0),
+    )?;
+    for id in &old {
+        transaction.execute("DELETE FROM package_references WHERE package_id = ?1", &[id])?;
+        transaction.execute("DELETE FROM packages WHERE id = ?1", &[id])?;
+    }
+    Ok(u64::try_from(old.len()).unwrap_or(u64::MAX))
+}
+
 fn package(row: &Row<'_>) -> Result<Package, SqlError> {
     let size: u64 = row.get(1)?;
     Ok(Package {
@@ -136,4 +169,84 @@ fn package(row: &Row<'_>) -> Result<Package, SqlError> {
         weight: row.get(2)?,
         tag: row.get(3)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use base::ManualClock;
+    use service_kit::forget;
+    use store::{Store, StoreSettings, WriteError};
+    use telemetry::Telemetry;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    async fn write(
+        store: &Store,
+        write: impl FnOnce(&mut Transaction<'_>) -> Result<(), SqlError> + Send + 'static,
+    ) {
+        let written: Result<(), WriteError<SqlError>> = store.write(write).await;
+        written.unwrap();
+    }
+
+    fn of_delivery(id: &str) -> PackageChange {
+        PackageChange { delivery_id: Some(id.to_owned()), ..PackageChange::default() }
+    }
+
+    #[tokio::test]
+    async fn a_package_is_forgotten_with_its_references_when_nobody_touched_it_for_the_days_that_were_set()
+     {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        let path = directory.path().join("package.db");
+        let (settings, telemetry) = (StoreSettings::default(), Telemetry::disabled());
+        let store = Store::open(path, MIGRATIONS, settings, clock.clone(), &telemetry).unwrap();
+        write(&store, |it| {
+            for id in ["left alone", "referred to again", "changed"] {
+                put(it, id, of_delivery("d1"))?;
+            }
+            Ok(())
+        })
+        .await;
+        clock.advance(DAY * 3);
+        write(&store, |it| {
+            put(it, "referred to again", of_delivery("d2"))?;
+            let change = PackageChange { weight: Some(1.0), ..PackageChange::default() };
+            merge(it, "changed", change)?;
+            Ok(())
+        })
+        .await;
+        clock.advance(DAY * 2);
+        assert_eq!(forget(&store, 5, forget_old).await, Ok(0), "none is so old");
+        assert_eq!(forget(&store, 4, forget_old).await, Ok(1));
+        for (id, is_kept) in [("left alone", false), ("referred to again", true), ("changed", true)]
+        {
+            let found = store.read(move |it| find(it, id)).await.unwrap();
+            assert_eq!(found.is_some(), is_kept, "{id}");
+        }
+        let references = store.read(|it| {
+            it.query_one("SELECT COUNT(*) FROM package_references", &[], |row| row.get::<u64>(0))
+        });
+        assert_eq!(references.await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn more_than_a_slice_is_forgotten_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        let path = directory.path().join("package.db");
+        let (settings, telemetry) = (StoreSettings::default(), Telemetry::disabled());
+        let store = Store::open(path, MIGRATIONS, settings, clock.clone(), &telemetry).unwrap();
+        write(&store, |it| {
+            (0..=SLICE).try_for_each(|number| {
+                put(it, &number.to_string(), PackageChange::default()).map(|_| ())
+            })
+        })
+        .await;
+        clock.advance(DAY * 2);
+        assert_eq!(forget(&store, 1, forget_old).await, Ok(u64::from(SLICE) + 1));
+    }
 }

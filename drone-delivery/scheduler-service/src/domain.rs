@@ -59,6 +59,8 @@ pub struct Bounds {
     pub complete_by_ms: u64,
     /// Tries of one undo of a create before a person is asked.
     pub undo_attempts_max: u32,
+    /// Milliseconds that one call waits for its answer.
+    pub call_timeout_ms: u64,
 }
 
 /// Every workflow.
@@ -66,18 +68,27 @@ pub struct Bounds {
 /// # Errors
 /// A definition does not hold together; the tests build each.
 pub fn definitions(bounds: Bounds) -> Result<Vec<Definition>, DefinitionError> {
-    Ok(vec![create(bounds)?, cancel()?, reschedule(bounds.complete_by_ms)?])
+    Ok(vec![create(bounds)?, cancel(bounds)?, reschedule(bounds)?])
+}
+
+/// A workflow of these steps, whose calls wait as long as is set.
+fn workflow(
+    name: &str,
+    complete_by_ms: u64,
+    steps: impl IntoIterator<Item = Step>,
+    bounds: Bounds,
+) -> Result<Definition, DefinitionError> {
+    let workflow = Definition::builder(name, 1).complete_by_ms(complete_by_ms);
+    let bounded = steps.into_iter().map(|it| it.timeout_ms(bounds.call_timeout_ms));
+    bounded.fold(workflow, |workflow, step| workflow.step(step)).build()
 }
 
 fn create(bounds: Bounds) -> Result<Definition, DefinitionError> {
-    let mut create = Definition::builder(CREATE, 1).complete_by_ms(bounds.complete_by_ms);
-    for mut step in [account(), third_party_transport(), package(), drone(), delivery()] {
-        if let Some(undo) = &mut step.undo {
-            undo.attempts_max = bounds.undo_attempts_max;
-        }
-        create = create.step(step);
+    let mut steps = [account(), third_party_transport(), package(), drone(), delivery()];
+    for undo in steps.iter_mut().filter_map(|it| it.undo.as_mut()) {
+        undo.attempts_max = bounds.undo_attempts_max;
     }
-    create.build()
+    workflow(CREATE, bounds.complete_by_ms, steps, bounds)
 }
 
 /// Only reads, so there is nothing to undo.
@@ -161,33 +172,26 @@ fn delivery() -> Step {
 ///
 /// The carrier is asked before it, and only one of the two is ever booked; so what a refusal by the
 /// drone would have to take back at the carrier is nothing, and reading it is the whole undo.
-fn cancel() -> Result<Definition, DefinitionError> {
+fn cancel(bounds: Bounds) -> Result<Definition, DefinitionError> {
     let carrier = "/api/thirdpartydeliveries/{{input.deliveryId}}";
     let look = Call::get(carrier).success([200, 404]);
-    Definition::builder(CANCEL, 1)
-        .complete_by_ms(CANCEL_COMPLETE_BY_MS)
-        .step(
-            Step::compensable("third-party-transport", "third-party-transport", Call::delete(carrier))
-                .undo(look),
-        )
-        .step(Step::pivot("drone", "drone", Call::delete("/api/dronedeliveries/{{input.deliveryId}}")))
-        .step(Step::retriable(
-            "delivery",
-            "delivery",
-            Call::delete("/api/deliveries/{{input.deliveryId}}?compensate=true"),
-        ))
-        .step(Step::retriable(
-            "package",
-            "package",
-            Call::delete(
-                "/api/packages/{{input.packageId ?? input.deliveryId}}?deliveryId={{input.deliveryId}}",
-            ),
-        ))
-        .build()
+    let drone = Call::delete("/api/dronedeliveries/{{input.deliveryId}}");
+    let delivery = Call::delete("/api/deliveries/{{input.deliveryId}}?compensate=true");
+    let package = Call::delete(
+        "/api/packages/{{input.packageId ?? input.deliveryId}}?deliveryId={{input.deliveryId}}",
+    );
+    let steps = [
+        Step::compensable("third-party-transport", "third-party-transport", Call::delete(carrier))
+            .undo(look),
+        Step::pivot("drone", "drone", drone),
+        Step::retriable("delivery", "delivery", delivery),
+        Step::retriable("package", "package", package),
+    ];
+    workflow(CANCEL, CANCEL_COMPLETE_BY_MS, steps, bounds)
 }
 
 /// The drone decides here too; until it has, nothing was changed.
-fn reschedule(complete_by_ms: u64) -> Result<Definition, DefinitionError> {
+fn reschedule(bounds: Bounds) -> Result<Definition, DefinitionError> {
     let change = json!({
         "deliveryId": "{{input.deliveryId}}",
         "pickup": "{{input.pickup}}",
@@ -195,28 +199,24 @@ fn reschedule(complete_by_ms: u64) -> Result<Definition, DefinitionError> {
         "pickupTime": "{{input.pickupTime ?? null}}",
         "revision": "{{input.revision}}",
     });
+    let drone = Call::put("/api/dronedeliveries/{{input.deliveryId}}").body(change);
     let patch = Call::patch("/api/deliveries/{{input.deliveryId}}").body(json!({
         "pickup": "{{input.pickup}}",
         "dropoff": "{{input.dropoff}}",
         "pickupTime": "{{input.pickupTime ?? null}}",
         "deadline": "{{input.deadline ?? null}}",
     }));
-    Definition::builder(RESCHEDULE, 1)
-        .complete_by_ms(complete_by_ms)
-        .step(Step::pivot(
-            "drone",
-            "drone",
-            Call::put("/api/dronedeliveries/{{input.deliveryId}}").body(change),
-        ))
-        .step(Step::retriable("delivery", "delivery", patch))
-        .build()
+    let steps =
+        [Step::pivot("drone", "drone", drone), Step::retriable("delivery", "delivery", patch)];
+    workflow(RESCHEDULE, bounds.complete_by_ms, steps, bounds)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { complete_by_ms: 60_000, undo_attempts_max: 3 };
+    const BOUNDS: Bounds =
+        Bounds { complete_by_ms: 60_000, undo_attempts_max: 3, call_timeout_ms: 700 };
 
     #[test]
     fn every_workflow_holds_together() {
@@ -238,6 +238,15 @@ mod tests {
         for step in create(BOUNDS).unwrap().steps() {
             assert!(step.undo.is_some() || step.call.reads_only(), "{}", step.name);
             assert!(step.undo.as_ref().is_none_or(|it| it.attempts_max == 3), "{}", step.name);
+        }
+    }
+
+    #[test]
+    fn every_call_waits_as_long_as_is_set() {
+        for workflow in definitions(BOUNDS).unwrap() {
+            for step in workflow.steps() {
+                assert_eq!(step.timeout_ms, 700, "{} of {}", step.name, workflow.name());
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 
 use contracts::{
     Body, Fault, Location,
-    event::name_of,
+    event::{check_version, name_of},
     places,
     shipping::{CancelRequest, DeliveryRequest, OPERATION, Operation, RescheduleRequest},
 };
@@ -14,7 +14,10 @@ use messaging::{Delivered, Failure, Handler, SubscriptionHandle};
 use runtime::Shutdown;
 use saga::{Engine, Signal, SignalKind, Start, SubmitError};
 use serde_json::{Value, json};
-use service_kit::{Profile, inbox::failure_of};
+use service_kit::{
+    Profile,
+    inbox::{self, failure_of},
+};
 use tracing::info;
 
 use crate::domain::{CANCEL, CREATE, RESCHEDULE, cancel_id, create_id, reschedule_id};
@@ -179,22 +182,21 @@ impl Intake {
     }
 }
 
-/// What a record asks for: its header says, else its event type, else the form of its body.
+/// What a record asks for: its header says, else its event type, else the form of its body. One of
+/// a version that is not known is refused first, whatever its header says.
 fn operation_of(delivered: &Delivered) -> Result<Operation, Failure> {
     let message = &delivered.message;
+    let known = Operation::ALL.map(Operation::event_type);
+    check_version(&message.kind, &known).map_err(inbox::rejected)?;
     if let Some(word) = message.headers.get(OPERATION) {
         return Operation::parse(word)
-            .ok_or_else(|| Failure::Rejected(format!("operation `{word}` is not known")));
+            .ok_or_else(|| inbox::rejected(format!("operation `{word}` is not known")));
     }
-    let all = [Operation::Delivery, Operation::Reschedule, Operation::Cancel];
     match name_of(&message.kind) {
-        Some((name, 1)) => all
+        Some((name, _)) => Operation::ALL
             .into_iter()
             .find(|it| it.event_type().name == name)
-            .ok_or_else(|| Failure::Rejected(format!("event `{}` is not known", message.kind))),
-        Some((_, version)) => {
-            Err(Failure::Rejected(format!("version {version} of `{}` is not known", message.kind)))
-        }
+            .ok_or_else(|| inbox::rejected(format!("event `{}` is not known", message.kind))),
         // The original's client of the first days put no header on what it sent most.
         None => Ok(Operation::Delivery),
     }

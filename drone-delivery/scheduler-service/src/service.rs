@@ -55,7 +55,9 @@ pub async fn run(context: ServiceContext, config: SchedulerConfig) -> Result<Bou
     let messaging = context.require_messaging()?;
     let store = open(&context, config.store)?;
     let SchedulerConfig { complete_by_ms, undo_attempts_max, .. } = config;
-    let definitions = definitions(Bounds { complete_by_ms, undo_attempts_max })
+    let call_timeout_ms = u64::try_from(context.config.call_timeout.as_millis());
+    let call_timeout_ms = call_timeout_ms.unwrap_or(u64::MAX);
+    let definitions = definitions(Bounds { complete_by_ms, undo_attempts_max, call_timeout_ms })
         .map_err(|it| StartError::Part { what: "the workflows", source: it.into() })?;
     let engine_config = EngineConfig {
         instance: context.config.instance.clone(),

@@ -2,7 +2,6 @@
 
 use axum::{
     Json,
-    body::Bytes,
     extract::{Path, Query, State},
 };
 use base::{Code, FailureClass, Timestamp};
@@ -16,7 +15,7 @@ use saga::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::{
-    Change, MutatingRoute, Problem, Repetition, Routes, Sample, SampleCall, json as body,
+    Change, JsonBody, MutatingRoute, Problem, Repetition, Routes, Sample, SampleCall,
 };
 use utoipa::{OpenApi, ToSchema};
 
@@ -243,9 +242,9 @@ async fn get_failure(
 async fn act(
     State(shared): State<Shared>,
     Path(id): Path<String>,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<(StatusCode, Json<FailureView>), Problem> {
-    let (verb, action) = read_action(&bytes)?;
+    let (verb, action) = read_action(&body)?;
     let saga = find(&shared.engine, &id).await?;
     if let Some(refusal) = saga.state.refusal(&saga.definition, verb) {
         return Err(Problem::conflict(refusal));
@@ -266,8 +265,8 @@ async fn act(
     }
 }
 
-fn read_action(bytes: &Bytes) -> Result<(Verb, OperatorAction), Problem> {
-    let value = body::parse(bytes, body::DEPTH_MAX)?;
+fn read_action(body: &JsonBody) -> Result<(Verb, OperatorAction), Problem> {
+    let value = body.parse()?;
     let content = Body::new(&value);
     let members = content.members();
     let word = members.name("action");

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use contracts::{
-    event::{EventType, source_of},
+    event::{self, EventType, source_of},
     shipping::{
         Alert, CUSTOMER_NOTIFIED, FailedOperation, Notification, OPERATOR_ALERTED, RequestEvent,
         RequestEventKind,
@@ -16,6 +16,7 @@ use contracts::{
 use messaging::{Delivered, Failure, Handler};
 use saga::{Engine, Observer, Record, SagaView, Status};
 use serde::Serialize;
+use service_kit::inbox;
 use store::{OutboxMessage, SqlError, Transaction};
 use tracing::debug;
 
@@ -30,8 +31,9 @@ pub(crate) struct Queue(pub(crate) Engine);
 
 impl Handler for Queue {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
-        let failed: FailedOperation = serde_json::from_slice(&delivered.message.body)
-            .map_err(|it| Failure::Rejected(format!("the body cannot be read: {it}")))?;
+        let message = &delivered.message;
+        let failed: FailedOperation =
+            event::read(&message.kind, &message.body).map_err(inbox::rejected)?;
         debug!(transaction = failed.transaction_id, step = failed.failed_step, "told of a failure");
         self.0.nudge();
         Ok(())

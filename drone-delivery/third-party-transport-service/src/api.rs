@@ -4,7 +4,6 @@ mod samples;
 
 use axum::{
     Json,
-    body::Bytes,
     extract::{Path, State},
     response::Response,
 };
@@ -12,7 +11,7 @@ use base::Code;
 use contracts::{Body, Location};
 use http::StatusCode;
 use service_kit::{
-    FieldError, MutatingRoute, Operation, Problem, RequestContext, Routes, json as body, reply,
+    FieldError, JsonBody, MutatingRoute, Operation, Problem, RequestContext, Routes, reply,
 };
 use store::{Store, Transaction};
 use utoipa::{OpenApi, ToSchema};
@@ -80,9 +79,9 @@ async fn put_shipment(
     Path(id): Path<String>,
     context: RequestContext,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
-    let value = body::parse(&bytes, body::DEPTH_MAX)?;
+    let value = body.parse()?;
     let request = Request::read(&Body::new(&value)).map_err(Problem::of_faults)?;
     check_id(&id)?;
     if let Request::Trip { delivery_id: Some(other), .. } = &request
@@ -100,7 +99,7 @@ async fn put_shipment(
         let booked = booking::book(transaction, &depot, &id, trip, trace).map_err(refusal)?;
         reply::json(200, &(booked == Transport::Carrier))
     };
-    operation.run(&shared.store, &bytes, effect).await
+    operation.run(&shared.store, &body, effect).await
 }
 
 /// Frees the carrier of a delivery; where none was booked, none ever will be.
@@ -111,7 +110,7 @@ async fn delete_shipment(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     operation: Operation,
-    bytes: Bytes,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
     check_id(&id)?;
     let effect = move |transaction: &mut Transaction<'_>| match booking::release(transaction, &id) {
@@ -121,7 +120,7 @@ async fn delete_shipment(
         }
         Err(ReleaseError::Sql(error)) => Err(error.into()),
     };
-    operation.run(&shared.store, &bytes, effect).await
+    operation.run(&shared.store, &body, effect).await
 }
 
 /// Reads the carrier that is booked.

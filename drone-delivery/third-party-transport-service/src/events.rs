@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use contracts::{
     DeliveryStage,
-    event::source_of,
+    event::{self, source_of},
     shipping::DeliveryEvent,
     third_party_transport::{CARRIER_PHASE_CHANGED, CarrierPhaseChanged},
     topics,
@@ -98,8 +98,9 @@ impl Deliveries {
 
 impl Handler for Deliveries {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
-        let event: DeliveryEvent = serde_json::from_slice(&delivered.message.body)
-            .map_err(|it| Failure::Rejected(format!("the body cannot be read: {it}")))?;
+        let message = &delivered.message;
+        let event: DeliveryEvent =
+            event::read(&message.kind, &message.body).map_err(inbox::rejected)?;
         match event.stage {
             DeliveryStage::Created if event.drone_id.is_none() => {
                 self.send(event.delivery_id, delivered.trace.traceparent()).await

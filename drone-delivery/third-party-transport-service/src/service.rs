@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::Timestamp;
 use contracts::{Location, topics};
 use messaging::Subscription;
-use runtime::Shutdown;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use service_kit::{Bound, Service, ServiceContext, StartError, start_relay, start_sweeper};
-use store::{Store, StoreSettings};
+use service_kit::{
+    Bound, Service, ServiceContext, StartError, start_forgetting, start_relay, start_sweeper,
+};
+use store::StoreSettings;
 use utoipa::OpenApi as _;
 
 use crate::{
@@ -112,10 +112,6 @@ fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error>
     if fits { Ok(number) } else { Err(D::Error::custom("a number above 0 is expected")) }
 }
 
-/// Time between two looks for shipments that are old enough to be forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
-const DAY_MS: i64 = 86_400_000;
-
 /// Starts the service on the context's tasks.
 ///
 /// # Errors
@@ -132,8 +128,8 @@ pub async fn run(context: ServiceContext, config: TransportConfig) -> Result<Bou
     start_sweeper(&context, &store);
     let (driven, tours_depot, wall) = (store.clone(), depot.clone(), context.clock.clone());
     context.tasks.spawn("tours", |shutdown| tours::drive(driven, tours_depot, wall, shutdown));
-    let (forgetful, days) = (store.clone(), config.shipments_kept_days);
-    context.tasks.spawn("shipment sweeper", move |shutdown| forget(forgetful, days, shutdown));
+    let kept_days = config.shipments_kept_days;
+    start_forgetting(&context, &store, "shipments", kept_days, table::forget_old);
     if let Some(messaging) = &context.messaging {
         let deliveries = Deliveries::new(store.clone(), depot.clone());
         let heard = Subscription::new([topics::DELIVERY_EVENTS], ROLE);
@@ -144,17 +140,4 @@ pub async fn run(context: ServiceContext, config: TransportConfig) -> Result<Bou
         .health(context.health(Some(&store)))
         .openapi(&Document::openapi())
         .serve(&context)
-}
-
-async fn forget(store: Store, days: u32, shutdown: Shutdown) {
-    while shutdown.or_cancel(tokio::time::sleep(FORGET_EVERY)).await.is_some() {
-        let forgotten = store.write(move |transaction| {
-            let kept = i64::from(days).saturating_mul(DAY_MS);
-            let before = transaction.now().as_millis().saturating_sub(kept);
-            table::forget_old(transaction, Timestamp::from_millis(before))
-        });
-        if let Err(error) = forgotten.await {
-            tracing::warn!(%error, "old shipments were not forgotten; will try again");
-        }
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! A repeated message changes nothing: the rows say what was done already.
 
-use contracts::{DeliveryStage, shipping::DeliveryEvent};
+use contracts::{DeliveryStage, event, shipping::DeliveryEvent};
 use messaging::{Delivered, Failure, Handler};
 use service_kit::inbox;
 use store::{SqlError, Store};
@@ -60,8 +60,9 @@ impl Deliveries {
 
 impl Handler for Deliveries {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
-        let event: DeliveryEvent = serde_json::from_slice(&delivered.message.body)
-            .map_err(|it| Failure::Rejected(format!("the body cannot be read: {it}")))?;
+        let message = &delivered.message;
+        let event: DeliveryEvent =
+            event::read(&message.kind, &message.body).map_err(inbox::rejected)?;
         match event.stage {
             DeliveryStage::Created if event.drone_id.is_some() => {
                 self.send(event, delivered.trace.traceparent()).await

@@ -165,6 +165,10 @@ async fn a_drone_flies_once_its_delivery_was_made_and_says_where_it_is() {
     let positions = system.heard.positions.lock().unwrap().clone();
     assert!(positions.len() > 10, "{} positions", positions.len());
     assert!(positions.iter().all(|it| it.position.altitude >= 0.0 && it.drone_id == drone));
+    let follows = |position: &DronePositioned| {
+        phases.iter().any(|it| (it.sequence, it.phase) == (position.sequence, position.phase))
+    };
+    assert!(positions.iter().all(follows), "each has the number of its phase: {positions:?}");
     assert_eq!(system.status_of("d1").await, 200);
 }
 

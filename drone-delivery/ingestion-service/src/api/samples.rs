@@ -1,7 +1,8 @@
 //! The rows of everything that changes something.
 //!
 //! A request is repeated under a public key, not under a saga's; cancel and move are repeated
-//! freely, because the Scheduler drops what it has seen. The tests named here show it.
+//! freely: all cancels of a delivery are one transaction of the Scheduler, and a move says where to,
+//! not how far. The tests named here show it.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ pub(super) fn post() -> MutatingRoute {
     MutatingRoute {
         change: Change::Post,
         path: "/api/deliveryrequests",
-        repetition: Repetition::ProvenBy("the_same_key_at_once_makes_one_delivery"),
+        repetition: Repetition::ProvenBy("the_same_key_fifty_times_at_once_makes_one_delivery"),
         sample: |_| sample(Method::POST, "/api/deliveryrequests", Some(request())),
     }
 }
@@ -31,7 +32,7 @@ pub(super) fn patch() -> MutatingRoute {
     MutatingRoute {
         change: Change::Patch,
         path: "/api/deliveryrequests/{id}",
-        repetition: Repetition::ProvenBy("a_message_that_comes_twice_starts_one_saga"),
+        repetition: Repetition::ProvenBy("a_move_that_is_asked_again_says_the_same_places_again"),
         sample: |n| sample(Method::PATCH, &format!("/api/deliveryrequests/{n}"), Some(request())),
     }
 }
@@ -40,7 +41,7 @@ pub(super) fn delete() -> MutatingRoute {
     MutatingRoute {
         change: Change::Delete,
         path: "/api/deliveryrequests/{id}",
-        repetition: Repetition::ProvenBy("a_message_that_comes_twice_starts_one_saga"),
+        repetition: Repetition::ProvenBy("a_cancel_that_is_asked_again_and_again_is_one_cancel"),
         sample: |n| sample(Method::DELETE, &format!("/api/deliveryrequests/{n}"), None),
     }
 }

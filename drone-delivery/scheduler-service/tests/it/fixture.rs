@@ -31,12 +31,16 @@ use tokio::{
 /// The services that the workflows call.
 const SERVICES: [&str; 5] = ["account", "third-party-transport", "package", "drone", "delivery"];
 
+/// In the place of a status: the call is never answered.
+pub(crate) const SILENCE: u16 = 0;
+
 /// A call that a service got.
 #[derive(Debug, Clone)]
 pub(crate) struct Got {
     pub(crate) line: String,
     pub(crate) key: String,
     pub(crate) body: Value,
+    pub(crate) at: Instant,
 }
 
 /// Answers by the beginning of `METHOD path`; the rest is answered with 200 and an id.
@@ -68,10 +72,16 @@ async fn answer(
     let line = format!("{method} {uri}");
     let key = headers.get("idempotency-key").and_then(|it| it.to_str().ok()).unwrap_or("");
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    let mut script = script.lock().unwrap();
-    let found = script.answers.iter().find(|it| line.starts_with(it.0.as_str()));
-    let (status, text) = found.map_or((200, "d-7"), |it| *it.1);
-    script.got.push(Got { line, key: key.to_owned(), body });
+    let (status, text) = {
+        let mut script = script.lock().unwrap();
+        let found = script.answers.iter().find(|it| line.starts_with(it.0.as_str()));
+        let answer = found.map_or((200, "d-7"), |it| *it.1);
+        script.got.push(Got { line, key: key.to_owned(), body, at: Instant::now() });
+        answer
+    };
+    if status == SILENCE {
+        return std::future::pending().await;
+    }
     (StatusCode::from_u16(status).unwrap(), text)
 }
 
@@ -122,9 +132,19 @@ impl Fixture {
     }
 
     pub(crate) fn context(&self, role: &str, instance: &str) -> ServiceContext {
+        self.context_with(role, instance, |_| {})
+    }
+
+    pub(crate) fn context_with(
+        &self,
+        role: &str,
+        instance: &str,
+        change: impl FnOnce(&mut ServiceConfig),
+    ) -> ServiceContext {
         let mut config = ServiceConfig::new(role, instance, self.directory.path().join(role));
         config.bootstrap = vec![self.address.to_string()];
         config.services = self.services.clone();
+        change(&mut config);
         let telemetry = Telemetry::disabled();
         ServiceContext::new(config, SystemClock::shared(), telemetry, self.tasks.clone())
     }

@@ -1,5 +1,7 @@
 //! What becomes of the records of `delivery-requests`.
 
+use std::time::Duration;
+
 use axum::http::Method;
 use contracts::topics;
 use messaging::Message;
@@ -7,7 +9,7 @@ use scheduler_service::{SchedulerConfig, run};
 use serde_json::{Value, json};
 use service_kit::Bound;
 
-use crate::fixture::{Fixture, ask, message, until};
+use crate::fixture::{Fixture, Got, SILENCE, ask, message, until};
 
 fn delivery(id: &str) -> Message {
     let body = json!({"deliveryId": id, "ownerId": "o1", "pickupLocation": "60.17,24.94",
@@ -129,6 +131,27 @@ async fn a_cancel_of_a_scheduled_delivery_frees_drone_and_package() {
 }
 
 #[tokio::test]
+async fn a_cancel_that_is_asked_again_and_again_is_one_cancel() {
+    let fixture = Fixture::new().await;
+    let bound = start(&fixture, SchedulerConfig::default()).await;
+    fixture.publish(topics::DELIVERY_REQUESTS, delivery("d1")).await;
+    stands(&bound, "d1", "completed").await;
+    for number in 0..16 {
+        // Each time the client asks, it is a message of its own.
+        let again = Message { id: format!("c-{number}"), ..cancel("d1") };
+        fixture.publish(topics::DELIVERY_REQUESTS, again).await;
+    }
+    fixture.hears(topics::REQUEST_EVENTS, |it| it["operation"] == "cancel").await;
+    // Behind all of them in the same partition.
+    fixture.publish(topics::DELIVERY_REQUESTS, delivery("d2")).await;
+    stands(&bound, "d2", "completed").await;
+    let got = fixture.got();
+    assert_eq!(got.iter().filter(|it| it.line.starts_with("DELETE")).count(), 4, "{got:?}");
+    let events = fixture.said(topics::REQUEST_EVENTS).await;
+    assert_eq!(events.iter().filter(|it| it["kind"] == "RequestCancelled").count(), 1);
+}
+
+#[tokio::test]
 async fn a_cancel_that_overtakes_its_create_leaves_nothing_to_call() {
     let fixture = Fixture::new().await;
     let bound = start(&fixture, SchedulerConfig::default()).await;
@@ -139,10 +162,9 @@ async fn a_cancel_that_overtakes_its_create_leaves_nothing_to_call() {
     assert!(fixture.got().is_empty());
 }
 
-#[tokio::test]
-async fn a_move_carries_a_growing_revision() {
-    let fixture = Fixture::new().await;
-    let bound = start(&fixture, SchedulerConfig::default()).await;
+/// Calls that two moves of one delivery to the same place make.
+async fn moved_twice(fixture: &Fixture) -> Vec<Got> {
+    let bound = start(fixture, SchedulerConfig::default()).await;
     fixture.publish(topics::DELIVERY_REQUESTS, delivery("d1")).await;
     stands(&bound, "d1", "completed").await;
     for number in 0..2 {
@@ -157,8 +179,30 @@ async fn a_move_carries_a_growing_revision() {
         (moved == 2).then_some(())
     })
     .await;
-    let booked: Vec<u64> =
-        fixture.got().iter().filter_map(|it| it.body["revision"].as_u64()).collect();
+    fixture.got().split_off(5)
+}
+
+#[tokio::test]
+async fn a_move_that_is_asked_again_says_the_same_places_again() {
+    let fixture = Fixture::new().await;
+    let got = moved_twice(&fixture).await;
+    for line in ["PUT /api/dronedeliveries/d1", "PATCH /api/deliveries/d1"] {
+        let mut bodies: Vec<Value> =
+            got.iter().filter(|it| it.line == line).map(|it| it.body.clone()).collect();
+        for body in &mut bodies {
+            body.as_object_mut().unwrap().remove("revision");
+        }
+        assert_eq!(bodies.len(), 2, "{got:?}");
+        assert_eq!(bodies[0], bodies[1]);
+        assert_eq!(bodies[0]["pickup"]["latitude"], 60.1);
+    }
+}
+
+#[tokio::test]
+async fn a_move_carries_a_growing_revision() {
+    let fixture = Fixture::new().await;
+    let got = moved_twice(&fixture).await;
+    let booked: Vec<u64> = got.iter().filter_map(|it| it.body["revision"].as_u64()).collect();
     assert_eq!(booked.len(), 2);
     assert!(booked[0] > 0 && booked[0] != booked[1], "{booked:?}");
 }
@@ -173,6 +217,41 @@ async fn a_record_that_cannot_be_read_goes_to_the_dead_letters_and_the_rest_goes
     stands(&bound, "d1", "completed").await;
     let dead = fixture.hears("delivery-requests.scheduler.dead", |_| true).await;
     assert_eq!(dead, json!({"ownerId": 7}), "the original is untouched");
+}
+
+#[tokio::test]
+async fn a_call_without_an_answer_is_repeated_after_the_time_that_is_set() {
+    let fixture = Fixture::new().await;
+    fixture.answer("PUT /api/packages", SILENCE, "");
+    let context = fixture.context_with("scheduler", "scheduler-1", |config| {
+        config.call_timeout = Duration::from_millis(150);
+    });
+    run(context, SchedulerConfig::default()).await.unwrap();
+    fixture.publish(topics::DELIVERY_REQUESTS, delivery("d1")).await;
+    let calls = until("it is called again", || async {
+        let got = fixture.got().into_iter();
+        let calls: Vec<Got> = got.filter(|it| it.line.starts_with("PUT /api/packages")).collect();
+        (calls.len() > 1).then_some(calls)
+    })
+    .await;
+    let waited = calls[1].at - calls[0].at;
+    // The wait before a second try is 0.1 s at the most; the default would be 2 s.
+    assert!(waited >= Duration::from_millis(150), "{waited:?}");
+    assert!(waited < Duration::from_secs(2), "{waited:?}");
+}
+
+#[tokio::test]
+async fn a_request_of_another_version_goes_to_the_dead_letters_whatever_its_header_says() {
+    let fixture = Fixture::new().await;
+    let bound = start(&fixture, SchedulerConfig::default()).await;
+    let kind = "com.fabrikam.shipping.DeliveryRequested.v2".to_owned();
+    let newer = Message { kind, ..delivery("d1") };
+    fixture.publish(topics::DELIVERY_REQUESTS, newer).await;
+    fixture.publish(topics::DELIVERY_REQUESTS, delivery("d2")).await;
+    stands(&bound, "d2", "completed").await;
+    let dead = fixture.hears("delivery-requests.scheduler.dead", |_| true).await;
+    assert_eq!(dead["deliveryId"], "d1");
+    assert_eq!(transaction(&bound, "d1").await, None);
 }
 
 #[tokio::test]

@@ -38,6 +38,10 @@ struct Setting {
 
 impl Setting {
     async fn new() -> Self {
+        Self::with(SupervisorConfig::default()).await
+    }
+
+    async fn with(supervisor: SupervisorConfig) -> Self {
         let fixture = Fixture::new().await;
         let context = fixture.context("scheduler", "scheduler-1");
         let path = fixture.directory.path().join("scheduler").join("saga.db");
@@ -60,7 +64,7 @@ impl Setting {
         };
         let scheduler = Engine::start(config, parts, &fixture.tasks).await.unwrap();
         let context = fixture.context("supervisor", "supervisor-1");
-        let bound = run(context, SupervisorConfig::default()).await.unwrap();
+        let bound = run(context, supervisor).await.unwrap();
         Self { fixture, scheduler, bound }
     }
 
@@ -180,4 +184,19 @@ async fn a_service_that_was_away_gets_another_try_before_anything_is_undone() {
     })
     .await;
     assert!(setting.fixture.got().iter().all(|it| !it.line.starts_with("DELETE")));
+}
+
+#[tokio::test]
+async fn without_further_rounds_a_service_that_is_away_is_undone_at_once() {
+    let mut config = SupervisorConfig::default();
+    config.engine.hand_backs_max = 0;
+    let setting = Setting::with(config).await;
+    setting.fixture.answer("PUT /api/dronedeliveries", 502, "");
+    setting.submit("d1").await;
+    setting.stands("d1", "compensated").await;
+    let found = setting.scheduler.get("d1/create").await.unwrap().unwrap();
+    assert_eq!(found.state.hand_backs, 0);
+    let tries = setting.fixture.got();
+    let tries = tries.iter().filter(|it| it.line.starts_with("PUT /api/dronedeliveries"));
+    assert_eq!(tries.count(), 4, "one round of tries");
 }
