@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
+use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::{
     peers::{has, not_run},
-    program::{System, sample_request},
+    program::{Process, System, sample_request},
     wait::until,
 };
 
@@ -20,7 +21,9 @@ use crate::{
 struct SlowSync(Child);
 
 impl SlowSync {
-    fn attach(pid: i32, delay: Duration) -> Self {
+    /// Returns once every call is delayed.
+    async fn attach(process: &Process, delay: Duration) -> Self {
+        let pid = process.pid;
         let inject = format!("inject=fdatasync,fsync:delay_enter={}", delay.as_micros());
         let mut command = Command::new("strace");
         command.args([
@@ -35,6 +38,14 @@ impl SlowSync {
         ]);
         let pid = pid.to_string();
         let child = command.args(["-p", &pid]).stdin(Stdio::null()).spawn().unwrap();
+        // An attached thread shows in the kernel's own words before its next call.
+        let status = format!("/proc/{pid}/status");
+        until("the tracer is attached", Duration::from_secs(10), || async {
+            let status = std::fs::read_to_string(&status).ok()?;
+            let traced = status.lines().find(|it| it.starts_with("TracerPid:"))?;
+            (!traced.ends_with("\t0")).then_some(())
+        })
+        .await;
         Self(child)
     }
 }
@@ -56,20 +67,35 @@ async fn no_request_is_accepted_before_the_log_has_synced_it() {
     const DELAY: Duration = Duration::from_millis(500);
     let system = System::up(&[]);
     system.accepted(&sample_request()).await;
-    let _slow = SlowSync::attach(system.role("broker")[0].pid, DELAY);
-    // Attached threads show in the kernel's own words before the first call under test.
-    let tracer = format!("/proc/{}/status", system.role("broker")[0].pid);
-    until("the tracer is attached", Duration::from_secs(10), || async {
-        let status = std::fs::read_to_string(&tracer).ok()?;
-        let traced = status.lines().find(|it| it.starts_with("TracerPid:"))?;
-        (!traced.ends_with("\t0")).then_some(())
-    })
-    .await;
+    let _slow = SlowSync::attach(&system.role("broker")[0], DELAY).await;
     for _ in 0..5 {
         let asked = Instant::now();
         let reply = system.submit(&sample_request()).await;
         let took = asked.elapsed();
         assert!(reply.status != 202 || took >= DELAY, "202 after {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_consumer_sees_a_record_before_the_log_has_synced_it() {
+    if !has("strace") {
+        return not_run("strace is absent");
+    }
+    const DELAY: Duration = Duration::from_millis(500);
+    let system = System::up(&[]);
+    let _slow = SlowSync::attach(&system.role("broker")[0], DELAY).await;
+    for key in ["first", "second", "third"] {
+        let asked = Instant::now();
+        let publish = ["topics", "publish", "alerts", "--key", key, "--body", "{}"];
+        let mut publishing = system.start_command(&publish);
+        until(format!("the {key} record is seen"), Duration::from_secs(20), || async {
+            let tail = system.command(&["topics", "tail", "alerts"]).stdout;
+            String::from_utf8(tail).unwrap().contains(key).then_some(())
+        })
+        .await;
+        assert!(asked.elapsed() >= DELAY, "seen after {:?}", asked.elapsed());
+        assert!(publishing.wait().unwrap().success());
+        assert!(asked.elapsed() >= DELAY, "acknowledged after {:?}", asked.elapsed());
     }
 }
 
@@ -182,32 +208,60 @@ async fn accepted_requests_survive_power_cuts_on_xfs() {
     survives_power_cuts("xfs", 10).await;
 }
 
+/// Fills a disk until only so many megabytes are free.
+fn fill(disk: &Disk, name: &str, left: u64) {
+    let free = rustix::fs::statvfs(disk.path()).unwrap();
+    let free = (free.f_bavail * free.f_frsize) >> 20;
+    let ballast = disk.path().join(name);
+    let (of, count) =
+        (format!("of={}", text(&ballast)), format!("count={}", (free + 1).saturating_sub(left)));
+    // Fails when the disk is full, which is what it may be for.
+    run("dd", &["if=/dev/zero", &of, "bs=1M", &count]).ok();
+}
+
+impl System {
+    async fn refuses_for_want_of_room(&self, request: &serde_json::Value) {
+        let refused = until("a request is refused", Duration::from_secs(60), || async {
+            let reply = self.submit(request).await;
+            (reply.status != 202).then_some(reply)
+        })
+        .await;
+        assert_eq!(refused.status, 503, "{:?}", refused.json());
+        assert!(!refused.header("retry-after").is_empty());
+    }
+}
+
 #[tokio::test]
-async fn a_full_disk_refuses_with_503_and_recovers() {
-    let disk = match Disk::make("ext4", 600) {
+async fn a_disk_that_fills_up_refuses_requests_before_cancels_and_recovers() {
+    let disk = match Disk::make("ext4", 700) {
         Ok(disk) => disk,
         Err(reason) => return not_run(&reason),
     };
     // Small segments: what was set aside for the log before the disk was full is soon used up.
     let system = System::up_at(disk.path(), &["--set", "broker.segment_bytes=262144"]);
-    let id = system.accepted(&sample_request()).await;
-    let mut long = sample_request();
-    long["deadline"] = "x".repeat(1_000).into();
-    long["packageInfo"]["tag"] = "x".repeat(1_000).into();
-    let ballast = disk.path().join("ballast");
-    // Fails when the disk is full, which is what it is for.
-    run("dd", &["if=/dev/zero", &format!("of={}", text(&ballast)), "bs=1M"]).ok();
-    let refused = until("a request is refused", Duration::from_secs(60), || async {
-        let reply = system.submit(&long).await;
-        (reply.status != 202).then_some(reply)
+    let mut request = sample_request();
+    request["pickupTime"] = "2099-01-01T00:00:00Z".into();
+    request["deadline"] = "x".repeat(1_000).into();
+    request["packageInfo"]["tag"] = "x".repeat(1_000).into();
+    let id = system.accepted(&request).await;
+    system.ends(&id, "Scheduled", Duration::from_secs(30)).await;
+
+    fill(&disk, "most", 40);
+    system.refuses_for_want_of_room(&request).await;
+    let url = system.gateway(&format!("/api/deliveryrequests/{id}"));
+    assert_eq!(system.http.send(Method::DELETE, &url, &[], "").await.status, 204);
+    system.ends(&id, "Cancelled", Duration::from_secs(30)).await;
+
+    fill(&disk, "rest", 0);
+    system.refuses_for_want_of_room(&request).await;
+    assert_eq!(system.request(&id).await["state"], "Cancelled", "reads go on");
+
+    std::fs::remove_file(disk.path().join("most")).unwrap();
+    std::fs::remove_file(disk.path().join("rest")).unwrap();
+    let id = until("requests are taken again", Duration::from_secs(30), || async {
+        let reply = system.submit(&request).await;
+        (reply.status == 202).then(|| reply.json()["deliveryId"].as_str().unwrap().to_owned())
     })
     .await;
-    assert_eq!(refused.status, 503, "{:?}", refused.json());
-    assert!(!refused.header("retry-after").is_empty());
-    assert_eq!(system.request(&id).await["deliveryId"], id.as_str(), "reads go on");
-    std::fs::remove_file(&ballast).unwrap();
-    until("requests are taken again", Duration::from_secs(30), || async {
-        (system.submit(&sample_request()).await.status == 202).then_some(())
-    })
-    .await;
+    system.ends(&id, "Scheduled", Duration::from_secs(60)).await;
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::program::{System, sample_request};
+use crate::{
+    program::{System, sample_request},
+    wait::until,
+};
 
 /// One callee of the workflow, in the order of the steps.
 struct Callee {
@@ -128,6 +131,52 @@ async fn a_lost_reply_leaves_one_effect() {
         assert_eq!(system.ledger(role).await["doubled"], json!([]), "{role}");
         system.heal(role).await;
     }
+}
+
+/// Each row of the failure table: what the callee meets and how often at the most, how many calls
+/// meet it, and how the delivery ends.
+#[tokio::test]
+async fn each_answer_is_followed_by_as_many_calls_as_the_table_says() {
+    let system = quick_fleet();
+    let rows = [
+        (json!({"status": 400, "count": 2}), 1, "Failed"),
+        (json!({"status": 404, "count": 2}), 1, "Failed"),
+        (json!({"status": 422, "count": 2}), 1, "Failed"),
+        (json!({"status": 500, "count": 2}), 1, "Failed"),
+        (json!({"status": 408, "count": 2}), 2, "Completed"),
+        (json!({"status": 429, "count": 2}), 2, "Completed"),
+        (json!({"status": 502, "count": 2}), 2, "Completed"),
+        (json!({"status": 503, "count": 2}), 2, "Completed"),
+        (json!({"status": 504, "count": 2}), 2, "Completed"),
+        // Longer than a call may take, or no answer at all: it may have been done.
+        (json!({"delay_ms": 2_500, "count": 1}), 1, "Completed"),
+        (json!({"drop_reply": true, "count": 1}), 1, "Completed"),
+    ];
+    for (number, (mut fault, calls, state)) in rows.into_iter().enumerate() {
+        fault["route"] = json!("PUT /api/packages/{id}");
+        system.plant("package", &fault).await;
+        let id = system.accepted(&request(&format!("row-{number}"))).await;
+        let ended = system.ends(&id, state, SOON).await;
+        let met = system.calls("package", fault["count"].as_u64().unwrap()).await;
+        assert_eq!(met, calls, "{fault}: {ended}");
+        assert_eq!(system.ledger("package").await["doubled"], json!([]), "{fault}");
+        system.heal("package").await;
+    }
+}
+
+#[tokio::test]
+async fn the_trace_of_a_failed_delivery_shows_its_undo() {
+    let system = quick_fleet();
+    let refused = json!({"route": "PUT /api/dronedeliveries/{id}", "status": 500, "count": 1});
+    system.plant("drone", &refused).await;
+    let id = system.accepted(&request("undone")).await;
+    system.ends(&id, "Failed", SOON).await;
+    until("the trace shows the undo", SOON, || async {
+        let tree = String::from_utf8(system.command(&["trace", &id]).stdout).unwrap();
+        let shows = |it: &str| tree.contains(it);
+        (shows("do drone") && shows("undo package") && shows("DELETE /api/packages")).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{
     net::TcpListener,
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
@@ -103,6 +103,13 @@ impl System {
             .stdin(Stdio::null())
             .output()
             .unwrap()
+    }
+
+    /// Starts one command and does not wait for its end.
+    pub(crate) fn start_command(&self, arguments: &[&str]) -> Child {
+        let mut command = Command::new(program());
+        command.args(arguments).arg("--data").arg(&self.data);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
     }
 
     /// Runs a command that answers with JSON.
