@@ -115,6 +115,19 @@ impl Running {
         Ok(Snapshot { roles })
     }
 
+    /// Median and 99th percentile of the newest thousand workflows, in milliseconds.
+    fn workflows(&self) -> Result<Value, Failure> {
+        let sagas = self.json(&["saga", "list", "--status", "completed", "--limit", "1000"])?;
+        let took = sagas.as_array().into_iter().flatten().filter_map(|it| {
+            let millis = |member: &str| millis(it[member].as_str()?);
+            Some(millis("updatedAt")? - millis("acceptedAt")?)
+        });
+        let mut took: Vec<i64> = took.collect();
+        took.sort_unstable();
+        let at = |percent: usize| took.get((took.len() * percent).div_ceil(100).checked_sub(1)?);
+        Ok(json!({"count": took.len(), "p50": at(50), "p99": at(99)}))
+    }
+
     fn memory(&self) -> Result<BTreeMap<String, u64>, Failure> {
         let pids = self.pids()?;
         Ok(pids
@@ -165,7 +178,7 @@ impl Snapshot {
             cpu_all += milliseconds;
             cpu.insert(role.clone(), (milliseconds * 1_000.0).round() / 1_000.0);
             let grown = |name: &str| scrape.sum(name, "") - counted.sum(name, "");
-            syncs += grown("durable_log_syncs_count") + grown("store_commits_total");
+            syncs += grown("durable_log_syncs_total") + grown("store_commits_total");
             bytes += usage.written_bytes - was.written_bytes;
             if role == "drone" {
                 events += grown("drone_moves_total") + grown("drone_positions_published_total");
@@ -232,4 +245,24 @@ fn write(root: &Path, name: &str, result: &Value) -> Result<(), Failure> {
     crate::say(&text);
     crate::say(&format!("written to {}", path.display()));
     Ok(())
+}
+
+/// Milliseconds of the day of an RFC 3339 time in UTC.
+fn millis(time: &str) -> Option<i64> {
+    let (_, clock) = time.trim_end_matches('Z').split_once('T')?;
+    let mut parts = clock.split([':', '.']).map(|it| it.parse::<i64>().ok());
+    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
+    Some(((hours * 60 + minutes) * 60 + seconds) * 1_000 + parts.next().flatten().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_day_is_read_to_the_millisecond() {
+        assert_eq!(millis("2026-11-25T01:02:03.004Z"), Some(3_723_004));
+        assert_eq!(millis("2026-11-25T00:00:01Z"), Some(1_000));
+        assert_eq!(millis("yesterday"), None);
+    }
 }

@@ -135,27 +135,6 @@ impl Running {
         }
         Ok(now().saturating_sub(started).as_secs_f64())
     }
-
-    /// Median and 99th percentile of the newest thousand workflows, in milliseconds.
-    fn workflows(&self) -> Result<Value, Failure> {
-        let sagas = self.json(&["saga", "list", "--status", "completed", "--limit", "1000"])?;
-        let took = sagas.as_array().into_iter().flatten().filter_map(|it| {
-            let millis = |member: &str| millis(it[member].as_str()?);
-            Some(millis("updatedAt")? - millis("acceptedAt")?)
-        });
-        let mut took: Vec<i64> = took.collect();
-        took.sort_unstable();
-        let at = |percent: usize| took.get((took.len() * percent).div_ceil(100).checked_sub(1)?);
-        Ok(json!({"count": took.len(), "p50": at(50), "p99": at(99)}))
-    }
-}
-
-/// Milliseconds of the day of an RFC 3339 time in UTC.
-fn millis(time: &str) -> Option<i64> {
-    let (_, clock) = time.trim_end_matches('Z').split_once('T')?;
-    let mut parts = clock.split([':', '.']).map(|it| it.parse::<i64>().ok());
-    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
-    Some(((hours * 60 + minutes) * 60 + seconds) * 1_000 + parts.next().flatten().unwrap_or(0))
 }
 
 /// The foreign subscriber while it runs.
@@ -182,17 +161,5 @@ impl Drop for Script {
         // It may have ended by itself.
         self.0.kill().ok();
         self.0.wait().ok();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_of_day_is_read_to_the_millisecond() {
-        assert_eq!(millis("2026-11-25T01:02:03.004Z"), Some(3_723_004));
-        assert_eq!(millis("2026-11-25T00:00:01Z"), Some(1_000));
-        assert_eq!(millis("yesterday"), None);
     }
 }

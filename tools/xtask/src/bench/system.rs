@@ -106,6 +106,7 @@ impl System {
         let took = now().saturating_sub(started).as_secs_f64();
         let mut report = running.snapshot()?.since(&before, took);
         report["generator"] = summary;
+        report["workflowMs"] = running.workflows()?;
         Ok(report)
     }
 }

@@ -1,7 +1,13 @@
 //! Tidy: the rules of the tree that no compiler checks.
 
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod floors;
+#[cfg(test)]
+mod proofs;
+#[cfg(test)]
+mod services;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]
