@@ -137,6 +137,7 @@ impl Service {
             let (router, table) = routes.into_parts();
             let mut stack = Stack::new(router, table, &config.limits, &context.telemetry);
             stack.faults = faults;
+            stack.audience = audience;
             let connections = context.telemetry.metrics().gauge(
                 "http_server_connections",
                 "Open connections.",

@@ -29,6 +29,7 @@ use crate::{
     problem::Problem,
     request::{RequestContext, trace_parent},
     routes::{Found, Table},
+    system::Audience,
 };
 
 /// The connection is closed without a reply: a planted fault.
@@ -43,6 +44,8 @@ pub(crate) struct Stack {
     pub(crate) table: Table,
     pub(crate) limits: Limits,
     pub(crate) gate: Gate,
+    /// To whom a refusal is told.
+    pub(crate) audience: Audience,
     pub(crate) memory: Memory,
     pub(crate) faults: Faults,
     pub(crate) telemetry: Telemetry,
@@ -66,6 +69,7 @@ impl Stack {
             router: router.layer(DefaultBodyLimit::disable()),
             table,
             gate: Gate::new(limits.concurrency_max, limits.queue_max),
+            audience: Audience::Operators,
             memory: Memory::new(limits.buffered_bytes_max),
             limits: limits.clone(),
             faults: Faults::default(),
@@ -80,6 +84,16 @@ impl Stack {
                 "Requests answered with a problem, by short code.",
                 &["route", "code"],
             ),
+        }
+    }
+
+    /// Clients outside are told that they ask for too much; a service inside learns that this one is
+    /// busy, and may ask another.
+    fn overloaded(&self) -> Problem {
+        let problem = Problem::of(Code::Overloaded, "all places and the queue are taken");
+        match self.audience {
+            Audience::Operators => problem,
+            Audience::Public => Problem { status: StatusCode::TOO_MANY_REQUESTS, ..problem },
         }
     }
 
@@ -136,8 +150,7 @@ impl Stack {
         let body = body.await.map_err(|_| expired())??;
         // Concurrency cap: what we cannot serve soon is better turned away now.
         let place = timeout_at(deadline, self.gate.enter()).await.map_err(|_| expired())?;
-        let _place = place
-            .map_err(|_| Problem::of(Code::Overloaded, "all places and the queue are taken"))?;
+        let _place = place.map_err(|_| self.overloaded())?;
         // Faults: after the cap, so that a planted delay fills it as a real one would.
         let fault = self.faults.strike(&parts.method, template);
         match fault {

@@ -9,10 +9,13 @@ use std::{
 };
 
 use axum::extract::{Path, Query};
-use service_kit::{Health, PortSharing, Problem, RequestContext, Routes, Service, StartError};
+use service_kit::{
+    Bound, Health, PortSharing, Problem, RequestContext, Routes, Service, ServiceContext,
+    StartError,
+};
 use tokio::sync::{Notify, Semaphore};
 
-use crate::fixture::{Fixture, PATIENCE, context, start};
+use crate::fixture::{Fixture, PATIENCE, Reply, context, start};
 
 fn echo() -> Routes<()> {
     Routes::new()
@@ -165,8 +168,8 @@ async fn the_handler_sees_the_time_left_and_the_attempt() {
     assert_eq!(reply.body, "true 2");
 }
 
-#[tokio::test]
-async fn requests_beyond_places_and_queue_are_told_to_come_back() {
+/// Fills a service that has one place and no queue; gives what the next request is answered with.
+async fn refused_when_full(serve: impl FnOnce(Routes<()>, &ServiceContext) -> Bound) -> Reply {
     let (open, entered) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
     let (gate, began) = (Arc::clone(&open), Arc::clone(&entered));
     let handler = move || async move {
@@ -174,10 +177,12 @@ async fn requests_beyond_places_and_queue_are_told_to_come_back() {
         drop(gate.acquire().await);
         "done"
     };
-    let service = start(Routes::new().get("/api/work", handler), |config| {
+    let context = context(|config| {
         config.limits.concurrency_max = 1;
         config.limits.queue_max = 0;
     });
+    let bound = serve(Routes::new().get("/api/work", handler), &context);
+    let service = Fixture { bound, context };
     let second = async {
         entered.notified().await;
         let refused = service.get("/api/work").await;
@@ -188,9 +193,20 @@ async fn requests_beyond_places_and_queue_are_told_to_come_back() {
     };
     let (first, (refused, alive)) = tokio::join!(service.get("/api/work"), second);
     assert_eq!((first.status, alive.status), (200, 200));
-    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(refused.json()["code"], "overloaded");
     assert_eq!(refused.json()["retryable"], true);
+    refused
+}
+
+#[tokio::test]
+async fn requests_beyond_places_and_queue_are_told_to_come_back() {
+    let inside =
+        refused_when_full(|routes, context| Service::new(routes).serve(context).unwrap()).await;
+    assert_eq!(inside.status, 503);
+    let outside =
+        refused_when_full(|routes, context| Service::new(routes).public().serve(context).unwrap());
+    assert_eq!(outside.await.status, 429);
 }
 
 #[tokio::test]
