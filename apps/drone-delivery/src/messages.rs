@@ -19,8 +19,6 @@ use crate::{
 
 /// Pause between two looks for new messages.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Messages that one look reads from one partition.
-const PAGE: usize = 1_000;
 
 /// Topics.
 pub(crate) async fn topics(
@@ -32,7 +30,12 @@ pub(crate) async fn topics(
     match command {
         TopicCommand::List => list(&log, output).await.map_err(|it| log_failure(&it))?,
         TopicCommand::Tail { topic, last, follow } => {
-            tail(&log, &topic, last, follow, output).await.map_err(|it| log_failure(&it))?;
+            let tailed = tail(&log, &topic, last, output).await;
+            let places = tailed.map_err(|it| log_failure(&it))?;
+            if follow {
+                let followed = follow_on(&log, &topic, places, output).await;
+                followed.map_err(|it| log_failure(&it))?;
+            }
         }
         TopicCommand::Publish { topic, key, body, headers, kind } => {
             let message = message(&SystemClock::shared(), key, body, headers, kind);
@@ -140,20 +143,21 @@ async fn list(log: &Messaging, output: Output) -> Result<(), AdminError> {
     Ok(())
 }
 
-/// One JSON object a line, in both forms: bodies have no columns.
+/// Where each partition was read to.
+type Places = BTreeMap<u32, u64>;
+
+/// Prints the last messages. One JSON object a line, in both forms: bodies have no columns.
 async fn tail(
     log: &Messaging,
     topic: &str,
     last: usize,
-    follow: bool,
     output: Output,
-) -> Result<(), AdminError> {
+) -> Result<Places, AdminError> {
     let back = u64::try_from(last).unwrap_or(u64::MAX);
-    let mut places: BTreeMap<u32, u64> = BTreeMap::new();
-    let mut found = Vec::new();
+    let (mut places, mut found) = (Places::new(), Vec::new());
     for (partition, (start, end)) in log.topic(topic).await?.partitions {
         let from = end.saturating_sub(back).max(start);
-        found.extend(read(log, topic, partition, from, end).await?);
+        found.extend(letters::read_range(log, topic, partition, from..end).await?);
         places.insert(partition, end);
     }
     found.sort_by_key(|it: &Delivered| it.published_at);
@@ -161,35 +165,25 @@ async fn tail(
     for delivered in &found[surplus..] {
         output.document(&letters::show(delivered));
     }
-    if !follow {
-        return Ok(());
-    }
+    Ok(places)
+}
+
+/// Prints messages as they come, until the command is interrupted.
+async fn follow_on(
+    log: &Messaging,
+    topic: &str,
+    mut places: Places,
+    output: Output,
+) -> Result<(), AdminError> {
     loop {
         sleep(LOOK_EVERY).await;
         for (partition, (_, end)) in log.topic(topic).await?.partitions {
             let from = places.insert(partition, end).unwrap_or(0);
-            for delivered in read(log, topic, partition, from, end).await? {
+            for delivered in letters::read_range(log, topic, partition, from..end).await? {
                 output.document(&letters::show(&delivered));
             }
         }
     }
-}
-
-async fn read(
-    log: &Messaging,
-    topic: &str,
-    partition: u32,
-    mut from: u64,
-    end: u64,
-) -> Result<Vec<Delivered>, AdminError> {
-    let mut found = Vec::new();
-    while from < end {
-        let page = log.read(topic, partition, from, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        from = last.offset + 1;
-        found.extend(page);
-    }
-    Ok(found)
 }
 
 fn message(

@@ -1,5 +1,7 @@
 //! What an operator does with topics and dead letters.
 
+use std::ops::Range;
+
 use messaging::{AdminError, DeadLetter, Delivered, Messaging, PublishError};
 use serde_json::{Value, json};
 
@@ -42,13 +44,27 @@ pub async fn topics(messaging: &Messaging) -> Result<Vec<(String, u64)>, AdminEr
 pub async fn read(messaging: &Messaging, topic: &str) -> Result<Vec<Delivered>, AdminError> {
     let mut found = Vec::new();
     for (partition, (start, end)) in messaging.topic(topic).await?.partitions {
-        let mut offset = start;
-        while offset < end {
-            let page = messaging.read(topic, partition, offset, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            offset = last.offset + 1;
-            found.extend(page);
-        }
+        found.extend(read_range(messaging, topic, partition, start..end).await?);
+    }
+    Ok(found)
+}
+
+/// Messages of a partition whose offsets lie in a range.
+///
+/// # Errors
+/// The log cannot be asked, or does not have the range.
+pub async fn read_range(
+    messaging: &Messaging,
+    topic: &str,
+    partition: u32,
+    offsets: Range<u64>,
+) -> Result<Vec<Delivered>, AdminError> {
+    let (mut found, mut offset) = (Vec::new(), offsets.start);
+    while offset < offsets.end {
+        let page = messaging.read(topic, partition, offset, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        offset = last.offset + 1;
+        found.extend(page.into_iter().filter(|it| offsets.contains(&it.offset)));
     }
     Ok(found)
 }

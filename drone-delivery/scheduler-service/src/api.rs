@@ -97,7 +97,9 @@ struct SagaDocument {
     cause: Option<Value>,
     parked: Option<String>,
     steps: Vec<StepDocument>,
-    input: Value,
+    /// What it was asked for, when one saga was asked for: a thousand of them would be megabytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<Value>,
     #[schema(value_type = String, format = DateTime)]
     accepted_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -147,7 +149,7 @@ impl From<&SagaView> for SagaDocument {
             cause: saga.cause().and_then(|it| serde_json::to_value(it).ok()),
             parked: saga.state.parked_reason().map(str::to_owned),
             steps: saga.steps().into_iter().map(Into::into).collect(),
-            input: (*saga.input).clone(),
+            input: None,
             accepted_at: saga.accepted_at,
             updated_at: saga.updated_at,
             history: None,
@@ -201,7 +203,8 @@ async fn get_saga(
     let saga = shared.engine.get(&id).await?;
     let saga = saga.ok_or_else(|| Problem::not_found("no saga has this id"))?;
     let history = Some(shared.engine.history(&id).await?);
-    Ok(Json(SagaDocument { history, ..(&saga).into() }))
+    let input = Some((*saga.input).clone());
+    Ok(Json(SagaDocument { input, history, ..(&saga).into() }))
 }
 
 /// Sagas, the newest first.
