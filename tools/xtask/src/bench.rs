@@ -115,6 +115,11 @@ impl Running {
         Ok(Snapshot { roles })
     }
 
+    /// Deliveries at the doorstep since the start.
+    fn doorsteps(&self) -> Result<f64, Failure> {
+        metrics::doorsteps(PORT_BASE).map_err(|it| format!("the page: {it}"))
+    }
+
     /// Median and 99th percentile of the newest thousand workflows, in milliseconds.
     fn workflows(&self) -> Result<Value, Failure> {
         let sagas = self.json(&["saga", "list", "--status", "completed", "--limit", "1000"])?;
@@ -172,16 +177,22 @@ impl Snapshot {
         let workflows = (self.completed() - before.completed()).max(1.0);
         let mut cpu = BTreeMap::new();
         let (mut cpu_all, mut syncs, mut bytes, mut events) = (0.0, 0.0, 0.0, 0.0);
+        let mut steps = Scrape::default();
         for (role, (usage, scrape)) in &self.roles {
             let (was, counted) = before.roles.get(role).cloned().unwrap_or_default();
             let milliseconds = (usage.cpu_ms - was.cpu_ms) / workflows;
             cpu_all += milliseconds;
             cpu.insert(role.clone(), (milliseconds * 1_000.0).round() / 1_000.0);
-            let grown = |name: &str| scrape.sum(name, "") - counted.sum(name, "");
-            syncs += grown("durable_log_syncs_total") + grown("store_commits_total");
             bytes += usage.written_bytes - was.written_bytes;
-            if role == "drone" {
-                events += grown("drone_moves_total") + grown("drone_positions_published_total");
+            let grown = scrape.since(&counted);
+            let sum = |name: &str| grown.sum(name, "");
+            syncs += sum("durable_log_syncs_total") + sum("store_commits_total");
+            match role.as_str() {
+                "drone" => {
+                    events += sum("drone_moves_total") + sum("drone_positions_published_total")
+                }
+                "scheduler" => steps = grown,
+                _ => {}
             }
         }
         json!({
@@ -193,8 +204,8 @@ impl Snapshot {
             "syncsPerWorkflow": syncs / workflows,
             "bytesWrittenPerWorkflow": bytes / workflows,
             "droneEventsPerSecond": events / seconds,
-            "stepSeconds": self.roles.get("scheduler").map(|(_, it)| it.quantiles("saga_step_duration_seconds", "step")),
-            "workflowSeconds": self.roles.get("scheduler").map(|(_, it)| it.quantiles("saga_duration_seconds", "definition")),
+            "stepSeconds": steps.quantiles("saga_step_duration_seconds", "step"),
+            "workflowSeconds": steps.quantiles("saga_duration_seconds", "definition"),
         })
     }
 }

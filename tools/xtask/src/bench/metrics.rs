@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
     time::Duration,
 };
@@ -33,6 +33,21 @@ pub(crate) fn exchange(port: u16, method: &str, path: &str, body: &str) -> io::R
     Ok(reply)
 }
 
+/// Deliveries that are at the doorstep, as the page has counted them since its topics begin.
+pub(crate) fn doorsteps(page: u16) -> io::Result<f64> {
+    let mut connection = TcpStream::connect(("127.0.0.1", page))?;
+    connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+    // In HTTP/1.0 a stream comes as it is, not in chunks.
+    connection.write_all(b"GET /api/stream HTTP/1.0\r\nhost: localhost\r\n\r\n")?;
+    for line in BufReader::new(connection).lines() {
+        if let Some(snapshot) = line?.strip_prefix("data: ") {
+            let snapshot: Value = serde_json::from_str(snapshot)?;
+            return Ok(snapshot["totals"]["completed"].as_f64().unwrap_or(0.0));
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
+}
+
 impl Scrape {
     fn parse(text: &str) -> Self {
         let sample = |line: &str| {
@@ -47,6 +62,14 @@ impl Scrape {
         for (name, value) in other.0 {
             *self.0.entry(name).or_default() += value;
         }
+    }
+
+    /// What was counted after an earlier look.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let grown = |(name, value): (&String, &f64)| {
+            (name.clone(), value - before.0.get(name).copied().unwrap_or(0.0))
+        };
+        Self(self.0.iter().map(grown).collect())
     }
 
     /// The sum over every label set of `name` that mentions `label`.
@@ -105,6 +128,13 @@ mod tests {
         let scrape = Scrape::parse(TEXT);
         assert_eq!(scrape.sum("x_total", ""), 5.0);
         assert_eq!(scrape.sum("x_total", "b"), 3.0);
+    }
+
+    #[test]
+    fn what_was_counted_before_does_not_count_again() {
+        let after = Scrape::parse("x_total{k=\"a\"} 7\ny_total 1\n");
+        let since = after.since(&Scrape::parse(TEXT));
+        assert_eq!((since.sum("x_total", ""), since.sum("y_total", "")), (5.0, 1.0));
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl System {
         signal(&scheduler, "STOP")?;
         let (rate, seconds) = (1_000, self.backlog.div_ceil(1_000).max(1));
         running.load(rate, seconds)?;
+        let doorsteps = running.doorsteps()?;
         let before = running.snapshot()?;
         let started = now();
         signal(&scheduler, "CONT")?;
@@ -96,15 +97,18 @@ impl System {
             after = running.snapshot()?;
         }
         let took = now().saturating_sub(started).as_secs_f64();
-        Ok(after.since(&before, took))
+        let mut report = after.since(&before, took);
+        report["doorstepsPerSecond"] = json!((running.doorsteps()? - doorsteps) / took);
+        Ok(report)
     }
 
     fn steady(&self, running: &Running) -> Result<Value, Failure> {
-        let before = running.snapshot()?;
+        let (before, doorsteps) = (running.snapshot()?, running.doorsteps()?);
         let started = now();
         let summary = running.load(self.rate, self.seconds)?;
         let took = now().saturating_sub(started).as_secs_f64();
         let mut report = running.snapshot()?.since(&before, took);
+        report["doorstepsPerSecond"] = json!((running.doorsteps()? - doorsteps) / took);
         report["generator"] = summary;
         report["workflowMs"] = running.workflows()?;
         Ok(report)
