@@ -69,8 +69,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
 }
 
 fn config(arguments: &SettingArguments, output: Output) -> Result<Exit, Failure> {
-    let layered =
-        Layered::gather(arguments, std::env::vars()).map_err(|it| role::settings_failure(&it))?;
+    let layered = Layered::gather(arguments, std::env::vars())?;
     let mut table = Table::new(&["SETTING", "VALUE", "ORIGIN"]);
     let mut rows = Vec::new();
     for setting in &layered.origins {

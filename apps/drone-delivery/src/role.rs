@@ -23,7 +23,7 @@ use telemetry::{
 use crate::{
     edge,
     roles::{Role, addresses, collector},
-    settings::{Settings, SettingsError},
+    settings::Settings,
 };
 
 /// Time that work in flight has to end. Shorter than the time after which `up` ends by force.
@@ -33,7 +33,7 @@ const DRAIN: Duration = Duration::from_secs(8);
 pub(crate) async fn run(data: &Path, role: &str, instance: &str) -> Result<Exit, Failure> {
     let unknown = || Failure::new("no_such_role", format!("no role is called `{role}`"));
     let role = Role::parse(role).ok_or_else(|| unknown().exit(Exit::Usage))?;
-    let settings = Settings::of(data).map_err(|it| settings_failure(&it))?.ok_or_else(|| {
+    let settings = Settings::of(data)?.ok_or_else(|| {
         Failure::new("no_settings", "no system was started here").at(data.display())
     })?;
     let clock = SystemClock::shared();
@@ -70,10 +70,6 @@ pub(crate) async fn run(data: &Path, role: &str, instance: &str) -> Result<Exit,
         // What it was asked to do.
         Farewell::Orphaned | Farewell::Terminated => Exit::Done,
     })
-}
-
-pub(crate) fn settings_failure(error: &SettingsError) -> Failure {
-    Failure::new("bad_settings", "the settings cannot be used").because(failure::chain(error))
 }
 
 fn start_logs(settings: &Settings, role: Role, instance: &str, clock: &SharedClock) {

@@ -19,6 +19,7 @@ use scheduler_service::SchedulerConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service_kit::{Limits, Profile};
+use skein::{Failure, failure};
 use supervisor_service::SupervisorConfig;
 use third_party_transport_service::TransportConfig;
 
@@ -166,6 +167,12 @@ pub(crate) enum SettingsError {
     /// A role is named that does not exist, or cannot have so many processes.
     #[error("{0}")]
     Roles(String),
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::new("bad_settings", "the settings cannot be used").because(failure::chain(&error))
+    }
 }
 
 /// Settings with the layer that each value came from.

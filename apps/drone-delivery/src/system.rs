@@ -12,7 +12,6 @@ use skein::{Exit, Failure, failure};
 use telemetry::{Telemetry, TelemetryConfig};
 
 use crate::{
-    role::settings_failure,
     roles::{Role, addresses},
     settings::Settings,
 };
@@ -36,12 +35,11 @@ pub(crate) struct System {
 impl System {
     /// Finds it by the settings that `up` left there. Whether it runs shows at the first call.
     pub(crate) fn of(data: &Path) -> Result<Self, Failure> {
-        let settings =
-            Settings::of(data).map_err(|it| settings_failure(&it))?.ok_or_else(|| {
-                Failure::new("not_running", format!("nothing runs in {}", data.display()))
-                    .exit(Exit::Unreachable)
-                    .next("drone-delivery up")
-            })?;
+        let settings = Settings::of(data)?.ok_or_else(|| {
+            Failure::new("not_running", format!("nothing runs in {}", data.display()))
+                .exit(Exit::Unreachable)
+                .next("drone-delivery up")
+        })?;
         let quiet = TelemetryConfig { traces_per_second: 0, ..TelemetryConfig::default() };
         let telemetry = Telemetry::new(quiet, SystemClock::shared());
         let client = Client::new(addresses(&settings), TIMEOUT, telemetry.clone());

@@ -22,7 +22,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     cli::UpArguments,
-    role::settings_failure,
     roles::{self, Role},
     settings::{Layered, Settings},
 };
@@ -41,8 +40,7 @@ pub(crate) async fn up(
     arguments: &UpArguments,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let layered = Layered::gather(&arguments.settings, std::env::vars())
-        .map_err(|it| settings_failure(&it))?;
+    let layered = Layered::gather(&arguments.settings, std::env::vars())?;
     if arguments.detach {
         return detach(data, arguments, &layered.settings, output).await;
     }
