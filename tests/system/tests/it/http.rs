@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
+    rt::TokioExecutor,
 };
 use serde_json::Value;
 
@@ -39,9 +39,9 @@ pub(crate) struct Http(Client<HttpConnector, Full<Bytes>>);
 
 impl Http {
     pub(crate) fn new() -> Self {
-        // Idle connections go before the servers end them (10 s): no request meets the end.
+        // A connection for each call: one that is kept may be that of a process which was killed.
         let mut builder = Client::builder(TokioExecutor::new());
-        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(5));
+        builder.pool_max_idle_per_host(0);
         Self(builder.build_http())
     }
 
