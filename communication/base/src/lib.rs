@@ -20,6 +20,7 @@ mod failure;
 pub mod headers;
 mod operation_key;
 mod random;
+mod simulated_clock;
 mod time;
 
 pub use backoff::Backoff;
@@ -28,4 +29,5 @@ pub use code::Code;
 pub use failure::FailureClass;
 pub use operation_key::{Direction, OperationKey, ParseOperationKeyError};
 pub use random::Random;
+pub use simulated_clock::SimulatedClock;
 pub use time::{Monotonic, Timestamp};

@@ -13,10 +13,9 @@
 //! A flight is data: its legs with their times are computed when it begins, so that where a drone
 //! is at any time is a function of (flight, time) and a restarted process goes on where it was. A
 //! phase counts once it was announced; only what was announced decides whether a flight can still
-//! be called back. All times here are simulated; [`SimulatedClock`] leads to wall time and back.
+//! be called back. All times here are simulated; [`base::SimulatedClock`] leads to wall time and back.
 
 mod airframe;
-mod clock;
 mod drone;
 mod fleet;
 mod flight;
@@ -25,7 +24,6 @@ mod trip;
 mod view;
 
 pub(crate) use airframe::{Airframe, Rules};
-pub(crate) use clock::SimulatedClock;
 pub(crate) use drone::{Activity, ChangeError, Drone, PhaseChange};
 pub(crate) use fleet::{Fleet, Known, base_of, name_of};
 pub(crate) use flight::Service;

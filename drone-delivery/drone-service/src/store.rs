@@ -3,7 +3,7 @@
 mod bookings;
 mod drones;
 
-use base::Timestamp;
+use base::{SimulatedClock, Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
 use store::{Migration, SqlError, Transaction};
 
@@ -15,8 +15,6 @@ pub(crate) use drones::{
     doubly_booked, drones_changed_since, find_drone, insert_drone, list_drones, next_change,
     save_drone, seed_fleet,
 };
-
-use crate::domain::SimulatedClock;
 
 /// History of the tables. Never edit one: append.
 pub(crate) const MIGRATIONS: &[Migration] =

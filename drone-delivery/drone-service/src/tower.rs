@@ -5,12 +5,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use base::Timestamp;
+use base::{SimulatedClock, Timestamp};
 use store::{Reader, SqlError};
 use tokio::sync::Notify;
 
 use crate::{
-    domain::{Airframe, Fleet, Known, Rules, SimulatedClock},
+    domain::{Airframe, Fleet, Known, Rules},
     store as table,
 };
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use base::Timestamp;
+use base::{SimulatedClock, Timestamp};
 use store::{SqlError, Transaction};
 use tokio::sync::Notify;
 
 use crate::{
-    domain::{Limits, NoTransport, PickedUp, Roads, Shipment, SimulatedClock, Transport, Trip},
+    domain::{Limits, NoTransport, PickedUp, Roads, Shipment, Transport, Trip},
     events,
     store::{self as table, Found},
 };

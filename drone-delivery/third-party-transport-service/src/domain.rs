@@ -7,13 +7,11 @@
 //! times are computed when it begins, so that a restarted process goes on where it was. All times
 //! here are simulated.
 
-mod clock;
 mod rule;
 mod shipment;
 mod trip;
 mod view;
 
-pub(crate) use clock::SimulatedClock;
 pub(crate) use rule::{Limits, NoTransport, Transport};
 pub(crate) use shipment::{PhaseChange, PickedUp, Roads, Shipment};
 pub(crate) use trip::{Request, Trip};

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use base::SimulatedClock;
 use contracts::{Location, topics};
 use messaging::Subscription;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -14,7 +15,7 @@ use utoipa::OpenApi as _;
 use crate::{
     api::{Document, Shared, routes},
     booking::Depot,
-    domain::{Limits, NoFlyZone, Roads, SimulatedClock},
+    domain::{Limits, NoFlyZone, Roads},
     events::{Deliveries, ROLE},
     store::{self as table, MIGRATIONS},
     tours,

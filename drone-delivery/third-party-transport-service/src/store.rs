@@ -1,9 +1,9 @@
 //! Tables of shipments and of the anchor of simulated time.
 
-use base::Timestamp;
+use base::{SimulatedClock, Timestamp};
 use store::{Migration, Reader, Row, SqlError, Transaction};
 
-use crate::domain::{Shipment, SimulatedClock};
+use crate::domain::Shipment;
 
 /// History of the tables. Never edit one: append.
 pub(crate) const MIGRATIONS: &[Migration] =

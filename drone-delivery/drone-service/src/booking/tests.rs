@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use base::{ManualClock, Random, SharedClock};
+use base::{ManualClock, Random, SharedClock, SimulatedClock};
 use contracts::Location;
 use store::{Store, StoreSettings, WriteError};
 use telemetry::{Telemetry, TelemetryConfig};
 use tempfile::TempDir;
 
 use super::*;
-use crate::domain::{Airframe, Rules, SimulatedClock};
+use crate::domain::{Airframe, Rules};
 
 pub(crate) const RULES: Rules = Rules {
     cruise_speed_mps: 15.0,

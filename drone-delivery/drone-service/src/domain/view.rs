@@ -1,13 +1,12 @@
 //! What clients read: a drone, a booking, what an account used.
 
-use base::Timestamp;
+use base::{SimulatedClock, Timestamp};
 use contracts::{Location, Words as _, drone_management::DronePhase};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     airframe::Rules,
-    clock::SimulatedClock,
     drone::{Activity, Drone},
     trip::Trip,
 };

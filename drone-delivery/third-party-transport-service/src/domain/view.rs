@@ -1,11 +1,11 @@
 //! What clients read.
 
-use base::Timestamp;
+use base::{SimulatedClock, Timestamp};
 use contracts::{Location, third_party_transport::CarrierPhase};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{clock::SimulatedClock, shipment::Shipment};
+use super::shipment::Shipment;
 
 /// A carrier that is booked for a delivery.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]

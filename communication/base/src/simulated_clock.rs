@@ -1,38 +1,43 @@
-//! Simulated time: wall time that runs faster, anchored at one moment that the database keeps.
+//! Simulated time: wall time that runs at another pace, anchored at one moment. Whoever shares it
+//! between processes keeps the anchor where all of them read it.
 
 use std::time::Duration;
 
-use base::Timestamp;
+use crate::Timestamp;
 
 /// Leads from wall time to simulated time and back. Every replica reads the same anchor.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct SimulatedClock {
+pub struct SimulatedClock {
     /// Wall time at the anchor.
-    pub(crate) wall: Timestamp,
+    pub wall: Timestamp,
     /// Simulated time at the anchor.
-    pub(crate) simulated: Timestamp,
+    pub simulated: Timestamp,
     /// Simulated seconds in one real second.
-    pub(crate) scale: f64,
+    pub scale: f64,
 }
 
 impl SimulatedClock {
     /// A clock that shows wall time now, and runs faster from here on.
-    pub(crate) const fn starting_at(now: Timestamp, scale: f64) -> Self {
+    #[must_use]
+    pub const fn starting_at(now: Timestamp, scale: f64) -> Self {
         Self { wall: now, simulated: now, scale }
     }
 
     /// The same clock, running at another pace from now on.
-    pub(crate) fn paced(&self, now: Timestamp, scale: f64) -> Self {
+    #[must_use]
+    pub fn paced(&self, now: Timestamp, scale: f64) -> Self {
         Self { wall: now, simulated: self.at(now), scale }
     }
 
     /// Simulated time at a moment of wall time. It stands still before the anchor.
-    pub(crate) fn at(&self, wall: Timestamp) -> Timestamp {
+    #[must_use]
+    pub fn at(&self, wall: Timestamp) -> Timestamp {
         self.simulated + scaled(wall.saturating_since(self.wall), self.scale)
     }
 
     /// The wall time at which a moment of simulated time is reached.
-    pub(crate) fn wall_of(&self, simulated: Timestamp) -> Timestamp {
+    #[must_use]
+    pub fn wall_of(&self, simulated: Timestamp) -> Timestamp {
         if simulated >= self.simulated {
             return self.wall
                 + scaled(simulated.saturating_since(self.simulated), 1.0 / self.scale);
