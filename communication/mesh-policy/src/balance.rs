@@ -1,0 +1,44 @@
+//! Balance: which of the endpoints takes a request.
+
+use std::time::Duration;
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// The better of two distinct draws by observed latency × outstanding requests (default).
+    #[default]
+    PeakEwma,
+    /// The better of two distinct draws by outstanding requests.
+    LeastRequest,
+    /// In turn, by weight.
+    RoundRobin,
+    /// By chance, by weight.
+    Random,
+}
+
+/// Settings of balancing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// How an endpoint is chosen.
+    pub algorithm: Algorithm,
+    /// Time constant of the moving average (linkerd: 10 s).
+    pub decay: Duration,
+    /// Latency that an endpoint is credited with before its first answer (linkerd: 30 ms).
+    pub initial_latency: Duration,
+    /// Latency that a failed answer counts as (linkerd: 5 s).
+    pub failure_penalty: Duration,
+    /// Time over which a new endpoint grows into its share; zero switches it off.
+    pub slow_start: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::PeakEwma,
+            decay: Duration::from_secs(10),
+            initial_latency: Duration::from_millis(30),
+            failure_penalty: Duration::from_secs(5),
+            slow_start: Duration::ZERO,
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The decisions of the mesh: which route, which endpoint, whether again, whether at all.
+//!
+//! Everything here is a value or a function of values: time comes in as a [`Moment`], chance as
+//! [`base::Random`], and what is to be done comes out. It refuses to wait, to read a clock, a file
+//! or a socket; `mesh-proxy` does that, in each of its three placements, over these same decisions.
+//! Policy is data ([`Policy`]), read from the Gateway API's YAML and a few kinds of our own.
+
+pub mod balance;
+pub mod breaker;
+pub mod concurrency;
+pub mod destination;
+pub mod fault;
+pub mod filter;
+mod moment;
+pub mod policy;
+pub mod proxy;
+pub mod rate;
+pub mod retry;
+pub mod route;
+pub mod version;
+
+pub use destination::Destination;
+pub use moment::Moment;
+pub use policy::Policy;

@@ -1,0 +1,55 @@
+//! Everything that files say, in one value.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    destination::{Attachments, Destination, EndpointSet},
+    fault::Fault,
+    proxy::Proxy,
+    rate::RateLimit,
+    route::Route,
+};
+
+/// The target that stands for every destination.
+pub const EVERY: &str = "*";
+
+/// Everything that files say.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Policy {
+    /// Routes.
+    pub routes: Vec<Route>,
+    /// What is set for destinations, by name; [`EVERY`] stands for all.
+    pub attachments: BTreeMap<String, Attachments>,
+    /// Where services are found.
+    pub endpoints: BTreeMap<String, EndpointSet>,
+    /// Rate limits.
+    pub rate_limits: Vec<RateLimit>,
+    /// Faults.
+    pub faults: Vec<Fault>,
+    /// Proxies.
+    pub proxies: Vec<Proxy>,
+}
+
+impl Policy {
+    /// What is set for calls to a service.
+    #[must_use]
+    pub fn destination(&self, service: &str) -> Destination {
+        let (own, every) = (self.attachments.get(service), self.attachments.get(EVERY));
+        let defaults = Destination::default();
+        Destination {
+            balance: pick(own, every, |it| it.balance).unwrap_or(defaults.balance),
+            breaker: pick(own, every, |it| it.breaker).unwrap_or(defaults.breaker),
+            concurrency: pick(own, every, |it| it.concurrency).unwrap_or(defaults.concurrency),
+            retry: pick(own, every, |it| it.retry.clone()).unwrap_or(defaults.retry),
+            timeouts: pick(own, every, |it| it.timeouts).unwrap_or(defaults.timeouts),
+        }
+    }
+}
+
+fn pick<T>(
+    own: Option<&Attachments>,
+    every: Option<&Attachments>,
+    member: impl Fn(&Attachments) -> Option<T>,
+) -> Option<T> {
+    own.and_then(&member).or_else(|| every.and_then(&member))
+}
