@@ -1,6 +1,6 @@
 //! One taxonomy of short error codes: the same word in the reply, the metric, the log and the trace.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// Why a request was not served, as one short word that machines and people share.
 ///
@@ -37,6 +37,18 @@ pub enum Code {
     UpstreamUnavailable,
     /// The service took the request and did not answer in time.
     UpstreamTimeout,
+    /// The connection to the service ended before its answer.
+    UpstreamReset,
+    /// What the service answered is not HTTP.
+    UpstreamMalformed,
+    /// No instance of the service is known.
+    NoEndpoint,
+    /// Every instance of the service fails; the breaker lets nobody through.
+    BreakerOpen,
+    /// More requests than the limit allows.
+    RateLimited,
+    /// An operator planted this failure.
+    PlantedFault,
     /// No route leads anywhere from that path.
     NoRoute,
     /// The body is longer than the limit.
@@ -71,6 +83,12 @@ impl Code {
             Self::StoreUnavailable => "store_unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamReset => "upstream_reset",
+            Self::UpstreamMalformed => "upstream_malformed",
+            Self::NoEndpoint => "no_endpoint",
+            Self::BreakerOpen => "breaker_open",
+            Self::RateLimited => "rate_limited",
+            Self::PlantedFault => "planted_fault",
             Self::NoRoute => "no_route",
             Self::BodyTooLarge => "body_too_large",
             Self::HeadTooLarge => "head_too_large",
@@ -93,8 +111,71 @@ impl Code {
                 | Self::StoreUnavailable
                 | Self::UpstreamUnavailable
                 | Self::UpstreamTimeout
+                | Self::UpstreamReset
+                | Self::NoEndpoint
+                | Self::BreakerOpen
+                | Self::RateLimited
                 | Self::RequestTimeout
         )
+    }
+
+    /// The HTTP status that goes with it.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::InvalidRequest => 400,
+            Self::NotFound | Self::NoRoute => 404,
+            Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
+            Self::Conflict | Self::Undone | Self::StaleEpoch | Self::InProgress => 409,
+            Self::BodyTooLarge => 413,
+            Self::TargetTooLong => 414,
+            Self::BodyMismatch => 422,
+            Self::Backlog | Self::RateLimited => 429,
+            Self::HeadTooLarge => 431,
+            Self::Internal | Self::PlantedFault => 500,
+            Self::UpstreamUnavailable | Self::UpstreamReset | Self::UpstreamMalformed => 502,
+            Self::Overloaded
+            | Self::LogUnavailable
+            | Self::StoreUnavailable
+            | Self::NoEndpoint
+            | Self::BreakerOpen => 503,
+            Self::DeadlineExpired | Self::UpstreamTimeout => 504,
+        }
+    }
+
+    /// When to come back: replies that shed load say so, or callers come back at once.
+    #[must_use]
+    pub const fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Overloaded
+            | Self::LogUnavailable
+            | Self::StoreUnavailable
+            | Self::InProgress
+            | Self::NoEndpoint
+            | Self::BreakerOpen
+            | Self::RateLimited => Some(Duration::from_secs(1)),
+            Self::Backlog => Some(Duration::from_secs(5)),
+            Self::InvalidRequest
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::Conflict
+            | Self::Undone
+            | Self::StaleEpoch
+            | Self::BodyMismatch
+            | Self::DeadlineExpired
+            | Self::UpstreamUnavailable
+            | Self::UpstreamTimeout
+            | Self::UpstreamReset
+            | Self::UpstreamMalformed
+            | Self::PlantedFault
+            | Self::NoRoute
+            | Self::BodyTooLarge
+            | Self::HeadTooLarge
+            | Self::TargetTooLong
+            | Self::RequestTimeout
+            | Self::Internal => None,
+        }
     }
 }
 

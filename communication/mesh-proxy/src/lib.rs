@@ -2,5 +2,27 @@
 //!
 //! It does what `mesh-policy` decides and decides nothing itself. It is strict where peers are
 //! lenient: a message that two programs could read in two ways is refused at the first of them.
+//!
+//! A request's path is [`Outbound::call`], read top to bottom; it is the same inside a service,
+//! beside a program in any language, and at the edge.
 
+pub mod body;
+pub mod downstream;
+mod gate;
 pub mod h1;
+pub mod head;
+mod mesh;
+mod outbound;
+pub mod refusal;
+pub mod reply;
+mod stream;
+mod tunnel;
+mod upstream;
+
+pub use downstream::{Handler, Limits, Peer, Site};
+pub use gate::{Full, Gate, Place};
+pub use mesh::Mesh;
+pub use outbound::{Context, Deadline, Door, Forward, Outbound, Way};
+pub use refusal::Refusal;
+pub use reply::{Reply, ReplyBody, Source};
+pub use stream::Stream;

@@ -48,7 +48,7 @@ impl Problem {
             code: code.as_str().into(),
             detail: detail.into(),
             retryable: code.is_retryable(),
-            retry_after: retry_after_of(code),
+            retry_after: code.retry_after(),
             errors: Vec::new(),
         }
     }
@@ -189,51 +189,9 @@ impl Problem {
     }
 }
 
-const fn status_of(code: Code) -> StatusCode {
-    match code {
-        Code::InvalidRequest => StatusCode::BAD_REQUEST,
-        Code::NotFound | Code::NoRoute => StatusCode::NOT_FOUND,
-        Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        Code::Conflict | Code::Undone | Code::StaleEpoch | Code::InProgress => StatusCode::CONFLICT,
-        Code::BodyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::DeadlineExpired | Code::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Code::Overloaded | Code::LogUnavailable | Code::StoreUnavailable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        Code::Backlog => StatusCode::TOO_MANY_REQUESTS,
-        Code::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
-        Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Code::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        Code::TargetTooLong => StatusCode::URI_TOO_LONG,
-        Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-/// Shedding replies say when to come back, so that callers do not come back at once.
-const fn retry_after_of(code: Code) -> Option<Duration> {
-    match code {
-        Code::Overloaded | Code::LogUnavailable | Code::StoreUnavailable | Code::InProgress => {
-            Some(Duration::from_secs(1))
-        }
-        Code::Backlog => Some(Duration::from_secs(5)),
-        Code::InvalidRequest
-        | Code::NotFound
-        | Code::MethodNotAllowed
-        | Code::Conflict
-        | Code::Undone
-        | Code::StaleEpoch
-        | Code::BodyMismatch
-        | Code::DeadlineExpired
-        | Code::UpstreamUnavailable
-        | Code::UpstreamTimeout
-        | Code::NoRoute
-        | Code::BodyTooLarge
-        | Code::HeadTooLarge
-        | Code::TargetTooLong
-        | Code::RequestTimeout
-        | Code::Internal => None,
-    }
+/// Each code's status is a status.
+fn status_of(code: Code) -> StatusCode {
+    StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 #[cfg(test)]

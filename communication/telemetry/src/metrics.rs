@@ -25,6 +25,18 @@ use family::{Family, Kind, Shape, read, write};
 pub const SECONDS_BUCKETS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
+/// Bounds of histograms of a proxy in seconds, 1-2-5 from 0.5 ms to a minute (17 values).
+pub const MESH_SECONDS_BUCKETS: [f64; 17] = [
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0,
+    60.0,
+];
+
+/// Bounds of bytes.
+pub const MESH_BYTES_BUCKETS: [f64; 11] = [
+    64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0,
+    16_777_216.0, 67_108_864.0,
+];
+
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

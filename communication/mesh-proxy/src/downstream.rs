@@ -1,0 +1,151 @@
+//! Connections of clients: accepted within a bound, recognised, served until they end.
+//!
+//! At the bound the connection that has waited longest for a request gives way, so that clients who
+//! hold connections and say nothing cannot keep out those who have something to say.
+
+mod accept;
+mod detect;
+mod doors;
+pub(crate) mod h1;
+pub(crate) mod h2;
+
+use std::{future::Future, net::SocketAddr, time::Duration};
+
+use telemetry::{CounterFamily, Gauge, Telemetry};
+
+pub(crate) use accept::Closing;
+pub use accept::{Sharing, listen, serve};
+pub use doors::Doors;
+
+use crate::{
+    body::{RequestBody, Upload},
+    head::RequestHead,
+    reply::Reply,
+};
+
+/// Who sent a request. The caller's identity will stand here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Address of the client's end.
+    pub address: SocketAddr,
+}
+
+/// Answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request. Dropped when its client is gone.
+    fn handle<B: RequestBody>(
+        &self,
+        head: RequestHead,
+        peer: Peer,
+        upload: &mut Upload<B>,
+    ) -> impl Future<Output = Reply> + Send;
+}
+
+/// Bounds of one listener. Defaults: `names-and-numbers`, limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's head; more is 431.
+    pub head_bytes_max: usize,
+    /// Header fields; more is 431.
+    pub fields_max: usize,
+    /// Bytes of a target; more is 414.
+    pub target_bytes_max: usize,
+    /// Bytes of a body; more is 413.
+    pub body_bytes_max: u64,
+    /// Time for a whole head, the wait for its first byte included; then the connection ends.
+    pub head_timeout: Duration,
+    /// Time between two pieces of a request's body; then 408.
+    pub body_idle_timeout: Duration,
+    /// Connections at a time.
+    pub connections_max: usize,
+    /// Time in which a client must say what it speaks.
+    pub detect_timeout: Duration,
+    /// Requests at a time on one HTTP/2 connection.
+    pub streams_max: u32,
+    /// Time that requests in flight have to end once the listener closes.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes_max: 32 << 10,
+            fields_max: 100,
+            target_bytes_max: 8 << 10,
+            body_bytes_max: 1 << 20,
+            head_timeout: Duration::from_secs(10),
+            body_idle_timeout: Duration::from_secs(10),
+            connections_max: 1_024,
+            detect_timeout: Duration::from_millis(500),
+            streams_max: 256,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// One listener with what answers behind it.
+#[derive(Debug)]
+pub struct Site<H> {
+    /// Its name in logs and metrics.
+    pub name: &'static str,
+    /// What answers.
+    pub handler: H,
+    /// Its bounds.
+    pub limits: Limits,
+    /// Its connections.
+    pub doors: Doors,
+    pub(crate) counts: Counts,
+}
+
+impl<H: Handler> Site<H> {
+    /// A listener's site.
+    #[must_use]
+    pub fn new(name: &'static str, handler: H, limits: Limits, telemetry: &Telemetry) -> Self {
+        Self {
+            name,
+            handler,
+            limits,
+            doors: Doors::new(limits.connections_max),
+            counts: Counts::new(name, telemetry),
+        }
+    }
+}
+
+/// What happens to connections, as metrics.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    name: &'static str,
+    pub(crate) open: Gauge,
+    refused: CounterFamily,
+    ended: CounterFamily,
+}
+
+impl Counts {
+    fn new(name: &'static str, telemetry: &Telemetry) -> Self {
+        let metrics = telemetry.metrics();
+        Self {
+            name,
+            open: metrics
+                .gauge("http_server_connections", "Open connections.", &["listener"])
+                .with(&[name]),
+            refused: metrics.counter(
+                "mesh_bad_requests_total",
+                "Requests that were refused before they reached a route, by reason.",
+                &["listener", "reason"],
+            ),
+            ended: metrics.counter(
+                "mesh_connections_ended_total",
+                "Connections that were ended by us, by reason.",
+                &["listener", "reason"],
+            ),
+        }
+    }
+
+    pub(crate) fn refused(&self, reason: &str) {
+        self.refused.with(&[self.name, reason]).inc();
+    }
+
+    pub(crate) fn ended(&self, reason: &str) {
+        self.ended.with(&[self.name, reason]).inc();
+    }
+}

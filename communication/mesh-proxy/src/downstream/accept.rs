@@ -1,0 +1,138 @@
+//! Listening and accepting. A failed accept never ends the loop.
+
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use runtime::{Shutdown, Tasks};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{Handler, Peer, Site, detect, doors::Place};
+use crate::stream::Stream;
+
+/// Connections that the kernel holds for us.
+const BACKLOG: u32 = 1_024;
+/// Wait after a failed accept, which means that file descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Wait when every place is busy.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
+
+/// Whether several threads of one process listen on the same port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sharing {
+    /// The port is ours alone; a second listener fails to start.
+    #[default]
+    Exclusive,
+    /// `SO_REUSEPORT`: the kernel spreads connections over the workers.
+    Workers,
+}
+
+/// Binds an address.
+///
+/// # Errors
+/// The address cannot be listened on; most often another process has the port.
+pub fn listen(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    if sharing == Sharing::Workers {
+        socket.set_reuseport(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts until the tasks are told to stop, and `drain_delay` longer: a balancer learns late. Then
+/// the listener closes, requests in flight end, waiting connections end.
+pub fn serve<H: Handler>(
+    site: Arc<Site<H>>,
+    listener: TcpListener,
+    drain_delay: Duration,
+    tasks: &Tasks,
+) {
+    let (name, owner) = (site.name, tasks.clone());
+    tasks.spawn(name, move |shutdown| accept_all(site, listener, drain_delay, owner, shutdown));
+}
+
+async fn accept_all<H: Handler>(
+    site: Arc<Site<H>>,
+    listener: TcpListener,
+    drain_delay: Duration,
+    tasks: Tasks,
+    shutdown: Shutdown,
+) {
+    let (closing, closed) = watch::channel(false);
+    let entry = Entry { site, listener, tasks, closed: Closing(closed) };
+    entry.accept_until(shutdown.cancelled()).await;
+    entry.accept_until(sleep_until(Instant::now() + drain_delay)).await;
+    closing.send_replace(true);
+}
+
+/// Says when connections are to end after their present request.
+#[derive(Debug, Clone)]
+pub(crate) struct Closing(watch::Receiver<bool>);
+
+impl Closing {
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits for the word, or for the end of whoever would give it. Cancel-safe.
+    pub(crate) async fn said(&mut self) {
+        while !*self.0.borrow_and_update() {
+            if self.0.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+struct Entry<H> {
+    site: Arc<Site<H>>,
+    listener: TcpListener,
+    tasks: Tasks,
+    closed: Closing,
+}
+
+impl<H: Handler> Entry<H> {
+    async fn accept_until(&self, end: impl Future<Output = ()>) {
+        let mut end = pin!(end);
+        loop {
+            // Cancel-safe: an accepted connection is returned by the poll that accepts it.
+            tokio::select! {
+                () = end.as_mut() => return,
+                accepted = self.accept() => match accepted {
+                    Ok((stream, peer, place)) => self.serve(stream, peer, place),
+                    Err(error) => {
+                        tracing::warn!(listener = self.site.name, %error, "accept failed");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+    }
+
+    /// The place is taken first: when all are busy, connections wait in the kernel.
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Place)> {
+        // A connection must be there before anybody gives way to it.
+        let (stream, peer) = self.listener.accept().await?;
+        loop {
+            if let Some(place) = self.site.doors.enter() {
+                return Ok((stream, peer, place));
+            }
+            sleep(FULL_PAUSE).await;
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
+        let Ok(stream) = Stream::plain(stream) else { return };
+        let (site, closed) = (Arc::clone(&self.site), self.closed.clone());
+        let (tasks, peer) = (self.tasks.clone(), Peer { address: peer });
+        self.tasks.spawn("http connection", move |_| async move {
+            site.counts.open.add(1.0);
+            detect::serve(&site, stream, peer, place, closed, tasks).await;
+            site.counts.open.add(-1.0);
+        });
+    }
+}

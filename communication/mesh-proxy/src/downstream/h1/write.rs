@@ -1,0 +1,146 @@
+//! An answer as it goes out.
+
+use std::task::{Context, Poll};
+
+use bytes::{BufMut as _, Bytes};
+use http::{Method, StatusCode};
+use http_body::Frame;
+
+use crate::{
+    body::{RequestBody, Upload},
+    h1::write as wire,
+    head::Version,
+    reply::{Reply, ReplyBody},
+    stream::{Outgoing, WriteSide},
+};
+
+/// How the answer's body is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is none.
+    Nothing,
+    /// Its length is told.
+    Length,
+    /// In chunks.
+    Chunked,
+    /// It ends with the connection: for HTTP/1.0.
+    UntilClose,
+}
+
+/// What a step of writing came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    More,
+    Done,
+    Failed,
+}
+
+/// Puts the answer's head out.
+pub(super) fn head(
+    outgoing: &mut Outgoing,
+    reply: &mut Reply,
+    asked: &Method,
+    version: Version,
+    persists: bool,
+) -> Framing {
+    let head = &reply.head;
+    let status = head.status;
+    let has_none = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    let framing = if has_none || asked == Method::HEAD {
+        Framing::Nothing
+    } else if head.length.is_some() {
+        Framing::Length
+    } else if version == Version::Http10 {
+        Framing::UntilClose
+    } else {
+        Framing::Chunked
+    };
+    let out = &mut outgoing.small;
+    wire::status_line(out, status.as_u16());
+    head.fields.write(out);
+    match (framing, head.length) {
+        (Framing::Chunked, _) => wire::field(out, b"transfer-encoding", b"chunked"),
+        // To HEAD it says what GET would give; 204 never says one (RFC 9110 8.6).
+        (Framing::Nothing, Some(0)) => {}
+        (Framing::Nothing | Framing::Length, Some(length)) if status != StatusCode::NO_CONTENT => {
+            wire::number_field(out, b"content-length", length);
+        }
+        (Framing::Nothing | Framing::Length | Framing::UntilClose, _) => {}
+    }
+    match (persists && framing != Framing::UntilClose, version) {
+        (false, _) => wire::field(out, b"connection", b"close"),
+        (true, Version::Http10) => wire::field(out, b"connection", b"keep-alive"),
+        (true, Version::Http11 | Version::Http2) => {}
+    }
+    out.put_slice(wire::END);
+    framing
+}
+
+/// Puts the head of a change of protocol out.
+pub(super) fn switching(outgoing: &mut Outgoing, reply: &mut Reply) {
+    let out = &mut outgoing.small;
+    wire::status_line(out, 101);
+    reply.head.fields.write(out);
+    wire::field(out, b"connection", b"upgrade");
+    out.put_slice(wire::END);
+}
+
+/// An answer's body on its way out.
+#[derive(Debug)]
+pub(super) struct Writing {
+    framing: Framing,
+    is_ended: bool,
+}
+
+impl Writing {
+    pub(super) const fn new(framing: Framing) -> Self {
+        Self { framing, is_ended: matches!(framing, Framing::Nothing) }
+    }
+
+    /// Gathers what is there and writes it. The head goes out with the first piece where that is
+    /// there already, and alone where it is not.
+    pub(super) fn poll_step<B: RequestBody>(
+        &mut self,
+        context: &mut Context<'_>,
+        outgoing: &mut Outgoing,
+        side: &mut WriteSide,
+        body: &mut ReplyBody,
+        upload: &mut Upload<B>,
+    ) -> Poll<Step> {
+        while outgoing.has_room() && !self.is_ended {
+            match body.poll_piece(context, upload) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.put(outgoing, frame);
+                    // Known to be the last: no further look.
+                    self.is_ended |= self.framing == Framing::Length && body.is_done();
+                }
+                Poll::Ready(None) => self.end(outgoing, None),
+                // What was promised cannot be kept: the connection is cut, so that the client knows.
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Step::Failed),
+                Poll::Pending if outgoing.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        match std::task::ready!(outgoing.poll_write(side, context)) {
+            Ok(()) if self.is_ended => Poll::Ready(Step::Done),
+            Ok(()) => Poll::Ready(Step::More),
+            Err(_) => Poll::Ready(Step::Failed),
+        }
+    }
+
+    fn put(&mut self, outgoing: &mut Outgoing, frame: Frame<Bytes>) {
+        match (frame.into_data(), self.framing) {
+            (Ok(data), _) if data.is_empty() => {}
+            (Ok(data), Framing::Chunked) => outgoing.push_chunk(data),
+            (Ok(data), _) => outgoing.push(data),
+            (Err(frame), _) => self.end(outgoing, frame.into_trailers().ok().as_ref()),
+        }
+    }
+
+    fn end(&mut self, outgoing: &mut Outgoing, trailers: Option<&http::HeaderMap>) {
+        if self.framing == Framing::Chunked {
+            outgoing.push_end(trailers);
+        }
+        self.is_ended = true;
+    }
+}

@@ -1,0 +1,198 @@
+//! One policy, compiled: a table for each door, a lane for each way through a table.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use mesh_policy::{
+    Moment, Policy,
+    policy::EVERY,
+    route::{
+        Parent, Route,
+        table::{CompileError, Table},
+    },
+};
+
+use super::{
+    destination::{Destination, Shared},
+    endpoint::{Endpoint, name_of},
+    series::{EdgeSeries, Families},
+};
+use crate::gate::Gate;
+
+/// Where a request comes in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Door {
+    /// From outside, through the edge of this name.
+    Edge(String),
+    /// From a client inside, to this service.
+    Service(String),
+}
+
+impl Door {
+    fn of(parent: &Parent) -> Self {
+        match parent {
+            Parent::Gateway { name, .. } => Self::Edge(name.clone()),
+            Parent::Service { name } => Self::Service(name.clone()),
+        }
+    }
+}
+
+/// One policy, compiled.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) policy: Policy,
+    doors: HashMap<Door, Lanes>,
+    destinations: HashMap<String, Arc<Destination>>,
+    /// Calls to a service that no route speaks of.
+    direct: HashMap<String, Arc<Lane>>,
+}
+
+/// The ways through one table.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    pub(crate) table: Table,
+    /// By route and rule, as the table counts them.
+    pub(crate) lanes: Vec<Vec<Arc<Lane>>>,
+}
+
+/// One rule at work.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// `namespace/name` of the route; empty where none speaks.
+    pub(crate) route: String,
+    pub(crate) backends: Vec<BackendLane>,
+}
+
+/// One backend of a rule at work.
+#[derive(Debug)]
+pub(crate) struct BackendLane {
+    pub(crate) destination: Arc<Destination>,
+    pub(crate) series: EdgeSeries,
+}
+
+impl Snapshot {
+    pub(super) fn build(
+        source: &str,
+        policy: Policy,
+        before: Option<&Self>,
+        families: &Families,
+        now: Moment,
+    ) -> Result<Self, CompileError> {
+        let mut names: BTreeSet<&str> = policy.endpoints.keys().map(String::as_str).collect();
+        names.extend(policy.attachments.keys().map(String::as_str).filter(|it| *it != EVERY));
+        let backends = policy.routes.iter().flat_map(|it| &it.rules).flat_map(|it| &it.backends);
+        names.extend(backends.map(|it| it.service.as_str()));
+        let mut destinations = HashMap::new();
+        for name in names {
+            let destination = Destination::build(name, &policy, before, families, now);
+            destinations.insert(name.to_owned(), Arc::new(destination));
+        }
+        let lane = |route: &str, backends: Vec<&str>| {
+            let backend = |name: &str| BackendLane {
+                destination: Arc::clone(&destinations[name]),
+                series: families.edge(source, route, name),
+            };
+            Arc::new(Lane {
+                route: route.to_owned(),
+                backends: backends.into_iter().map(backend).collect(),
+            })
+        };
+        let mut doors = HashMap::new();
+        for (door, routes) in by_door(&policy.routes) {
+            let lanes = routes.iter().map(|route| {
+                let of_rule = |rule: &mesh_policy::route::Rule| {
+                    lane(&route.name, rule.backends.iter().map(|it| it.service.as_str()).collect())
+                };
+                route.rules.iter().map(of_rule).collect()
+            });
+            let lanes = lanes.collect();
+            doors.insert(door, Lanes { table: Table::compile(&routes)?, lanes });
+        }
+        let direct = destinations.keys().map(|it| (it.clone(), lane("", vec![it]))).collect();
+        Ok(Self { policy, doors, destinations, direct })
+    }
+
+    /// The ways that lead on from a door; `None` where no route is attached to it.
+    pub(crate) fn lanes(&self, door: &Door) -> Option<&Lanes> {
+        self.doors.get(door)
+    }
+
+    /// The way to a service that no route speaks of.
+    pub(crate) fn direct(&self, service: &str) -> Option<&Arc<Lane>> {
+        self.direct.get(service)
+    }
+
+    pub(crate) fn destination(&self, name: &str) -> Option<&Arc<Destination>> {
+        self.destinations.get(name)
+    }
+
+    pub(crate) fn destinations(&self) -> BTreeMap<&str, &Arc<Destination>> {
+        self.destinations.iter().map(|(name, it)| (name.as_str(), it)).collect()
+    }
+
+    pub(crate) fn doors(&self) -> impl Iterator<Item = (&Door, &Lanes)> {
+        self.doors.iter()
+    }
+
+    pub(crate) fn has_address(&self, address: SocketAddr) -> bool {
+        let has = |it: &Arc<Destination>| it.endpoints.iter().any(|it| it.address() == address);
+        self.destinations.values().any(has)
+    }
+}
+
+/// Each door with the routes that are attached to it. A parent without a section is the door of the
+/// gateway, whatever its listener.
+fn by_door(routes: &[Route]) -> BTreeMap<Door, Vec<Route>> {
+    let mut doors: BTreeMap<Door, Vec<Route>> = BTreeMap::new();
+    for route in routes {
+        let keys: BTreeSet<Door> = route.parents.iter().map(Door::of).collect();
+        for key in keys {
+            doors.entry(key).or_default().push(route.clone());
+        }
+    }
+    doors
+}
+
+impl Destination {
+    fn build(
+        name: &str,
+        policy: &Policy,
+        before: Option<&Snapshot>,
+        families: &Families,
+        now: Moment,
+    ) -> Self {
+        let settings = policy.destination(name);
+        let before = before.and_then(|it| it.destination(name));
+        let set = policy.endpoints.get(name);
+        let endpoint = |listed: &mesh_policy::destination::Endpoint| {
+            let known = before.and_then(|it| {
+                it.endpoints.iter().find(|it| it.listed == *listed).map(Arc::clone)
+            });
+            known.unwrap_or_else(|| {
+                let series = families.endpoint(name, &name_of(listed));
+                Arc::new(Endpoint::new(listed.clone(), series, &settings.balance, now))
+            })
+        };
+        let endpoints: Vec<_> =
+            set.into_iter().flat_map(|it| &it.endpoints).map(endpoint).collect();
+        let (places, queue) = (settings.concurrency.requests_max, settings.concurrency.queue_max);
+        let gate = before.filter(|it| it.gate.is_of(places, queue)).map(|it| it.gate.clone());
+        let shared = before.filter(|it| it.settings.retry == settings.retry);
+        let shared = shared.map(|it| Arc::clone(&it.shared));
+        let shared = shared
+            .unwrap_or_else(|| Arc::new(Shared::new(&settings, families.destination(name))));
+        let count = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
+        shared.series.endpoints.set(f64::from(count));
+        Self {
+            name: name.to_owned(),
+            protocol: set.map(|it| it.protocol).unwrap_or_default(),
+            endpoints,
+            gate: gate.unwrap_or_else(|| Gate::new(places, queue)),
+            settings,
+            shared,
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The path of one request through the mesh, top to bottom.
+//!
+//! The same in all three placements: in front of a client inside a service, beside a program in any
+//! language, at the edge. What differs is who hands the request over and who takes the answer.
+
+mod deadline;
+pub(crate) mod edge;
+mod filters;
+mod tries;
+mod watch;
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use base::{Code, Random};
+use http::Method;
+use mesh_policy::route::{RequestView as _, Rule, choose_backend, table::Found};
+use telemetry::{Span, SpanKind, TraceContext};
+use tokio::time::{Instant, timeout, timeout_at};
+
+pub use deadline::Deadline;
+pub(crate) use watch::Watch;
+
+use crate::{
+    body::{RequestBody, Upload},
+    downstream::{Handler, Peer},
+    gate::Place,
+    h1::Known,
+    head::RequestHead,
+    mesh::{self, BackendLane, Lane, Mesh, Snapshot},
+    refusal::Refusal,
+    reply::Reply,
+    upstream::{Pool, h2::Connections},
+};
+pub use crate::mesh::Door;
+
+/// Sends requests into the mesh: one for each worker thread, a cheap handle.
+#[derive(Debug, Clone)]
+pub struct Outbound(Arc<Worker>);
+
+#[derive(Debug)]
+struct Worker {
+    mesh: Mesh,
+    pool: Pool,
+    connections: Connections,
+    random: Mutex<Random>,
+}
+
+/// What is known of a request beside its bytes.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// Name of its spans: a method and a template, never a path with ids.
+    pub name: Option<Cow<'static, str>>,
+    /// The span that it is part of; else what `traceparent` says.
+    pub parent: Option<TraceContext>,
+    /// When its caller stops waiting; else what `skein-deadline-ms` or `grpc-timeout` says.
+    pub deadline: Option<Instant>,
+    /// Who sent it.
+    pub peer: Option<Peer>,
+}
+
+/// A request on its way, with everything that was found out about it.
+pub(crate) struct Request<'a> {
+    pub(crate) head: RequestHead,
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) parent: Option<TraceContext>,
+    pub(crate) rule: Option<&'a Rule>,
+    pub(crate) lane: &'a BackendLane,
+    pub(crate) deadline: Deadline,
+    /// How many tries lie above this one.
+    pub(crate) depth: u32,
+    pub(crate) started: Instant,
+    pub(crate) place: Option<Place>,
+}
+
+impl Outbound {
+    /// A worker of a mesh, with connections of its own.
+    #[must_use]
+    pub fn new(mesh: Mesh) -> Self {
+        Self(Arc::new(Worker {
+            mesh,
+            pool: Pool::default(),
+            connections: Connections::default(),
+            random: Mutex::new(mesh::random()),
+        }))
+    }
+
+    /// The mesh that it sends into.
+    #[must_use]
+    pub fn mesh(&self) -> &Mesh {
+        &self.0.mesh
+    }
+
+    /// Sends a request through a door; always answers. Dropped, it cancels the request.
+    pub async fn call<B: RequestBody>(
+        &self,
+        door: &Door,
+        head: RequestHead,
+        context: Context,
+        upload: &mut Upload<B>,
+    ) -> Reply {
+        let parent = context.parent.clone().or_else(|| parent_of(&head));
+        let snapshot = self.0.mesh.snapshot();
+        let served = self.serve(&snapshot, door, head, context, parent.clone(), upload).await;
+        served.unwrap_or_else(|refused| {
+            let (destination, refusal) = *refused;
+            self.0.mesh.refused(&destination, refusal.code);
+            let trace_id = parent.map(|it| it.trace_id.to_string());
+            refusal.reply(trace_id.as_deref())
+        })
+    }
+
+    async fn serve<B: RequestBody>(
+        &self,
+        snapshot: &Snapshot,
+        door: &Door,
+        mut head: RequestHead,
+        context: Context,
+        parent: Option<TraceContext>,
+        upload: &mut Upload<B>,
+    ) -> Result<Reply, Refused> {
+        let started = Instant::now();
+        // Route: everything else depends on where it goes.
+        let (lane, found) = route(snapshot, door, &head)?;
+        let rule = found.as_ref().map(|it| it.rule);
+        let at = |refusal| Box::new((lane.target().to_owned(), refusal));
+        // Deadline: work that nobody waits for any more is not begun.
+        let deadline = Deadline::of(&head, context.deadline, rule, lane.timeouts(), started);
+        let deadline = deadline.map_err(at)?;
+        // Filters: some answer by themselves; others change what the backend sees.
+        if let Some(reply) = filters::on_request(found.as_ref(), &mut head) {
+            return Ok(reply);
+        }
+        // Backend: once a request, so that a retry keeps to the version that was drawn.
+        let backend = self.backend(rule, lane).map_err(at)?;
+        filters::on_backend(rule, backend.index, &mut head);
+        let lane = backend.lane;
+        // Cap: what cannot be served soon is better refused now.
+        let place = enter(lane, deadline).await.map_err(at)?;
+        let name = context.name.unwrap_or_else(|| name_of(&head, &lane.destination.name));
+        let depth = depth_of(&head);
+        let place = Some(place);
+        let request = Request { head, name, parent, rule, lane, deadline, depth, started, place };
+        // Tries: each picks anew, behind the breaker of each endpoint.
+        let mut reply = tries::run(self, request, upload).await.map_err(at)?;
+        filters::on_response(rule, backend.index, &mut reply.head);
+        Ok(reply)
+    }
+
+    fn backend<'a>(
+        &self,
+        rule: Option<&Rule>,
+        lane: &'a Lane,
+    ) -> Result<BackendChoice<'a>, Refusal> {
+        let nowhere = || Refusal::new(Code::Internal, "the rule of the route leads nowhere");
+        let index = match rule {
+            Some(rule) if rule.backends.len() > 1 => {
+                let draw = self.draw(Random::unit);
+                let chosen = choose_backend(rule, draw).ok_or_else(nowhere)?;
+                rule.backends.iter().position(|it| std::ptr::eq(it, chosen)).unwrap_or(0)
+            }
+            Some(rule) if rule.backends.first().is_some_and(|it| it.weight == 0) => {
+                return Err(nowhere());
+            }
+            Some(_) | None => 0,
+        };
+        let lane = lane.backends.get(index).ok_or_else(nowhere)?;
+        Ok(BackendChoice { index, lane })
+    }
+
+    /// Lends the worker's generator. Never held over a wait.
+    pub(crate) fn draw<T>(&self, draw: impl FnOnce(&mut Random) -> T) -> T {
+        draw(&mut self.0.random.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.0.connections
+    }
+
+    /// Closes what rested too long; whoever owns the worker calls it now and then.
+    pub fn sweep(&self) {
+        let snapshot = self.0.mesh.snapshot();
+        self.0.pool.sweep(|address| snapshot.has_address(address));
+        self.0.connections.sweep(|address| snapshot.has_address(address));
+    }
+
+    pub(crate) fn try_span(&self, request: &Request<'_>, number: u32) -> Span {
+        let telemetry = self.0.mesh.telemetry();
+        let mut span =
+            telemetry.span(request.name.clone(), SpanKind::Client, request.parent.as_ref());
+        if span.is_recording() {
+            span.attribute("http.request.method", request.head.method.as_str());
+            span.attribute("peer.service", request.lane.destination.name.as_str());
+            if number > 0 {
+                span.attribute("http.request.resend_count", number);
+            }
+        }
+        span
+    }
+}
+
+/// A refusal with the destination that it was on its way to. Boxed: it is rare and large.
+type Refused = Box<(String, Refusal)>;
+
+struct BackendChoice<'a> {
+    index: usize,
+    lane: &'a BackendLane,
+}
+
+/// Where the request goes by the routes of its door; calls to a service that no route speaks of go to
+/// that service.
+fn route<'a>(
+    snapshot: &'a Snapshot,
+    door: &Door,
+    head: &RequestHead,
+) -> Result<(&'a Lane, Option<Found<'a>>), Refused> {
+    if let Some(lanes) = snapshot.lanes(door) {
+        let found = lanes.table.find(head).ok_or_else(|| {
+            let path: String = head.path().chars().take(200).collect();
+            let detail = format!("no route leads on from {} {path}", head.method);
+            Box::new((String::new(), Refusal::new(Code::NoRoute, detail)))
+        })?;
+        return Ok((&lanes.lanes[found.route_index][found.rule_index], Some(found)));
+    }
+    let none = |name: &str, code, detail: String| {
+        Box::new((name.to_owned(), Refusal::new(code, detail)))
+    };
+    match door {
+        Door::Edge(name) => Err(none("", Code::NoRoute, format!("no route leads on from {name}"))),
+        Door::Service(name) => {
+            let lane = snapshot.direct(name).ok_or_else(|| {
+                none(name, Code::NoEndpoint, format!("no endpoint of {name} is known"))
+            })?;
+            Ok((lane, None))
+        }
+    }
+}
+
+async fn enter(lane: &BackendLane, deadline: Deadline) -> Result<Place, Refusal> {
+    let destination = &lane.destination;
+    let full = |_| Refusal::new(Code::Overloaded, "all places and the queue are taken");
+    let longest = destination.settings.concurrency.queue_wait;
+    let entering = timeout(longest, destination.gate.enter());
+    let entered = match deadline.instant() {
+        Some(end) => timeout_at(end, entering).await.map_err(|_| deadline::expired())?,
+        None => entering.await,
+    };
+    let waited = |_| Refusal::new(Code::Overloaded, "no place became free in time");
+    entered.map_err(waited)?.map_err(full)
+}
+
+impl Lane {
+    fn target(&self) -> &str {
+        self.backends.first().map_or("", |it| &it.destination.name)
+    }
+
+    fn timeouts(&self) -> mesh_policy::destination::Timeouts {
+        let first = self.backends.first();
+        first.map(|it| it.destination.settings.timeouts).unwrap_or_default()
+    }
+}
+
+fn parent_of(head: &RequestHead) -> Option<TraceContext> {
+    let parent = head.fields.text(Known::Traceparent)?;
+    TraceContext::parse(parent, head.fields.text(Known::Tracestate))
+}
+
+fn depth_of(head: &RequestHead) -> u32 {
+    let depth = head.fields.text(Known::SkeinAttempt).and_then(|it| it.trim().parse().ok());
+    depth.unwrap_or(0)
+}
+
+/// The method as a label and in names: the known ones, and `_OTHER`.
+fn name_of(head: &RequestHead, destination: &str) -> Cow<'static, str> {
+    let method = match head.method {
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH
+        | Method::DELETE | Method::OPTIONS | Method::TRACE | Method::CONNECT => head.method.as_str(),
+        _ => "_OTHER",
+    };
+    format!("{method} {destination}").into()
+}
+
+/// Requests of clients, led through a door: what stands behind the listeners of a sidecar.
+#[derive(Debug, Clone)]
+pub struct Forward {
+    outbound: Outbound,
+    door: Way,
+}
+
+/// How a request's door is found.
+#[derive(Debug, Clone)]
+pub enum Way {
+    /// Always the same one.
+    To(Door),
+    /// By the first label of the Host: `http://stock/…` and `http://stock.shop.svc/…` go to `stock`.
+    ByHost,
+}
+
+impl Forward {
+    /// Leads requests on.
+    #[must_use]
+    pub const fn new(outbound: Outbound, door: Way) -> Self {
+        Self { outbound, door }
+    }
+}
+
+impl Handler for Forward {
+    async fn handle<B: RequestBody>(
+        &self,
+        mut head: RequestHead,
+        peer: Peer,
+        upload: &mut Upload<B>,
+    ) -> Reply {
+        let context = Context { peer: Some(peer), ..Context::default() };
+        match &self.door {
+            Way::To(door @ Door::Edge(_)) => {
+                edge::strip(&mut head, peer);
+                self.outbound.call(door, head, context, upload).await
+            }
+            Way::To(door @ Door::Service(_)) => {
+                self.outbound.call(door, head, context, upload).await
+            }
+            Way::ByHost => {
+                let label = head.host().split('.').next().unwrap_or_default().to_owned();
+                self.outbound.call(&Door::Service(label), head, context, upload).await
+            }
+        }
+    }
+}
+
+/// Zero switches a bound off.
+pub(crate) fn bound(duration: Duration) -> Option<Duration> {
+    (!duration.is_zero()).then_some(duration)
+}

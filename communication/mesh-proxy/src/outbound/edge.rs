@@ -1,0 +1,80 @@
+//! What comes from outside and is not believed.
+//!
+//! Whatever a service inside trusts must not be sent by a stranger: identity, epoch, attempt,
+//! deadline, baggage and the words about where a request came from are taken off, and the last are
+//! written anew from what the edge has seen itself.
+
+use crate::{
+    downstream::Peer,
+    h1::Known,
+    head::{RequestHead, Version},
+};
+
+/// Takes off what strangers may not say, and says where the request came from.
+pub(crate) fn strip(head: &mut RequestHead, peer: Peer) {
+    head.fields.retain(|known, name, _| {
+        let is_ours = matches!(
+            known,
+            Known::Baggage
+                | Known::Forwarded
+                | Known::XForwarded
+                | Known::SkeinAttempt
+                | Known::SkeinDeadlineMs
+                | Known::SkeinEpoch
+                | Known::SkeinOther
+                | Known::Via
+        );
+        !(is_ours || looks_like_ours(name))
+    });
+    let address = peer.address.ip().to_string();
+    head.fields.push_known(Known::XForwarded, b"x-forwarded-for", address.as_bytes());
+    head.fields.push_known(Known::XForwarded, b"x-forwarded-proto", b"http");
+    let host = head.authority.clone();
+    head.fields.push_known(Known::XForwarded, b"x-forwarded-host", &host);
+    let via: &[u8] = if head.version == Version::Http2 { b"2 skein" } else { b"1.1 skein" };
+    head.fields.push_known(Known::Via, b"via", via);
+}
+
+/// Servers that turn `-` into `_` (CGI, WSGI) read `skein_epoch` as `skein-epoch`; and what a
+/// certificate said is said by proxies alone.
+fn looks_like_ours(name: &[u8]) -> bool {
+    let starts = |prefix: &[u8]| {
+        name.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix))
+    };
+    starts(b"skein_")
+        || starts(b"x_forwarded")
+        || starts(b"x-real-ip")
+        || starts(b"x_real_ip")
+        || starts(b"l5d-")
+        || starts(b"x-envoy-")
+        || starts(b"x-client-cert")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http::Method;
+
+    #[test]
+    fn what_strangers_say_of_themselves_is_taken_off_in_every_spelling() {
+        let mut head =
+            RequestHead::new(Method::GET, Version::Http11, "shop".into(), Bytes::from("/"));
+        for name in [
+            "Skein-Epoch", "skein-attempt", "SKEIN-DEADLINE-MS", "skein-identity", "skein_epoch",
+            "baggage", "Forwarded", "X-Forwarded-For", "x-forwarded-client-cert", "x_forwarded_for",
+            "X-Real-Ip", "via", "l5d-client-id", "x-envoy-max-retries",
+        ] {
+            head.fields.push(name.as_bytes(), b"evil");
+        }
+        head.fields.push(b"idempotency-key", b"\"k\"");
+        head.fields.push(b"authorization", b"Bearer x");
+        head.fields.push(b"traceparent", b"00-x");
+        let peer = Peer { address: "192.0.2.7:4000".parse().unwrap() };
+        strip(&mut head, peer);
+        assert!(head.fields.iter().all(|(_, _, value)| value != b"evil"));
+        assert_eq!(head.fields.named("x-forwarded-for"), Some(&b"192.0.2.7"[..]));
+        assert_eq!(head.fields.named("x-forwarded-host"), Some(&b"shop"[..]));
+        assert_eq!(head.fields.len(), 7);
+    }
+}

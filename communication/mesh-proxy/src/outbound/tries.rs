@@ -1,0 +1,472 @@
+//! Tries: an endpoint, a connection, a request, an answer; and again where that is safe.
+
+use std::{future::poll_fn, io, time::Duration};
+
+use base::Code;
+use http::StatusCode;
+use mesh_policy::{
+    balance::Sample,
+    breaker::{self, Pass, Transition, Verdict},
+    destination::Protocol,
+    retry::{self, Decision, Failure, Repeatable, Situation, StopReason},
+};
+use telemetry::Span;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Outbound, Request, Watch, bound, deadline};
+use crate::{
+    body::{BodyError, RequestBody, Upload},
+    h1::{self, Known},
+    head::ResponseHead,
+    mesh::destination::{Chosen, Destination, Nobody},
+    refusal::Refusal,
+    reply::{Reply, ReplyBody, Source},
+    upstream::{
+        self, Rested,
+        h1::{Exchange, ExchangeError},
+        h2::SendError,
+    },
+};
+
+/// Bounds on the head of an answer.
+const ANSWER: h1::Limits =
+    h1::Limits { head_bytes_max: 64 << 10, fields_max: 200, target_bytes_max: 8 << 10 };
+
+/// An answer's head with the body behind it.
+type Answer = (ResponseHead, ReplyBody);
+
+/// Why a try gave no answer.
+#[derive(Debug)]
+enum TryError {
+    /// No connection: the endpoint has seen nothing.
+    Connect(io::Error),
+    /// The endpoint said, or we know, that it did nothing with the request.
+    Unprocessed(&'static str),
+    /// The connection ended after something was sent.
+    Lost,
+    /// What came back is not HTTP.
+    Malformed(&'static str),
+    /// No answer in the time of one try, or of all.
+    TimedOut { has_begun: bool },
+    /// The client's own body broke: nobody else is to blame.
+    Upload(BodyError),
+}
+
+/// One try that was begun. Dropped before it is settled, it was cancelled.
+struct Try<'a> {
+    outbound: &'a Outbound,
+    destination: &'a Destination,
+    chosen: Chosen,
+    began: Instant,
+    is_settled: bool,
+}
+
+/// Makes tries until one is to be kept.
+pub(super) async fn run<B: RequestBody>(
+    outbound: &Outbound,
+    mut request: Request<'_>,
+    upload: &mut Upload<B>,
+) -> Result<Reply, Refusal> {
+    let destination = &request.lane.destination;
+    let settings = &destination.settings;
+    let repeatable = repeatable(&request);
+    if settings.retry.attempts > 0 || request.rule.is_some_and(|it| it.retry.is_some()) {
+        upload.keep(settings.retry.body_bytes_max);
+    }
+    if request.depth == 0 {
+        destination.shared.budget().deposit(outbound.mesh().now());
+    }
+    let mut tried: Vec<usize> = Vec::new();
+    let mut tries = 0;
+    loop {
+        let now = outbound.mesh().now();
+        let chosen = outbound.draw(|random| destination.choose(&tried, now, random));
+        let chosen = chosen.map_err(|it| nobody(destination, it))?;
+        tried.push(chosen.index);
+        let mut span = outbound.try_span(&request, tries);
+        prepare(&mut request, &span, tries);
+        let mut attempt = Try::new(outbound, destination, chosen);
+        let outcome = attempt.make(&request, upload, repeatable).await;
+        let status = outcome.as_ref().ok().map(|it| it.0.status);
+        attempt.settle(&outcome);
+        tell(&mut span, &attempt, &outcome);
+        tries += 1;
+        let decision = decide(outbound, &request, &outcome, repeatable, tries, upload);
+        match decision {
+            Decision::Again { after } => {
+                drop((span, outcome));
+                destination.shared.series.retries.inc();
+                if !after.is_zero() {
+                    sleep(after).await;
+                }
+                upload.rewind();
+            }
+            Decision::Stop(reason) => {
+                if is_failure(status, &outcome) {
+                    destination.shared.series.not_retried(reason);
+                }
+                let endpoint = attempt.chosen.endpoint.name();
+                return match outcome {
+                    Ok(answer) => Ok(finish(outbound, request, attempt, answer, span)),
+                    Err(error) => {
+                        request.lane.series.count(None);
+                        Err(refusal(&error, &endpoint, request.started.elapsed()))
+                    }
+                };
+            }
+        }
+    }
+}
+
+fn is_failure(status: Option<StatusCode>, outcome: &Result<Answer, TryError>) -> bool {
+    outcome.is_err() || status.is_some_and(|it| it.is_server_error())
+}
+
+fn repeatable(request: &Request<'_>) -> Repeatable {
+    let fields = &request.head.fields;
+    let key = fields.text(Known::IdempotencyKey);
+    // A step of a saga is the saga's to repeat: its key has its own form, or it is fenced.
+    let is_operation = fields.get(Known::SkeinEpoch).is_some()
+        || key.is_some_and(|it| {
+            it.trim_matches('"').parse::<base::OperationKey>().is_ok()
+        });
+    let route_says = request.rule.and_then(|it| it.retry.as_ref()).is_some_and(|it| it.is_idempotent);
+    retry::repeatable(request.head.method.as_str(), key.is_some(), is_operation, route_says)
+}
+
+/// What this try says of itself to the endpoint.
+fn prepare(request: &mut Request<'_>, span: &Span, tries: u32) {
+    let fields = &mut request.head.fields;
+    let trace = span.context();
+    let parent = trace.traceparent();
+    fields.set_known(Known::Traceparent, b"traceparent", parent.as_bytes());
+    match trace.tracestate() {
+        Some(state) => fields.set_known(Known::Tracestate, b"tracestate", state.as_bytes()),
+        None => fields.remove(Known::Tracestate),
+    }
+    let depth = request.depth + tries;
+    if depth > 0 {
+        let depth = depth.to_string();
+        fields.set_known(Known::SkeinAttempt, b"skein-attempt", depth.as_bytes());
+    }
+    if let Some(left) = request.deadline.left(Instant::now()) {
+        if fields.get(Known::GrpcTimeout).is_some() {
+            let left = deadline::write_grpc_timeout(left);
+            fields.set_known(Known::GrpcTimeout, b"grpc-timeout", left.as_bytes());
+        }
+        // Rounded up: a deadline that has not passed must not read as zero.
+        let left = left.as_millis().max(1).to_string();
+        fields.set_known(Known::SkeinDeadlineMs, b"skein-deadline-ms", left.as_bytes());
+    }
+}
+
+impl<'a> Try<'a> {
+    fn new(outbound: &'a Outbound, destination: &'a Destination, chosen: Chosen) -> Self {
+        Self { outbound, destination, chosen, began: Instant::now(), is_settled: false }
+    }
+
+    async fn make<B: RequestBody>(
+        &self,
+        request: &Request<'_>,
+        upload: &mut Upload<B>,
+        repeatable: Repeatable,
+    ) -> Result<Answer, TryError> {
+        let timeouts = &self.destination.settings.timeouts;
+        let by_rule = request.rule.and_then(|it| it.timeouts.backend_request);
+        let longest = bound(by_rule.unwrap_or(timeouts.backend_request));
+        let own = longest.map(|it| self.began + it);
+        let end = [own, request.deadline.instant()].into_iter().flatten().min();
+        match self.destination.protocol {
+            Protocol::Http2 => self.make_h2(request, upload, end).await,
+            Protocol::Http1 | Protocol::Tcp => {
+                self.make_h1(request, upload, repeatable, end).await
+            }
+        }
+    }
+
+    async fn make_h1<B: RequestBody>(
+        &self,
+        request: &Request<'_>,
+        upload: &mut Upload<B>,
+        repeatable: Repeatable,
+        end: Option<Instant>,
+    ) -> Result<Answer, TryError> {
+        let (endpoint, pool) = (&self.chosen.endpoint, self.outbound.pool());
+        let rested = match repeatable {
+            Repeatable::Yes => Rested::Any,
+            Repeatable::Never | Repeatable::WhenUnprocessed => Rested::Moment,
+        };
+        let (stream, buffers) = match pool.take(endpoint.address(), rested) {
+            Some(resting) => resting,
+            None => {
+                let longest = self.destination.settings.timeouts.connect;
+                let connecting = upstream::connect(endpoint, longest);
+                let stream = within(end, connecting).await;
+                let stream = stream.ok_or(TryError::TimedOut { has_begun: false })?;
+                (stream.map_err(TryError::Connect)?, Default::default())
+            }
+        };
+        let mut exchange = Exchange::new(stream, buffers, &request.head, upload, ANSWER);
+        let head = within(end, poll_fn(|context| exchange.poll_head(context, upload))).await;
+        let Some(head) = head else {
+            return Err(TryError::TimedOut { has_begun: exchange.has_begun() });
+        };
+        let head = head.map_err(|error| match error {
+            ExchangeError::Lost(_) if !exchange.has_begun() => {
+                TryError::Unprocessed("the connection ended before anything was sent")
+            }
+            ExchangeError::Lost(_) => TryError::Lost,
+            ExchangeError::Malformed(reason) => TryError::Malformed(reason),
+            ExchangeError::Upload(error) => TryError::Upload(error),
+        })?;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            let (stream, received) = exchange.into_upgraded();
+            return Ok((head, ReplyBody::upgraded(stream, received)));
+        }
+        Ok((head, ReplyBody::http1(exchange, pool.clone(), endpoint.address())))
+    }
+
+    async fn make_h2<B: RequestBody>(
+        &self,
+        request: &Request<'_>,
+        upload: &mut Upload<B>,
+        end: Option<Instant>,
+    ) -> Result<Answer, TryError> {
+        let connections = self.outbound.connections();
+        let longest = self.destination.settings.timeouts.connect;
+        let sending = connections.send(&self.chosen.endpoint, longest, &request.head, upload);
+        let answered = within(end, sending).await;
+        answered.ok_or(TryError::TimedOut { has_begun: true })?.map_err(|error| match error {
+            SendError::Connect(error) => TryError::Connect(error),
+            SendError::Unprocessed => TryError::Unprocessed("the endpoint refused the stream"),
+            SendError::Lost => TryError::Lost,
+            SendError::Upload(error) => TryError::Upload(error),
+        })
+    }
+
+    /// Tells balancer and breaker what came of it.
+    fn settle(&mut self, outcome: &Result<Answer, TryError>) {
+        self.is_settled = true;
+        let elapsed = self.began.elapsed();
+        let retry_after = outcome.as_ref().ok().and_then(|it| retry_after(&it.0));
+        let (sample, verdict) = match outcome {
+            Ok((head, _)) => match verdict_of(head) {
+                verdict @ (Verdict::Failure | Verdict::Throttled) => {
+                    (Sample::Failed { after: elapsed, retry_after }, Some(verdict))
+                }
+                verdict => (Sample::Answered(elapsed), Some(verdict)),
+            },
+            Err(TryError::Upload(_)) => (Sample::Cancelled(elapsed), None),
+            Err(TryError::Unprocessed(_)) => (Sample::Cancelled(elapsed), None),
+            Err(_) => {
+                (Sample::Failed { after: elapsed, retry_after: None }, Some(Verdict::Failure))
+            }
+        };
+        let series = &self.chosen.endpoint.series;
+        series.count(outcome.as_ref().ok().map(|it| it.0.status));
+        series.duration.observe_duration(elapsed);
+        self.record(sample, verdict);
+    }
+
+    fn record(&self, sample: Sample, verdict: Option<Verdict>) {
+        let (endpoint, settings) = (&self.chosen.endpoint, &self.destination.settings);
+        let now = self.outbound.mesh().now();
+        endpoint.end_load(&settings.balance, sample, now);
+        let changed = self.outbound.draw(|random| {
+            endpoint.record(&settings.breaker, self.chosen.pass, verdict, now, random)
+        });
+        if let Some(transition) = changed {
+            self.tell_breaker(transition);
+        }
+    }
+
+    fn tell_breaker(&self, transition: Transition) {
+        let (endpoint, destination) = (&self.chosen.endpoint, self.destination.name.as_str());
+        let name = endpoint.name();
+        match transition {
+            Transition::Opened { reason, wait } => {
+                endpoint.series.opened.inc();
+                let (reason, wait_ms) = (reason.as_str(), wait.as_millis());
+                tracing::warn!(destination, endpoint = name, reason, wait_ms, "breaker opened");
+            }
+            Transition::Reopened { wait } => {
+                endpoint.series.opened.inc();
+                let wait_ms = wait.as_millis();
+                tracing::info!(destination, endpoint = name, wait_ms, "breaker stays open");
+            }
+            Transition::Closed => {
+                endpoint.series.closed.inc();
+                tracing::info!(destination, endpoint = name, "breaker closed");
+            }
+        }
+    }
+}
+
+impl Drop for Try<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.record(Sample::Cancelled(self.began.elapsed()), None);
+        }
+    }
+}
+
+/// `None` when the end came first. Cancel-safe where the work is.
+async fn within<F: Future>(end: Option<Instant>, work: F) -> Option<F::Output> {
+    match end {
+        Some(end) => timeout_at(end, work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
+fn verdict_of(head: &ResponseHead) -> Verdict {
+    match grpc_status(head) {
+        Some(status) => breaker::verdict_of_grpc(status),
+        None => breaker::verdict_of_status(head.status.as_u16()),
+    }
+}
+
+/// The status of a gRPC answer that has no body.
+fn grpc_status(head: &ResponseHead) -> Option<u32> {
+    head.fields.text(Known::GrpcStatus)?.parse().ok()
+}
+
+fn retry_after(head: &ResponseHead) -> Option<Duration> {
+    let value = head.fields.text(Known::RetryAfter)?;
+    value.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn decide<B: RequestBody>(
+    outbound: &Outbound,
+    request: &Request<'_>,
+    outcome: &Result<Answer, TryError>,
+    repeatable: Repeatable,
+    tries: u32,
+    upload: &Upload<B>,
+) -> Decision {
+    let failure = match outcome {
+        Ok((head, _)) => match grpc_status(head) {
+            Some(0) => return Decision::Stop(StopReason::NotRetryable),
+            Some(status) => Failure::Grpc(status),
+            None if head.status.as_u16() < 400 => return Decision::Stop(StopReason::NotRetryable),
+            None => Failure::Status(head.status.as_u16()),
+        },
+        Err(TryError::Connect(_) | TryError::Unprocessed(_)) => Failure::Unprocessed,
+        Err(TryError::TimedOut { has_begun: false }) => Failure::Unprocessed,
+        Err(TryError::TimedOut { has_begun: true }) => Failure::TryTimeout,
+        Err(TryError::Lost | TryError::Malformed(_)) => Failure::Reset,
+        Err(TryError::Upload(_)) => return Decision::Stop(StopReason::NotRetryable),
+    };
+    let destination = &request.lane.destination;
+    let situation = Situation {
+        repeatable,
+        depth: request.depth,
+        tries,
+        failure,
+        body_is_replayable: upload.is_replayable(),
+        answer_begun: false,
+        retry_after: outcome.as_ref().ok().and_then(|it| retry_after(&it.0)),
+        time_left: request.deadline.left(Instant::now()),
+    };
+    let route = request.rule.and_then(|it| it.retry.as_ref());
+    let now = outbound.mesh().now();
+    let mut budget = destination.shared.budget();
+    let settings = &destination.settings.retry;
+    outbound.draw(|random| {
+        retry::decide(settings, route, &situation, &mut budget, now, random)
+    })
+}
+
+fn tell(span: &mut Span, attempt: &Try<'_>, outcome: &Result<Answer, TryError>) {
+    if !span.is_recording() {
+        return;
+    }
+    span.attribute("server.address", attempt.chosen.endpoint.address().to_string());
+    if attempt.chosen.pass == Pass::Probe {
+        span.attribute("skein.probe", true);
+    }
+    match outcome {
+        Ok((head, _)) => {
+            span.attribute("http.response.status_code", head.status.as_u16());
+            if head.status.as_u16() >= 400 {
+                span.fail(head.status.as_str());
+            }
+        }
+        Err(error) => {
+            let (code, _) = code_of(error);
+            span.attribute("error.type", code.as_str());
+            span.fail(code.as_str());
+        }
+    }
+}
+
+/// The answer that is kept, with everything that ends with it.
+fn finish(
+    outbound: &Outbound,
+    mut request: Request<'_>,
+    attempt: Try<'_>,
+    (head, mut body): Answer,
+    span: Span,
+) -> Reply {
+    let series = request.lane.series.clone();
+    series.count(Some(head.status));
+    series.duration.observe_duration(request.started.elapsed());
+    body.idle = attempt.destination.settings.timeouts.idle;
+    let endpoint = attempt.chosen.endpoint.clone();
+    let breaker = attempt.destination.settings.breaker;
+    let watch = Watch {
+        outbound: outbound.clone(),
+        series,
+        endpoint,
+        breaker,
+        bytes: 0,
+        span: Some(span),
+        place: request.place.take(),
+    };
+    if body.is_done() {
+        watch.finish();
+    } else {
+        body.watch = Some(Box::new(watch));
+    }
+    Reply { head, body, source: Source::Application }
+}
+
+fn nobody(destination: &Destination, nobody: Nobody) -> Refusal {
+    let name = &destination.name;
+    match nobody {
+        Nobody::NoEndpoint => {
+            Refusal::new(Code::NoEndpoint, format!("no endpoint of {name} is known"))
+        }
+        Nobody::BreakerOpen { next_try } => {
+            let detail = format!("every endpoint of {name} fails; its breaker lets nobody through");
+            Refusal::new(Code::BreakerOpen, detail).retry_after(next_try)
+        }
+    }
+}
+
+fn code_of(error: &TryError) -> (Code, bool) {
+    match error {
+        TryError::Connect(_) | TryError::Unprocessed(_) => (Code::UpstreamUnavailable, true),
+        TryError::TimedOut { has_begun } => (Code::UpstreamTimeout, !has_begun),
+        TryError::Lost => (Code::UpstreamReset, false),
+        TryError::Malformed(_) => (Code::UpstreamMalformed, false),
+        TryError::Upload(BodyError::TooLong) => (Code::BodyTooLarge, false),
+        TryError::Upload(BodyError::TimedOut) => (Code::RequestTimeout, false),
+        TryError::Upload(_) => (Code::InvalidRequest, false),
+    }
+}
+
+fn refusal(error: &TryError, endpoint: &str, elapsed: Duration) -> Refusal {
+    let (code, is_unprocessed) = code_of(error);
+    let detail = match error {
+        TryError::Connect(error) => format!("{endpoint} could not be reached: {error}"),
+        TryError::Unprocessed(reason) => format!("{endpoint}: {reason}"),
+        TryError::TimedOut { .. } => {
+            format!("{endpoint} gave no answer within {} ms", elapsed.as_millis())
+        }
+        TryError::Lost => format!("the connection to {endpoint} ended before its answer"),
+        TryError::Malformed(reason) => format!("what {endpoint} answered is not HTTP: {reason}"),
+        TryError::Upload(error) => error.to_string(),
+    };
+    let refusal = Refusal::new(code, detail);
+    if is_unprocessed { refusal } else { refusal.maybe_processed() }
+}

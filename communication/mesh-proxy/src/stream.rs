@@ -1,0 +1,269 @@
+//! A connection's bytes. The seam where TLS will stand: everything above it reads and writes this.
+
+use std::{
+    io,
+    mem::MaybeUninit,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+
+/// Room that a read makes when the buffer has none.
+pub(crate) const READ_BYTES: usize = 16 << 10;
+/// Room for a body that fills whole buffers.
+pub(crate) const READ_MORE_BYTES: usize = 64 << 10;
+
+/// A connection as a whole.
+#[derive(Debug)]
+pub struct Stream(TcpStream);
+
+impl Stream {
+    /// A plain connection.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn plain(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self(stream))
+    }
+
+    /// Connects without TLS. Cancel-safe.
+    pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
+        Self::plain(TcpStream::connect(address).await?)
+    }
+
+    /// Whether nothing has come in and the peer has not closed. Costs no system call while that is so:
+    /// the runtime knows from its last look.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        if self.0.poll_read_ready(&mut context).is_pending() {
+            return true;
+        }
+        // Ready may be old news: look.
+        let mut byte = [0];
+        matches!(self.0.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Both directions apart.
+    #[must_use]
+    pub fn split(self) -> (ReadSide, WriteSide) {
+        let (read, write) = self.0.into_split();
+        (ReadSide(read), WriteSide(write))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+/// The direction that is read.
+#[derive(Debug)]
+pub struct ReadSide(OwnedReadHalf);
+
+/// The direction that is written.
+#[derive(Debug)]
+pub struct WriteSide(OwnedWriteHalf);
+
+impl ReadSide {
+    /// Writes a few bytes past whoever writes, at once or not at all: for `100 Continue`, before which
+    /// nothing else is on its way.
+    pub(crate) fn write_now(&self, bytes: &[u8]) -> bool {
+        self.0.as_ref().try_write(bytes).is_ok_and(|it| it == bytes.len())
+    }
+}
+
+impl AsyncRead for ReadSide {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for WriteSide {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+/// Reads what is there into the buffer; answers how much, 0 at the end.
+///
+/// Small reads go over the stack: a connection that waits then holds no buffer, and one that has
+/// said something holds just that.
+pub(crate) fn poll_fill<R: AsyncRead + Unpin>(
+    from: &mut R,
+    context: &mut Context<'_>,
+    buffer: &mut BytesMut,
+    room: usize,
+) -> Poll<io::Result<usize>> {
+    if room > READ_BYTES {
+        buffer.reserve(room);
+        return tokio_util::io::poll_read_buf(Pin::new(from), context, buffer);
+    }
+    let mut scratch = [const { MaybeUninit::uninit() }; READ_BYTES];
+    let mut read = ReadBuf::uninit(&mut scratch);
+    std::task::ready!(Pin::new(from).poll_read(context, &mut read))?;
+    buffer.extend_from_slice(read.filled());
+    Poll::Ready(Ok(read.filled().len()))
+}
+
+/// What is to be written: a buffer of small things, then perhaps one large piece.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    pub(crate) small: BytesMut,
+    large: bytes::Bytes,
+    /// What stands behind the large piece.
+    tail: &'static [u8],
+    /// Bytes that were written so far.
+    pub(crate) written: u64,
+}
+
+/// A piece below this is copied behind what waits already: one system call, no second slice.
+const COPY_BYTES_MAX: usize = 2 << 10;
+
+impl Outgoing {
+    /// Begins with a buffer that was used before.
+    pub(crate) fn reusing(small: BytesMut) -> Self {
+        Self { small, ..Self::default() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.small.is_empty() && self.large.is_empty() && self.tail.is_empty()
+    }
+
+    /// Appends a piece. Nothing may be appended while a large one waits.
+    pub(crate) fn push(&mut self, piece: bytes::Bytes) {
+        debug_assert!(self.has_room(), "a large piece waits");
+        if piece.len() <= COPY_BYTES_MAX {
+            self.small.extend_from_slice(&piece);
+        } else {
+            self.large = piece;
+        }
+    }
+
+    /// Appends a piece as a chunk.
+    pub(crate) fn push_chunk(&mut self, piece: bytes::Bytes) {
+        crate::h1::write::chunk_head(&mut self.small, piece.len() as u64);
+        self.push(piece);
+        if self.large.is_empty() {
+            self.small.extend_from_slice(b"\r\n");
+        } else {
+            self.tail = b"\r\n";
+        }
+    }
+
+    /// Appends the last chunk.
+    pub(crate) fn push_end(&mut self, trailers: Option<&http::HeaderMap>) {
+        self.small.extend_from_slice(b"0\r\n");
+        if let Some(trailers) = trailers {
+            crate::head::Fields::from_map(trailers).write(&mut self.small);
+        }
+        self.small.extend_from_slice(b"\r\n");
+    }
+
+    /// Whether more may be appended before it is written.
+    pub(crate) fn has_room(&self) -> bool {
+        self.large.is_empty() && self.tail.is_empty() && self.small.len() < READ_BYTES
+    }
+
+    /// Writes until nothing is left. Cancel-safe: what was written is gone from it.
+    pub(crate) fn poll_write<W: AsyncWrite + Unpin>(
+        &mut self,
+        to: &mut W,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let written = if self.large.is_empty() && self.tail.is_empty() {
+                Pin::new(&mut *to).poll_write(context, &self.small)
+            } else {
+                let slices = [&self.small[..], &self.large[..], self.tail].map(io::IoSlice::new);
+                Pin::new(&mut *to).poll_write_vectored(context, &slices)
+            };
+            match std::task::ready!(written)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.advance(written),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.written += written as u64;
+        let small = written.min(self.small.len());
+        self.small.advance(small);
+        let large = (written - small).min(self.large.len());
+        self.large.advance(large);
+        self.tail = &self.tail[written - small - large..];
+    }
+}

@@ -1,0 +1,97 @@
+//! Connections that rest between requests, by endpoint. One pool a worker: no lock is contended.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::h1::Buffers;
+use crate::stream::Stream;
+
+/// Resting connections that one endpoint keeps in one pool; the oldest one is closed at it.
+const IDLE_MAX: usize = 128;
+/// A connection that rested longer is not used: servers close theirs after 5 s (Node) or later, and
+/// a request that meets the close is lost (the most reported trouble of Istio: 503 UC).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// A request that may not be repeated takes only a connection that rested less than this.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// Which connections a request may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rested {
+    /// Any that is still quiet.
+    Any,
+    /// One that was in use a moment ago.
+    Moment,
+}
+
+#[derive(Debug)]
+struct Idle {
+    stream: Stream,
+    buffers: Buffers,
+    since: Instant,
+}
+
+/// The pool of one worker; a cheap handle.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pool(Arc<Mutex<HashMap<SocketAddr, VecDeque<Idle>>>>);
+
+impl Pool {
+    /// The connection that was used last, when it is still good; worse ones are closed.
+    pub(crate) fn take(&self, address: SocketAddr, rested: Rested) -> Option<(Stream, Buffers)> {
+        let longest = match rested {
+            Rested::Any => IDLE_TIMEOUT,
+            Rested::Moment => FRESH,
+        };
+        let now = Instant::now();
+        let mut all = self.lock();
+        let idle = all.get_mut(&address)?;
+        while let Some(Idle { stream, buffers, since }) = idle.pop_back() {
+            let rested = now.saturating_duration_since(since);
+            if rested >= IDLE_TIMEOUT {
+                // The others rested longer still.
+                idle.clear();
+                return None;
+            }
+            if !stream.is_quiet() {
+                continue;
+            }
+            if rested >= longest {
+                idle.push_back(Idle { stream, buffers, since });
+                return None;
+            }
+            return Some((stream, buffers));
+        }
+        None
+    }
+
+    /// Lets a connection rest.
+    pub(crate) fn put(&self, address: SocketAddr, stream: Stream, buffers: Buffers) {
+        let now = Instant::now();
+        let mut all = self.lock();
+        let idle = all.entry(address).or_default();
+        let is_old = |it: &Idle| now.saturating_duration_since(it.since) >= IDLE_TIMEOUT;
+        while idle.len() >= IDLE_MAX || idle.front().is_some_and(is_old) {
+            idle.pop_front();
+        }
+        idle.push_back(Idle { stream, buffers, since: now });
+    }
+
+    /// Closes what rested too long, and everything to endpoints that are no more.
+    pub(crate) fn sweep(&self, is_known: impl Fn(SocketAddr) -> bool) {
+        let now = Instant::now();
+        self.lock().retain(|address, idle| {
+            idle.retain(|it| now.saturating_duration_since(it.since) < IDLE_TIMEOUT);
+            !idle.is_empty() && is_known(*address)
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, VecDeque<Idle>>> {
+        // Whole entries alone are moved in and out.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
