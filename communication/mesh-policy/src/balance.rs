@@ -1,6 +1,20 @@
 //! Balance: which of the endpoints takes a request.
+//!
+//! What is known of one endpoint is a [`Load`]; [`pick`] chooses among [`Candidates`]. Two draws and
+//! the better of them ("The Power of Two Choices in Randomized Load Balancing", Mitzenmacher 2001)
+//! cost the same for 3 endpoints as for 300 and never herd onto the one that looked best a moment
+//! ago. The draws are distinct, so that of two endpoints both are always compared.
+//!
+//! It refuses to know health: who may be picked at all is the caller's word (breaker, drain, tried
+//! before), and it keeps no table of its own.
 
 use std::time::Duration;
+
+mod load;
+mod pick;
+
+pub use load::{Load, Sample};
+pub use pick::{Candidates, pick, pick_elsewhere};
 
 /// How an endpoint is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

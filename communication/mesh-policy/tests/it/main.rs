@@ -1,0 +1,7 @@
+//! Behaviours of the decisions over seeded histories. Numbers in comments are those of the list of
+//! behaviours that the mesh is held to.
+
+#[cfg(test)]
+mod breaking;
+#[cfg(test)]
+mod retrying;
