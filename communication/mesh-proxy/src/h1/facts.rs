@@ -159,7 +159,7 @@ fn read_field(head: &[u8], at: usize) -> Result<(Field, usize), Malformed> {
     if colon == at {
         return Err(Malformed::FieldNameEmpty);
     }
-    let line_end = colon + 1 + class::run(&head[colon + 1..], VALUE);
+    let line_end = colon + 1 + class::value_run(&head[colon + 1..]);
     if head.get(line_end) != Some(&b'\r') {
         return Err(Malformed::FieldValue);
     }

@@ -79,3 +79,6 @@ fn is_plain_option(option: &[u8]) -> bool {
         || option.eq_ignore_ascii_case(b"close")
         || Known::of(option).is_hop_by_hop()
 }
+
+#[cfg(test)]
+mod tests;

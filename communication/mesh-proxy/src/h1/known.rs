@@ -206,3 +206,6 @@ impl Known {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,3 +168,6 @@ const fn client_error(status: u16) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+//! The corpus of each fuzz target, replayed by the same checks without a fuzzer.
+
+use std::{fs, path::Path};
+
+#[path = "../../fuzz/checks.rs"]
+mod checks;
+
+type Check = fn(&[u8]);
+
+const TARGETS: &[(&str, Check)] = &[
+    ("h1_request", checks::h1_request),
+    ("chunk", checks::chunk),
+    ("trace_headers", checks::trace_headers),
+];
+
+#[test]
+fn what_fuzzing_found_holds() {
+    for (target, check) in TARGETS {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+        let mut replayed = 0;
+        for entry in fs::read_dir(&corpus).unwrap() {
+            check(&fs::read(entry.unwrap().path()).unwrap());
+            replayed += 1;
+        }
+        assert!(replayed > 3, "{target} has {replayed} inputs");
+    }
+}
+
+#[test]
+fn each_corpus_belongs_to_a_target() {
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    for entry in fs::read_dir(corpora).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(TARGETS.iter().any(|(target, _)| *target == name), "{name}");
+    }
+}

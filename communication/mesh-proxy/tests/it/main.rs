@@ -1,0 +1,12 @@
+//! The proxy from outside: what it makes of bytes, beside what others make of them.
+
+#[cfg(test)]
+mod h1_corpus;
+#[cfg(test)]
+mod h1_hyper;
+#[cfg(test)]
+mod h1_limits;
+#[cfg(test)]
+mod h1_probes;
+#[cfg(test)]
+mod h1_view;
