@@ -98,6 +98,14 @@ impl Mesh {
         self.snapshot().policy.clone()
     }
 
+    /// Whether a service of this name is known, be it without an endpoint.
+    #[must_use]
+    pub fn knows(&self, service: &str) -> bool {
+        let snapshot = self.snapshot();
+        snapshot.direct(service).is_some()
+            || snapshot.lanes(&Door::Service(service.to_owned())).is_some()
+    }
+
     /// Whose calls these are.
     #[must_use]
     pub fn source(&self) -> &str {

@@ -49,6 +49,13 @@ impl Refusal {
         Self { is_unprocessed: false, ..self }
     }
 
+    /// After so many tries: the hops above see that this one has decided.
+    #[must_use]
+    pub(crate) fn judged(mut self, tries: u32) -> Self {
+        self.fields.push((base::headers::SKEIN_ATTEMPT, tries.to_string()));
+        self
+    }
+
     /// With a time to come back.
     #[must_use]
     pub fn retry_after(self, wait: Option<Duration>) -> Self {
@@ -84,7 +91,7 @@ impl Refusal {
         let code = self.code.as_str();
         let document = serde_json::json!({
             "type": format!("urn:problem:{code}"),
-            "title": status.canonical_reason().unwrap_or("Error"),
+            "title": code.replace('_', " "),
             "status": status.as_u16(),
             "detail": self.detail,
             "code": code,

@@ -1,23 +1,28 @@
-//! Calls to other services: one attempt, bounded by a deadline, with an honest verdict.
+//! Calls to other services: through the mesh, bounded by a deadline, with an honest verdict.
 //!
 //! There is no retry here and no breaker: the mesh repeats what is provably unprocessed, the saga
 //! repeats the rest under its key. What this client owes both is the distinction between *not
-//! sent* and *maybe processed*. Hyper gives it: a failed connect and a request that the connection
-//! task never took are not sent; whatever fails later may have been processed.
+//! sent* and *maybe processed*, and the mesh gives it with each answer that it makes itself.
 
 mod call;
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{borrow::Cow, future::poll_fn, time::Duration};
 
 use base::{Code, FailureClass, headers};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::{
-    client::legacy::{Client as Pool, Error as PoolError, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
+use bytes::{Bytes, BytesMut};
+use http::{StatusCode, header};
+use mesh_policy::{
+    Policy, breaker,
+    destination::{Attachments, Timeouts},
+    policy::EVERY,
+    retry,
 };
-use telemetry::{HistogramFamily, Span, SpanKind, Telemetry};
+use mesh_proxy::{
+    Context, Door, Mesh, Outbound, Reply, Source,
+    body::{Upload, Whole},
+    head::{RequestHead, Version},
+};
+use telemetry::{HistogramFamily, Telemetry};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{config::ServiceAddresses, deadline::Deadline, problem::Problem};
@@ -26,13 +31,6 @@ pub use call::{Call, CallReply, segment};
 
 /// Bytes of a reply that are read; services bound what they take in by the same number.
 const REPLY_BYTES_MAX: usize = 1 << 20;
-/// Idle connections are dropped before the server (10 s) does it, which avoids lost requests.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Idle connections kept for each service.
-const POOL_IDLE_MAX: usize = 128;
-/// Longest wait for a connection on a local network.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Why a call has no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -45,10 +43,9 @@ pub enum CallError {
     /// No time was left, so nothing was sent.
     #[error("the deadline had passed before the call")]
     DeadlineExpired,
-    /// Refused, unreachable, or the pooled connection ended before it took the request: the
-    /// service has not seen it.
-    #[error("the service could not be reached")]
-    NotSent(#[source] PoolError),
+    /// Refused, unreachable, or held back by the mesh: the service has not seen it.
+    #[error("the service could not be reached: {0}")]
+    NotSent(Refused),
     /// No reply in time; the service may have done the work.
     #[error("no reply within {} ms", after.as_millis())]
     TimedOut {
@@ -56,11 +53,26 @@ pub enum CallError {
         after: Duration,
     },
     /// The connection ended after the request was sent; the service may have done the work.
-    #[error("the connection was lost before the reply was whole")]
-    ConnectionLost(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the connection was lost before the reply was whole: {0}")]
+    ConnectionLost(Refused),
     /// The call cannot be written as HTTP: a defect of the caller.
-    #[error("the call is not valid HTTP")]
-    Malformed(#[source] http::Error),
+    #[error("the call is not valid HTTP: {0}")]
+    Malformed(&'static str),
+}
+
+/// Why the mesh answered by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The short code.
+    pub code: Code,
+    /// What happened.
+    pub detail: Cow<'static, str>,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.detail)
+    }
 }
 
 impl CallError {
@@ -93,9 +105,8 @@ impl CallError {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::UnknownService { .. } | Self::NotSent(_) | Self::ConnectionLost(_) => {
-                Code::UpstreamUnavailable
-            }
+            Self::UnknownService { .. } => Code::UpstreamUnavailable,
+            Self::NotSent(refused) | Self::ConnectionLost(refused) => refused.code,
             Self::DeadlineExpired => Code::DeadlineExpired,
             Self::TimedOut { .. } => Code::UpstreamTimeout,
             Self::Malformed(_) => Code::Internal,
@@ -112,36 +123,35 @@ impl From<CallError> for Problem {
 /// Calls services by name; a cheap handle.
 #[derive(Debug, Clone)]
 pub struct Client {
-    pool: Pool<HttpConnector, Full<Bytes>>,
-    services: Arc<ServiceAddresses>,
-    telemetry: Telemetry,
+    outbound: Outbound,
     durations: HistogramFamily,
     timeout: Duration,
 }
 
 impl Client {
-    /// A client with its own connections. A call waits `timeout` at the longest.
+    /// A client that knows where services are and nothing else of them: one try each, no breaker. For
+    /// tools and tests, and where another mesh stands between.
     #[must_use]
     pub fn new(services: ServiceAddresses, timeout: Duration, telemetry: Telemetry) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        // Connection tasks of the pool end with the pool; they hold nothing that a drain must save.
-        let pool = Pool::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .pool_max_idle_per_host(POOL_IDLE_MAX)
-            .retry_canceled_requests(false)
-            .build(connector);
+        let policy = plain(&services);
+        // Routes alone can fail to compile, and there are none.
+        let mesh = Mesh::new("client", policy, &telemetry)
+            .expect("a policy without routes can be compiled");
+        Self::over(Outbound::new(mesh), timeout, &telemetry)
+    }
+
+    /// A client of a mesh. A call waits `timeout` at the longest.
+    #[must_use]
+    pub fn over(outbound: Outbound, timeout: Duration, telemetry: &Telemetry) -> Self {
         let durations = telemetry.metrics().histogram(
             "http_client_request_duration_seconds",
             "Calls to other services, by outcome: a status class or an error code.",
             &["service", "method", "outcome"],
         );
-        Self { pool, services: Arc::new(services), telemetry, durations, timeout }
+        Self { outbound, durations, timeout }
     }
 
-    /// Makes one attempt.
+    /// Makes a call.
     ///
     /// Cancel-safe in the sense that dropping it closes the connection; the service may still
     /// have done the work.
@@ -149,25 +159,11 @@ impl Client {
     /// # Errors
     /// [`CallError`] when there is no reply; any status is a reply.
     pub async fn call(&self, call: Call) -> Result<CallReply, CallError> {
-        let name = call.span_name();
-        let mut span = self.telemetry.span(name, SpanKind::Client, call.trace.as_ref());
-        span.attribute("http.request.method", call.method.as_str());
-        span.attribute("peer.service", call.service.as_ref());
         let started = Instant::now();
-        let result = self.attempt(&call, &span).await;
+        let result = self.attempt(&call, started).await;
         let outcome = match &result {
-            Ok(reply) => {
-                span.attribute("http.response.status_code", reply.status.as_u16());
-                if reply.status.as_u16() >= 400 {
-                    span.fail(reply.status.as_str());
-                }
-                status_class(reply.status)
-            }
-            Err(error) => {
-                span.attribute("error.type", error.code().as_str());
-                span.fail(error.to_string());
-                error.code().as_str()
-            }
+            Ok(reply) => status_class(reply.status),
+            Err(error) => error.code().as_str(),
         };
         self.durations
             .with(&[call.service.as_ref(), call.method.as_str(), outcome])
@@ -175,48 +171,92 @@ impl Client {
         result
     }
 
-    async fn attempt(&self, call: &Call, span: &Span) -> Result<CallReply, CallError> {
-        let base = self.services.get(&call.service).ok_or_else(|| CallError::UnknownService {
-            service: call.service.clone().into_owned(),
-        })?;
-        let wait = call.timeout.unwrap_or(self.timeout);
-        let own = Deadline::after(wait);
+    async fn attempt(&self, call: &Call, started: Instant) -> Result<CallReply, CallError> {
+        if !self.outbound.mesh().knows(&call.service) {
+            return Err(CallError::UnknownService { service: call.service.clone().into_owned() });
+        }
+        let own = Deadline::after(call.timeout.unwrap_or(self.timeout));
         let deadline = call.deadline.map_or(own, |it| it.min(own));
         if deadline.header_value() == 0 {
             return Err(CallError::DeadlineExpired);
         }
-        let request = call.request(base, deadline, &span.context())?;
-        self.send(request, deadline).await
-    }
-
-    /// Sends a request to an absolute address, without span and headers of ours.
-    pub(crate) async fn send(
-        &self,
-        request: Request<Full<Bytes>>,
-        deadline: Deadline,
-    ) -> Result<CallReply, CallError> {
-        let began = Instant::now();
-        let exchange = async {
-            let response = self.pool.request(request).await.map_err(classify)?;
-            let (head, body) = response.into_parts();
-            // The service has answered; a lost body still leaves its work done.
-            let body = Limited::new(body, REPLY_BYTES_MAX).collect().await;
-            let body = body.map_err(CallError::ConnectionLost)?.to_bytes();
-            Ok(CallReply { status: head.status, headers: head.headers, body })
+        let context = Context {
+            name: Some(call.span_name()),
+            parent: call.trace.clone(),
+            deadline: Some(deadline.instant()),
+            peer: None,
         };
-        let reply = timeout_at(deadline.instant(), exchange).await;
-        reply.unwrap_or_else(|_| Err(CallError::TimedOut { after: began.elapsed() }))
+        let mut upload = Upload::new(Whole::new(call.body.clone()));
+        let door = Door::Service(call.service.clone().into_owned());
+        let reply = self.outbound.call(&door, call.head()?, context, &mut upload).await;
+        if let Source::Mesh { code, is_unprocessed } = reply.source {
+            return Err(refused(code, is_unprocessed, started.elapsed()));
+        }
+        let whole = timeout_at(deadline.instant(), whole(reply, &mut upload)).await;
+        whole.unwrap_or_else(|_| Err(CallError::TimedOut { after: started.elapsed() }))
     }
 }
 
-/// Not sent only where hyper says so; everything else may have been processed.
-fn classify(error: PoolError) -> CallError {
-    let source = error.source().and_then(|it| it.downcast_ref::<hyper::Error>());
-    if error.is_connect() || source.is_some_and(hyper::Error::is_canceled) {
-        CallError::NotSent(error)
-    } else {
-        CallError::ConnectionLost(Box::new(error))
+/// Endpoints, and a policy that lets every call go out once, whatever came of the others.
+fn plain(services: &ServiceAddresses) -> Policy {
+    let once = retry::Settings { attempts: 0, ..retry::Settings::default() };
+    let never = breaker::Settings {
+        consecutive_failures: 0,
+        success_rate_min: 0.0,
+        ..breaker::Settings::default()
+    };
+    let unbounded = mesh_policy::concurrency::Settings {
+        requests_max: usize::MAX,
+        ..mesh_policy::concurrency::Settings::default()
+    };
+    let every = Attachments {
+        breaker: Some(never),
+        retry: Some(once),
+        concurrency: Some(unbounded),
+        // The call says how long.
+        timeouts: Some(Timeouts { request: Duration::ZERO, ..Timeouts::default() }),
+        ..Attachments::default()
+    };
+    Policy {
+        endpoints: services.endpoints(),
+        attachments: [(EVERY.to_owned(), every)].into(),
+        ..Policy::default()
     }
+}
+
+fn refused(code: Code, is_unprocessed: bool, after: Duration) -> CallError {
+    let refused = |detail: &'static str| Refused { code, detail: detail.into() };
+    match code {
+        Code::DeadlineExpired => CallError::DeadlineExpired,
+        _ if is_unprocessed => CallError::NotSent(refused(code.as_str())),
+        Code::UpstreamTimeout => CallError::TimedOut { after },
+        _ => CallError::ConnectionLost(refused(code.as_str())),
+    }
+}
+
+/// The reply with its whole body. The service has answered; a lost body still leaves its work done.
+async fn whole(mut reply: Reply, upload: &mut Upload<Whole>) -> Result<CallReply, CallError> {
+    let lost = |detail: String| {
+        CallError::ConnectionLost(Refused { code: Code::UpstreamReset, detail: detail.into() })
+    };
+    let mut body = BytesMut::new();
+    while let Some(piece) = poll_fn(|context| reply.body.poll_piece(context, upload)).await {
+        let piece = piece.map_err(|it| lost(it.to_string()))?;
+        let Ok(data) = piece.into_data() else { continue };
+        if body.is_empty() && reply.body.is_done() {
+            // The common case: all of it came at once.
+            return Ok(reply_of(&reply, data));
+        }
+        if body.len() + data.len() > REPLY_BYTES_MAX {
+            return Err(lost(format!("a reply holds at most {REPLY_BYTES_MAX} bytes")));
+        }
+        body.extend_from_slice(&data);
+    }
+    Ok(reply_of(&reply, body.freeze()))
+}
+
+fn reply_of(reply: &Reply, body: Bytes) -> CallReply {
+    CallReply { status: reply.head.status, headers: reply.head.fields.to_map(), body }
 }
 
 /// `2xx` and so on: a label with few values.
@@ -231,46 +271,36 @@ pub(crate) const fn status_class(status: StatusCode) -> &'static str {
 }
 
 impl Call {
-    fn request(
-        &self,
-        base: &str,
-        deadline: Deadline,
-        trace: &telemetry::TraceContext,
-    ) -> Result<Request<Full<Bytes>>, CallError> {
-        let target = format!("{base}{}", self.path);
-        let uri: Uri = target.parse().map_err(|it| CallError::Malformed(http::Error::from(it)))?;
-        let mut request = Request::builder()
-            .method(self.method.clone())
-            .uri(uri)
-            .body(Full::new(self.body.clone()))
-            .map_err(CallError::Malformed)?;
-        *request.headers_mut() = self.headers.clone();
-        let fields = request.headers_mut();
-        put(fields, headers::SKEIN_DEADLINE_MS, &deadline.header_value().to_string())?;
-        put(fields, headers::TRACEPARENT, &trace.traceparent())?;
-        if let Some(state) = trace.tracestate() {
-            put(fields, headers::TRACESTATE, state)?;
+    fn head(&self) -> Result<RequestHead, CallError> {
+        // What a path may hold (RFC 3986 3.3); anything else would change where it leads.
+        let is_path = |it: u8| it.is_ascii_graphic() && it != b'#';
+        if !self.path.starts_with('/') || !self.path.bytes().all(is_path) {
+            return Err(CallError::Malformed("the path is not a path"));
+        }
+        let authority = Bytes::copy_from_slice(self.service.as_bytes());
+        let target = Bytes::copy_from_slice(self.path.as_bytes());
+        let mut head = RequestHead::new(self.method.clone(), Version::Http11, authority, target);
+        let fields = &mut head.fields;
+        for (name, value) in &self.headers {
+            fields.push(name.as_str().as_bytes(), value.as_bytes());
         }
         if self.attempt > 0 {
-            put(fields, headers::SKEIN_ATTEMPT, &self.attempt.to_string())?;
+            fields.set(headers::SKEIN_ATTEMPT, self.attempt.to_string().as_bytes());
         }
         if let Some((key, epoch)) = &self.operation {
+            let key = key.to_string();
+            if !key.bytes().all(|it| it.is_ascii_graphic() && it != b'"') {
+                return Err(CallError::Malformed("the operation key is not a header value"));
+            }
             // A structured-field string, as the Idempotency-Key draft asks.
-            put(fields, headers::IDEMPOTENCY_KEY, &format!("\"{key}\""))?;
+            fields.set(headers::IDEMPOTENCY_KEY, format!("\"{key}\"").as_bytes());
             if let Some(epoch) = epoch {
-                put(fields, headers::SKEIN_EPOCH, &epoch.to_string())?;
+                fields.set(headers::SKEIN_EPOCH, epoch.to_string().as_bytes());
             }
         }
-        if !self.body.is_empty() && !fields.contains_key(header::CONTENT_TYPE) {
-            put(fields, "content-type", "application/json")?;
+        if !self.body.is_empty() && !self.headers.contains_key(header::CONTENT_TYPE) {
+            fields.set("content-type", b"application/json");
         }
-        Ok(request)
+        Ok(head)
     }
-}
-
-fn put(fields: &mut HeaderMap, name: &'static str, value: &str) -> Result<(), CallError> {
-    let value = HeaderValue::from_str(value);
-    let value = value.map_err(|it| CallError::Malformed(http::Error::from(it)))?;
-    fields.insert(name, value);
-    Ok(())
 }

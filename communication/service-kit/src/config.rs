@@ -4,10 +4,12 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     time::Duration,
 };
+
+use mesh_policy::destination::{Endpoint, EndpointSet, Protocol};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +66,21 @@ impl ServiceAddresses {
     #[must_use]
     pub fn get(&self, service: &str) -> Option<&str> {
         self.0.get(service).map(String::as_str)
+    }
+
+    /// As endpoints of a mesh. A name is looked up once, now; one that is not known has none.
+    pub(crate) fn endpoints(&self) -> BTreeMap<String, EndpointSet> {
+        let listed = |url: &String| {
+            let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+            let authority = authority.split('/').next().unwrap_or_default();
+            let known = authority.to_socket_addrs().ok().into_iter().flatten();
+            let endpoints = known
+                .take(1)
+                .map(|address| Endpoint { address, instance: None, version: None, weight: 1 })
+                .collect();
+            EndpointSet { protocol: Protocol::Http1, endpoints }
+        };
+        self.0.iter().map(|(name, url)| (name.clone(), listed(url))).collect()
     }
 }
 

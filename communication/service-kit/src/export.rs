@@ -5,19 +5,24 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::Full;
+use base::Random;
+use http::Method;
 use runtime::Shutdown;
 use telemetry::{
-    SpanRecord, Telemetry,
+    SpanRecord, Telemetry, TraceContext,
     metrics::Counter,
     otlp::{Resource, encode},
 };
 use tokio::time::sleep;
 
-use crate::{client::Client, context::ServiceContext, deadline::Deadline};
+use crate::{
+    client::{Call, Client},
+    config::ServiceAddresses,
+    context::ServiceContext,
+};
 
+/// What the collector is called among the exporter's addresses.
+const COLLECTOR: &str = "collector";
 /// Spans of one request.
 const BATCH_MAX: usize = 512;
 /// Wait after a batch, so that spans gather instead of being sent one by one.
@@ -26,9 +31,10 @@ const GATHER: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 struct Exporter {
-    url: String,
     resource: Resource,
     client: Client,
+    /// The exporter's own calls make no spans.
+    unrecorded: TraceContext,
     telemetry: Telemetry,
     lost: Counter,
 }
@@ -37,13 +43,17 @@ struct Exporter {
 pub(crate) fn start(endpoint: &str, context: &ServiceContext) {
     let config = &context.config;
     let exporter = Exporter {
-        url: format!("{}/v1/traces", endpoint.trim_end_matches('/')),
         resource: Resource {
             service: config.role.clone(),
             instance: config.instance.clone(),
             version: config.version.clone(),
         },
-        client: context.client.clone(),
+        client: Client::new(
+            ServiceAddresses::new().with(COLLECTOR, endpoint),
+            TIMEOUT,
+            Telemetry::disabled(),
+        ),
+        unrecorded: TraceContext::root(&mut Random::with_seed(fastrand::u64(..)), false),
         telemetry: context.telemetry.clone(),
         lost: context
             .telemetry
@@ -69,16 +79,12 @@ impl Exporter {
 
     async fn deliver(&self, batch: Vec<SpanRecord>) {
         let body = encode(&self.resource, &batch).to_string();
-        let request = Request::post(&self.url)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)));
-        let taken = match request {
-            Ok(request) => {
-                let reply = self.client.send(request, Deadline::after(TIMEOUT)).await;
-                reply.is_ok_and(|it| it.status.is_success())
-            }
-            Err(_) => false,
+        let call = Call {
+            body: body.into(),
+            trace: Some(self.unrecorded.clone()),
+            ..Call::new(COLLECTOR, Method::POST, "/v1/traces")
         };
+        let taken = self.client.call(call).await.is_ok_and(|it| it.status.is_success());
         if !taken {
             self.lost.add(u64::try_from(batch.len()).unwrap_or(u64::MAX));
             tracing::debug!(spans = batch.len(), "spans were lost");

@@ -33,7 +33,7 @@ mod sweeper;
 mod system;
 pub mod testing;
 
-pub use client::{Call, CallError, CallReply, Client, segment};
+pub use client::{Call, CallError, CallReply, Client, Refused, segment};
 pub use config::{FaultHook, Limits, PortSharing, Profile, ServiceAddresses, ServiceConfig};
 pub use context::ServiceContext;
 pub use deadline::Deadline;

@@ -180,10 +180,10 @@ impl Destination {
             set.into_iter().flat_map(|it| &it.endpoints).map(endpoint).collect();
         let (places, queue) = (settings.concurrency.requests_max, settings.concurrency.queue_max);
         let gate = before.filter(|it| it.gate.is_of(places, queue)).map(|it| it.gate.clone());
-        let shared = before.filter(|it| it.settings.retry == settings.retry);
-        let shared = shared.map(|it| Arc::clone(&it.shared));
+        let shared = before.map(|it| Arc::clone(&it.shared));
         let shared = shared
             .unwrap_or_else(|| Arc::new(Shared::new(&settings, families.destination(name))));
+        shared.budget().set(&settings.retry);
         let count = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
         shared.series.endpoints.set(f64::from(count));
         Self {

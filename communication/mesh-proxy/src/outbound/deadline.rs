@@ -27,7 +27,8 @@ impl Deadline {
         let by_header = header(head)?.map(|it| now + it);
         let end = [by_policy, by_header, told].into_iter().flatten().min();
         match end {
-            Some(end) if end <= now => Err(expired()),
+            // What the next hop would read as zero.
+            Some(end) if end < now + Duration::from_millis(1) => Err(expired()),
             end => Ok(Self(end)),
         }
     }

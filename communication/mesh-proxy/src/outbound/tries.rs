@@ -73,9 +73,7 @@ pub(super) async fn run<B: RequestBody>(
     if settings.retry.attempts > 0 || request.rule.is_some_and(|it| it.retry.is_some()) {
         upload.keep(settings.retry.body_bytes_max);
     }
-    if request.depth == 0 {
-        destination.shared.budget().deposit(outbound.mesh().now());
-    }
+    destination.shared.budget().arrive(request.depth, outbound.mesh().now());
     let mut tried: Vec<usize> = Vec::new();
     let mut tries = 0;
     loop {
@@ -107,10 +105,14 @@ pub(super) async fn run<B: RequestBody>(
                 }
                 let endpoint = attempt.chosen.endpoint.name();
                 return match outcome {
-                    Ok(answer) => Ok(finish(outbound, request, attempt, answer, span)),
+                    Ok(answer) => {
+                        let judged = request.depth + tries;
+                        Ok(finish(outbound, request, attempt, answer, span, judged))
+                    }
                     Err(error) => {
                         request.lane.series.count(None);
-                        Err(refusal(&error, &endpoint, request.started.elapsed()))
+                        let refusal = refusal(&error, &endpoint, request.started.elapsed());
+                        Err(refusal.judged(request.depth + tries))
                     }
                 };
             }
@@ -125,11 +127,8 @@ fn is_failure(status: Option<StatusCode>, outcome: &Result<Answer, TryError>) ->
 fn repeatable(request: &Request<'_>) -> Repeatable {
     let fields = &request.head.fields;
     let key = fields.text(Known::IdempotencyKey);
-    // A step of a saga is the saga's to repeat: its key has its own form, or it is fenced.
-    let is_operation = fields.get(Known::SkeinEpoch).is_some()
-        || key.is_some_and(|it| {
-            it.trim_matches('"').parse::<base::OperationKey>().is_ok()
-        });
+    let has_epoch = fields.get(Known::SkeinEpoch).is_some();
+    let is_operation = retry::is_saga_operation(key.map(|it| it.trim_matches('"')), has_epoch);
     let route_says = request.rule.and_then(|it| it.retry.as_ref()).is_some_and(|it| it.is_idempotent);
     retry::repeatable(request.head.method.as_str(), key.is_some(), is_operation, route_says)
 }
@@ -154,7 +153,7 @@ fn prepare(request: &mut Request<'_>, span: &Span, tries: u32) {
             let left = deadline::write_grpc_timeout(left);
             fields.set_known(Known::GrpcTimeout, b"grpc-timeout", left.as_bytes());
         }
-        // Rounded up: a deadline that has not passed must not read as zero.
+        // Rounded down: a callee must not think that it has longer than its caller.
         let left = left.as_millis().max(1).to_string();
         fields.set_known(Known::SkeinDeadlineMs, b"skein-deadline-ms", left.as_bytes());
     }
@@ -346,8 +345,10 @@ fn decide<B: RequestBody>(
     let failure = match outcome {
         Ok((head, _)) => match grpc_status(head) {
             Some(0) => return Decision::Stop(StopReason::NotRetryable),
-            Some(status) => Failure::Grpc(status),
             None if head.status.as_u16() < 400 => return Decision::Stop(StopReason::NotRetryable),
+            // Somebody nearer to the failure has tried already.
+            _ if head.fields.get(Known::SkeinAttempt).is_some() => Failure::Judged,
+            Some(status) => Failure::Grpc(status),
             None => Failure::Status(head.status.as_u16()),
         },
         Err(TryError::Connect(_) | TryError::Unprocessed(_)) => Failure::Unprocessed,
@@ -404,9 +405,15 @@ fn finish(
     outbound: &Outbound,
     mut request: Request<'_>,
     attempt: Try<'_>,
-    (head, mut body): Answer,
+    (mut head, mut body): Answer,
     span: Span,
+    judged: u32,
 ) -> Reply {
+    if head.status.is_server_error() {
+        // The hops above see that this one has decided.
+        let judged = judged.to_string();
+        head.fields.set_known(Known::SkeinAttempt, b"skein-attempt", judged.as_bytes());
+    }
     let series = request.lane.series.clone();
     series.count(Some(head.status));
     series.duration.observe_duration(request.started.elapsed());
