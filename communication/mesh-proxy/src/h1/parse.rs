@@ -51,7 +51,8 @@ pub struct RequestLine {
     /// Whether the client wants another protocol (Connection and Upgrade both say so).
     pub upgrade: bool,
     /// `host` or `host:port`, of the target where it has one and else of the Host field. Absent
-    /// in HTTP/1.0 only.
+    /// in HTTP/1.0 only, where the field may also be missing beside a target that has one: whoever
+    /// forwards such a request adds Host.
     pub host: Option<Span>,
 }
 
