@@ -1,5 +1,7 @@
 //! Routes: what a request looks like and where it goes then. Semantics: Gateway API 1.7, exactly.
 
+pub mod table;
+
 use std::time::Duration;
 
 use crate::{filter::Filter, retry, version::VersionMatch};
@@ -149,4 +151,21 @@ pub trait RequestView {
     fn query(&self) -> Option<&str>;
     /// The first value of a field whose name is given in lower case, when it is visible ASCII.
     fn header(&self, name: &str) -> Option<&str>;
+}
+
+/// The backend that a draw from `[0, 1)` falls to: each has its weight's share. `None` when the
+/// weights sum to zero.
+#[must_use]
+pub fn choose_backend(rule: &Rule, draw: f64) -> Option<&Backend> {
+    let sum: f64 = rule.backends.iter().map(|it| f64::from(it.weight)).sum();
+    let mut left = draw * sum;
+    let weighted = || rule.backends.iter().filter(|it| it.weight > 0);
+    for backend in weighted() {
+        left -= f64::from(backend.weight);
+        if left < 0.0 {
+            return Some(backend);
+        }
+    }
+    // A draw that rounding has pushed to the very end.
+    weighted().last()
 }

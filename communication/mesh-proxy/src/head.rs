@@ -30,8 +30,7 @@ impl Fields {
     #[must_use]
     pub fn forwarded(block: Bytes, parsed: &[Field], upgrades: Upgrades) -> Self {
         let hops = Hops::of(&block, parsed, upgrades);
-        let is_ours =
-            |it: Known| matches!(it, Known::Host | Known::ContentLength | Known::Expect);
+        let is_ours = |it: Known| matches!(it, Known::Host | Known::ContentLength | Known::Expect);
         let mut list = Vec::with_capacity(parsed.len() + 6);
         list.extend(parsed.iter().filter(|it| hops.keeps(it) && !is_ours(it.known)));
         let takes_trailers = hops.takes_trailers();
@@ -316,7 +315,9 @@ mod tests {
     #[test]
     fn a_host_is_compared_without_port_and_case() {
         let host = |text: &'static str| {
-            RequestHead::new(Method::GET, Version::Http11, text.into(), Bytes::from("/")).host().to_owned()
+            RequestHead::new(Method::GET, Version::Http11, text.into(), Bytes::from("/"))
+                .host()
+                .to_owned()
         };
         assert_eq!(host("Example.COM:8080"), "example.com");
         assert_eq!(host("[::1]:80"), "[::1]");
@@ -355,8 +356,12 @@ mod tests {
 
     #[test]
     fn another_path_keeps_the_query() {
-        let mut head = RequestHead::new(Method::GET, Version::Http11, Bytes::new(), "/a?b=c".into());
+        let mut head =
+            RequestHead::new(Method::GET, Version::Http11, Bytes::new(), "/a?b=c".into());
         head.set_path("/x/y");
-        assert_eq!((head.path(), head.query(), &head.target()[..]), ("/x/y", Some("b=c"), &b"/x/y?b=c"[..]));
+        assert_eq!(
+            (head.path(), head.query(), &head.target()[..]),
+            ("/x/y", Some("b=c"), &b"/x/y?b=c"[..])
+        );
     }
 }

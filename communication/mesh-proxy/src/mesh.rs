@@ -47,8 +47,7 @@ impl Mesh {
     ) -> Result<Self, CompileError> {
         let families = Families::new(telemetry.metrics());
         let source = source.into();
-        let snapshot =
-            Snapshot::build(&source, policy, None, &families, Moment::default())?;
+        let snapshot = Snapshot::build(&source, policy, None, &families, Moment::default())?;
         let generation = telemetry
             .metrics()
             .gauge("mesh_policy_generation_count", "Times that the policy was replaced.", &[])

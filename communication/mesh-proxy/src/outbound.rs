@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub use deadline::Deadline;
 pub(crate) use watch::Watch;
 
+pub use crate::mesh::Door;
 use crate::{
     body::{RequestBody, Upload},
     downstream::{Handler, Peer},
@@ -35,7 +36,6 @@ use crate::{
     reply::Reply,
     upstream::{Pool, h2::Connections},
 };
-pub use crate::mesh::Door;
 
 /// Sends requests into the mesh: one for each worker thread, a cheap handle.
 #[derive(Debug, Clone)]
@@ -229,9 +229,8 @@ fn route<'a>(
         })?;
         return Ok((&lanes.lanes[found.route_index][found.rule_index], Some(found)));
     }
-    let none = |name: &str, code, detail: String| {
-        Box::new((name.to_owned(), Refusal::new(code, detail)))
-    };
+    let none =
+        |name: &str, code, detail: String| Box::new((name.to_owned(), Refusal::new(code, detail)));
     match door {
         Door::Edge(name) => Err(none("", Code::NoRoute, format!("no route leads on from {name}"))),
         Door::Service(name) => {
@@ -280,8 +279,15 @@ fn depth_of(head: &RequestHead) -> u32 {
 /// The method as a label and in names: the known ones, and `_OTHER`.
 fn name_of(head: &RequestHead, destination: &str) -> Cow<'static, str> {
     let method = match head.method {
-        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH
-        | Method::DELETE | Method::OPTIONS | Method::TRACE | Method::CONNECT => head.method.as_str(),
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
+        | Method::OPTIONS
+        | Method::TRACE
+        | Method::CONNECT => head.method.as_str(),
         _ => "_OTHER",
     };
     format!("{method} {destination}").into()

@@ -147,11 +147,7 @@ impl Program {
 }
 
 /// The mesh of one: calls that come in go to the application, once, with the same bounds and measures.
-fn application(
-    proxy: &Proxy,
-    policy: &Policy,
-    telemetry: &Telemetry,
-) -> Result<Mesh, StartError> {
+fn application(proxy: &Proxy, policy: &Policy, telemetry: &Telemetry) -> Result<Mesh, StartError> {
     let mut own = Policy::default();
     let mut settings = policy.destination(&proxy.name);
     settings.retry.attempts = 0;

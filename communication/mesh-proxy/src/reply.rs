@@ -61,6 +61,13 @@ impl Reply {
         Self { head, body: ReplyBody::of(Kind::Whole(body)), source: Source::Application }
     }
 
+    /// No answer: the connection is reset.
+    #[must_use]
+    pub fn reset() -> Self {
+        let head = ResponseHead::new(http::StatusCode::INTERNAL_SERVER_ERROR);
+        Self { head, body: ReplyBody::empty(), source: Source::Reset }
+    }
+
     /// An answer of an application that streams.
     #[must_use]
     pub fn streamed(head: ResponseHead, body: BoxedBody) -> Self {
@@ -82,11 +89,21 @@ pub struct ReplyBody {
 enum Kind {
     Empty,
     Whole(Bytes),
-    Http1 { exchange: Box<Exchange>, pool: Pool, address: SocketAddr },
-    Http2 { body: Carried, feed: Option<Feed> },
+    Http1 {
+        exchange: Box<Exchange>,
+        pool: Pool,
+        address: SocketAddr,
+    },
+    Http2 {
+        body: Carried,
+        feed: Option<Feed>,
+    },
     Boxed(BoxedBody),
     /// The connection speaks another protocol from here on.
-    Upgraded { stream: Stream, received: BytesMut },
+    Upgraded {
+        stream: Stream,
+        received: BytesMut,
+    },
 }
 
 impl ReplyBody {
@@ -170,7 +187,8 @@ impl ReplyBody {
             }
         }
         self.rest();
-        if self.is_done() && !matches!(piece, Some(Err(_)))
+        if self.is_done()
+            && !matches!(piece, Some(Err(_)))
             && let Some(watch) = &mut self.watch
         {
             watch.ended();

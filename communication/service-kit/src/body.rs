@@ -3,18 +3,16 @@
 //! A slow sender therefore never holds a place of the concurrency cap.
 
 use std::{
+    future::poll_fn,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use base::Code;
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
-use tokio::time::timeout;
+use mesh_proxy::body::{BodyError, RequestBody, Upload};
 
 use crate::{config::Limits, problem::Problem};
 
@@ -61,8 +59,8 @@ impl Drop for Share {
 /// # Errors
 /// 413 beyond the limit, 408 when nothing comes for too long, 503 when all bodies together are
 /// too much, 400 when it breaks off.
-pub(crate) async fn read(
-    mut body: Incoming,
+pub(crate) async fn read<B: RequestBody>(
+    upload: &mut Upload<B>,
     limits: &Limits,
     share: &mut Share,
 ) -> Result<Bytes, Problem> {
@@ -72,19 +70,20 @@ pub(crate) async fn read(
             format!("a body holds at most {} bytes", limits.body_bytes_max),
         )
     };
-    let announced = body.size_hint().lower();
+    let announced = upload.length().unwrap_or(0);
     if usize::try_from(announced).unwrap_or(usize::MAX) > limits.body_bytes_max {
         return Err(too_large());
     }
-    let idle = Duration::from_millis(limits.body_idle_timeout_ms);
     let mut whole = BytesMut::new();
     loop {
-        let frame = timeout(idle, body.frame()).await;
-        let frame = frame
-            .map_err(|_| Problem::of(Code::RequestTimeout, "the body did not arrive in time"))?;
+        let frame = poll_fn(|context| upload.poll_piece(context)).await;
         let Some(frame) = frame else { return Ok(whole.freeze()) };
-        let frame = frame.map_err(|error| {
-            Problem::of(Code::InvalidRequest, format!("the body broke off: {error}"))
+        let frame = frame.map_err(|error| match error {
+            BodyError::TooLong => too_large(),
+            BodyError::TimedOut => {
+                Problem::of(Code::RequestTimeout, "the body did not arrive in time")
+            }
+            error => Problem::of(Code::InvalidRequest, format!("the body broke off: {error}")),
         })?;
         // Trailers are of no use to us.
         let Ok(data) = frame.into_data() else { continue };

@@ -13,7 +13,6 @@ mod context;
 mod deadline;
 mod export;
 pub mod faults;
-mod gate;
 mod health;
 pub mod idempotency;
 pub mod inbox;

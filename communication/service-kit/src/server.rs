@@ -1,21 +1,31 @@
-//! Listeners and connections: HTTP/1.1 with keep-alive, bounded, ended in order.
+//! Listeners: the mesh's own front, with a service behind it in the same process.
 //!
-//! Ending: `/readyz` says no first; connections are still accepted for a short while, because a
-//! balancer learns late; then the listener closes, requests in flight finish, idle connections end.
+//! The front bounds connections, heads and bodies and refuses what can be read in two ways; what
+//! reaches the stack is a request. Ending: `/readyz` says no first; connections are still accepted
+//! for a short while, because a balancer learns late; then the listener closes, requests in flight
+//! finish, idle connections end.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
-
-use axum::response::Response;
-use http::Request;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use runtime::{Shutdown, Tasks};
-use telemetry::metrics::Gauge;
-use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{Instant, sleep, sleep_until, timeout},
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use http::{Request, Uri, request::Parts};
+use http_body::{Body as _, Frame, SizeHint};
+use mesh_proxy::{
+    Handler, Peer, Reply, Source,
+    body::{BodyError, RequestBody, Upload},
+    downstream,
+    head::{Fields, RequestHead, ResponseHead},
+};
+use runtime::Tasks;
+use telemetry::Telemetry;
 
 use crate::{
     config::{Limits, PortSharing},
@@ -23,151 +33,125 @@ use crate::{
     system::System,
 };
 
-/// Connections that the kernel holds for us while we are at our limit.
-const BACKLOG: u32 = 1_024;
-/// Wait after a failed accept, which means that file descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// What one listener serves.
 #[derive(Debug)]
 pub(crate) struct Site {
-    pub(crate) name: &'static str,
     pub(crate) stack: Stack,
     pub(crate) system: System,
-    pub(crate) limits: Limits,
-    pub(crate) drain_delay: Duration,
-    pub(crate) connections: Gauge,
 }
 
 /// Binds the address and serves until the tasks are told to stop. Answers the address it got.
 pub(crate) fn listen(
-    site: Arc<Site>,
-    address: SocketAddr,
-    sharing: PortSharing,
+    name: &'static str,
+    site: Site,
+    at: Listening<'_>,
     tasks: &Tasks,
 ) -> io::Result<SocketAddr> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    if sharing == PortSharing::Replicas {
-        socket.set_reuseport(true)?;
-    }
-    socket.bind(address)?;
-    let listener = socket.listen(BACKLOG)?;
+    let sharing = match at.sharing {
+        PortSharing::Exclusive => downstream::Sharing::Exclusive,
+        PortSharing::Replicas => downstream::Sharing::Workers,
+    };
+    let listener = downstream::listen(at.address, sharing)?;
     let bound = listener.local_addr()?;
-    let (name, owner) = (site.name, tasks.clone());
-    tasks.spawn(name, move |shutdown| accept_all(site, listener, owner, shutdown));
+    let health = site.system.health.clone();
+    tasks.spawn("drain notice", move |shutdown| async move {
+        shutdown.cancelled().await;
+        health.begin_draining();
+    });
+    let site = downstream::Site::new(name, site, front(at.limits), at.telemetry);
+    downstream::serve(Arc::new(site), listener, at.drain_delay, tasks);
     Ok(bound)
 }
 
-async fn accept_all(site: Arc<Site>, listener: TcpListener, tasks: Tasks, shutdown: Shutdown) {
-    let (closing, closed) = watch::channel(false);
-    let doors = Doors {
-        places: Arc::new(Semaphore::new(site.limits.connections_max.min(Semaphore::MAX_PERMITS))),
-        site,
-        listener,
-        tasks,
-        closed,
-    };
-    doors.accept_until(shutdown.cancelled()).await;
-    doors.site.system.health.begin_draining();
-    doors.accept_until(sleep_until(Instant::now() + doors.site.drain_delay)).await;
-    closing.send_replace(true);
+/// Where and how a listener listens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listening<'a> {
+    pub(crate) address: SocketAddr,
+    pub(crate) sharing: PortSharing,
+    pub(crate) limits: &'a Limits,
+    pub(crate) drain_delay: Duration,
+    pub(crate) telemetry: &'a Telemetry,
 }
 
-struct Doors {
-    site: Arc<Site>,
-    listener: TcpListener,
-    tasks: Tasks,
-    places: Arc<Semaphore>,
-    closed: watch::Receiver<bool>,
-}
-
-impl Doors {
-    async fn accept_until(&self, end: impl Future<Output = ()>) {
-        let mut end = pin!(end);
-        loop {
-            // Cancel-safe: an accepted connection is returned by the poll that accepts it.
-            tokio::select! {
-                () = end.as_mut() => return,
-                accepted = self.accept() => match accepted {
-                    Ok((stream, place)) => self.serve(stream, place),
-                    Err(error) => {
-                        tracing::warn!(listener = self.site.name, %error, "accept failed");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-        }
-    }
-
-    /// The place is taken first: at the limit, connections wait in the kernel.
-    async fn accept(&self) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, _peer) = self.listener.accept().await?;
-        Ok((stream, place))
-    }
-
-    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "connection was gone before it was served");
-            return;
-        }
-        let (site, closed) = (Arc::clone(&self.site), self.closed.clone());
-        self.tasks.spawn("http connection", move |_| async move {
-            site.connections.add(1.0);
-            serve_connection(&site, stream, closed).await;
-            site.connections.add(-1.0);
-            drop(place);
-        });
+fn front(limits: &Limits) -> downstream::Limits {
+    downstream::Limits {
+        head_bytes_max: limits.header_bytes_max + limits.target_bytes_max,
+        fields_max: limits.header_fields_max,
+        target_bytes_max: limits.target_bytes_max,
+        body_bytes_max: u64::try_from(limits.body_bytes_max).unwrap_or(u64::MAX),
+        head_timeout: Duration::from_millis(limits.head_timeout_ms),
+        body_idle_timeout: Duration::from_millis(limits.body_idle_timeout_ms),
+        connections_max: limits.connections_max,
+        // A stream without an end would keep the process alive: it gets a request's time.
+        drain: Duration::from_millis(limits.request_timeout_ms),
+        ..downstream::Limits::default()
     }
 }
 
-async fn serve_connection(site: &Arc<Site>, stream: TcpStream, mut closed: watch::Receiver<bool>) {
-    let shared = Arc::clone(site);
-    let service = service_fn(move |request| {
-        let site = Arc::clone(&shared);
-        async move { site.answer(request).await }
-    });
-    let limits = &site.limits;
-    // Hyper's own limits stand a little above ours: ours answer with a problem, its with a bare
-    // status, and beyond both nothing is read.
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits.head_timeout_ms))
-        .max_buf_size((limits.header_bytes_max + limits.target_bytes_max).max(8 << 10) * 2)
-        .max_headers(limits.header_fields_max * 2)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = until_closed(&mut closed) => {
-            connection.as_mut().graceful_shutdown();
-            // A stream without an end would keep the process alive: it gets a request's time.
-            let grace = Duration::from_millis(limits.request_timeout_ms);
-            timeout(grace, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        // Callers that vanish or send nonsense are no event for an operator.
-        tracing::debug!(listener = site.name, %error, "connection ended early");
-    }
-}
-
-/// Waits for the word, or for the end of whoever would give it. Cancel-safe.
-async fn until_closed(closed: &mut watch::Receiver<bool>) {
-    while !*closed.borrow_and_update() {
-        if closed.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-impl Site {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response, Dropped> {
+impl Handler for Site {
+    async fn handle<B: RequestBody>(
+        &self,
+        head: RequestHead,
+        _peer: Peer,
+        upload: &mut Upload<B>,
+    ) -> Reply {
+        let parts = parts_of(&head);
         // Health and metrics stand outside every cap: an overloaded process is alive.
-        match self.system.answer(request.method(), request.uri()).await {
-            Some(response) => Ok(response),
-            None => self.stack.answer(request).await,
+        if let Some(response) = self.system.answer(&parts.method, &parts.uri).await {
+            return reply_of(response);
         }
+        match self.stack.answer(parts, upload).await {
+            Ok(response) => reply_of(response),
+            Err(Dropped) => Reply::reset(),
+        }
+    }
+}
+
+fn parts_of(head: &RequestHead) -> Parts {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = head.method.clone();
+    // The front has read the target by a stricter grammar.
+    parts.uri = Uri::from_maybe_shared(head.target().clone()).unwrap_or_default();
+    parts.headers = head.fields.to_map();
+    if let Ok(host) = http::HeaderValue::from_maybe_shared(head.authority.clone()) {
+        parts.headers.insert(http::header::HOST, host);
+    }
+    parts
+}
+
+fn reply_of(response: Response) -> Reply {
+    let (parts, body) = response.into_parts();
+    let mut head = ResponseHead::new(parts.status);
+    head.fields = Fields::from_map(&parts.headers);
+    head.length = body.size_hint().exact();
+    let told = head.fields.named("content-length").and_then(|it| std::str::from_utf8(it).ok());
+    // To HEAD, the router says the length of what it took away.
+    head.length = told.and_then(|it| it.parse().ok()).or(head.length);
+    head.fields.remove_named("content-length");
+    let reply = Reply::streamed(head, Box::pin(Served(body)));
+    Reply { source: Source::Application, ..reply }
+}
+
+/// An answer's body, with the front's errors.
+struct Served(Body);
+
+impl http_body::Body for Served {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.0).poll_frame(context));
+        Poll::Ready(frame.map(|it| it.map_err(|error| BodyError::Other(Box::new(error)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
     }
 }

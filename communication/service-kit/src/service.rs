@@ -1,6 +1,6 @@
 //! A service as a whole: its routes, its health, its document, on two listeners.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use crate::{
     faults::Faults,
     health::Health,
     routes::Routes,
-    server::{Site, listen},
+    server::{Listening, Site, listen},
     stack::Stack,
     system::{Audience, System},
 };
@@ -143,15 +143,15 @@ impl Service {
                 "Open connections.",
                 &["listener"],
             );
-            let site = Site {
-                name,
-                stack,
-                system: System { audience, ..system.clone() },
-                limits: config.limits.clone(),
+            let site = Site { stack, system: System { audience, ..system.clone() } };
+            let at = Listening {
+                address,
+                sharing,
+                limits: &config.limits,
                 drain_delay: config.drain_delay,
-                connections: connections.with(&[name]),
+                telemetry: &context.telemetry,
             };
-            listen(Arc::new(site), address, sharing, &context.tasks)
+            listen(name, site, at, &context.tasks)
                 .map_err(|source| StartError::Bind { address, source })
         };
         // The admin listener first: if its port is taken, no request has been accepted yet.

@@ -13,7 +13,10 @@ use axum::{
 use base::{Code, headers};
 use bytes::Bytes;
 use http::{Extensions, HeaderValue, Method, Request, StatusCode, Uri, header, request::Parts};
-use hyper::body::Incoming;
+use mesh_proxy::{
+    Gate,
+    body::{RequestBody, Upload},
+};
 use telemetry::{CounterFamily, HistogramFamily, Span, SpanKind, Telemetry, TraceContext};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tower_service::Service as _;
@@ -24,7 +27,6 @@ use crate::{
     client::status_class,
     config::Limits,
     faults::{FaultEffect, Faults},
-    gate::Gate,
     json::DepthMax,
     problem::Problem,
     request::{RequestContext, trace_parent},
@@ -97,10 +99,13 @@ impl Stack {
         }
     }
 
-    /// Answers one request. Cancel-safe: hyper drops it when the caller is gone.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Result<Response, Dropped> {
+    /// Answers one request. Cancel-safe: the front drops it when the caller is gone.
+    pub(crate) async fn answer<B: RequestBody>(
+        &self,
+        parts: Parts,
+        upload: &mut Upload<B>,
+    ) -> Result<Response, Dropped> {
         let started = Instant::now();
-        let (parts, body) = request.into_parts();
         let method = known_method(&parts.method);
         let found = self.table.find(&parts.method, parts.uri.path());
         let template = match &found {
@@ -110,7 +115,7 @@ impl Stack {
         // Trace: first, so that every refusal below stands in the trace of the caller too.
         let mut span = self.span(&parts, template);
         let trace = span.context();
-        let outcome = self.serve(parts, body, found, trace).instrument(span.log_span()).await;
+        let outcome = self.serve(parts, upload, found, trace).instrument(span.log_span()).await;
         let dropped = matches!(outcome, Err(Refused::Dropped));
         let mut response = match outcome {
             Ok(response) => response,
@@ -123,15 +128,13 @@ impl Stack {
         if dropped { Err(Dropped) } else { Ok(response) }
     }
 
-    async fn serve(
+    async fn serve<B: RequestBody>(
         &self,
         parts: Parts,
-        body: Incoming,
+        upload: &mut Upload<B>,
         found: Found,
         trace: TraceContext,
     ) -> Result<Response, Refused> {
-        // Limits on the head: before anything is done for the caller.
-        self.check_head(&parts)?;
         let (template, path, prefix) = match found {
             Found::Route { template, path, prefix } => (template, path, prefix),
             Found::OtherMethods(allowed) => return Ok(other_methods(&allowed)),
@@ -146,7 +149,7 @@ impl Stack {
         let deadline = context.deadline.instant();
         // Body: whole before a place is taken, so that slow senders hold no places.
         let mut share = self.memory.share();
-        let body = timeout_at(deadline, body::read(body, &self.limits, &mut share));
+        let body = timeout_at(deadline, body::read(upload, &self.limits, &mut share));
         let body = body.await.map_err(|_| expired())??;
         // Concurrency cap: what we cannot serve soon is better turned away now.
         let place = timeout_at(deadline, self.gate.enter()).await.map_err(|_| expired())?;
@@ -184,24 +187,6 @@ impl Stack {
         let Some(wait) = effect.delay() else { return Ok(()) };
         sleep_until((Instant::now() + wait).min(deadline)).await;
         if Instant::now() >= deadline { Err(expired().into()) } else { Ok(()) }
-    }
-
-    fn check_head(&self, parts: &Parts) -> Result<(), Problem> {
-        let target = parts.uri.path_and_query().map_or(0, |it| it.as_str().len());
-        if target > self.limits.target_bytes_max {
-            let detail = format!("a target holds at most {} bytes", self.limits.target_bytes_max);
-            return Err(Problem::of(Code::TargetTooLong, detail));
-        }
-        let fields = &parts.headers;
-        let bytes: usize = fields.iter().map(|(name, it)| name.as_str().len() + it.len()).sum();
-        if fields.len() > self.limits.header_fields_max || bytes > self.limits.header_bytes_max {
-            let detail = format!(
-                "a head holds at most {} fields and {} bytes",
-                self.limits.header_fields_max, self.limits.header_bytes_max
-            );
-            return Err(Problem::of(Code::HeadTooLarge, detail));
-        }
-        Ok(())
     }
 
     fn span(&self, parts: &Parts, template: &str) -> Span {

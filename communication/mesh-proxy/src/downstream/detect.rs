@@ -33,7 +33,11 @@ pub(crate) fn look(bytes: &[u8]) -> Spoken {
         [] => Spoken::Undecided,
         [0x16, ..] => Spoken::Tls,
         _ if bytes[..shared] == PREFACE[..shared] => {
-            if shared == PREFACE.len() { Spoken::Http2 } else { Spoken::Undecided }
+            if shared == PREFACE.len() {
+                Spoken::Http2
+            } else {
+                Spoken::Undecided
+            }
         }
         _ => Spoken::Http1,
     }

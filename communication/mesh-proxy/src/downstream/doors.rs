@@ -45,7 +45,11 @@ pub(crate) struct Place {
 
 impl Doors {
     pub(crate) fn new(connections_max: usize) -> Self {
-        Self { connections_max: connections_max.max(1), start: Instant::now(), open: Arc::default() }
+        Self {
+            connections_max: connections_max.max(1),
+            start: Instant::now(),
+            open: Arc::default(),
+        }
     }
 
     /// A place for a new connection. At the bound, the one that has waited longest is told to give way;

@@ -18,9 +18,7 @@ use self::body::Inbound;
 use super::{Handler, Limits, Peer, Site, accept::Closing, doors::Place};
 use crate::{
     body::{RequestBody, Upload},
-    h1::{
-        self as wire, BodyLength, Field, Known, Malformed, RequestLine, Span, TargetForm,
-    },
+    h1::{self as wire, BodyLength, Field, Known, Malformed, RequestLine, Span, TargetForm},
     head::{Fields, RequestHead, Version},
     refusal::Refusal,
     reply::{Reply, Source},
@@ -71,14 +69,8 @@ pub(super) async fn serve<H: Handler>(
 ) {
     let (side, write) = stream.split();
     let reader = Reader { side, received, scanned: 0 };
-    let mut connection = Connection {
-        site,
-        peer,
-        closing,
-        write,
-        outgoing: Outgoing::default(),
-        list: Vec::new(),
-    };
+    let mut connection =
+        Connection { site, peer, closing, write, outgoing: Outgoing::default(), list: Vec::new() };
     connection.run(reader, place).await;
 }
 

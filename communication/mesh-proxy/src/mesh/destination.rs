@@ -88,7 +88,8 @@ impl Destination {
         let field = Field { destination: self, floors: &floors, now };
         // Twice as many draws as endpoints: another thread may take the probe that was seen.
         for _ in 0..self.endpoints.len().saturating_mul(2) {
-            let Some(index) = balance::pick_elsewhere(algorithm, &field, tried, turn, random) else {
+            let Some(index) = balance::pick_elsewhere(algorithm, &field, tried, turn, random)
+            else {
                 break;
             };
             let endpoint = &self.endpoints[index];

@@ -168,9 +168,8 @@ impl Destination {
         let before = before.and_then(|it| it.destination(name));
         let set = policy.endpoints.get(name);
         let endpoint = |listed: &mesh_policy::destination::Endpoint| {
-            let known = before.and_then(|it| {
-                it.endpoints.iter().find(|it| it.listed == *listed).map(Arc::clone)
-            });
+            let known = before
+                .and_then(|it| it.endpoints.iter().find(|it| it.listed == *listed).map(Arc::clone));
             known.unwrap_or_else(|| {
                 let series = families.endpoint(name, &name_of(listed));
                 Arc::new(Endpoint::new(listed.clone(), series, &settings.balance, now))
@@ -181,8 +180,8 @@ impl Destination {
         let (places, queue) = (settings.concurrency.requests_max, settings.concurrency.queue_max);
         let gate = before.filter(|it| it.gate.is_of(places, queue)).map(|it| it.gate.clone());
         let shared = before.map(|it| Arc::clone(&it.shared));
-        let shared = shared
-            .unwrap_or_else(|| Arc::new(Shared::new(&settings, families.destination(name))));
+        let shared =
+            shared.unwrap_or_else(|| Arc::new(Shared::new(&settings, families.destination(name))));
         shared.budget().set(&settings.retry);
         let count = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
         shared.series.endpoints.set(f64::from(count));

@@ -38,9 +38,8 @@ pub(crate) fn strip(head: &mut RequestHead, peer: Peer) {
 /// Servers that turn `-` into `_` (CGI, WSGI) read `skein_epoch` as `skein-epoch`; and what a
 /// certificate said is said by proxies alone.
 fn looks_like_ours(name: &[u8]) -> bool {
-    let starts = |prefix: &[u8]| {
-        name.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix))
-    };
+    let starts =
+        |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
     starts(b"skein_")
         || starts(b"x_forwarded")
         || starts(b"x-real-ip")
@@ -61,9 +60,20 @@ mod tests {
         let mut head =
             RequestHead::new(Method::GET, Version::Http11, "shop".into(), Bytes::from("/"));
         for name in [
-            "Skein-Epoch", "skein-attempt", "SKEIN-DEADLINE-MS", "skein-identity", "skein_epoch",
-            "baggage", "Forwarded", "X-Forwarded-For", "x-forwarded-client-cert", "x_forwarded_for",
-            "X-Real-Ip", "via", "l5d-client-id", "x-envoy-max-retries",
+            "Skein-Epoch",
+            "skein-attempt",
+            "SKEIN-DEADLINE-MS",
+            "skein-identity",
+            "skein_epoch",
+            "baggage",
+            "Forwarded",
+            "X-Forwarded-For",
+            "x-forwarded-client-cert",
+            "x_forwarded_for",
+            "X-Real-Ip",
+            "via",
+            "l5d-client-id",
+            "x-envoy-max-retries",
         ] {
             head.fields.push(name.as_bytes(), b"evil");
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use mesh_policy::{
-    filter::{Filter, HeaderChange, Redirect, Rewrite, redirect_location, rewritten_path},
+    filter::{Filter, HeaderChange, Redirect, Redirected, Rewrite, rewritten_path},
     route::{PathMatch, RequestView as _, Rule, table::Found},
 };
 
@@ -77,8 +77,14 @@ fn rewrite_head(rewrite: &Rewrite, prefix: &str, head: &mut RequestHead) {
 fn redirected(redirect: &Redirect, prefix: &str, head: &RequestHead) -> Reply {
     let authority = String::from_utf8_lossy(&head.authority);
     let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    let location =
-        redirect_location(redirect, prefix, "http", head.host(), port, head.path(), head.query());
+    let location = redirect.location(Redirected {
+        prefix,
+        scheme: "http",
+        host: head.host(),
+        port,
+        path: head.path(),
+        query: head.query(),
+    });
     let status = StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND);
     let mut reply = silent(status);
     reply.head.fields.push(b"location", location.as_bytes());

@@ -129,7 +129,8 @@ fn repeatable(request: &Request<'_>) -> Repeatable {
     let key = fields.text(Known::IdempotencyKey);
     let has_epoch = fields.get(Known::SkeinEpoch).is_some();
     let is_operation = retry::is_saga_operation(key.map(|it| it.trim_matches('"')), has_epoch);
-    let route_says = request.rule.and_then(|it| it.retry.as_ref()).is_some_and(|it| it.is_idempotent);
+    let route_says =
+        request.rule.and_then(|it| it.retry.as_ref()).is_some_and(|it| it.is_idempotent);
     retry::repeatable(request.head.method.as_str(), key.is_some(), is_operation, route_says)
 }
 
@@ -177,9 +178,7 @@ impl<'a> Try<'a> {
         let end = [own, request.deadline.instant()].into_iter().flatten().min();
         match self.destination.protocol {
             Protocol::Http2 => self.make_h2(request, upload, end).await,
-            Protocol::Http1 | Protocol::Tcp => {
-                self.make_h1(request, upload, repeatable, end).await
-            }
+            Protocol::Http1 | Protocol::Tcp => self.make_h1(request, upload, repeatable, end).await,
         }
     }
 
@@ -372,9 +371,7 @@ fn decide<B: RequestBody>(
     let now = outbound.mesh().now();
     let mut budget = destination.shared.budget();
     let settings = &destination.settings.retry;
-    outbound.draw(|random| {
-        retry::decide(settings, route, &situation, &mut budget, now, random)
-    })
+    outbound.draw(|random| retry::decide(settings, route, &situation, &mut budget, now, random))
 }
 
 fn tell(span: &mut Span, attempt: &Try<'_>, outcome: &Result<Answer, TryError>) {

@@ -169,8 +169,7 @@ impl Exchange {
             let told = self.list.iter().find(|it| it.known == Known::ContentLength);
             let told = told.and_then(|it| std::str::from_utf8(it.value.of_bytes(&block)).ok());
             let told = told.and_then(|it| it.parse().ok());
-            let upgrades =
-                if line.status == 101 { Upgrades::HandedOn } else { Upgrades::Removed };
+            let upgrades = if line.status == 101 { Upgrades::HandedOn } else { Upgrades::Removed };
             let fields = Fields::forwarded(block, &self.list, upgrades);
             return Ok(Some(ResponseHead { status, fields, length: told.or(length) }));
         }
@@ -296,7 +295,6 @@ impl Exchange {
     pub(crate) fn into_upgraded(self) -> (Stream, BytesMut) {
         (self.stream, self.received)
     }
-
 }
 
 /// What of a body has come in.
