@@ -41,6 +41,8 @@ pub enum Code {
     NoRoute,
     /// The body is longer than the limit.
     BodyTooLarge,
+    /// The body is of another form than is read here.
+    UnsupportedMediaType,
     /// The head of the request is longer than the limit.
     HeadTooLarge,
     /// The request target is longer than the limit.
@@ -73,6 +75,7 @@ impl Code {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::NoRoute => "no_route",
             Self::BodyTooLarge => "body_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
             Self::HeadTooLarge => "head_too_large",
             Self::TargetTooLong => "target_too_long",
             Self::RequestTimeout => "request_timeout",

@@ -203,6 +203,7 @@ const fn status_of(code: Code) -> StatusCode {
         Code::Backlog => StatusCode::TOO_MANY_REQUESTS,
         Code::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Code::TargetTooLong => StatusCode::URI_TOO_LONG,
         Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -229,6 +230,7 @@ const fn retry_after_of(code: Code) -> Option<Duration> {
         | Code::UpstreamTimeout
         | Code::NoRoute
         | Code::BodyTooLarge
+        | Code::UnsupportedMediaType
         | Code::HeadTooLarge
         | Code::TargetTooLong
         | Code::RequestTimeout
