@@ -165,7 +165,7 @@ async fn until_closed(closed: &mut watch::Receiver<bool>) {
 impl Site {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response, Dropped> {
         // Health and metrics stand outside every cap: an overloaded process is alive.
-        match self.system.answer(request.method(), request.uri()).await {
+        match self.system.answer(&request).await {
             Some(response) => Ok(response),
             None => self.stack.answer(request).await,
         }

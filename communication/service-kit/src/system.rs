@@ -2,8 +2,8 @@
 
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Uri, header};
-use telemetry::{Telemetry, metrics::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
+use telemetry::{Telemetry, metrics::Exposition};
 
 use crate::health::Health;
 
@@ -28,7 +28,8 @@ pub(crate) struct System {
 
 impl System {
     /// `None` when the path is not one of ours.
-    pub(crate) async fn answer(&self, method: &Method, uri: &Uri) -> Option<Response> {
+    pub(crate) async fn answer<B>(&self, request: &Request<B>) -> Option<Response> {
+        let (method, uri) = (request.method(), request.uri());
         if method != Method::GET && method != Method::HEAD {
             return None;
         }
@@ -38,13 +39,22 @@ impl System {
             return if is_health { self.health.answer(uri.path(), None).await } else { None };
         }
         match uri.path() {
-            "/metrics" => Some(page(CONTENT_TYPE, self.telemetry.metrics().encode().into())),
+            "/metrics" => Some(self.metrics(request.headers())),
             // The second is where the original served it.
             "/openapi.json" | "/swagger/v1/swagger.json" => {
                 Some(page("application/json", self.openapi.clone()?))
             }
             path => self.health.answer(path, uri.query()).await,
         }
+    }
+
+    fn metrics(&self, fields: &HeaderMap) -> Response {
+        let accept = fields.get_all(header::ACCEPT).iter().filter_map(|it| it.to_str().ok());
+        let form = Exposition::accepted(&accept.collect::<Vec<_>>().join(","));
+        let text = self.telemetry.metrics().encode_as(form);
+        let mut response = page(form.content_type(), text.into());
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+        response
     }
 }
 
