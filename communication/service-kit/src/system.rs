@@ -17,12 +17,27 @@ pub(crate) enum Audience {
     Public,
 }
 
+/// An OpenAPI document, as it is sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Document {
+    pub(crate) text: Bytes,
+    /// Where it is served besides the usual places.
+    pub(crate) path: Option<&'static str>,
+}
+
+impl Document {
+    fn is_at(&self, path: &str) -> bool {
+        // The second is where the original served it.
+        matches!(path, "/openapi.json" | "/swagger/v1/swagger.json") || self.path == Some(path)
+    }
+}
+
 /// The pages of one process.
 #[derive(Debug, Clone)]
 pub(crate) struct System {
     pub(crate) health: Health,
     pub(crate) telemetry: Telemetry,
-    pub(crate) openapi: Option<Bytes>,
+    pub(crate) openapi: Option<Document>,
     pub(crate) audience: Audience,
 }
 
@@ -40,9 +55,8 @@ impl System {
         }
         match uri.path() {
             "/metrics" => Some(self.metrics(request.headers())),
-            // The second is where the original served it.
-            "/openapi.json" | "/swagger/v1/swagger.json" => {
-                Some(page("application/json", self.openapi.clone()?))
+            path if self.openapi.as_ref().is_some_and(|it| it.is_at(path)) => {
+                Some(page("application/json", self.openapi.as_ref()?.text.clone()))
             }
             path => self.health.answer(path, uri.query()).await,
         }
