@@ -117,6 +117,7 @@ mod tests {
         check("text/plain;q=0.4,application/openmetrics-text;q=0.5", Exposition::OpenMetrics);
         check("text/plain,application/openmetrics-text", Exposition::OpenMetrics);
         check("application/openmetrics-text;q=0,*/*;q=0.1", Exposition::Prometheus);
+        check("application/openmetrics-text;q=0", Exposition::Prometheus);
         check("application/openmetrics-text;q=0.002,text/*;q=0.01", Exposition::Prometheus);
         check("application/openmetrics-text;q=0.5,*/*;q=1.0,text/*;q=0.1", Exposition::OpenMetrics);
         check("application/openmetrics-text;q=lots,text/plain;q=0.001", Exposition::Prometheus);
