@@ -167,9 +167,10 @@ async fn list_spans(State(shared): State<Shared>, Query(wanted): Query<Wanted>) 
 async fn collect(
     State(shared): State<Shared>,
     headers: HeaderMap,
-    body: JsonBody,
+    body: Result<JsonBody, Problem>,
 ) -> Result<Json<Value>, Problem> {
     check_form(&headers)?;
+    let body = body?;
     let refuse = |detail: String| Problem::of(Code::InvalidRequest, detail);
     let groups = otlp::decode(&body.parse()?).map_err(|it| refuse(it.to_string()))?;
     let mut traces = shared.traces();

@@ -5,14 +5,14 @@
 //! epochs and deadlines that come from outside go no further.
 
 use axum::{
-    body::{Body, Bytes},
+    body::Body,
     extract::State,
     http::{HeaderMap, HeaderName, Method, Uri, header},
     response::{IntoResponse as _, Response},
 };
 use service_kit::{
-    Bound, Call, CallReply, Change, Health, MutatingRoute, Problem, Repetition, RequestContext,
-    Routes, Sample, SampleCall, Service, ServiceContext, StartError,
+    Bound, Call, CallReply, Change, Health, JsonBody, MutatingRoute, Problem, Repetition,
+    RequestContext, Routes, Sample, SampleCall, Service, ServiceContext, StartError,
 };
 
 /// One public route.
@@ -98,7 +98,8 @@ async fn forward(
     method: Method,
     uri: Uri,
     headers: HeaderMap,
-    bytes: Bytes,
+    // Also at the edge: a call that is led on without a form is given one on the way.
+    body: JsonBody,
 ) -> Result<Response, Problem> {
     let path = uri.path_and_query().map_or("/", |it| it.as_str());
     let target = format!("{}{path}", context.version_prefix);
@@ -108,7 +109,7 @@ async fn forward(
         .traced(context.trace.clone());
     // The client decides how long it waits; a service that is slow is not cut off here first.
     call.timeout = Some(context.deadline.remaining());
-    call.body = bytes;
+    call.body = body.into_bytes();
     for name in IN {
         if let Some(value) = headers.get(&name) {
             call.headers.insert(name, value.clone());

@@ -53,6 +53,8 @@ pub enum Code {
     NoRoute,
     /// The body is longer than the limit.
     BodyTooLarge,
+    /// The body is of another form than is read here.
+    UnsupportedMediaType,
     /// The head of the request is longer than the limit.
     HeadTooLarge,
     /// The request target is longer than the limit.
@@ -91,6 +93,7 @@ impl Code {
             Self::PlantedFault => "planted_fault",
             Self::NoRoute => "no_route",
             Self::BodyTooLarge => "body_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
             Self::HeadTooLarge => "head_too_large",
             Self::TargetTooLong => "target_too_long",
             Self::RequestTimeout => "request_timeout",
@@ -130,6 +133,7 @@ impl Code {
             Self::Conflict | Self::Undone | Self::StaleEpoch | Self::InProgress => 409,
             Self::BodyTooLarge => 413,
             Self::TargetTooLong => 414,
+            Self::UnsupportedMediaType => 415,
             Self::BodyMismatch => 422,
             Self::Backlog | Self::RateLimited => 429,
             Self::HeadTooLarge => 431,
@@ -171,6 +175,7 @@ impl Code {
             | Self::PlantedFault
             | Self::NoRoute
             | Self::BodyTooLarge
+            | Self::UnsupportedMediaType
             | Self::HeadTooLarge
             | Self::TargetTooLong
             | Self::RequestTimeout

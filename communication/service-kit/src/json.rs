@@ -1,10 +1,15 @@
 //! JSON bodies: parsed to a value within a depth limit; reading its members is the domain's part.
+//!
+//! A body that does not say that it is JSON is refused before it is read. A page of another origin
+//! may have a browser send any text without asking us first, as long as it calls it plain text, a
+//! form or nothing at all; to call it JSON it has to ask, and nobody here says yes.
 
 use std::ops::Deref;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, Request, rejection::BytesRejection};
 use base::Code;
 use bytes::Bytes;
+use http::{HeaderMap, header};
 use serde_json::Value;
 
 use crate::{
@@ -32,6 +37,12 @@ impl JsonBody {
     pub fn parse(&self) -> Result<Value, Problem> {
         parse(&self.bytes, self.depth.0)
     }
+
+    /// The bytes as they came, to be led on.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
 }
 
 impl Deref for JsonBody {
@@ -43,14 +54,37 @@ impl Deref for JsonBody {
 }
 
 impl<S: Send + Sync> FromRequest<S> for JsonBody {
-    type Rejection = <Bytes as FromRequest<S>>::Rejection;
+    type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let named = names_json(request.headers());
         // Outside the stack, as in a test of one handler, the default stands.
         let depth = request.extensions().get().copied();
         let depth = depth.unwrap_or_else(|| DepthMax(Limits::default().json_depth_max));
-        Ok(Self { bytes: Bytes::from_request(request, state).await?, depth })
+        let bytes = Bytes::from_request(request, state).await.map_err(|it| unread(&it))?;
+        // Where there is no body, as in most calls that take something away, it has no form.
+        if !named && !bytes.is_empty() {
+            let detail = "a body is application/json, and its Content-Type says so";
+            return Err(Problem::of(Code::UnsupportedMediaType, detail));
+        }
+        Ok(Self { bytes, depth })
     }
+}
+
+fn unread(rejection: &BytesRejection) -> Problem {
+    let problem = Problem::of(Code::InvalidRequest, rejection.body_text());
+    Problem { status: rejection.status(), ..problem }
+}
+
+/// Whether the one `Content-Type` is `application/json` or another form with that syntax, such as
+/// `application/merge-patch+json` (RFC 6839, 3.1).
+fn names_json(fields: &HeaderMap) -> bool {
+    let mut given = fields.get_all(header::CONTENT_TYPE).iter();
+    let (Some(only), None) = (given.next(), given.next()) else { return false };
+    let text = only.to_str().unwrap_or_default();
+    let form = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(subtype) = form.strip_prefix("application/") else { return false };
+    subtype == "json" || subtype.strip_suffix("+json").is_some_and(|it| !it.is_empty())
 }
 
 /// Parses a body whose arrays and objects are nested at most `depth_max` deep.
@@ -116,6 +150,27 @@ mod tests {
         check(r#""[[[\"[[""#, 0);
         check(r#"{"a\\":[]}"#, 2);
         check("]]]][", 1);
+    }
+
+    #[test]
+    fn only_what_is_called_json_once_is_json() {
+        let check = |given: &[&str], expected: bool| {
+            let mut fields = HeaderMap::new();
+            for value in given {
+                fields.append(header::CONTENT_TYPE, value.parse().unwrap());
+            }
+            assert_eq!(names_json(&fields), expected, "{given:?}");
+        };
+        check(&["application/json"], true);
+        check(&["Application/JSON ; charset=utf-8"], true);
+        check(&["application/merge-patch+json"], true);
+        check(&[], false);
+        check(&["application/json", "text/plain"], false);
+        for other in ["text/plain", "text/json", "application/+json", "application/x-json", ""] {
+            check(&[other], false);
+        }
+        check(&["text/plain; application/json"], false);
+        check(&["application/x-www-form-urlencoded"], false);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod health;
 pub mod idempotency;
 pub mod inbox;
 pub mod json;
+mod openapi;
 mod operation;
 pub mod problem;
 mod ready;

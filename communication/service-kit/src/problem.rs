@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use base::Code;
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The header that repeats the code, for those who do not read bodies.
 pub const ERROR_CODE: &str = "skein-error";
@@ -13,7 +14,7 @@ pub const ERROR_CODE: &str = "skein-error";
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// Where in the request the trouble is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
     /// JSON pointer into the body, such as `/size`.
     pub pointer: String,
@@ -141,18 +142,32 @@ impl Problem {
     }
 }
 
-#[derive(Serialize)]
+/// Why a request was refused or failed (RFC 9457).
+#[derive(Serialize, ToSchema)]
 struct Body<'a> {
+    /// `urn:problem:` and the code.
     r#type: String,
     title: String,
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// For a person.
     detail: &'a str,
+    /// For a machine: a short word.
     code: &'a str,
+    /// Whether the same request may succeed later, unchanged.
     retryable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<&'a str>,
+    /// Where in the request the trouble is.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(inline, required = false)]
     errors: &'a [FieldError],
+}
+
+/// The form of [`Problem::body`], for documents.
+pub(crate) fn schema() -> serde_json::Value {
+    // Made of names and types alone, which always serialize.
+    serde_json::to_value(<Body<'_> as utoipa::PartialSchema>::schema()).unwrap_or_default()
 }
 
 #[derive(Deserialize)]
@@ -190,7 +205,7 @@ impl Problem {
 }
 
 /// Each code's status is a status.
-fn status_of(code: Code) -> StatusCode {
+pub(crate) fn status_of(code: Code) -> StatusCode {
     StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 

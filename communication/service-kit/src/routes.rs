@@ -258,7 +258,15 @@ impl Table {
                 prefix: String::new(),
             },
             None if matching.is_empty() => Found::Nothing,
-            None => Found::OtherMethods(matching.iter().map(|it| it.method.clone()).collect()),
+            None => {
+                let mut methods: Vec<Method> = Vec::new();
+                for entry in matching {
+                    if !methods.contains(&entry.method) {
+                        methods.push(entry.method.clone());
+                    }
+                }
+                Found::OtherMethods(methods)
+            }
         }
     }
 }
@@ -377,6 +385,14 @@ mod tests {
         assert_eq!(
             table().find(&Method::DELETE, "/api/orders/a/items/b"),
             Found::OtherMethods(vec![Method::GET])
+        );
+    }
+
+    #[test]
+    fn a_method_that_two_templates_of_a_path_have_is_named_once() {
+        assert_eq!(
+            table().find(&Method::DELETE, "/api/orders/summary"),
+            Found::OtherMethods(vec![Method::GET, Method::PUT])
         );
     }
 

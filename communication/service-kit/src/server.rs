@@ -97,7 +97,7 @@ impl Handler for Site {
     ) -> Reply {
         let parts = parts_of(&head);
         // Health and metrics stand outside every cap: an overloaded process is alive.
-        if let Some(response) = self.system.answer(&parts.method, &parts.uri).await {
+        if let Some(response) = self.system.answer(&parts).await {
             return reply_of(response);
         }
         match self.stack.answer(parts, upload).await {

@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr};
 
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     admin,
@@ -12,10 +13,11 @@ use crate::{
     export,
     faults::Faults,
     health::Health,
+    openapi,
     routes::Routes,
     server::{Listening, Site, listen},
     stack::Stack,
-    system::{Audience, System},
+    system::{Audience, Document, System},
 };
 
 /// Why a service did not start.
@@ -75,7 +77,8 @@ impl Bound {
 pub struct Service {
     routes: Routes<()>,
     health: Health,
-    openapi: Option<Bytes>,
+    openapi: Option<Value>,
+    openapi_path: Option<&'static str>,
     store: Option<store::Store>,
     audience: Audience,
 }
@@ -88,6 +91,7 @@ impl Service {
             routes,
             health: Health::new(),
             openapi: None,
+            openapi_path: None,
             store: None,
             audience: Audience::Operators,
         }
@@ -99,11 +103,17 @@ impl Service {
         Self { health, ..self }
     }
 
-    /// With an OpenAPI document, served at `/openapi.json`.
+    /// With an OpenAPI document, served at `/openapi.json`, completed by what every service answers.
     #[must_use]
     pub fn openapi<D: Serialize>(self, document: &D) -> Self {
         // A document that cannot be written is a defect that the service's own test finds.
-        Self { openapi: serde_json::to_vec(document).ok().map(Bytes::from), ..self }
+        Self { openapi: serde_json::to_value(document).ok(), ..self }
+    }
+
+    /// With the document at one more path, where clients of another framework look for it.
+    #[must_use]
+    pub fn openapi_at(self, path: &'static str) -> Self {
+        Self { openapi_path: Some(path), ..self }
     }
 
     /// Reachable by anybody: of the pages that every service has, the port of requests serves health
@@ -125,10 +135,14 @@ impl Service {
     /// [`StartError`] when an address cannot be listened on.
     pub fn serve(self, context: &ServiceContext) -> Result<Bound, StartError> {
         let config = &context.config;
+        let openapi = self.openapi.map(|mut document| {
+            openapi::complete(&mut document, self.routes.mutating(), self.audience);
+            Document { text: Bytes::from(document.to_string()), path: self.openapi_path }
+        });
         let system = System {
             health: self.health,
             telemetry: context.telemetry.clone(),
-            openapi: self.openapi,
+            openapi,
             audience: Audience::Operators,
         };
         let faults = Faults::default();

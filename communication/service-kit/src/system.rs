@@ -2,8 +2,8 @@
 
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Uri, header};
-use telemetry::{Telemetry, metrics::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
+use telemetry::{Telemetry, metrics::Exposition};
 
 use crate::health::Health;
 
@@ -17,18 +17,34 @@ pub(crate) enum Audience {
     Public,
 }
 
+/// An OpenAPI document, as it is sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Document {
+    pub(crate) text: Bytes,
+    /// Where it is served besides the usual places.
+    pub(crate) path: Option<&'static str>,
+}
+
+impl Document {
+    fn is_at(&self, path: &str) -> bool {
+        // The second is where the original served it.
+        matches!(path, "/openapi.json" | "/swagger/v1/swagger.json") || self.path == Some(path)
+    }
+}
+
 /// The pages of one process.
 #[derive(Debug, Clone)]
 pub(crate) struct System {
     pub(crate) health: Health,
     pub(crate) telemetry: Telemetry,
-    pub(crate) openapi: Option<Bytes>,
+    pub(crate) openapi: Option<Document>,
     pub(crate) audience: Audience,
 }
 
 impl System {
     /// `None` when the path is not one of ours.
-    pub(crate) async fn answer(&self, method: &Method, uri: &Uri) -> Option<Response> {
+    pub(crate) async fn answer(&self, request: &Parts) -> Option<Response> {
+        let (method, uri) = (&request.method, &request.uri);
         if method != Method::GET && method != Method::HEAD {
             return None;
         }
@@ -38,13 +54,21 @@ impl System {
             return if is_health { self.health.answer(uri.path(), None).await } else { None };
         }
         match uri.path() {
-            "/metrics" => Some(page(CONTENT_TYPE, self.telemetry.metrics().encode().into())),
-            // The second is where the original served it.
-            "/openapi.json" | "/swagger/v1/swagger.json" => {
-                Some(page("application/json", self.openapi.clone()?))
+            "/metrics" => Some(self.metrics(&request.headers)),
+            path if self.openapi.as_ref().is_some_and(|it| it.is_at(path)) => {
+                Some(page("application/json", self.openapi.as_ref()?.text.clone()))
             }
             path => self.health.answer(path, uri.query()).await,
         }
+    }
+
+    fn metrics(&self, fields: &HeaderMap) -> Response {
+        let accept = fields.get_all(header::ACCEPT).iter().filter_map(|it| it.to_str().ok());
+        let form = Exposition::accepted(&accept.collect::<Vec<_>>().join(","));
+        let text = self.telemetry.metrics().encode_as(form);
+        let mut response = page(form.content_type(), text.into());
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+        response
     }
 }
 

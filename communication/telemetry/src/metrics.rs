@@ -1,4 +1,5 @@
-//! A metric registry with a hard cap on label sets, written out as OpenMetrics 1.0.
+//! A metric registry with a hard cap on label sets, written out as OpenMetrics 1.0 or, for those who
+//! do not name it, as Prometheus text 0.0.4.
 //!
 //! Labels that come from a request (a host, a path) can take any number of values; a proxy that
 //! kept them all was brought down by it (linkerd, CVE-2025-43915). Here the cap is part of the
@@ -8,6 +9,7 @@
 //! create series behind a lock that leaves no place for a cap.
 
 mod encode;
+mod exposition;
 mod family;
 
 use std::{
@@ -18,6 +20,7 @@ use std::{
     },
 };
 
+pub use exposition::Exposition;
 pub use family::{Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily};
 use family::{Family, Kind, Shape, read, write};
 
@@ -25,13 +28,16 @@ use family::{Family, Kind, Shape, read, write};
 pub const SECONDS_BUCKETS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
-/// Bounds of histograms of a proxy in seconds, 1-2-5 from 0.5 ms to a minute (17 values).
+/// Bounds of histograms of a proxy in seconds, 1-2-5 from 0.5 ms to a minute (17 values). A hop adds
+/// less than a millisecond and a deadline ends at a minute; steps of two to two and a half keep a
+/// percentile within that factor of the truth over the whole of it.
 pub const MESH_SECONDS_BUCKETS: [f64; 17] = [
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0,
     60.0,
 ];
 
-/// Bounds of bytes.
+/// Bounds of histograms of bodies and records in bytes, powers of four from 64 B to 64 MiB (11
+/// values): from below an empty JSON body's head to beyond the largest body that is taken.
 pub const MESH_BYTES_BUCKETS: [f64; 11] = [
     64.0,
     256.0,
@@ -45,9 +51,6 @@ pub const MESH_BYTES_BUCKETS: [f64; 11] = [
     16_777_216.0,
     67_108_864.0,
 ];
-
-/// The content type of [`Metrics::encode`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The registry; a cheap handle.
 #[derive(Debug, Clone)]
@@ -136,7 +139,13 @@ impl Metrics {
     /// Everything in OpenMetrics 1.0 text, ending in `# EOF`.
     #[must_use]
     pub fn encode(&self) -> String {
-        encode::encode(&read(&self.0.families))
+        self.encode_as(Exposition::OpenMetrics)
+    }
+
+    /// Everything in the text of that form.
+    #[must_use]
+    pub fn encode_as(&self, form: Exposition) -> String {
+        encode::encode(&read(&self.0.families), form)
     }
 
     /// How many label sets exist, `other` included.
@@ -175,6 +184,16 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bounds_of_the_mesh_ascend_by_the_steps_that_they_name() {
+        let (first, last) = (MESH_SECONDS_BUCKETS[0], MESH_SECONDS_BUCKETS[16]);
+        assert_eq!((first, last), (0.0005, 60.0));
+        let step = |it: &[f64]| it[1] / it[0];
+        assert!(MESH_SECONDS_BUCKETS.windows(2).all(|it| step(it) > 1.0 && step(it) < 2.501));
+        assert_eq!((MESH_BYTES_BUCKETS[0], MESH_BYTES_BUCKETS[10]), (64.0, 64.0 * 1024.0 * 1024.0));
+        assert!(MESH_BYTES_BUCKETS.windows(2).all(|it| step(it) == 4.0));
+    }
 
     #[test]
     fn a_hundred_thousand_label_values_keep_the_series_flat() {

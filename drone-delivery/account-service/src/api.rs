@@ -55,7 +55,7 @@ pub fn rows() -> Vec<MutatingRoute> {
 #[openapi(
     info(title = "Account", description = "Who may ship."),
     paths(is_active, get_account, list_accounts, put_account, put_status),
-    components(schemas(AccountView, StatusView))
+    components(schemas(AccountView, AccountBody, AccountStatus, StatusView))
 )]
 pub(crate) struct Document;
 
@@ -67,17 +67,31 @@ struct AccountView {
     display_name: String,
     email_address: String,
     sms: String,
-    /// Active or Suspended.
-    #[schema(value_type = String)]
     status: AccountStatus,
     registered_business: bool,
 }
 
+/// What a client says about an account; every member may be left out.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the schema of the document; the reader takes more spellings")]
+struct AccountBody {
+    display_name: Option<Line>,
+    email_address: Option<Line>,
+    sms: Option<Line>,
+    status: Option<AccountStatus>,
+    registered_business: Option<bool>,
+}
+
+/// A text about an account, none of its characters control.
+#[derive(ToSchema)]
+#[schema(max_length = 320, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+#[expect(dead_code, reason = "the schema of the document")]
+struct Line(String);
+
 /// Whether an account may ship.
 #[derive(Debug, Serialize, ToSchema)]
 struct StatusView {
-    /// Active or Suspended.
-    #[schema(value_type = String)]
     status: AccountStatus,
 }
 
@@ -96,7 +110,7 @@ impl From<Account> for AccountView {
 
 /// Whether an account may ship. In profile demo one that nobody registered is made up.
 #[utoipa::path(get, path = "/api/account/{id}", responses(
-    (status = 200, body = bool), (status = 404, description = "no such account")))]
+    (status = 200, body = bool, content_type = "application/json"), (status = 404, description = "no such account")))]
 async fn is_active(
     State(shared): State<Shared>,
     Path(id): Path<String>,
@@ -141,7 +155,7 @@ struct Filter {
 
 /// Lists accounts.
 #[utoipa::path(get, path = "/api/accounts",
-    params(("status" = Option<String>, Query), ("limit" = Option<u32>, Query)),
+    params(("status" = Option<AccountStatus>, Query), ("limit" = Option<u32>, Query, description = "more than 1000 counts as that")),
     responses((status = 200, body = Vec<AccountView>)))]
 async fn list_accounts(
     State(shared): State<Shared>,
@@ -159,7 +173,7 @@ async fn list_accounts(
 }
 
 /// Registers or replaces an account.
-#[utoipa::path(put, path = "/api/accounts/{id}", request_body = AccountView, responses(
+#[utoipa::path(put, path = "/api/accounts/{id}", request_body = AccountBody, responses(
     (status = 201, body = AccountView, description = "it is new"),
     (status = 204, description = "it was replaced")))]
 async fn put_account(

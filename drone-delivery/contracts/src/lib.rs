@@ -9,6 +9,7 @@
 //! missing or malformed instead of stopping at the first.
 
 pub mod accounts;
+pub mod document;
 pub mod drone_management;
 pub mod event;
 mod location;
@@ -21,6 +22,6 @@ pub mod topics;
 mod words;
 
 pub use location::Location;
-pub use reading::{Body, Fault, Members};
+pub use reading::{Body, Fault, Members, is_name};
 pub use time::{month_range, parse_time};
 pub use words::{ConfirmationType, DeliveryStage, PackageSize, Words, as_ordinal};

@@ -10,8 +10,10 @@ pub struct Location {
     #[serde(default)]
     pub altitude: f64,
     /// Degrees north, -90 to 90.
+    #[schema(minimum = -90, maximum = 90)]
     pub latitude: f64,
     /// Degrees east, -180 to 180.
+    #[schema(minimum = -180, maximum = 180)]
     pub longitude: f64,
 }
 

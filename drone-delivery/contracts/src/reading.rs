@@ -119,8 +119,7 @@ impl<'b> Members<'b> {
     #[must_use]
     pub fn optional_name(&self, name: &str) -> Option<String> {
         let text = self.get(name)?.as_str();
-        let fits = |it: &&str| !it.trim().is_empty() && is_plain(it, NAME_CHARS_MAX);
-        let read = text.filter(fits).map(str::to_owned);
+        let read = text.filter(|it| is_name(it)).map(str::to_owned);
         if read.is_none() {
             self.fault(name, "a text of 1 to 200 characters is expected, none of them control");
         }
@@ -276,6 +275,12 @@ impl<'b> Members<'b> {
     pub fn optional_inner(&self, name: &str) -> Option<Self> {
         self.get(name).map(|_| self.inner(name))
     }
+}
+
+/// Whether a text can name something: not blank, at most 200 characters, none of them control.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    !text.trim().is_empty() && is_plain(text, NAME_CHARS_MAX)
 }
 
 fn is_plain(text: &str, chars_max: usize) -> bool {

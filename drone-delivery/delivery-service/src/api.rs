@@ -11,7 +11,7 @@ use axum::{
     response::Response,
 };
 use base::{Code, Direction};
-use contracts::{Body, ConfirmationType, month_range, shipping::DeliveryEvent};
+use contracts::{Body, ConfirmationType, is_name, month_range, shipping::DeliveryEvent};
 use http::{HeaderMap, StatusCode};
 use runtime::Tasks;
 use serde::{Deserialize, Serialize};
@@ -175,6 +175,7 @@ async fn put_delivery(
 ) -> Result<Response, Problem> {
     let value = body.parse()?;
     let content = DeliveryBody::read(&Body::new(&value)).map_err(Problem::of_faults)?;
+    check_id(&id)?;
     if content.id.as_ref().is_some_and(|it| *it != id) {
         let detail = "the id in the path is another".to_owned();
         return Err(Problem::invalid(vec![FieldError { pointer: "/id".to_owned(), detail }]));
@@ -272,6 +273,7 @@ async fn delete_delivery(
     operation: Operation,
     body: JsonBody,
 ) -> Result<Response, Problem> {
+    check_id(&id)?;
     let (ending, reason) = match operation.direction() {
         Some(Direction::Undo) => (Ending::Failed, "the workflow that made it was undone"),
         Some(Direction::Do) | None => (Ending::Cancelled, "it was called off"),
@@ -378,7 +380,8 @@ struct Summary {
 
 /// Counts an account's deliveries of a month.
 #[utoipa::path(get, path = "/api/deliveries/summary",
-    params(("ownerId" = String, Query), ("year" = i16, Query), ("month" = i8, Query)),
+    params(("ownerId" = String, Query), ("year" = inline(contracts::document::Year), Query),
+        ("month" = inline(contracts::document::Month), Query)),
     responses((status = 200, body = Summary), (status = 400, description = "no such month")))]
 async fn summarize(
     State(shared): State<Shared>,
@@ -419,6 +422,12 @@ fn change_delivery(
         events::commit(transaction, &delivery, &reached, Some(trace))?;
     }
     Ok(())
+}
+
+/// Where an id is kept, it is one that the others can show.
+fn check_id(id: &str) -> Result<(), Problem> {
+    let detail = "an id has 1 to 200 characters, none of them a control character";
+    if is_name(id) { Ok(()) } else { Err(Problem::of(Code::InvalidRequest, detail)) }
 }
 
 fn unknown() -> Problem {

@@ -62,7 +62,8 @@ pub fn rows() -> Vec<MutatingRoute> {
 
 /// Books a drone for a delivery, or gives the one that is booked.
 #[utoipa::path(put, path = "/api/dronedeliveries/{id}", request_body = document::BookingSchema,
-    responses((status = 200, body = String, description = "the drone's id, as bare text"),
+    responses((status = 200, description = "the drone's id, as bare text unless JSON is asked for",
+            content((String = "text/plain"), (String = "application/json"))),
         (status = 409, description = "no drone is free (retryable), none ever can, it was called \
             off, its package has been picked up, or another trip is booked")))]
 async fn put_booking(
@@ -149,7 +150,8 @@ struct Month {
 
 /// Miles and hours that drones flew for an account in a month.
 #[utoipa::path(get, path = "/api/dronedeliveries/utilization",
-    params(("ownerId" = String, Query), ("year" = i16, Query), ("month" = i8, Query)),
+    params(("ownerId" = inline(contracts::document::Name), Query), ("year" = inline(contracts::document::Year), Query),
+        ("month" = inline(contracts::document::Month), Query)),
     responses((status = 200, body = UtilizationView), (status = 400, description = "no such month"),
         (status = 404, description = "nothing was flown")))]
 async fn utilization(
@@ -182,7 +184,7 @@ const DOUBLY_BOOKED: &str = "doubly-booked";
 
 /// Lists drones in the order of their ids.
 #[utoipa::path(get, path = "/api/drones",
-    params(("state" = Option<String>, Query), ("limit" = Option<u32>, Query)),
+    params(("state" = Option<document::StateWord>, Query), ("limit" = Option<u32>, Query, description = "more than 20000 counts as that")),
     responses((status = 200, body = Vec<DroneView>), (status = 400, description = "no such state")))]
 async fn list_drones(
     State(shared): State<Shared>,

@@ -60,7 +60,7 @@ struct Wanted {
 
 /// Lists what happened to an account's deliveries, the newest first.
 #[utoipa::path(get, path = "/api/deliveryhistory",
-    params(("ownerId" = String, Query), ("limit" = Option<u32>, Query)),
+    params(("ownerId" = String, Query), ("limit" = Option<u32>, Query, description = "more than 1000 counts as that")),
     responses((status = 200, body = Vec<DeliveryEvent>),
         (status = 400, description = "no owner is named, or the limit is no number")))]
 async fn list_events(

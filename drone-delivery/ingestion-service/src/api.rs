@@ -13,7 +13,7 @@ use axum::{
 };
 use base::{Code, SharedClock};
 use contracts::{
-    Body,
+    Body, is_name,
     shipping::{CancelRequest, DeliveryRequest, Operation, RescheduleRequest},
 };
 use http::StatusCode;
@@ -57,19 +57,19 @@ pub fn routes(shared: Shared) -> Routes<()> {
         .change(samples::patch(), reschedule)
         .change(samples::delete(), cancel)
         .get("/api/deliveryrequests/{id}", get_request)
-        // Where the original's probes, framework and page look.
+        // Where the original's probes look.
         .get("/api/probe", || async {})
         .get("/actuator/health", || async { Json(serde_json::json!({"status": "UP"})) })
-        .get("/v3/api-docs", document::serve)
         .with_state(shared)
 }
 
 /// Asks for a delivery.
 #[utoipa::path(post, path = "/api/deliveryrequests", request_body = document::DeliverySchema,
-    params(("Idempotency-Key" = Option<String>, Header, description =
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 200, description =
         "the same key and body give the first reply; kept for 24 h per owner")),
     responses((status = 202, description = "it is durable and will end; `Location` says how far it is"),
         (status = 400, description = "members are missing or malformed; each is named"),
+        (status = 409, description = "the same key is being served right now"),
         (status = 422, description = "the key was used with another body"),
         (status = 429, description = "the backlog is too long; see Retry-After"),
         (status = 503, description = "the log cannot take it; see Retry-After")))]
@@ -127,6 +127,7 @@ async fn reschedule(
     let value = body.parse()?;
     let request = RescheduleRequest::read(&Body::new(&value)).map_err(Problem::of_faults)?;
     shared.check_places(&request.pickup_location, &request.dropoff_location)?;
+    check_id(&id)?;
     let known = id.clone();
     let found = shared.store.read(move |reader| table::find(reader, &known)).await?;
     found.ok_or_else(unknown)?.record.check_open().map_err(too_late)?;
@@ -145,6 +146,7 @@ async fn cancel(
     Path(id): Path<String>,
     context: RequestContext,
 ) -> Result<StatusCode, Problem> {
+    check_id(&id)?;
     let known = id.clone();
     let found = shared.store.read(move |reader| table::find(reader, &known)).await?;
     // An id that was never seen is let through: its create may still be on its way, and the
@@ -278,6 +280,12 @@ fn echo_of(mut sent: Value, id: &str) -> Value {
         members.insert("deliveryId".to_owned(), Value::from(id));
     }
     sent
+}
+
+/// An id that no request can have is not led on to those who would keep it.
+fn check_id(id: &str) -> Result<(), Problem> {
+    let detail = "an id has 1 to 200 characters, none of them a control character";
+    if is_name(id) { Ok(()) } else { Err(Problem::of(Code::InvalidRequest, detail)) }
 }
 
 fn unknown() -> Problem {

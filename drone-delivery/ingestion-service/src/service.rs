@@ -81,5 +81,7 @@ pub async fn run(context: ServiceContext, config: IngestionConfig) -> Result<Bou
         .store(&store)
         .health(context.health(Some(&store)))
         .openapi(&Document::openapi())
+        // Where the original's framework served it.
+        .openapi_at("/v3/api-docs")
         .serve(&context)
 }

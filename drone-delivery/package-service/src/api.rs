@@ -6,7 +6,11 @@ use axum::{
     response::Response,
 };
 use base::{Code, SharedClock};
-use contracts::{Body, month_range};
+use contracts::{
+    Body,
+    document::{Name, Text},
+    month_range,
+};
 use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -41,7 +45,6 @@ pub fn routes(shared: Shared) -> Routes<()> {
         .change(patch_row(), patch_package)
         .change(delete_row(), delete_package)
         .get("/api/packages/summary/{owner}", summarize)
-        .get("/swagger/swagger.json", || async { Json(Document::openapi()) })
         .with_state(shared)
 }
 
@@ -61,20 +64,20 @@ pub fn rows() -> Vec<MutatingRoute> {
 pub(crate) struct Document;
 
 /// What a client says about a package; every member may be left out.
-#[derive(Debug, ToSchema)]
+#[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "the schema of the document; the reader takes more spellings")]
 struct PackageBody {
-    /// `Small`, `Medium` or `Large`, or 0, 1, 2.
     size: Option<contracts::PackageSize>,
     /// Kilograms.
+    #[schema(minimum = 0, maximum = 1000000)]
     weight: Option<f64>,
     /// Anything to find it by.
-    tag: Option<String>,
+    tag: Option<Text>,
     /// The account that ships it.
-    owner_id: Option<String>,
+    owner_id: Option<Name>,
     /// The delivery that refers to it.
-    delivery_id: Option<String>,
+    delivery_id: Option<Name>,
 }
 
 /// What an account shipped in a month.
@@ -191,7 +194,8 @@ struct Month {
 
 /// Kilograms that an account shipped in a month.
 #[utoipa::path(get, path = "/api/packages/summary/{owner}",
-    params(("owner" = String, Path), ("year" = i16, Query), ("month" = i8, Query)),
+    params(("owner" = String, Path), ("year" = inline(contracts::document::Year), Query),
+        ("month" = inline(contracts::document::Month), Query)),
     responses((status = 200, body = Summary), (status = 400, description = "no such month")))]
 async fn summarize(
     State(shared): State<Shared>,
@@ -205,9 +209,10 @@ async fn summarize(
     Ok(Json(Summary { total_weight }))
 }
 
-/// A body may be missing: every member has a default.
+/// A body may be missing, or null as a missing member may be: every member has a default.
 fn read_change(body: &JsonBody) -> Result<PackageChange, Problem> {
-    let value = if body.is_empty() { json!({}) } else { body.parse()? };
+    let value = if body.is_empty() { Value::Null } else { body.parse()? };
+    let value = if value.is_null() { json!({}) } else { value };
     PackageChange::read(&Body::new(&value)).map_err(Problem::of_faults)
 }
 

@@ -40,6 +40,8 @@ pub async fn run(context: ServiceContext, config: PackageConfig) -> Result<Bound
         .store(&store)
         .health(health)
         .openapi(&Document::openapi())
+        // Where the original served it.
+        .openapi_at("/swagger/swagger.json")
         .serve(&context)
 }
 

@@ -11,7 +11,10 @@ use saga::{Engine, HistoryRow, ListFilter, SagaView, Status, StepView};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::{Problem, Routes};
-use utoipa::{OpenApi, ToSchema};
+use utoipa::{
+    OpenApi, ToSchema,
+    openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type},
+};
 
 use crate::{
     domain::{CREATE, create_id, delivery_of, operation_of},
@@ -46,7 +49,7 @@ pub fn routes(shared: Shared) -> Routes<()> {
 #[openapi(
     info(title = "Scheduler", description = "Sees each request through."),
     paths(get_transaction, list_transactions, get_saga, list_sagas, partitions),
-    components(schemas(TransactionView, StepDocument, SagaDocument))
+    components(schemas(StatusWords, TransactionView, StepDocument, SagaDocument))
 )]
 pub(crate) struct Document;
 
@@ -109,6 +112,20 @@ struct SagaDocument {
     #[schema(value_type = Option<Vec<Object>>)]
     history: Option<Vec<HistoryRow>>,
 }
+
+/// What the lists may be narrowed to: some of these, with commas between them.
+struct StatusWords;
+
+impl utoipa::PartialSchema for StatusWords {
+    fn schema() -> RefOr<Schema> {
+        let words = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(Status::ALL.map(Status::as_str)));
+        ArrayBuilder::new().items(words).min_items(Some(1)).into()
+    }
+}
+
+impl ToSchema for StatusWords {}
 
 impl From<StepView> for StepDocument {
     fn from(StepView { name, service, status, attempts }: StepView) -> Self {
@@ -182,7 +199,7 @@ struct Wanted {
 
 /// Transactions of deliveries, the newest first.
 #[utoipa::path(get, path = "/api/transactions",
-    params(("state" = Option<String>, Query), ("limit" = Option<usize>, Query)),
+    params(("state" = Option<StatusWords>, Query, style = Form, explode = false), ("limit" = Option<u32>, Query, description = "more than 1000 counts as that")),
     responses((status = 200, body = Vec<TransactionView>)))]
 async fn list_transactions(
     State(shared): State<Shared>,
@@ -209,8 +226,8 @@ async fn get_saga(
 
 /// Sagas, the newest first.
 #[utoipa::path(get, path = "/api/sagas",
-    params(("status" = Option<String>, Query), ("definition" = Option<String>, Query),
-        ("limit" = Option<usize>, Query)),
+    params(("status" = Option<StatusWords>, Query, style = Form, explode = false), ("definition" = Option<String>, Query),
+        ("limit" = Option<u32>, Query, description = "more than 1000 counts as that")),
     responses((status = 200, body = Vec<SagaDocument>)))]
 async fn list_sagas(
     State(shared): State<Shared>,

@@ -5,7 +5,10 @@ use axum::{
     extract::{Path, Query, State},
 };
 use base::{Code, FailureClass, Timestamp};
-use contracts::Body;
+use contracts::{
+    Body,
+    document::{Name, Text},
+};
 use http::{Method, StatusCode};
 use saga::{
     Engine, HistoryRow, ListFilter, Record, SagaView, Signal, SignalKind, Signalled, Status,
@@ -17,7 +20,10 @@ use serde_json::{Value, json};
 use service_kit::{
     Change, JsonBody, MutatingRoute, Problem, Repetition, Routes, Sample, SampleCall,
 };
-use utoipa::{OpenApi, ToSchema};
+use utoipa::{
+    OpenApi, ToSchema,
+    openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type},
+};
 
 use crate::domain::{FAILED, delivery_of, operation_of, urgency, verb_of};
 
@@ -53,7 +59,15 @@ pub fn rows() -> Vec<MutatingRoute> {
 #[openapi(
     info(title = "Supervisor", description = "What failed, and what became of it."),
     paths(list_failures, get_failure, act, list_alerts),
-    components(schemas(FailureView, FailureDocument, StepDocument, AuditRow, AlertView, Action))
+    components(schemas(
+        StatusWords,
+        FailureView,
+        FailureDocument,
+        StepDocument,
+        AuditRow,
+        AlertView,
+        Action
+    ))
 )]
 pub(crate) struct Document;
 
@@ -131,16 +145,39 @@ struct AlertView {
 }
 
 /// What a person wants done.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of the document; the reader takes more spellings")]
 struct Action {
-    /// retry, compensate or resolve.
-    action: String,
+    #[schema(inline)]
+    action: ActionWord,
     /// Why; kept.
-    note: String,
+    note: Option<Text>,
     /// Who; `operator` when it is not said.
-    actor: String,
+    actor: Option<Name>,
 }
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the schema of the document; the saga has the verbs")]
+enum ActionWord {
+    Retry,
+    Compensate,
+    Resolve,
+}
+
+/// What the list may be narrowed to: some of these, with commas between them.
+struct StatusWords;
+
+impl utoipa::PartialSchema for StatusWords {
+    fn schema() -> RefOr<Schema> {
+        let words = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(FAILED.map(Status::as_str)));
+        ArrayBuilder::new().items(words).min_items(Some(1)).into()
+    }
+}
+
+impl ToSchema for StatusWords {}
 
 impl From<StepView> for StepDocument {
     fn from(StepView { name, service, status, attempts }: StepView) -> Self {
@@ -183,7 +220,7 @@ struct Wanted {
 
 /// Transactions that failed, the newest first.
 #[utoipa::path(get, path = "/api/failures",
-    params(("state" = Option<String>, Query), ("limit" = Option<usize>, Query)),
+    params(("state" = Option<StatusWords>, Query, style = Form, explode = false), ("limit" = Option<u32>, Query, description = "more than 1000 counts as that")),
     responses((status = 200, body = Vec<FailureView>)))]
 async fn list_failures(
     State(shared): State<Shared>,

@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use base::Code;
-use contracts::{Body, Location};
+use contracts::{Body, Location, document::Name};
 use http::StatusCode;
 use service_kit::{
     FieldError, JsonBody, MutatingRoute, Operation, Problem, RequestContext, Routes, reply,
@@ -59,19 +59,20 @@ pub(crate) struct Document;
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "the schema of the document; the reader takes more spellings")]
 struct TripSchema {
-    delivery_id: Option<String>,
+    delivery_id: Option<Name>,
     pickup: Location,
     dropoff: Location,
     /// Not before then, in simulated time.
     #[schema(format = DateTime)]
     pickup_time: Option<String>,
     /// Kilograms.
+    #[schema(minimum = 0)]
     weight: Option<f64>,
 }
 
 /// Says whether a carrier is needed, and books it when it is.
 #[utoipa::path(put, path = "/api/thirdpartydeliveries/{id}", request_body = TripSchema, responses(
-    (status = 200, body = bool, description = "true: a carrier is booked; false: a drone can"),
+    (status = 200, body = bool, content_type = "application/json", description = "true: a carrier is booked; false: a drone can"),
     (status = 409, description = "it was called off, or another trip is booked"),
     (status = 422, description = "no carrier takes it either")))]
 async fn put_shipment(

@@ -8,6 +8,8 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::fixture::{Fixture, exchange, start};
 
+const JSON: &str = "content-type: application/json\r\n";
+
 fn row(path: &'static str) -> MutatingRoute {
     let sample = |_| Sample {
         before: Vec::new(),
@@ -82,12 +84,12 @@ async fn a_body_may_be_as_large_as_was_set() {
 async fn nesting_beyond_32_or_what_was_set_is_400() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let service = start(value(), |_| {});
-    assert_eq!(put(&service, "/api/value", "", &nested(32)).await, 200);
-    assert_eq!(put(&service, "/api/value", "", &nested(33)).await, 400);
+    assert_eq!(put(&service, "/api/value", JSON, &nested(32)).await, 200);
+    assert_eq!(put(&service, "/api/value", JSON, &nested(33)).await, 400);
     for depth_max in [3, 50] {
         let service = start(value(), |config| config.limits.json_depth_max = depth_max);
-        assert_eq!(put(&service, "/api/value", "", &nested(depth_max)).await, 200);
-        assert_eq!(put(&service, "/api/value", "", &nested(depth_max + 1)).await, 400);
+        assert_eq!(put(&service, "/api/value", JSON, &nested(depth_max)).await, 200);
+        assert_eq!(put(&service, "/api/value", JSON, &nested(depth_max + 1)).await, 400);
     }
 }
 

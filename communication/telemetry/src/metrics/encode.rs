@@ -1,8 +1,13 @@
-//! OpenMetrics 1.0 text.
+//! The text of all metrics: OpenMetrics 1.0, and Prometheus text 0.0.4, which is the same but for
+//! what is said about a family. The older form types a counter under the name of its samples, knows
+//! no units and no end, and leaves quotes in a help text as they are.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::family::{Family, Kind, Series};
+use super::{
+    Exposition,
+    family::{Family, Kind, Series, Shape},
+};
 
 /// Units that the format knows and that we use; the unit is the end of the name.
 const UNITS: [&str; 3] = ["seconds", "bytes", "ratio"];
@@ -13,28 +18,29 @@ pub(super) fn is_name(text: &str) -> bool {
         && text.bytes().all(|it| matches!(it, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
-pub(super) fn encode(families: &BTreeMap<String, Family>) -> String {
+pub(super) fn encode(families: &BTreeMap<String, Family>, form: Exposition) -> String {
     let mut text = String::with_capacity(4_096);
     for family in families.values() {
         // Writing to a string cannot fail.
-        let _written = encode_family(&mut text, family);
+        let _written = encode_family(&mut text, family, form);
     }
-    text.push_str("# EOF\n");
+    if form == Exposition::OpenMetrics {
+        text.push_str("# EOF\n");
+    }
     text
 }
 
-fn encode_family(text: &mut String, family: &Family) -> std::fmt::Result {
+fn encode_family(text: &mut String, family: &Family, form: Exposition) -> std::fmt::Result {
     let shape = family.shape();
     let (kind, name) = match shape.kind {
         Kind::Counter => ("counter", shape.name.strip_suffix("_total").unwrap_or(&shape.name)),
         Kind::Gauge => ("gauge", shape.name.as_str()),
         Kind::Histogram(_) => ("histogram", shape.name.as_str()),
     };
-    writeln!(text, "# TYPE {name} {kind}")?;
-    if let Some(unit) = UNITS.iter().find(|it| name.ends_with(&format!("_{it}"))) {
-        writeln!(text, "# UNIT {name} {unit}")?;
+    match form {
+        Exposition::OpenMetrics => describe_open_metrics(text, name, kind, shape)?,
+        Exposition::Prometheus => describe_prometheus(text, name, kind, shape)?,
     }
-    writeln!(text, "# HELP {name} {}", escape(&shape.help))?;
     let mut result = Ok(());
     family.each(|values, series| {
         let labels = labels(&shape.labels, values);
@@ -43,6 +49,32 @@ fn encode_family(text: &mut String, family: &Family) -> std::fmt::Result {
         }
     });
     result
+}
+
+fn describe_open_metrics(
+    text: &mut String,
+    name: &str,
+    kind: &str,
+    shape: &Shape,
+) -> std::fmt::Result {
+    writeln!(text, "# TYPE {name} {kind}")?;
+    if let Some(unit) = UNITS.iter().find(|it| name.ends_with(&format!("_{it}"))) {
+        writeln!(text, "# UNIT {name} {unit}")?;
+    }
+    writeln!(text, "# HELP {name} {}", escape(&shape.help))
+}
+
+fn describe_prometheus(
+    text: &mut String,
+    name: &str,
+    kind: &str,
+    shape: &Shape,
+) -> std::fmt::Result {
+    // The samples of a counter end in it, and here the family has the name of its samples.
+    let total = if shape.kind == Kind::Counter { "_total" } else { "" };
+    let help = shape.help.replace('\\', "\\\\").replace('\n', "\\n");
+    writeln!(text, "# HELP {name}{total} {help}")?;
+    writeln!(text, "# TYPE {name}{total} {kind}")
 }
 
 fn encode_series(text: &mut String, name: &str, labels: &str, series: &Series) -> std::fmt::Result {
@@ -98,7 +130,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::Metrics;
+    use crate::{Metrics, metrics::Exposition};
 
     #[test]
     fn the_text_is_open_metrics_1_0() {
@@ -129,6 +161,28 @@ mod tests {
              # HELP telemetry_series_dropped Label sets folded into other because the cap was reached.\n\
              telemetry_series_dropped_total 0\n\
              # EOF\n"
+        );
+    }
+
+    #[test]
+    fn the_older_text_types_a_counter_under_the_name_of_its_samples() {
+        let metrics = Metrics::new(100);
+        metrics.counter("jobs_total", "\"Jobs\",\n\\.", &["kind"]).with(&["a\"b\\c\nd"]).add(2);
+        metrics.histogram_with("call_seconds", "Calls.", &[], &[0.1]).with(&[]).observe(7.0);
+        assert_eq!(
+            metrics.encode_as(Exposition::Prometheus),
+            "# HELP call_seconds Calls.\n\
+             # TYPE call_seconds histogram\n\
+             call_seconds_bucket{le=\"0.1\"} 0\n\
+             call_seconds_bucket{le=\"+Inf\"} 1\n\
+             call_seconds_sum 7.0\n\
+             call_seconds_count 1\n\
+             # HELP jobs_total \"Jobs\",\\n\\\\.\n\
+             # TYPE jobs_total counter\n\
+             jobs_total{kind=\"a\\\"b\\\\c\\nd\"} 2\n\
+             # HELP telemetry_series_dropped_total Label sets folded into other because the cap was reached.\n\
+             # TYPE telemetry_series_dropped_total counter\n\
+             telemetry_series_dropped_total 0\n"
         );
     }
 

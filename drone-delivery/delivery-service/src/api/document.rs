@@ -2,7 +2,11 @@
 
 #![expect(dead_code, reason = "schemas of the document: nothing reads their members")]
 
-use contracts::{Location, shipping::DeliveryEvent};
+use contracts::{
+    Location,
+    document::{ConfirmationOrdinal, Name, Text},
+    shipping::DeliveryEvent,
+};
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
@@ -48,25 +52,24 @@ pub(crate) struct Document;
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 struct OwnerSchema {
-    user_id: String,
-    account_id: String,
+    user_id: Name,
+    account_id: Name,
 }
 
 /// A delivery to be made.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct DeliverySchema {
-    id: Option<String>,
+    id: Option<Name>,
     owner: OwnerSchema,
     pickup: Location,
     dropoff: Location,
-    deadline: Option<String>,
+    deadline: Option<Text>,
     expedited: Option<bool>,
-    /// `FingerPrint` 0, Picture 1, Voice 2, None 3, or the word.
-    confirmation_required: Option<u8>,
-    drone_id: Option<String>,
-    package_id: Option<String>,
-    /// RFC 3339.
+    confirmation_required: Option<ConfirmationOrdinal>,
+    drone_id: Option<Name>,
+    package_id: Option<Name>,
+    #[schema(format = DateTime)]
     pickup_time: Option<String>,
 }
 
@@ -76,8 +79,8 @@ pub(super) struct DeliverySchema {
 pub(super) struct RescheduleSchema {
     pickup: Location,
     dropoff: Location,
-    deadline: Option<String>,
-    /// RFC 3339.
+    deadline: Option<Text>,
+    #[schema(format = DateTime)]
     pickup_time: Option<String>,
 }
 
@@ -85,14 +88,13 @@ pub(super) struct RescheduleSchema {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct NotifySchema {
-    email_address: Option<String>,
-    sms: Option<String>,
+    email_address: Option<Text>,
+    sms: Option<Text>,
 }
 
 /// What the recipient gives.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct ConfirmationSchema {
-    /// `FingerPrint` 0, Picture 1, Voice 2, None 3, or the word.
-    confirmation_type: u8,
+    confirmation_type: ConfirmationOrdinal,
 }

@@ -2,12 +2,15 @@
 
 #![expect(dead_code, reason = "schemas of the document: nothing reads their members")]
 
-use contracts::{Location, PackageSize};
-use utoipa::{OpenApi, ToSchema};
+use contracts::{Location, PackageSize, Words as _, document::Name, drone_management::DronePhase};
+use utoipa::{
+    OpenApi, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 
 use super::{
     __path_delete_booking, __path_get_booking, __path_get_drone, __path_get_drone_status,
-    __path_list_drones, __path_put_booking, __path_put_drone, __path_utilization,
+    __path_list_drones, __path_put_booking, __path_put_drone, __path_utilization, DOUBLY_BOOKED,
 };
 use crate::domain::{BookingView, DroneStatusView, DroneView, UtilizationView};
 
@@ -32,7 +35,8 @@ use crate::domain::{BookingView, DroneStatusView, DroneView, UtilizationView};
         UtilizationView,
         BookingSchema,
         PackageSchema,
-        RegistrationSchema
+        RegistrationSchema,
+        StateWord
     ))
 )]
 pub(crate) struct Document;
@@ -43,6 +47,7 @@ struct PackageSchema {
     id: Option<String>,
     size: Option<PackageSize>,
     /// Kilograms.
+    #[schema(minimum = 0)]
     weight: Option<f64>,
 }
 
@@ -50,7 +55,7 @@ struct PackageSchema {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct BookingSchema {
-    delivery_id: Option<String>,
+    delivery_id: Option<Name>,
     pickup: Location,
     dropoff: Location,
     /// Not before then, in simulated time.
@@ -58,7 +63,7 @@ pub(super) struct BookingSchema {
     pickup_time: Option<String>,
     expedited: Option<bool>,
     package_detail: Option<PackageSchema>,
-    owner_id: Option<String>,
+    owner_id: Option<Name>,
     /// A higher one replaces the trip.
     revision: Option<u64>,
 }
@@ -68,8 +73,29 @@ pub(super) struct BookingSchema {
 #[schema(rename_all = "camelCase")]
 pub(super) struct RegistrationSchema {
     base: Option<Location>,
+    #[schema(exclusive_minimum = 0, maximum = 10000)]
     payload_kg: Option<f64>,
+    #[schema(exclusive_minimum = 0, maximum = 1000000)]
     range_m: Option<f64>,
-    /// `Idle` or `Failed`.
-    state: Option<String>,
+    #[schema(inline)]
+    state: Option<DutySchema>,
 }
+
+/// What an operator may make of a drone.
+#[derive(ToSchema)]
+enum DutySchema {
+    Idle,
+    Failed,
+}
+
+/// What the fleet's list may be narrowed to.
+pub(super) struct StateWord;
+
+impl utoipa::PartialSchema for StateWord {
+    fn schema() -> RefOr<Schema> {
+        let words = DronePhase::ALL.iter().map(|it| it.1).chain([DOUBLY_BOOKED]);
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).into()
+    }
+}
+
+impl ToSchema for StateWord {}

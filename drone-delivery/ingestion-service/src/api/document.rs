@@ -2,8 +2,11 @@
 
 #![expect(dead_code, reason = "schemas of the document: nothing reads their members")]
 
-use axum::Json;
-use utoipa::{OpenApi, ToSchema, openapi};
+use contracts::{
+    ConfirmationType, PackageSize,
+    document::{Kilograms, Name, Text},
+};
+use utoipa::{OpenApi, ToSchema};
 
 use super::{__path_cancel, __path_get_request, __path_reschedule, __path_schedule};
 use crate::domain::RequestRecord;
@@ -17,39 +20,32 @@ use crate::domain::RequestRecord;
 )]
 pub(crate) struct Document;
 
-/// The document where the original's framework served it.
-pub(super) async fn serve() -> Json<openapi::OpenApi> {
-    Json(Document::openapi())
-}
-
 /// What is to be delivered.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct PackageSchema {
-    package_id: Option<String>,
-    /// Small, Medium or Large, or 0, 1, 2.
-    size: String,
-    /// Kilograms.
-    weight: f64,
-    tag: Option<String>,
+    package_id: Option<Name>,
+    size: PackageSize,
+    weight: Kilograms,
+    tag: Option<Text>,
 }
 
 /// A delivery to be scheduled.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct DeliverySchema {
-    owner_id: String,
+    owner_id: Name,
     /// A name of the gazetteer or `lat,lon[,alt]`.
-    pickup_location: String,
+    pickup_location: Name,
     /// A name of the gazetteer or `lat,lon[,alt]`.
-    drop_off_location: String,
-    /// RFC 3339, or milliseconds since 1970. Not before then.
+    drop_off_location: Name,
+    /// Not before then.
+    #[schema(format = DateTime)]
     pickup_time: Option<String>,
     /// Free text, never interpreted.
-    deadline: Option<String>,
+    deadline: Option<Text>,
     expedited: Option<bool>,
-    /// `FingerPrint`, Picture, Voice or None, or 0 to 3.
-    confirmation_required: Option<String>,
+    confirmation_required: Option<ConfirmationType>,
     #[schema(inline)]
     package_info: PackageSchema,
 }
@@ -58,9 +54,9 @@ pub(super) struct DeliverySchema {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct RescheduleSchema {
-    pickup_location: String,
-    drop_off_location: String,
-    deadline: Option<String>,
-    /// RFC 3339, or milliseconds since 1970.
+    pickup_location: Name,
+    drop_off_location: Name,
+    deadline: Option<Text>,
+    #[schema(format = DateTime)]
     pickup_time: Option<String>,
 }

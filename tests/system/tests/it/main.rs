@@ -23,4 +23,6 @@ mod peers;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod strangers;
+#[cfg(test)]
 mod wait;

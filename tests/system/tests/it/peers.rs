@@ -15,12 +15,17 @@ pub(crate) fn has(program: &str) -> bool {
     found.is_ok_and(|it| it.status.success())
 }
 
-/// A Python that has the stock Kafka client: the one that `.ci/peers` made, or the machine's own.
+/// A Python that has the stock Kafka client.
 pub(crate) fn python_with_kafka() -> Option<PathBuf> {
+    python_with("confluent_kafka")
+}
+
+/// A Python that has this module: the one that `.ci/peers` made, or the machine's own.
+pub(crate) fn python_with(module: &str) -> Option<PathBuf> {
     let test = std::env::current_exe().unwrap();
     let made = test.ancestors().nth(3).unwrap().join("peers/bin/python");
     [made, PathBuf::from("python3")].into_iter().find(|it| {
-        let found = Command::new(it).args(["-c", "import confluent_kafka"]).output();
+        let found = Command::new(it).args(["-c", &format!("import {module}")]).output();
         found.is_ok_and(|it| it.status.success())
     })
 }
