@@ -5,15 +5,30 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// By what a started process is known to be usable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Ready {
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Readiness {
     /// It prints one JSON object with its `ports` on standard output.
     #[default]
-    Line,
-    /// Something accepts connections on this port of the loopback interface.
-    Port(u16),
-    /// It was started.
-    Started,
+    Announced,
+    /// It answers on a port of the loopback interface, within
+    /// [`answer_deadline`](super::SuperviseConfig::answer_deadline).
+    Answers {
+        /// Which.
+        port: u16,
+        /// What answers a GET with 2xx; without one, a connection is enough.
+        path: Option<String>,
+    },
+}
+
+/// How a process comes to its end when we are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lifeline {
+    /// It ends by itself when its standard input is closed, after it has drained.
+    #[default]
+    Pipe,
+    /// It knows nothing of us: it has no input, and signals go to it and to whatever it started.
+    /// Start it by [`become_program`](super::lifeline::become_program), so that it dies with us.
+    Signal,
 }
 
 /// One process that is kept running.
@@ -29,12 +44,15 @@ pub struct ProcessSpec {
     pub arguments: Vec<String>,
     /// Added to the environment that it inherits.
     pub environment: BTreeMap<String, String>,
-    /// Fixed ports by name. They must be free before the first start.
+    /// Fixed ports by name. They must be free before the first start. Those that it draws itself it
+    /// announces.
     pub ports: BTreeMap<String, u16>,
     /// Processes of a lower stage are started before, and stopped after.
     pub stage: u32,
     /// By what it is known to be usable.
-    pub ready: Ready,
+    pub readiness: Readiness,
+    /// How it comes to its end when we are gone.
+    pub lifeline: Lifeline,
     /// Version to show until the process says its own.
     pub version: String,
 }
@@ -51,7 +69,8 @@ impl ProcessSpec {
             environment: BTreeMap::new(),
             ports: BTreeMap::new(),
             stage: 0,
-            ready: Ready::Line,
+            readiness: Readiness::Announced,
+            lifeline: Lifeline::Pipe,
             version: String::new(),
         }
     }
