@@ -35,6 +35,9 @@ pub use self::{
     up::{Running, SystemPlan, UpError, run},
 };
 
+/// How long a restart of several processes waits for one before it goes on with the next.
+const RESTART_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Settings of a supervisor.
 #[derive(Debug, Clone)]
 pub struct SuperviseConfig {
@@ -135,12 +138,13 @@ impl Supervisor {
         self.until(is_settled).await
     }
 
-    /// Ends the processes of a role, or one instance, one after the other, and starts each again
-    /// at once. Gives the instances; none when nothing has that name.
+    /// Ends the processes of a role, of one version of it, or one, and starts each again at once; the next one is
+    /// ended when that is ready or dead, or after a while, so that a role with replicas goes on.
+    /// Gives the instances; none when nothing has that name.
     pub async fn restart(&self, name: &str) -> Vec<String> {
         let mut restarted = Vec::new();
         for (index, (spec, goal)) in self.goals.iter().enumerate() {
-            if spec.role != name && spec.instance != name {
+            if !spec.is_called(name) {
                 continue;
             }
             let before = self.processes().get(index).map_or(0, |it| it.restarts);
@@ -152,8 +156,11 @@ impl Supervisor {
                 Goal::Hold | Goal::Drain | Goal::Kill => false,
             });
             if is_asked {
-                let is_new = |it: &ProcessStatus| it.restarts > before;
-                self.until(|all| all.get(index).is_none_or(is_new)).await;
+                let is_up =
+                    |it: &ProcessStatus| it.restarts > before && it.state != ProcessState::Starting;
+                let up = self.until(|all| all.get(index).is_none_or(is_up));
+                // Whether it came up in time or not: its row says so.
+                let _rows = timeout(RESTART_PATIENCE, up).await;
                 restarted.push(spec.instance.clone());
             }
         }

@@ -74,6 +74,12 @@ impl ProcessSpec {
             version: String::new(),
         }
     }
+
+    /// Whether a name means this process: its role, its instance, or that without its number.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        let replicas = self.instance.rsplit_once('-').map(|it| it.0);
+        self.role == name || self.instance == name || replicas == Some(name)
+    }
 }
 
 /// Where a process stands.
@@ -164,6 +170,15 @@ mod tests {
         let expected = serde_json::json!({"service": "orders", "instance": "orders-1", "pid": 42,
             "state": "crash-loop", "ports": {"http": 7101}, "version": "0.1.0", "restarts": 3});
         assert_eq!(serde_json::to_value(&status).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_name_means_a_role_one_version_of_it_or_one_process() {
+        let spec = ProcessSpec::new("orders", "orders@v2-1", "/program");
+        let meant = ["orders", "orders@v2", "orders@v2-1"];
+        assert!(meant.into_iter().all(|it| spec.is_called(it)));
+        let others = ["orders@v1", "orders-1", "orders@v2-2", "order", ""];
+        assert!(!others.into_iter().any(|it| spec.is_called(it)));
     }
 
     #[test]

@@ -1,6 +1,14 @@
 //! Real processes under a real supervisor: small shell scripts that do one thing each.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -104,10 +112,56 @@ async fn who_looks_sees_a_process_ready_before_one_that_waits_for_it_starts() {
     tasks.drain(SOON).await;
 }
 
+#[tokio::test]
+async fn a_process_that_died_is_never_shown_as_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let ghosts = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&ghosts);
+    let witness = Witness::new(move |rows| {
+        let is_ghost = rows[0].state == ProcessState::Ready && rows[0].pid.is_none();
+        seen.fetch_add(u32::from(is_ghost), Ordering::Relaxed);
+    });
+    let tasks = Tasks::new();
+    let config = SuperviseConfig { witness, ..config(folder.path()) };
+    let specs = vec![shell("orders-1", "echo '{\"ports\": {}}'; read end")];
+    let supervisor = Supervisor::start(config, specs, &tasks);
+    let row = reaches(&supervisor, ProcessState::Ready).await;
+    kill_process(pid(row.pid.unwrap()), Signal::KILL).unwrap();
+    timeout(SOON, supervisor.until(|all| all[0].restarts == 1)).await.unwrap();
+    tasks.drain(SOON).await;
+    assert_eq!(ghosts.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_restart_of_a_role_ends_one_replica_when_the_one_before_is_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let (absent_most, all_were_ready) =
+        (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+    let (most, armed) = (Arc::clone(&absent_most), Arc::clone(&all_were_ready));
+    let witness = Witness::new(move |rows| {
+        let absent = rows.iter().filter(|it| it.state != ProcessState::Ready).count();
+        if armed.load(Ordering::Relaxed) {
+            most.fetch_max(u32::try_from(absent).unwrap(), Ordering::Relaxed);
+        }
+    });
+    let script = "sleep 0.05; echo '{\"ports\": {}}'; read end";
+    let specs = vec![shell("orders-1", script), shell("orders-2", script)];
+    let tasks = Tasks::new();
+    let config = SuperviseConfig { witness, ..config(folder.path()) };
+    let supervisor = Supervisor::start(config, specs, &tasks);
+    timeout(SOON, supervisor.settled()).await.unwrap();
+    all_were_ready.store(true, Ordering::Relaxed);
+    let restarted = timeout(SOON, supervisor.restart("orders")).await.unwrap();
+    all_were_ready.store(false, Ordering::Relaxed);
+    assert_eq!(restarted, ["orders-1", "orders-2"]);
+    assert_eq!(absent_most.load(Ordering::Relaxed), 1);
+    tasks.drain(SOON).await;
+}
+
 /// A server that answers one connection after the other with these statuses.
 async fn serve(listener: TcpListener, statuses: &[&str]) {
     for status in statuses {
-        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut stream, _) = timeout(SOON, listener.accept()).await.unwrap().unwrap();
         let mut request = [0; 256];
         let length = stream.read(&mut request).await.unwrap();
         assert!(request[..length].starts_with(b"GET /healthy HTTP/1.1\r\n"));
