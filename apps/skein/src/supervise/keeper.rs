@@ -117,8 +117,6 @@ impl Keeper {
         self.board.update(self.index, |it| {
             it.state = ProcessState::Starting;
             it.restarts += u32::from(!is_first);
-            // What the last one drew is not what this one draws.
-            it.ports.clone_from(&self.spec.ports);
         });
         let path = self.config.logs.join(format!("{}.log", self.spec.instance));
         let started = RotatingLog::open(path, self.config.log_bounds)
@@ -129,7 +127,11 @@ impl Keeper {
         };
         self.board.update(self.index, |it| it.pid = child.id());
         let end = self.watch(goal, child, log).await;
-        self.board.update(self.index, |it| it.pid = None);
+        self.board.update(self.index, |it| {
+            it.pid = None;
+            // What it drew is anybody's again.
+            it.ports.clone_from(&self.spec.ports);
+        });
         end
     }
 

@@ -48,7 +48,7 @@ fn pid(number: u32) -> Pid {
 }
 
 #[tokio::test]
-async fn a_port_that_a_process_drew_is_shown_and_its_successor_has_another() {
+async fn a_port_that_a_process_drew_is_shown_until_it_dies() {
     let folder = tempfile::tempdir().unwrap();
     let first = folder.path().join("first");
     let script = format!(
@@ -61,7 +61,7 @@ async fn a_port_that_a_process_drew_is_shown_and_its_successor_has_another() {
     let row = reaches(&supervisor, ProcessState::Ready).await;
     assert_eq!((row.ports["http"], row.version.as_str()), (41_999, "v2"));
     kill_process(pid(row.pid.unwrap()), Signal::KILL).unwrap();
-    // The second one does not announce itself.
+    // The next one does not announce itself.
     let row = reaches(&supervisor, ProcessState::Starting).await;
     assert!(row.ports.is_empty(), "{row:?}");
     tasks.drain(SOON).await;

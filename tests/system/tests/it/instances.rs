@@ -29,9 +29,14 @@ fn endpoints(system: &System, service: &str) -> Vec<String> {
     set.lines().filter_map(|it| it.strip_prefix("  - ")).map(str::to_owned).collect()
 }
 
+/// The line of an instance that has a port.
+fn line(system: &System, instance: &str, version: &str) -> Option<String> {
+    let address = format!("127.0.0.1:{}", port(system, instance)?);
+    Some(format!("{{address: \"{address}\", instance: \"{instance}\", version: \"{version}\"}}"))
+}
+
 fn endpoint(system: &System, instance: &str, version: &str) -> String {
-    let port = port(system, instance).unwrap();
-    format!("{{address: \"127.0.0.1:{port}\", instance: \"{instance}\", version: \"{version}\"}}")
+    line(system, instance, version).unwrap()
 }
 
 fn instance(system: &System, name: &str) -> Process {
@@ -59,7 +64,7 @@ async fn every_instance_listens_alone_and_one_that_died_is_no_longer_listed() {
     })
     .await;
     until("its successor is listed where it listens", SOON, async || {
-        let now = port(&system, "account-2").map(|_| endpoint(&system, "account-2", "v1"))?;
+        let now = line(&system, "account-2", "v1")?;
         endpoints(&system, "account").contains(&now).then_some(())
     })
     .await;
