@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::Value;
 use skein::Format;
 
 /// Delivers parcels by drone: services that survive crashes, on one machine with one command.
@@ -58,7 +59,8 @@ pub(crate) enum Command {
     Ps,
     /// Ends a role or an instance in order and starts it again.
     Restart {
-        /// Role, such as `scheduler`, or instance, such as `scheduler-2`.
+        /// Role, such as `scheduler`, a version of it, such as `scheduler@v2`, or instance, such as
+        /// `scheduler-2`.
         name: String,
     },
     /// Shows what the processes wrote.
@@ -97,13 +99,33 @@ pub(crate) enum Command {
     Dlq(LetterCommand),
     /// One process of one role; `up` starts these.
     #[command(hide = true)]
-    Role {
-        /// Which.
-        role: String,
-        /// Its name among its replicas.
+    Role(RoleArguments),
+    /// Becomes a program that does not know `up`; `up` starts these.
+    #[command(hide = true)]
+    Foreign {
+        /// Process with which it ends.
         #[arg(long)]
-        instance: String,
+        supervisor: u32,
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
     },
+}
+
+/// What one process of one role is told.
+#[derive(Debug, Args)]
+pub(crate) struct RoleArguments {
+    /// Which.
+    pub(crate) role: String,
+    /// Its name among its replicas.
+    #[arg(long)]
+    pub(crate) instance: String,
+    /// Its version; that of the program when it is not given.
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+    /// Where it listens; 0 takes a free port. The role's well-known port when it is not given.
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
 }
 
 /// Longest wait for readiness, in seconds.
@@ -145,8 +167,17 @@ pub(crate) struct SettingArguments {
     #[arg(long, value_name = "demo|strict")]
     pub(crate) profile: Option<String>,
     /// Processes of roles.
-    #[arg(long, value_delimiter = ',', value_name = "ROLE=N,…", value_parser = pair)]
+    #[arg(long, value_delimiter = ',', value_name = "ROLE[@VERSION]=N,…", value_parser = pair)]
     pub(crate) replicas: Vec<(String, String)>,
+    /// Another program for a role, or a further version beside it; an empty one is this program.
+    #[arg(long, value_name = "ROLE[@VERSION]=PROGRAM", value_parser = pair)]
+    pub(crate) role: Vec<(String, String)>,
+    /// Where the mesh stands.
+    #[arg(long, value_name = "in-process|sidecar|off")]
+    pub(crate) mesh: Option<String>,
+    /// A further file with policy for the mesh.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) routes: Vec<PathBuf>,
     /// Simulated seconds in a real one, for drones and carriers.
     #[arg(long, value_name = "FACTOR")]
     pub(crate) time_scale: Option<f64>,
@@ -174,6 +205,17 @@ impl SettingArguments {
         }
         for (role, number) in &self.replicas {
             set(&format!("replicas.{role}"), number.clone());
+        }
+        for (role, program) in &self.role {
+            // As JSON, so that no path is read as a number.
+            set(&format!("programs.{role}"), Value::from(program.as_str()).to_string());
+        }
+        if let Some(mesh) = &self.mesh {
+            set("mesh", mesh.clone());
+        }
+        if !self.routes.is_empty() {
+            let files: Vec<_> = self.routes.iter().map(|it| it.to_string_lossy()).collect();
+            set("route_files", Value::from(files).to_string());
         }
         if let Some(scale) = self.time_scale {
             set("drone.time_scale", scale.to_string());

@@ -59,8 +59,10 @@ fn files(folder: &Path, name: Option<&str>) -> io::Result<Vec<PathBuf>> {
         let path = entry?.path();
         let is_log = path.extension().is_some_and(|it| it == "log");
         let instance = path.file_stem().and_then(|it| it.to_str()).unwrap_or_default();
-        let role = instance.rsplit_once('-').map_or(instance, |it| it.0);
-        if is_log && name.is_none_or(|it| it == instance || it == role) {
+        // `account@v2-1` belongs to `account@v2`, and to `account`.
+        let edition = instance.rsplit_once('-').map_or(instance, |it| it.0);
+        let role = edition.split_once('@').map_or(edition, |it| it.0);
+        if is_log && name.is_none_or(|it| [instance, edition, role].contains(&it)) {
             files.push(path);
         }
     }
@@ -130,13 +132,20 @@ mod tests {
     #[test]
     fn a_role_means_all_its_instances() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["drone-1.log", "drone-2.log", "third-party-transport-1.log", "drone-1.log.1"] {
+        for name in [
+            "drone-1.log",
+            "drone-2.log",
+            "third-party-transport-1.log",
+            "drone-1.log.1",
+            "drone@v2-1.log",
+        ] {
             fs::write(folder.path().join(name), "").unwrap();
         }
         let count = |name| files(folder.path(), name).unwrap().len();
-        assert_eq!(count(Some("drone")), 2);
+        assert_eq!(count(Some("drone")), 3);
+        assert_eq!(count(Some("drone@v2")), 1);
         assert_eq!(count(Some("drone-2")), 1);
         assert_eq!(count(Some("third-party-transport")), 1);
-        assert_eq!(count(None), 3);
+        assert_eq!(count(None), 4);
     }
 }

@@ -3,15 +3,20 @@
 //! Data goes to standard output, everything else to standard error; see `docs/operations.md` for
 //! the exit codes. It decides nothing about deliveries: that is the services' part.
 
+mod addresses;
 mod cli;
 mod deliveries;
 mod edge;
+mod endpoints;
+mod instances;
 mod load;
 mod logs;
 mod messages;
+mod plan;
 mod role;
 mod roles;
 mod settings;
+mod sidecars;
 mod submit;
 mod system;
 mod trace;
@@ -21,7 +26,7 @@ mod up;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use skein::{Color, Exit, Failure, Output, Table};
+use skein::{Color, Exit, Failure, Output, Table, supervise::lifeline};
 
 use crate::{
     cli::{Cli, Command, SettingArguments, UpArguments},
@@ -54,7 +59,12 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Restart { name } => up::restart(&data, &name, output).await,
         Command::Logs(arguments) => logs::logs(&data, &arguments, output).await,
         Command::Config { settings, .. } => config(&settings, output),
-        Command::Role { role, instance } => role::run(&data, &role, &instance).await,
+        Command::Role(arguments) => role::run(&data, &arguments).await,
+        Command::Foreign { supervisor, command } => {
+            let error = lifeline::become_program(supervisor, &command);
+            let what = format!("`{}` cannot be started", command.join(" "));
+            Err(Failure::new("start_failed", what).because(error))
+        }
         Command::Submit(arguments) => submit::submit(System::of(&data)?, &arguments, output).await,
         Command::Load(arguments) => load::load(System::of(&data)?, &arguments, output).await,
         Command::Delivery(command) => deliveries::run(System::of(&data)?, command, output).await,

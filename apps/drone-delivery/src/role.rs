@@ -8,8 +8,8 @@ use broker::{BoundBroker, Broker, BrokerConfig, TopicConfig};
 use contracts::topics;
 use runtime::{Drained, SystemClock, Tasks};
 use service_kit::{
-    Bound, FaultHook, Health, PortSharing, Routes, Service, ServiceConfig, ServiceContext,
-    StartError, announce_ready,
+    Bound, FaultHook, Health, Routes, Service, ServiceConfig, ServiceContext, StartError,
+    announce_ready,
 };
 use skein::{
     Exit, Failure, failure,
@@ -21,8 +21,10 @@ use telemetry::{
 };
 
 use crate::{
+    addresses::{addresses, collector, loopback},
+    cli::RoleArguments,
     edge,
-    roles::{Role, addresses, collector},
+    roles::Role,
     settings::Settings,
 };
 
@@ -30,7 +32,8 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(8);
 
 /// Runs the process to its end.
-pub(crate) async fn run(data: &Path, role: &str, instance: &str) -> Result<Exit, Failure> {
+pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, Failure> {
+    let RoleArguments { role, instance, .. } = arguments;
     let unknown = || Failure::new("no_such_role", format!("no role is called `{role}`"));
     let role = Role::parse(role).ok_or_else(|| unknown().exit(Exit::Usage))?;
     let settings = Settings::of(data)?.ok_or_else(|| {
@@ -46,7 +49,7 @@ pub(crate) async fn run(data: &Path, role: &str, instance: &str) -> Result<Exit,
         clock.clone(),
     );
     let tasks = Tasks::new();
-    let config = service_config(&settings, data, role, instance);
+    let config = service_config(&settings, data, role, arguments);
     let context = ServiceContext::new(config, clock, telemetry, tasks.clone());
     let start_failed = |error: StartError| {
         Failure::new("start_failed", format!("{} cannot start", role.name()))
@@ -85,11 +88,14 @@ fn start_logs(settings: &Settings, role: Role, instance: &str, clock: &SharedClo
     let _installed = telemetry::logs::init(config, clock.clone());
 }
 
-fn service_config(settings: &Settings, data: &Path, role: Role, instance: &str) -> ServiceConfig {
-    let shared = settings.replicas(role) > 1;
-    let mut config = ServiceConfig::new(role.name(), instance, data.join(role.name()));
-    config.version = env!("CARGO_PKG_VERSION").to_owned();
-    config.sharing = if shared { PortSharing::Replicas } else { PortSharing::Exclusive };
+fn service_config(
+    settings: &Settings,
+    data: &Path,
+    role: Role,
+    told: &RoleArguments,
+) -> ServiceConfig {
+    let mut config = ServiceConfig::new(role.name(), &told.instance, data.join(role.name()));
+    config.version = told.version.clone().unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
     config.profile = settings.profile;
     config.services = addresses(settings);
     config.trace_endpoint = Some(format!("http://{}", collector(settings)));
@@ -97,7 +103,7 @@ fn service_config(settings: &Settings, data: &Path, role: Role, instance: &str) 
     config.limits = settings.limits.clone();
     config.call_timeout = Duration::from_millis(settings.call_timeout_ms);
     if role != Role::Broker {
-        config.http = role.address(settings);
+        config.http = told.port.map_or_else(|| role.address(settings), loopback);
     }
     // The edge only leads on, and the log does not write to itself.
     if !matches!(role, Role::Broker | Role::Gateway) {

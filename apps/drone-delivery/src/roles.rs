@@ -1,18 +1,9 @@
-//! The roles: what runs, on which ports, in which order.
+//! The roles: what kinds of process there are, and in which versions.
 
-use std::{
-    collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
-    path::Path,
-};
-
-use service_kit::ServiceAddresses;
-use skein::supervise::ProcessSpec;
-
-use crate::settings::Settings;
+use std::{fmt, str::FromStr};
 
 /// One kind of process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     Broker,
     Dashboard,
@@ -27,9 +18,6 @@ pub(crate) enum Role {
     Supervisor,
     Gateway,
 }
-
-/// Distance of the dashboard's collector of spans from the base.
-pub(crate) const COLLECTOR_PORT: u16 = 18;
 
 impl Role {
     /// All of them, in the order in which `ps` lists them.
@@ -72,7 +60,7 @@ impl Role {
     }
 
     /// Distance of its port from the base.
-    const fn port(self) -> u16 {
+    pub(crate) const fn port(self) -> u16 {
         match self {
             Self::Dashboard => 0,
             Self::Gateway => 80,
@@ -90,75 +78,106 @@ impl Role {
     }
 
     /// What its port is called in `ps`.
-    const fn port_name(self) -> &'static str {
+    pub(crate) const fn port_name(self) -> &'static str {
         match self {
             Self::Broker => "kafka",
             _ => "http",
         }
     }
 
-    /// Roles of a lower stage start first and stop last: the log outlives who writes to it, and the
-    /// edge closes before what is behind it.
-    const fn stage(self) -> u32 {
-        match self {
-            Self::Broker | Self::Dashboard => 0,
-            Self::Gateway => 2,
-            _ => 1,
-        }
+    /// Whether the other roles can call it.
+    pub(crate) const fn is_called(self) -> bool {
+        !matches!(self, Self::Broker)
     }
 
-    /// Whether several processes may share its port and its database.
+    /// Whether several processes may share its database.
     pub(crate) const fn is_replicated(self) -> bool {
         !matches!(self, Self::Broker | Self::Dashboard)
     }
 
-    /// Where it listens.
-    pub(crate) const fn address(self, settings: &Settings) -> SocketAddr {
-        loopback(settings.port_base.saturating_add(self.port()))
+    /// Whether it is a service of the business: it may run in several versions, as a program of
+    /// somebody else, and behind a proxy.
+    pub(crate) const fn is_service(self) -> bool {
+        !matches!(self, Self::Broker | Self::Dashboard | Self::Gateway)
     }
 }
 
-/// Where the collector of spans listens.
-pub(crate) const fn collector(settings: &Settings) -> SocketAddr {
-    loopback(settings.port_base.saturating_add(COLLECTOR_PORT))
+/// The version of a role that is not named with another one.
+pub(crate) const FIRST_VERSION: &str = "v1";
+/// Letters of a version.
+const VERSION_LETTERS_MAX: usize = 16;
+
+/// A role in one version: `account`, or `account@v2` beside it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Edition {
+    /// What it does.
+    pub(crate) role: Role,
+    /// `None` is [`FIRST_VERSION`]. Else lower-case letters and digits: it becomes part of names of
+    /// files and of services.
+    other: Option<String>,
 }
 
-const fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
-}
+impl Edition {
+    /// The role in its first version.
+    pub(crate) const fn first(role: Role) -> Self {
+        Self { role, other: None }
+    }
 
-/// Where every role is found by the others.
-pub(crate) fn addresses(settings: &Settings) -> ServiceAddresses {
-    Role::ALL
-        .into_iter()
-        .filter(|it| *it != Role::Broker)
-        .map(|it| (it.name(), format!("http://{}", it.address(settings))))
-        .collect()
-}
+    /// Whether it has its role's well-known port.
+    pub(crate) const fn is_first(&self) -> bool {
+        self.other.is_none()
+    }
 
-/// The processes of a system with these settings.
-pub(crate) fn processes(settings: &Settings, data: &Path, program: &Path) -> Vec<ProcessSpec> {
-    let of_role = |role: Role| (1..=settings.replicas(role)).map(move |number| (role, number));
-    let spec = |(role, number): (Role, u32)| {
-        let (name, instance) = (role.name(), format!("{}-{number}", role.name()));
-        let program = settings.programs.get(name).map_or(program, |it| it.as_path());
-        let mut ports =
-            BTreeMap::from([(role.port_name().to_owned(), role.address(settings).port())]);
-        if role == Role::Dashboard {
-            ports.insert("otlp".to_owned(), collector(settings).port());
+    /// Its version.
+    pub(crate) fn version(&self) -> &str {
+        self.other.as_deref().unwrap_or(FIRST_VERSION)
+    }
+
+    /// The name of one of its processes, from a word for the role: `account@v2-1`.
+    pub(crate) fn instance(&self, word: &str, number: u32) -> String {
+        match &self.other {
+            Some(version) => format!("{word}@{version}-{number}"),
+            None => format!("{word}-{number}"),
         }
-        let data = data.to_string_lossy().into_owned();
-        ProcessSpec {
-            arguments: ["role", name, "--instance", &instance, "--data", &data]
-                .map(str::to_owned)
-                .to_vec(),
-            ports,
-            stage: role.stage(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..ProcessSpec::new(name, &instance, program)
+    }
+}
+
+/// As settings and flags name it.
+impl fmt::Display for Edition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.role.name())?;
+        self.other.as_ref().map_or(Ok(()), |version| write!(formatter, "@{version}"))
+    }
+}
+
+impl FromStr for Edition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, version) = match text.split_once('@') {
+            Some((name, version)) => (name, Some(version)),
+            None => (text, None),
+        };
+        let role = Role::parse(name).ok_or_else(|| {
+            let known: Vec<_> = Role::ALL.iter().map(|it| it.name()).collect();
+            format!("no role is called `{name}`; there are {}", known.join(", "))
+        })?;
+        let Some(version) = version else { return Ok(Self::first(role)) };
+        let fits = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit();
+        if !role.is_service() {
+            return Err(format!("{name} runs in one version, not in `{version}`"));
         }
-    };
-    Role::ALL.into_iter().flat_map(of_role).map(spec).collect()
+        if version == FIRST_VERSION {
+            return Err(format!("version {FIRST_VERSION} of {name} is called `{name}`"));
+        }
+        if version.is_empty() || version.len() > VERSION_LETTERS_MAX || !version.bytes().all(fits) {
+            return Err(format!(
+                "version `{version}` of {name} is not 1 to {VERSION_LETTERS_MAX} lower-case letters \
+                 and digits"
+            ));
+        }
+        Ok(Self { role, other: Some(version.to_owned()) })
+    }
 }
 
 #[cfg(test)]
@@ -169,27 +188,40 @@ mod tests {
 
     #[test]
     fn every_role_has_a_name_and_a_port_of_its_own() {
-        let settings = Settings::default();
         let names: BTreeSet<_> = Role::ALL.iter().map(|it| it.name()).collect();
-        let ports: BTreeSet<_> = Role::ALL.iter().map(|it| it.address(&settings)).collect();
+        let ports: BTreeSet<_> = Role::ALL.iter().map(|it| it.port()).collect();
         assert_eq!((names.len(), ports.len()), (Role::ALL.len(), Role::ALL.len()));
         assert!(Role::ALL.iter().all(|it| Role::parse(it.name()) == Some(*it)));
     }
 
     #[test]
-    fn replicas_share_a_port_and_the_base_moves_all() {
-        let settings = Settings {
-            port_base: 9_000,
-            replicas: BTreeMap::from([("account".to_owned(), 2)]),
-            programs: BTreeMap::from([("account".to_owned(), "/other".into())]),
-            ..Settings::default()
+    fn an_edition_is_read_as_it_is_written() {
+        for text in ["account", "account@v2", "third-party-transport@blue7"] {
+            let edition: Edition = text.parse().unwrap();
+            assert_eq!(edition.to_string(), text);
+        }
+        let edition: Edition = "account@v2".parse().unwrap();
+        assert_eq!(
+            (edition.version(), edition.instance("account", 3).as_str()),
+            ("v2", "account@v2-3")
+        );
+        assert_eq!(Edition::first(Role::Account).version(), "v1");
+    }
+
+    #[track_caller]
+    fn check_refused(text: &str, expected: &str) {
+        assert_eq!(text.parse::<Edition>().unwrap_err(), expected);
+    }
+
+    #[test]
+    fn a_version_that_is_no_part_of_a_file_s_name_is_refused() {
+        let letters = |version: &str| {
+            format!("version `{version}` of account is not 1 to 16 lower-case letters and digits")
         };
-        let specs = processes(&settings, Path::new("/data"), Path::new("/program"));
-        let accounts: Vec<_> = specs.iter().filter(|it| it.role == "account").collect();
-        let instances: Vec<_> = accounts.iter().map(|it| it.instance.as_str()).collect();
-        assert_eq!(instances, ["account-1", "account-2"]);
-        assert!(accounts.iter().all(|it| it.ports["http"] == 9_104));
-        assert!(accounts.iter().all(|it| it.program == Path::new("/other")));
-        assert_eq!(specs.len(), Role::ALL.len() + 1);
+        for version in ["", "../v2", "v2.1", "V2", "v-2", "v1234567890123456"] {
+            check_refused(&format!("account@{version}"), &letters(version));
+        }
+        check_refused("account@v1", "version v1 of account is called `account`");
+        check_refused("gateway@v2", "gateway runs in one version, not in `v2`");
     }
 }

@@ -23,7 +23,10 @@ use skein::{Failure, failure};
 use supervisor_service::SupervisorConfig;
 use third_party_transport_service::TransportConfig;
 
-use crate::{cli::SettingArguments, roles::Role};
+use crate::{
+    cli::SettingArguments,
+    roles::{Edition, Role},
+};
 
 /// The file in the data directory.
 const FILE: &str = "settings.json";
@@ -40,10 +43,17 @@ pub(crate) struct Settings {
     pub(crate) port_base: u16,
     /// How forgiving the services are.
     pub(crate) profile: Profile,
-    /// Processes of a role; one when it is not named.
+    /// Processes of a role, or of a further version of it; one when it is not named.
     pub(crate) replicas: BTreeMap<String, u32>,
-    /// Another program file for a role, such as another version.
+    /// Another program file for a role; with a version behind its name (`account@v2`) it runs beside
+    /// the role. An empty path is this program.
     pub(crate) programs: BTreeMap<String, PathBuf>,
+    /// A program of anybody that takes the place of a role, or runs beside it as a further version.
+    pub(crate) services: BTreeMap<String, ForeignService>,
+    /// Where the mesh stands.
+    pub(crate) mesh: MeshPlacement,
+    /// Further files with policy for the mesh.
+    pub(crate) route_files: Vec<PathBuf>,
     /// Whether operators may plant faults.
     pub(crate) faults: bool,
     /// Longest wait for one call of a workflow to a service, in milliseconds; then it is repeated. The
@@ -79,6 +89,34 @@ pub(crate) struct Settings {
     pub(crate) dashboard: DashboardConfig,
 }
 
+/// Where the mesh stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum MeshPlacement {
+    /// In each of our processes: no further hop.
+    #[default]
+    InProcess,
+    /// In a process beside each service.
+    Sidecar,
+    /// Nowhere: a service is called at its well-known port.
+    Off,
+}
+
+/// A program of anybody, in any language.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ForeignService {
+    /// The program and its arguments.
+    pub(crate) command: Vec<String>,
+    /// Port of its first instance; the one of the role, or a free one, when it is not given. The
+    /// program finds it in `PORT`.
+    #[serde(default)]
+    pub(crate) port: Option<u16>,
+    /// Path that answers with 2xx once it can be used; a connection is enough when it is not given.
+    #[serde(default)]
+    pub(crate) health: Option<String>,
+}
+
 /// What the roles write down.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -106,6 +144,9 @@ impl Default for Settings {
             profile: Profile::default(),
             replicas: BTreeMap::new(),
             programs: BTreeMap::new(),
+            services: BTreeMap::new(),
+            mesh: MeshPlacement::default(),
+            route_files: Vec::new(),
             faults: false,
             call_timeout_ms: 2_000,
             limits: Limits::default(),
@@ -201,7 +242,11 @@ impl Layered {
         for (path, value) in arguments.flags() {
             layers.set(Origin::Flag, &path, &value)?;
         }
-        let settings: Settings = layers.read()?;
+        let mut settings: Settings = layers.read()?;
+        // Whoever reads them in the data directory may stand elsewhere.
+        for path in &mut settings.route_files {
+            *path = usable_file(path)?;
+        }
         settings.check()?;
         Ok(Self { settings, origins: layers.settings() })
     }
@@ -238,33 +283,104 @@ impl Settings {
         fs::rename(&draft, &path).map_err(io)
     }
 
-    /// Processes that a role has.
-    pub(crate) fn replicas(&self, role: Role) -> u32 {
-        self.replicas.get(role.name()).copied().unwrap_or(1)
+    /// What runs: each role, and behind it its further versions.
+    pub(crate) fn editions(&self) -> Vec<Edition> {
+        let mut others: Vec<Edition> = self
+            .programs
+            .keys()
+            .chain(self.services.keys())
+            // Checked when the settings were made.
+            .filter_map(|it| it.parse().ok())
+            .filter(|it: &Edition| !it.is_first())
+            .collect();
+        others.sort();
+        let all = |role| {
+            let of_role = others.iter().filter(move |it| it.role == role).cloned();
+            std::iter::once(Edition::first(role)).chain(of_role)
+        };
+        Role::ALL.into_iter().flat_map(all).collect()
+    }
+
+    /// Processes that a role has in a version.
+    pub(crate) fn replicas(&self, edition: &Edition) -> u32 {
+        self.replicas.get(&edition.to_string()).copied().unwrap_or(1)
+    }
+
+    /// Another program file than ours for a role in a version.
+    pub(crate) fn program(&self, edition: &Edition) -> Option<&Path> {
+        let path = self.programs.get(&edition.to_string())?;
+        (!path.as_os_str().is_empty()).then_some(path)
+    }
+
+    /// The program of somebody else that is a role in a version.
+    pub(crate) fn foreign(&self, edition: &Edition) -> Option<&ForeignService> {
+        self.services.get(&edition.to_string())
     }
 
     fn check(&self) -> Result<(), SettingsError> {
-        for name in self.replicas.keys().chain(self.programs.keys()) {
-            if Role::parse(name).is_none() {
-                let known: Vec<_> = Role::ALL.iter().map(|it| it.name()).collect();
-                let text = format!("no role is called `{name}`; there are {}", known.join(", "));
-                return Err(SettingsError::Roles(text));
+        let roles = |text: String| Err(SettingsError::Roles(text));
+        for name in self.programs.keys() {
+            name.parse::<Edition>().map_err(SettingsError::Roles)?;
+        }
+        for (name, service) in &self.services {
+            let edition: Edition = name.parse().map_err(SettingsError::Roles)?;
+            service.check(name, &edition).map_err(SettingsError::Roles)?;
+            if self.programs.contains_key(name) {
+                return roles(format!("{name} is in `programs` and in `services`"));
             }
         }
-        for role in Role::ALL {
-            let (wanted, most) =
-                (self.replicas(role), if role.is_replicated() { REPLICAS_MAX } else { 1 });
+        let editions = self.editions();
+        for name in self.replicas.keys() {
+            let edition: Edition = name.parse().map_err(SettingsError::Roles)?;
+            if !editions.contains(&edition) {
+                return roles(format!(
+                    "{name} has replicas and no program; `--role {name}=` names ours"
+                ));
+            }
+        }
+        for edition in editions {
+            let most = if edition.role.is_replicated() { REPLICAS_MAX } else { 1 };
+            let wanted = self.replicas(&edition);
             if wanted == 0 || wanted > most {
-                let text = format!("{} runs in 1 to {most} processes, not {wanted}", role.name());
-                return Err(SettingsError::Roles(text));
+                return roles(format!("{edition} runs in 1 to {most} processes, not {wanted}"));
             }
         }
         if telemetry::logs::level(&self.logs.level).is_none() {
-            let text = format!("`logs.level` is `{}`, which is no level", self.logs.level);
-            return Err(SettingsError::Roles(text));
+            return roles(format!("`logs.level` is `{}`, which is no level", self.logs.level));
         }
         Ok(())
     }
+}
+
+impl ForeignService {
+    fn check(&self, name: &str, edition: &Edition) -> Result<(), String> {
+        if !edition.role.is_service() {
+            return Err(format!("{name} is no service that another program can be"));
+        }
+        if self.command.is_empty() {
+            return Err(format!("`services.{name}.command` names no program"));
+        }
+        if self.port == Some(0) {
+            return Err(format!("`services.{name}.port` is 0; leave it out for a free one"));
+        }
+        // It is written into a request line as it stands.
+        let is_path = |it: &str| it.starts_with('/') && it.bytes().all(|it| it.is_ascii_graphic());
+        match &self.health {
+            Some(path) if !is_path(path) => {
+                Err(format!("`services.{name}.health` is `{path}`, which is no path"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// The same path from anywhere, of a file that exists.
+fn usable_file(path: &Path) -> Result<PathBuf, SettingsError> {
+    let io = |source| SettingsError::Io { path: path.to_owned(), source };
+    if !fs::metadata(path).map_err(io)?.is_file() {
+        return Err(io(io::Error::other("it is no file")));
+    }
+    std::path::absolute(path).map_err(io)
 }
 
 fn read_json(path: &Path) -> Result<Value, SettingsError> {
@@ -317,8 +433,68 @@ mod tests {
             "unknown setting `scheduler.lanes` from flag",
         );
         check_refused(&["--replicas", "broker=2"], "broker runs in 1 to 1 processes, not 2");
+        check_refused(
+            &["--replicas", "account@v2=2"],
+            "account@v2 has replicas and no program; `--role account@v2=` names ours",
+        );
+        check_refused(
+            &["--role", "account@v2=", "--replicas", "account@v2=17"],
+            "account@v2 runs in 1 to 16 processes, not 17",
+        );
+        check_refused(&["--routes", "/no/such/file"], "/no/such/file cannot be used");
+        check_refused(&["--routes", "/"], "/ cannot be used");
         check_refused(&["--set", "logs.level=loud"], "`logs.level` is `loud`, which is no level");
         assert!(gather(&["--replicas", "schedular=2"]).is_err());
+        assert!(gather(&["--mesh", "beside"]).is_err());
+    }
+
+    #[track_caller]
+    fn check_foreign(name: &str, service: &str, expected: &str) {
+        check_refused(&["--set", &format!("services.{name}={service}")], expected);
+    }
+
+    #[test]
+    fn a_foreign_service_that_cannot_be_is_refused() {
+        let python = r#"{"command": ["python3"]}"#;
+        check_foreign("broker", python, "broker is no service that another program can be");
+        let expected = "`services.package.command` names no program";
+        check_foreign("package", r#"{"command": []}"#, expected);
+        let expected = "`services.package.port` is 0; leave it out for a free one";
+        check_foreign("package", r#"{"command": ["x"], "port": 0}"#, expected);
+        for path in ["readyz", "/ready z", "/r\\r\\nX: 1"] {
+            let service = format!(r#"{{"command": ["x"], "health": "{path}"}}"#);
+            assert!(gather(&["--set", &format!("services.package={service}")]).is_err(), "{path}");
+        }
+        let both = ["--role", "package@v2=", "--set", &format!("services.package@v2={python}")];
+        check_refused(&both, "package@v2 is in `programs` and in `services`");
+    }
+
+    #[test]
+    fn a_further_version_runs_beside_its_role() {
+        let flags = ["--role", "account@v2=/other", "--role", "account@v3=", "--replicas"];
+        let settings = gather(&[&flags[..], &["account@v2=2"]].concat()).unwrap().settings;
+        let accounts: Vec<_> = settings
+            .editions()
+            .into_iter()
+            .filter(|it| it.role == Role::Account)
+            .map(|it| (it.to_string(), settings.replicas(&it), settings.program(&it)))
+            .collect();
+        let expected = [
+            ("account".to_owned(), 1, None),
+            ("account@v2".to_owned(), 2, Some(Path::new("/other"))),
+            ("account@v3".to_owned(), 1, None),
+        ];
+        assert_eq!(accounts, expected);
+    }
+
+    #[test]
+    fn files_of_routes_are_known_by_their_whole_path() {
+        // Tests run in the folder of their crate.
+        let flags = ["--routes", "Cargo.toml", "--routes", "src/main.rs", "--mesh", "off"];
+        let settings = gather(&flags).unwrap().settings;
+        let folder = std::env::current_dir().unwrap();
+        let expected = [folder.join("Cargo.toml"), folder.join("src/main.rs")];
+        assert_eq!((settings.route_files, settings.mesh), (expected.to_vec(), MeshPlacement::Off));
     }
 
     #[test]
@@ -329,6 +505,6 @@ mod tests {
         settings.port_base = 9_000;
         settings.write(folder.path()).unwrap();
         let read = Settings::of(folder.path()).unwrap().unwrap();
-        assert_eq!((read.port_base, read.replicas(Role::Scheduler)), (9_000, 2));
+        assert_eq!((read.port_base, read.replicas(&Edition::first(Role::Scheduler))), (9_000, 2));
     }
 }

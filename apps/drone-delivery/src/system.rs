@@ -11,15 +11,12 @@ use service_kit::{Call, CallError, CallReply, Client};
 use skein::{Exit, Failure, failure};
 use telemetry::{Telemetry, TelemetryConfig};
 
-use crate::{
-    roles::{Role, addresses},
-    settings::Settings,
-};
+use crate::{addresses::addresses, roles::Role, settings::Settings};
 
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest wait for an answer to a question that may be asked again: a replica that hangs is not
-/// asked twice, since each try has a connection of its own.
+/// Longest wait for an answer to a question that may be asked again: what hangs may have been started
+/// anew by then.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 const ASKS_MAX: u32 = 4;
 

@@ -5,14 +5,16 @@ use std::{
     io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
+use base::SharedClock;
 use runtime::SystemClock;
 use skein::{
     Exit, Failure, Output, Table, failure,
     supervise::{
-        self, ProcessState, ProcessStatus, SystemPlan, UpError,
+        self, ProcessState, ProcessStatus, Running, SystemPlan, UpError, Witness,
         control::{Answer, Ask, ControlError, ask},
         lifeline::Farewell,
         lock,
@@ -22,7 +24,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     cli::UpArguments,
-    roles::{self, Role},
+    endpoints::EndpointsFile,
+    plan::Plan,
+    roles::Role,
     settings::{Layered, Settings},
 };
 
@@ -48,10 +52,10 @@ pub(crate) async fn up(
     let data = std::path::absolute(data).map_err(|it| no_directory(data, &it))?;
     let program = std::env::current_exe().map_err(|it| no_directory(&data, &it))?;
     start_logs(&clock);
-    let specs = roles::processes(&layered.settings, &data, &program);
-    let plan = SystemPlan { data: data.clone(), specs };
-    let write = || layered.settings.write(&data).map_err(io::Error::other);
-    let running = supervise::run(plan, write, &clock).map_err(|it| up_failure(&it, &data))?;
+    let plan = Plan::of(&layered.settings, &data, &program)
+        .map_err(|it| Failure::new("no_port", "there is no free port").because(it))?;
+    let running =
+        start(&plan, &layered.settings, &data, &clock).map_err(|it| up_failure(&it, &data))?;
     let supervisor = running.supervisor();
     // The end may be asked for before everything is ready.
     let introduced = async {
@@ -72,7 +76,31 @@ pub(crate) async fn up(
     }
 }
 
-fn start_logs(clock: &base::SharedClock) {
+fn start(
+    plan: &Plan,
+    settings: &Settings,
+    data: &Path,
+    clock: &SharedClock,
+) -> Result<Running, UpError> {
+    let endpoints = Arc::new(EndpointsFile::new(data, plan.instances.clone()));
+    let seen = endpoints.clone();
+    let witness = Witness::new(move |rows| {
+        // What stands there stays; the next change is written again.
+        if let Err(error) = seen.write(rows) {
+            tracing::warn!(%error, "the list of endpoints cannot be written");
+        }
+    });
+    let system = SystemPlan { data: data.to_owned(), specs: plan.specs.clone(), witness };
+    let write = || {
+        settings.write(data).map_err(io::Error::other)?;
+        plan.write()?;
+        // Nothing runs yet.
+        endpoints.write(&[])
+    };
+    supervise::run(system, write, clock)
+}
+
+fn start_logs(clock: &SharedClock) {
     let config = telemetry::logs::LogConfig {
         format: telemetry::logs::LogFormat::Text,
         // What is well shows in the table; here only what is not.
@@ -123,12 +151,14 @@ fn introduce(processes: &[ProcessStatus], settings: &Settings, data: &Path, outp
 }
 
 fn table(processes: &[ProcessStatus]) -> Table {
-    let mut table = Table::new(&["SERVICE", "INSTANCE", "STATE", "PID", "PORTS", "RESTARTS"]);
+    let mut table =
+        Table::new(&["SERVICE", "INSTANCE", "VERSION", "STATE", "PID", "PORTS", "RESTARTS"]);
     for it in processes {
         let ports: Vec<_> = it.ports.iter().map(|(name, port)| format!("{name} {port}")).collect();
         table.row([
             it.service.clone(),
             it.instance.clone(),
+            it.version.clone(),
             it.state.as_str().to_owned(),
             it.pid.map_or_else(|| "–".to_owned(), |it| it.to_string()),
             ports.join(", "),
@@ -260,7 +290,7 @@ async fn until_down(data: &Path) -> Result<(), Failure> {
 
 /// Removes what a system keeps, by name: whatever else lies in the directory stays.
 fn forget(data: &Path) -> io::Result<()> {
-    let folders = Role::ALL.iter().map(|it| it.name()).chain(["logs"]);
+    let folders = Role::ALL.iter().map(|it| it.name()).chain(["logs", "mesh"]);
     let missing_is_fine = |removed: io::Result<()>| match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),

@@ -1,8 +1,8 @@
 //! Keeps a set of processes running: starts them stage by stage, restarts what dies, ends all in
 //! order.
 //!
-//! A supervised process learns of our death by the end of its standard input, so that no orphan
-//! keeps a port. It refuses to know what the processes do, and to run them in its own process: what
+//! A supervised process learns of our death by the end of its standard input, and one that does not
+//! know us is killed by the kernel, so that no orphan keeps a port. It refuses to know what the processes do, and to run them in its own process: what
 //! is killed with `kill -9` must be one role alone.
 
 mod board;
@@ -12,6 +12,7 @@ pub mod lifeline;
 pub mod lock;
 mod logs;
 pub mod ports;
+mod probe;
 mod restarts;
 mod spec;
 mod up;
@@ -27,11 +28,15 @@ use self::{
 };
 
 pub use self::{
+    board::Witness,
     logs::{LogBounds, RotatingLog},
     restarts::{Pause, RestartPolicy, Restarts},
-    spec::{ProcessSpec, ProcessState, ProcessStatus, Ready},
+    spec::{Lifeline, ProcessSpec, ProcessState, ProcessStatus, Readiness},
     up::{Running, SystemPlan, UpError, run},
 };
+
+/// How long a restart of several processes waits for one before it goes on with the next.
+const RESTART_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Settings of a supervisor.
 #[derive(Debug, Clone)]
@@ -47,10 +52,15 @@ pub struct SuperviseConfig {
     /// How long a stage waits for the one below to be ready. Then it starts all the same: roles
     /// can wait for each other, and one that never comes up must not keep the others down.
     pub stage_patience: Duration,
+    /// Time in which a process that cannot announce itself must answer; then it is ended, and that
+    /// counts as its death.
+    pub answer_deadline: Duration,
+    /// Is shown the statuses at every change.
+    pub witness: Witness,
 }
 
 impl SuperviseConfig {
-    /// Defaults: 5 log files of 20 MiB, 10 s to end, 10 s for a stage.
+    /// Defaults: 5 log files of 20 MiB, 10 s to end, 10 s for a stage, 30 s to answer, no witness.
     #[must_use]
     pub fn new(logs: impl Into<PathBuf>) -> Self {
         Self {
@@ -59,6 +69,8 @@ impl SuperviseConfig {
             policy: RestartPolicy::default(),
             drain_deadline: Duration::from_secs(10),
             stage_patience: Duration::from_secs(10),
+            answer_deadline: Duration::from_secs(30),
+            witness: Witness::default(),
         }
     }
 }
@@ -74,12 +86,13 @@ impl Supervisor {
     /// Starts keeping the processes running. When `tasks` are drained they are ended in order.
     #[must_use]
     pub fn start(config: SuperviseConfig, specs: Vec<ProcessSpec>, tasks: &Tasks) -> Self {
-        let board = Board::new(&specs);
+        let board = Board::new(&specs, config.witness);
         let keeper_config = KeeperConfig {
             logs: config.logs,
             log_bounds: config.log_bounds,
             policy: config.policy,
             drain_deadline: config.drain_deadline,
+            answer_deadline: config.answer_deadline,
         };
         let mut goals = Vec::new();
         for (index, spec) in specs.into_iter().enumerate() {
@@ -125,12 +138,13 @@ impl Supervisor {
         self.until(is_settled).await
     }
 
-    /// Ends the processes of a role, or one instance, one after the other, and starts each again
-    /// at once. Gives the instances; none when nothing has that name.
+    /// Ends the processes of a role, of one version of it, or one, and starts each again at once; the next one is
+    /// ended when that is ready or dead, or after a while, so that a role with replicas goes on.
+    /// Gives the instances; none when nothing has that name.
     pub async fn restart(&self, name: &str) -> Vec<String> {
         let mut restarted = Vec::new();
         for (index, (spec, goal)) in self.goals.iter().enumerate() {
-            if spec.role != name && spec.instance != name {
+            if !spec.is_called(name) {
                 continue;
             }
             let before = self.processes().get(index).map_or(0, |it| it.restarts);
@@ -142,8 +156,11 @@ impl Supervisor {
                 Goal::Hold | Goal::Drain | Goal::Kill => false,
             });
             if is_asked {
-                let is_new = |it: &ProcessStatus| it.restarts > before;
-                self.until(|all| all.get(index).is_none_or(is_new)).await;
+                let is_up =
+                    |it: &ProcessStatus| it.restarts > before && it.state != ProcessState::Starting;
+                let up = self.until(|all| all.get(index).is_none_or(is_up));
+                // Whether it came up in time or not: its row says so.
+                let _rows = timeout(RESTART_PATIENCE, up).await;
                 restarted.push(spec.instance.clone());
             }
         }
@@ -196,3 +213,6 @@ impl Supervisor {
         self.until(is_there).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

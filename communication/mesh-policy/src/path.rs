@@ -5,10 +5,23 @@
 //! anything looks at it, and goes on in that form. What the form cannot say without doubt is refused
 //! instead of guessed: an encoded slash is a slash to some servers and a letter to others.
 //!
+//! Inside, where every reader splits first and decodes then, an id may hold an encoded slash
+//! ([`Slashes::Kept`]); at an edge, where nobody knows who reads, it may not.
+//!
 //! The form is RFC 3986 6.2.2: unreserved characters stand for themselves, other escapes in upper
 //! case, no dot segments; and beyond it, no empty segments but a last one.
 
 use std::borrow::Cow;
+
+/// What becomes of slashes that a path hides: escaped, or escaped twice over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Slashes {
+    /// The path is refused.
+    #[default]
+    Refused,
+    /// They stay what they are: letters of their segment.
+    Kept,
+}
 
 /// Why a path has no one form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +69,7 @@ impl BadPath {
 ///
 /// # Errors
 /// [`BadPath`] where there is none.
-pub fn normalise(path: &[u8]) -> Result<Cow<'_, str>, BadPath> {
+pub fn normalise(path: &[u8], slashes: Slashes) -> Result<Cow<'_, str>, BadPath> {
     if path.first() != Some(&b'/') {
         return Err(BadPath::Relative);
     }
@@ -65,7 +78,7 @@ pub fn normalise(path: &[u8]) -> Result<Cow<'_, str>, BadPath> {
     {
         return Ok(Cow::Borrowed(path));
     }
-    let decoded = decode(path)?;
+    let decoded = decode(path, slashes)?;
     Ok(Cow::Owned(without_dots(&decoded)?))
 }
 
@@ -102,7 +115,7 @@ fn is_plain(path: &[u8]) -> bool {
     true
 }
 
-fn decode(path: &[u8]) -> Result<String, BadPath> {
+fn decode(path: &[u8], slashes: Slashes) -> Result<String, BadPath> {
     let mut decoded = String::with_capacity(path.len());
     let mut rest = path;
     while let [byte, tail @ ..] = rest {
@@ -111,7 +124,7 @@ fn decode(path: &[u8]) -> Result<String, BadPath> {
             b'%' => {
                 let [high, low, tail @ ..] = tail else { return Err(BadPath::Escape) };
                 rest = tail;
-                escape(hex(*high)? << 4 | hex(*low)?, tail, &mut decoded)?;
+                escape(hex(*high)? << 4 | hex(*low)?, tail, slashes, &mut decoded)?;
             }
             b'\\' => return Err(BadPath::HiddenSlash),
             0x21..=0x7e => decoded.push(char::from(*byte)),
@@ -121,14 +134,19 @@ fn decode(path: &[u8]) -> Result<String, BadPath> {
     Ok(decoded)
 }
 
-fn escape(byte: u8, tail: &[u8], decoded: &mut String) -> Result<(), BadPath> {
+fn escape(
+    byte: u8,
+    tail: &[u8],
+    slashes: Slashes,
+    decoded: &mut String,
+) -> Result<(), BadPath> {
     match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
             decoded.push(char::from(byte));
         }
-        b'/' | b'\\' => return Err(BadPath::HiddenSlash),
+        b'/' | b'\\' if slashes == Slashes::Refused => return Err(BadPath::HiddenSlash),
         0..=0x1f | 0x7f => return Err(BadPath::Character),
-        b'%' => return hidden(tail, decoded),
+        b'%' if slashes == Slashes::Refused => return hidden(tail, decoded),
         _ => push_escape(byte, decoded),
     }
     Ok(())
@@ -202,15 +220,15 @@ mod tests {
 
     #[track_caller]
     fn check(path: &str, expected: &str) {
-        let found = normalise(path.as_bytes());
+        let found = normalise(path.as_bytes(), Slashes::Refused);
         assert_eq!(found.as_deref(), Ok(expected), "{path}");
         // What is forwarded is judged the same by the next one.
-        assert_eq!(normalise(expected.as_bytes()).as_deref(), Ok(expected), "{path}");
+        assert_eq!(normalise(expected.as_bytes(), Slashes::Refused).as_deref(), Ok(expected), "{path}");
     }
 
     #[track_caller]
     fn check_refused(path: &str, expected: BadPath) {
-        assert_eq!(normalise(path.as_bytes()), Err(expected), "{path}");
+        assert_eq!(normalise(path.as_bytes(), Slashes::Refused), Err(expected), "{path}");
     }
 
     /// mesh 12b: 52.
@@ -287,6 +305,15 @@ mod tests {
     }
 
     #[test]
+    fn inside_an_id_may_hold_a_slash_and_dots_are_still_dots() {
+        let form = |path: &str| normalise(path.as_bytes(), Slashes::Kept).map(Cow::into_owned);
+        assert_eq!(form("/things/a%2fb").as_deref(), Ok("/things/a%2Fb"));
+        assert_eq!(form("/things/a%252fb").as_deref(), Ok("/things/a%252fb"));
+        assert_eq!(form("/things/%2e%2e/b").as_deref(), Ok("/b"));
+        assert_eq!(form("/things/%2e%2e%2fb").as_deref(), Ok("/things/..%2Fb"));
+    }
+
+    #[test]
     fn the_form_of_a_form_is_itself() {
         let mut random = Random::with_seed(7);
         let alphabet = b"/.;%2eEfF5cCaA\\~ \x01\xc3";
@@ -298,9 +325,10 @@ mod tests {
                 let at = usize::try_from(random.below(alphabet.len() as u64)).unwrap();
                 path.push(alphabet[at]);
             }
-            let Ok(form) = normalise(&path) else { continue };
+            let slashes = if random.below(2) == 0 { Slashes::Kept } else { Slashes::Refused };
+            let Ok(form) = normalise(&path, slashes) else { continue };
             accepted += 1;
-            assert_eq!(normalise(form.as_bytes()).as_deref(), Ok(&*form), "{path:?}");
+            assert_eq!(normalise(form.as_bytes(), slashes).as_deref(), Ok(&*form), "{path:?}");
             assert!(!form.contains("//") && !form.contains("/./") && !form.contains("/../"));
         }
         assert!(accepted > 2_000, "{accepted}");

@@ -11,6 +11,7 @@ pub(crate) mod h2;
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
+use mesh_policy::path::Slashes;
 use telemetry::{CounterFamily, Gauge, Telemetry};
 
 pub(crate) use accept::Closing;
@@ -64,6 +65,8 @@ pub struct Limits {
     pub streams_max: u32,
     /// Time that requests in flight have to end once the listener closes.
     pub drain: Duration,
+    /// What becomes of slashes that a path hides.
+    pub slashes: Slashes,
 }
 
 impl Default for Limits {
@@ -79,6 +82,7 @@ impl Default for Limits {
             detect_timeout: Duration::from_millis(500),
             streams_max: 256,
             drain: Duration::from_secs(10),
+            slashes: Slashes::Refused,
         }
     }
 }

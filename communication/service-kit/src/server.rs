@@ -18,6 +18,7 @@ use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use http::{Request, Uri, request::Parts};
 use http_body::{Body as _, Frame, SizeHint};
+use mesh_policy::path::Slashes;
 use mesh_proxy::{
     Handler, Peer, Reply, Source,
     body::{BodyError, RequestBody, Upload},
@@ -75,7 +76,7 @@ pub(crate) struct Listening<'a> {
 
 fn front(limits: &Limits) -> downstream::Limits {
     downstream::Limits {
-        head_bytes_max: limits.header_bytes_max + limits.target_bytes_max,
+        head_bytes_max: limits.header_bytes_max,
         fields_max: limits.header_fields_max,
         target_bytes_max: limits.target_bytes_max,
         body_bytes_max: u64::try_from(limits.body_bytes_max).unwrap_or(u64::MAX),
@@ -84,6 +85,8 @@ fn front(limits: &Limits) -> downstream::Limits {
         connections_max: limits.connections_max,
         // A stream without an end would keep the process alive: it gets a request's time.
         drain: Duration::from_millis(limits.request_timeout_ms),
+        // An id may hold a slash; the router splits first and decodes then.
+        slashes: Slashes::Kept,
         ..downstream::Limits::default()
     }
 }

@@ -1,20 +1,53 @@
 //! What everyone may see of the processes: one status each, and a signal at every change.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::sync::watch;
 
 use super::spec::{ProcessSpec, ProcessState, ProcessStatus};
 
+/// Is shown all statuses at every change, in order, before whoever waits for the change: what it
+/// writes down is there when a process that depends on it starts, and before one that stops is
+/// asked to. It runs under the lock of the statuses, so it is short and asks for nothing here.
+#[derive(Clone)]
+pub struct Witness(Arc<See>);
+
+type See = dyn Fn(&[ProcessStatus]) + Send + Sync;
+
+impl Witness {
+    /// Calls a function.
+    #[must_use]
+    pub fn new(see: impl Fn(&[ProcessStatus]) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(see))
+    }
+}
+
+/// Nobody looks.
+impl Default for Witness {
+    fn default() -> Self {
+        Self::new(|_| {})
+    }
+}
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Witness")
+    }
+}
+
 /// The statuses, in the order of the specs; clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Board {
     rows: Arc<Mutex<Vec<ProcessStatus>>>,
+    witness: Witness,
     changes: watch::Sender<u64>,
 }
 
 impl Board {
-    pub(super) fn new(specs: &[ProcessSpec]) -> Self {
+    pub(super) fn new(specs: &[ProcessSpec], witness: Witness) -> Self {
         let rows = specs
             .iter()
             .map(|spec| ProcessStatus {
@@ -27,7 +60,7 @@ impl Board {
                 restarts: 0,
             })
             .collect();
-        Self { rows: Arc::new(Mutex::new(rows)), changes: watch::Sender::new(0) }
+        Self { rows: Arc::new(Mutex::new(rows)), witness, changes: watch::Sender::new(0) }
     }
 
     pub(super) fn update(&self, index: usize, change: impl FnOnce(&mut ProcessStatus)) {
@@ -35,6 +68,7 @@ impl Board {
         if let Some(row) = rows.get_mut(index) {
             change(row);
         }
+        (self.witness.0)(&rows);
         drop(rows);
         self.changes.send_modify(|it| *it += 1);
     }

@@ -1,11 +1,10 @@
 //! Keeps one process running: starts it, reads what it says, starts it again when it dies, ends it.
 
-use std::{io, path::PathBuf, process::Stdio, time::Duration};
+use std::{io, path::PathBuf, pin::pin, process::Stdio, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    net::TcpStream,
     process::{Child, ChildStderr, ChildStdout, Command},
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
@@ -15,14 +14,13 @@ use tracing::{info, warn};
 use super::{
     board::Board,
     logs::{LogBounds, RotatingLog},
+    probe::{self, Found},
     restarts::{Pause, RestartPolicy, Restarts},
-    spec::{ProcessSpec, ProcessState, Ready, ReadyLine},
+    spec::{Lifeline, ProcessSpec, ProcessState, Readiness, ReadyLine},
 };
 
 /// Bytes of a line in which a process may say that it is ready; longer ones are log.
 const READY_LINE_MAX: usize = 16 << 10;
-/// Pause between two looks at the port of a process that cannot say that it is ready.
-const PORT_PROBE_EVERY: Duration = Duration::from_millis(50);
 
 /// What the keeper is to see to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +43,8 @@ pub(super) struct KeeperConfig {
     pub(super) policy: RestartPolicy,
     /// Time between the request to end and the end by force.
     pub(super) drain_deadline: Duration,
+    /// Time in which a process that cannot announce itself must answer.
+    pub(super) answer_deadline: Duration,
 }
 
 pub(super) struct Keeper {
@@ -127,7 +127,11 @@ impl Keeper {
         };
         self.board.update(self.index, |it| it.pid = child.id());
         let end = self.watch(goal, child, log).await;
-        self.board.update(self.index, |it| it.pid = None);
+        self.board.update(self.index, |it| {
+            it.pid = None;
+            // What it drew is anybody's again.
+            it.ports.clone_from(&self.spec.ports);
+        });
         end
     }
 
@@ -135,8 +139,11 @@ impl Keeper {
         Command::new(&self.spec.program)
             .args(&self.spec.arguments)
             .envs(&self.spec.environment)
-            // Nothing is ever written to it: the process ends when it closes, whatever closed it.
-            .stdin(Stdio::piped())
+            .stdin(match self.spec.lifeline {
+                // Nothing is ever written to it: the process ends when it closes, whatever closed it.
+                Lifeline::Pipe => Stdio::piped(),
+                Lifeline::Signal => Stdio::null(),
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // Ctrl-C reaches us alone; we end the others in order.
@@ -147,12 +154,14 @@ impl Keeper {
 
     /// Reads and waits until the process has ended and its pipes are empty.
     async fn watch(&mut self, goal: Goal, mut child: Child, log: RotatingLog) -> End {
-        let pid = child.id();
-        let mut output = Output::of(&mut child, self.spec.ready == Ready::Line);
+        let group = Group { pid: child.id(), lifeline: self.spec.lifeline };
+        let mut output = Output::of(&mut child, self.spec.readiness == Readiness::Announced);
         // Closed when this function returns, or when we die: the process ends with us.
         let _lifeline = child.stdin.take();
         let mut log = Log { log, is_broken: false };
         let (mut wanted, mut kill) = (self.goal.clone(), self.goal.clone());
+        let mut found = pin!(probe::find(&self.spec.readiness, self.config.answer_deadline));
+        let (mut is_unknown, mut was_silent) = (true, false);
         let mut ending = Ending::No;
         let ended = loop {
             // Cancel-safe: every branch loses nothing when another one wins.
@@ -162,29 +171,49 @@ impl Keeper {
                     Said::Log(bytes) => log.append(&bytes, &self.spec.instance),
                     Said::Ready(line) => self.note_ready(Some(line)),
                 },
-                () = probe(self.spec.ready), if self.is_starting() => self.note_ready(None),
+                found = &mut found, if is_unknown && ending == Ending::No => {
+                    is_unknown = false;
+                    match found {
+                        Found::Usable => self.note_ready(None),
+                        Found::Silent => {
+                            was_silent = true;
+                            ending = self.ask_to_end(group);
+                        }
+                    }
+                }
                 () = changed_from(&mut wanted, goal), if ending == Ending::No => {
-                    ending = Ending::Asked(Instant::now() + self.config.drain_deadline);
                     self.set(ProcessState::Stopping);
-                    signal(pid, Signal::TERM);
+                    ending = self.ask_to_end(group);
                 }
                 () = killed(&mut kill), if ending != Ending::Forced => {
                     ending = Ending::Forced;
-                    force(&mut child);
+                    group.force(&mut child);
                 }
                 () = ending.deadline(), if ending != Ending::Forced => {
                     warn!(instance = self.spec.instance, "did not end in time, killed");
                     ending = Ending::Forced;
-                    force(&mut child);
+                    group.force(&mut child);
                 }
             }
         };
-        output.drain_into(&mut log, &self.spec.instance).await;
-        match ended {
+        group.force_the_rest();
+        let end = match ended {
+            _ if was_silent => End::Died("did not answer in time".to_owned()),
             _ if ending != Ending::No => End::Asked,
             Ok(status) => End::Died(status.to_string()),
             Err(error) => End::Died(format!("cannot be waited for: {error}")),
+        };
+        if matches!(end, End::Died(_)) {
+            // Before its last words are read: nobody is to be sent to a dead process.
+            self.set(ProcessState::Waiting);
         }
+        output.drain_into(&mut log, &self.spec.instance).await;
+        end
+    }
+
+    fn ask_to_end(&self, group: Group) -> Ending {
+        group.signal(Signal::TERM);
+        Ending::Asked(Instant::now() + self.config.drain_deadline)
     }
 
     async fn pause(&mut self, pause: Pause, how: &str) {
@@ -211,11 +240,6 @@ impl Keeper {
                 row.version = line.version.unwrap_or_else(|| row.version.clone());
             }
         });
-    }
-
-    fn is_starting(&self) -> bool {
-        let rows = self.board.rows();
-        rows.get(self.index).is_some_and(|it| it.state == ProcessState::Starting)
     }
 
     fn set(&self, state: ProcessState) {
@@ -328,19 +352,6 @@ async fn read<R: AsyncRead + Unpin>(pipe: &mut Option<R>) -> Option<Vec<u8>> {
     }
 }
 
-/// Waits until a process that cannot speak for itself is usable. Cancel-safe.
-async fn probe(ready: Ready) {
-    match ready {
-        Ready::Line => std::future::pending().await,
-        Ready::Started => {}
-        Ready::Port(port) => {
-            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                sleep(PORT_PROBE_EVERY).await;
-            }
-        }
-    }
-}
-
 /// Waits until the goal is another one; the end of whoever sets goals means [`Goal::Drain`].
 /// Cancel-safe.
 async fn changed_from(goal: &mut watch::Receiver<Goal>, from: Goal) {
@@ -354,15 +365,37 @@ async fn killed(goal: &mut watch::Receiver<Goal>) {
     }
 }
 
-fn signal(pid: Option<u32>, signal: Signal) {
-    let pid = pid.and_then(|it| i32::try_from(it).ok()).and_then(Pid::from_raw);
-    if let Some(pid) = pid {
-        // A process that is gone already has done what it was asked.
-        let _gone = kill_process(pid, signal);
-    }
+/// A process, and whatever it started when that is ours to end.
+#[derive(Debug, Clone, Copy)]
+struct Group {
+    pid: Option<u32>,
+    lifeline: Lifeline,
 }
 
-fn force(child: &mut Child) {
-    // A process that is gone already has done what it was asked.
-    let _gone = child.start_kill();
+impl Group {
+    fn signal(self, signal: Signal) {
+        let Some(pid) = self.pid.and_then(|it| i32::try_from(it).ok()).and_then(Pid::from_raw)
+        else {
+            return;
+        };
+        // A process that is gone already has done what it was asked.
+        let _gone = match self.lifeline {
+            Lifeline::Pipe => kill_process(pid, signal),
+            Lifeline::Signal => kill_process_group(pid, signal),
+        };
+    }
+
+    fn force(self, child: &mut Child) {
+        // A process that is gone already has done what it was asked.
+        let _gone = child.start_kill();
+        self.force_the_rest();
+    }
+
+    /// Kills what a process that knows nothing of us has started: a wrapper that was killed leaves
+    /// the program behind that has the port.
+    fn force_the_rest(self) {
+        if self.lifeline == Lifeline::Signal {
+            self.signal(Signal::KILL);
+        }
+    }
 }

@@ -1,24 +1,19 @@
-//! The other end of the pipe: how a role notices that whoever started it is gone.
+//! The other end of the pipe: how a role notices that whoever started it is gone, and how a program
+//! that does not look is ended all the same.
 
 use std::{
     io::{self, Read as _},
-    process::ExitStatus,
+    os::unix::process::{CommandExt as _, parent_id},
+    process::Command,
     thread,
-    time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+#[cfg(target_os = "linux")]
+use rustix::process::Signal;
 use tokio::{
-    process::Command,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
-    time::timeout,
 };
-
-use crate::exit::Exit;
-
-/// Time that a held program has between the request to end and the end by force.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// Why the process should end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,33 +75,23 @@ fn input_closed() -> io::Result<oneshot::Receiver<()>> {
     Ok(receiver)
 }
 
-/// Runs a program that knows nothing of the pipe, and ends it when the pipe closes or a signal
-/// comes. Gives its exit code.
+/// Becomes another program, which knows nothing of the pipe: the kernel kills it when `supervisor`,
+/// the parent that started us, dies. It keeps our process id, so that whoever signals or kills that
+/// meets the program itself and no keeper before it. Returns only when that cannot be done.
 ///
-/// # Errors
-/// The program cannot be started or waited for.
-pub async fn hold(program: &str, arguments: &[String]) -> io::Result<u8> {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(std::process::Stdio::null()).kill_on_drop(true);
-    let mut child = command.spawn()?;
-    tokio::select! {
-        ended = child.wait() => return ended.map(code),
-        farewell = farewell(WatchInput::Yes) => farewell?,
+/// Only Linux ends a process with its parent; elsewhere an orphan stays, and the next start names it
+/// as the holder of its port.
+pub fn become_program(supervisor: u32, command: &[String]) -> io::Error {
+    let Some((program, arguments)) = command.split_first() else {
+        return io::Error::other("no program is named");
     };
-    if let Some(pid) = child.id().and_then(|it| i32::try_from(it).ok()).and_then(Pid::from_raw) {
-        // A process that is gone already has done what it was asked.
-        let _gone = kill_process(pid, Signal::TERM);
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
+        return error.into();
     }
-    match timeout(GRACE, child.wait()).await {
-        Ok(ended) => ended.map(code),
-        Err(_) => {
-            child.kill().await?;
-            Ok(Exit::Failed.code())
-        }
+    // It may have died before we said that we want to die with it.
+    if parent_id() != supervisor {
+        return io::Error::other("the supervisor is gone");
     }
-}
-
-fn code(status: ExitStatus) -> u8 {
-    let code = status.code().and_then(|it| u8::try_from(it).ok());
-    code.unwrap_or(if status.success() { Exit::Done.code() } else { Exit::Failed.code() })
+    Command::new(program).args(arguments).exec()
 }

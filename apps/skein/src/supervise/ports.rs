@@ -2,7 +2,7 @@
 //! the same user or to root; elsewhere only the fact is known.
 
 use std::{
-    fs,
+    fs, io,
     net::{Ipv4Addr, TcpListener},
     path::PathBuf,
 };
@@ -25,6 +25,27 @@ pub struct PortHolder {
 pub fn is_free(port: u16) -> bool {
     // The standard library sets SO_REUSEADDR: what lingers from closed connections is no holder.
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Draws free ports for programs that must be told theirs. Each is held until this is dropped, so
+/// that none is drawn twice. Somebody else may take one before its program does: then that program
+/// dies and is started again until the port is free.
+#[derive(Debug, Default)]
+pub struct FreePorts {
+    held: Vec<TcpListener>,
+}
+
+impl FreePorts {
+    /// A port that is free and that nobody was given before.
+    ///
+    /// # Errors
+    /// No port or file descriptor is left.
+    pub fn draw(&mut self) -> io::Result<u16> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
+        self.held.push(listener);
+        Ok(port)
+    }
 }
 
 /// Who listens on the port, when it may be seen.
@@ -100,6 +121,17 @@ mod tests {
         assert_eq!(holder.parent, Some(std::os::unix::process::parent_id()));
         drop(listener);
         assert!(is_free(port));
+    }
+
+    #[test]
+    fn a_port_is_drawn_once_and_free_when_all_are_drawn() {
+        let mut ports = FreePorts::default();
+        let drawn: Vec<_> = (0..50).map(|_| ports.draw().unwrap()).collect();
+        let distinct: std::collections::BTreeSet<_> = drawn.iter().collect();
+        assert_eq!(distinct.len(), drawn.len());
+        assert!(!is_free(drawn[0]));
+        drop(ports);
+        assert!(is_free(drawn[0]));
     }
 
     #[test]

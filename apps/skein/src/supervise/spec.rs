@@ -5,15 +5,30 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// By what a started process is known to be usable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Ready {
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Readiness {
     /// It prints one JSON object with its `ports` on standard output.
     #[default]
-    Line,
-    /// Something accepts connections on this port of the loopback interface.
-    Port(u16),
-    /// It was started.
-    Started,
+    Announced,
+    /// It answers on a port of the loopback interface, within
+    /// [`answer_deadline`](super::SuperviseConfig::answer_deadline).
+    Answers {
+        /// Which.
+        port: u16,
+        /// What answers a GET with 2xx; without one, a connection is enough.
+        path: Option<String>,
+    },
+}
+
+/// How a process comes to its end when we are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lifeline {
+    /// It ends by itself when its standard input is closed, after it has drained.
+    #[default]
+    Pipe,
+    /// It knows nothing of us: it has no input, and signals go to it and to whatever it started.
+    /// Start it by [`become_program`](super::lifeline::become_program), so that it dies with us.
+    Signal,
 }
 
 /// One process that is kept running.
@@ -29,12 +44,15 @@ pub struct ProcessSpec {
     pub arguments: Vec<String>,
     /// Added to the environment that it inherits.
     pub environment: BTreeMap<String, String>,
-    /// Fixed ports by name. They must be free before the first start.
+    /// Fixed ports by name. They must be free before the first start. Those that it draws itself it
+    /// announces.
     pub ports: BTreeMap<String, u16>,
     /// Processes of a lower stage are started before, and stopped after.
     pub stage: u32,
     /// By what it is known to be usable.
-    pub ready: Ready,
+    pub readiness: Readiness,
+    /// How it comes to its end when we are gone.
+    pub lifeline: Lifeline,
     /// Version to show until the process says its own.
     pub version: String,
 }
@@ -51,9 +69,16 @@ impl ProcessSpec {
             environment: BTreeMap::new(),
             ports: BTreeMap::new(),
             stage: 0,
-            ready: Ready::Line,
+            readiness: Readiness::Announced,
+            lifeline: Lifeline::Pipe,
             version: String::new(),
         }
+    }
+
+    /// Whether a name means this process: its role, its instance, or that without its number.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        let replicas = self.instance.rsplit_once('-').map(|it| it.0);
+        self.role == name || self.instance == name || replicas == Some(name)
     }
 }
 
@@ -145,6 +170,15 @@ mod tests {
         let expected = serde_json::json!({"service": "orders", "instance": "orders-1", "pid": 42,
             "state": "crash-loop", "ports": {"http": 7101}, "version": "0.1.0", "restarts": 3});
         assert_eq!(serde_json::to_value(&status).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_name_means_a_role_one_version_of_it_or_one_process() {
+        let spec = ProcessSpec::new("orders", "orders@v2-1", "/program");
+        let meant = ["orders", "orders@v2", "orders@v2-1"];
+        assert!(meant.into_iter().all(|it| spec.is_called(it)));
+        let others = ["orders@v1", "orders-1", "orders@v2-2", "order", ""];
+        assert!(!others.into_iter().any(|it| spec.is_called(it)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use runtime::Tasks;
 use tokio::sync::mpsc;
 
 use super::{
-    ProcessSpec, SuperviseConfig, Supervisor, control,
+    ProcessSpec, SuperviseConfig, Supervisor, Witness, control,
     lifeline::{Farewell, WatchInput, farewell},
     lock::{DirectoryLock, LockError},
     ports,
@@ -23,6 +23,8 @@ pub struct SystemPlan {
     pub data: PathBuf,
     /// The processes.
     pub specs: Vec<ProcessSpec>,
+    /// Is shown the statuses at every change.
+    pub witness: Witness,
 }
 
 /// Why a system did not run.
@@ -104,7 +106,8 @@ pub fn run(
     }
     prepare()?;
     let tasks = Tasks::new();
-    let config = SuperviseConfig::new(plan.data.join("logs"));
+    let config =
+        SuperviseConfig { witness: plan.witness, ..SuperviseConfig::new(plan.data.join("logs")) };
     let supervisor = Supervisor::start(config, plan.specs, &tasks);
     // Holds one wish: a second says nothing new.
     let (wish, down) = mpsc::channel(1);

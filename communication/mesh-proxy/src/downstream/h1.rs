@@ -11,7 +11,7 @@ use std::{future::poll_fn, sync::Arc, time::Duration};
 use base::Code;
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
-use mesh_policy::path;
+use mesh_policy::path::{self, Slashes};
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 
 use self::body::Inbound;
@@ -196,7 +196,7 @@ impl<H: Handler> Connection<'_, H> {
                 });
             }
         };
-        let target = if line.form_is_asterisk() { target } else { normalise(target)? };
+        let target = if line.form_is_asterisk() { target } else { normalise(target, self.site.limits.slashes)? };
         let authority = line.host.map(span).unwrap_or_default();
         let version = if line.minor == 0 { Version::Http10 } else { Version::Http11 };
         let upgrade = line.upgrade.then(|| self.list.iter().find(|it| it.known == Known::Upgrade));
@@ -312,9 +312,9 @@ impl RequestLine {
 }
 
 /// The path in its one form, with the query as it came.
-fn normalise(target: Bytes) -> Result<Bytes, Refusal> {
+fn normalise(target: Bytes, slashes: Slashes) -> Result<Bytes, Refusal> {
     let end = target.iter().position(|it| *it == b'?').unwrap_or(target.len());
-    let normal = path::normalise(&target[..end])
+    let normal = path::normalise(&target[..end], slashes)
         .map_err(|it| Refusal::new(Code::InvalidRequest, it.reason()))?;
     Ok(match normal {
         std::borrow::Cow::Borrowed(_) => target,

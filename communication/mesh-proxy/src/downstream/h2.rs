@@ -137,7 +137,7 @@ fn head(limits: &Limits, parts: http::request::Parts) -> Result<RequestHead, Ref
         return Err(invalid("there is more than one Host field"));
     }
     let end = target.find('?').unwrap_or(target.len());
-    let normal = path::normalise(&target.as_bytes()[..end]);
+    let normal = path::normalise(&target.as_bytes()[..end], limits.slashes);
     let normal = normal.map_err(|it| invalid(it.reason()))?;
     let target = Bytes::from([normal.as_bytes(), &target.as_bytes()[end..]].concat());
     let authority = Bytes::copy_from_slice(authority);

@@ -100,12 +100,10 @@ async fn silence_is_a_timeout_that_may_have_been_processed() {
     check(&error, false, FailureClass::Transient);
 }
 
-/// The end of the pooled connection and the test's signal become readable together while the
-/// runtime stands still. The test's future is polled first, so its request is queued for a
-/// connection that has ended and does not know it; the connection reads its end and gives the
-/// request back unwritten.
+/// The end of the pooled connection and the test's signal become readable together; the client looks
+/// before it sends, and takes a fresh connection.
 #[tokio::test]
-async fn a_pooled_connection_that_died_before_the_request_is_certainly_unprocessed() {
+async fn a_pooled_connection_that_died_is_not_used() {
     let (end, told) = channel();
     let (ended, wait) = channel();
     let address = server(move |listener| {
@@ -117,7 +115,6 @@ async fn a_pooled_connection_that_died_before_the_request_is_certainly_unprocess
         drop(stream);
         signal.write_all(b"x").unwrap();
         ended.send(()).unwrap();
-        // Whatever comes next is a new connection, and what it asked for is seen.
         let mut stream = listener.accept().unwrap().0;
         let target = read_request(&mut stream).split(' ').nth(1).unwrap().to_owned();
         reply(&mut stream, &format!("two {target}"));
@@ -125,18 +122,10 @@ async fn a_pooled_connection_that_died_before_the_request_is_certainly_unprocess
     let mut signal = tokio::net::TcpStream::connect(address).await.unwrap();
     let (client, _) = client(address);
     assert_eq!(client.call(Call::get("orders", "/a")).await.unwrap().body, "one");
-    // Let the connection go back to the pool.
-    for _ in 0..10 {
-        tokio::task::yield_now().await;
-    }
     end.send(()).unwrap();
     wait.recv().unwrap();
     signal.read_u8().await.unwrap();
-    let error = client.call(Call::get("orders", "/b")).await.unwrap_err();
-    assert!(matches!(error, CallError::NotSent(_)), "{error:?}");
-    check(&error, true, FailureClass::Transient);
-    // The pool knows now, and the next call takes a fresh connection.
-    assert_eq!(client.call(Call::get("orders", "/c")).await.unwrap().body, "two /c");
+    assert_eq!(client.call(Call::get("orders", "/b")).await.unwrap().body, "two /b");
 }
 
 #[tokio::test]

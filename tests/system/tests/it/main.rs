@@ -17,6 +17,8 @@ mod foreign;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod instances;
+#[cfg(test)]
 mod kills;
 #[cfg(test)]
 mod peers;

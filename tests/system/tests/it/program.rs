@@ -2,7 +2,7 @@
 
 use std::{
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
@@ -47,7 +47,7 @@ impl Process {
     }
 
     /// Whether nothing of it is left but what its parent has not looked at yet.
-    fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
     }
@@ -125,6 +125,11 @@ impl System {
     pub(crate) fn try_command_json(&self, arguments: &[&str]) -> Option<Value> {
         let output = self.command(&[arguments, &["-o", "json"]].concat());
         serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
     }
 
     /// Address of a port of names and numbers, counted from the base.

@@ -1,0 +1,53 @@
+//! The program from outside, where no whole system is needed.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use tokio::time::{sleep, timeout};
+
+/// Longest wait for what must happen.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Whether nothing of it is left but what its parent has not looked at yet.
+fn is_gone(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
+
+#[tokio::test]
+async fn a_foreign_program_keeps_its_process_and_dies_with_who_started_it() {
+    let program = env!("CARGO_BIN_EXE_drone-delivery");
+    let script =
+        format!("{program} foreign --supervisor $$ -- sh -c 'echo $$; exec sleep 1000' & wait");
+    let mut supervisor =
+        Command::new("sh").arg("-c").arg(script).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let foreign: u32 = line.trim().parse().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", supervisor.id());
+    assert_eq!(fs::read_to_string(children).unwrap().trim(), line.trim());
+    assert!(!is_gone(foreign));
+    supervisor.kill().unwrap();
+    supervisor.wait().unwrap();
+    let gone = async {
+        while !is_gone(foreign) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, gone).await.unwrap();
+}
+
+#[test]
+fn a_foreign_program_is_not_started_for_who_is_gone() {
+    let program = env!("CARGO_BIN_EXE_drone-delivery");
+    let output = Command::new(program)
+        .args(["foreign", "--supervisor", "1", "--", "echo", "started"])
+        .output();
+    let output = output.unwrap();
+    assert!(!output.status.success());
+    assert!(output.stdout.is_empty(), "{output:?}");
+}
