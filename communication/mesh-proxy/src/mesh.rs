@@ -33,6 +33,8 @@ struct Inner {
     telemetry: Telemetry,
     families: Families,
     generation: Gauge,
+    /// Why the newest policy is not in force.
+    trouble: RwLock<Option<String>>,
 }
 
 impl Mesh {
@@ -59,6 +61,7 @@ impl Mesh {
             telemetry: telemetry.clone(),
             families,
             generation,
+            trouble: RwLock::default(),
         })))
     }
 
@@ -89,6 +92,17 @@ impl Mesh {
         let mut policy = self.policy();
         policy.endpoints.insert(service.into(), endpoints);
         self.replace(policy)
+    }
+
+    /// Says why the newest policy is not in force; `None` when it is.
+    pub fn set_trouble(&self, trouble: Option<String>) {
+        *self.0.trouble.write().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// Why the newest policy is not in force.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.0.trouble.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The policy in force.

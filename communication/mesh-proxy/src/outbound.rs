@@ -16,7 +16,7 @@ use std::{
 };
 
 use base::{Code, Random};
-use http::Method;
+use http::{Method, StatusCode};
 use mesh_policy::route::{RequestView as _, Rule, choose_backend, table::Found};
 use telemetry::{Span, SpanKind, TraceContext};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -33,7 +33,7 @@ use crate::{
     head::RequestHead,
     mesh::{self, BackendLane, Lane, Mesh, Snapshot},
     refusal::Refusal,
-    reply::Reply,
+    reply::{Reply, Source},
     upstream::{Pool, h2::Connections},
 };
 
@@ -298,6 +298,8 @@ fn name_of(head: &RequestHead, destination: &str) -> Cow<'static, str> {
 pub struct Forward {
     outbound: Outbound,
     door: Way,
+    /// Hosts that are ours; none means every one.
+    hosts: Arc<[String]>,
 }
 
 /// How a request's door is found.
@@ -312,24 +314,50 @@ pub enum Way {
 impl Forward {
     /// Leads requests on.
     #[must_use]
-    pub const fn new(outbound: Outbound, door: Way) -> Self {
-        Self { outbound, door }
+    pub fn new(outbound: Outbound, door: Way) -> Self {
+        Self { outbound, door, hosts: Arc::from([]) }
+    }
+
+    /// Only for these hosts: a page of a stranger whose name was made to point here is refused.
+    #[must_use]
+    pub fn for_hosts(self, hosts: impl IntoIterator<Item = String>) -> Self {
+        Self { hosts: hosts.into_iter().map(|it| it.to_ascii_lowercase()).collect(), ..self }
+    }
+
+    async fn at_edge<B: RequestBody>(
+        &self,
+        door: &Door,
+        mut head: RequestHead,
+        peer: Peer,
+        upload: &mut Upload<B>,
+    ) -> Reply {
+        if !self.hosts.is_empty() && !self.hosts.iter().any(|it| it == head.host()) {
+            let detail = "the host is not served here";
+            let status = Some(StatusCode::MISDIRECTED_REQUEST);
+            return Refusal { status, ..Refusal::new(Code::NoRoute, detail) }.reply(None);
+        }
+        edge::strip(&mut head, peer);
+        let context = Context { peer: Some(peer), ..Context::default() };
+        let mut reply = self.outbound.call(door, head, context, upload).await;
+        if let Source::Mesh { code: Code::Overloaded, .. } = reply.source {
+            // Strangers are told that they ask for too much.
+            reply.head.status = StatusCode::TOO_MANY_REQUESTS;
+        }
+        edge::strip_reply(&mut reply.head);
+        reply
     }
 }
 
 impl Handler for Forward {
     async fn handle<B: RequestBody>(
         &self,
-        mut head: RequestHead,
+        head: RequestHead,
         peer: Peer,
         upload: &mut Upload<B>,
     ) -> Reply {
         let context = Context { peer: Some(peer), ..Context::default() };
         match &self.door {
-            Way::To(door @ Door::Edge(_)) => {
-                edge::strip(&mut head, peer);
-                self.outbound.call(door, head, context, upload).await
-            }
+            Way::To(door @ Door::Edge(_)) => self.at_edge(door, head, peer, upload).await,
             Way::To(door @ Door::Service(_)) => {
                 self.outbound.call(door, head, context, upload).await
             }

@@ -15,6 +15,7 @@ use std::{
 use mesh_policy::{
     Policy,
     destination::{Attachments, Endpoint, EndpointSet, Protocol},
+    path::Slashes,
     proxy::Proxy,
     route::table::CompileError,
 };
@@ -77,6 +78,7 @@ struct Opening {
     listen: SocketAddr,
     way: Way,
     side: Side,
+    hosts: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,18 +189,21 @@ fn openings(proxy: &Proxy) -> Vec<Opening> {
         listen: it.listen,
         way: Way::To(Door::Edge(proxy.name.clone())),
         side: Side::Edge,
+        hosts: it.hosts.clone(),
     };
     let outbound = |it: &mesh_policy::proxy::Outbound| Opening {
         name: "outbound",
         listen: it.listen,
         way: it.service.as_ref().map_or(Way::ByHost, |it| Way::To(Door::Service(it.clone()))),
         side: Side::Outbound,
+        hosts: Vec::new(),
     };
     let inbound = |(number, it): (usize, &mesh_policy::proxy::Inbound)| Opening {
         name: "inbound",
         listen: it.listen,
         way: Way::To(Door::Service(application_name(number))),
         side: Side::Inbound,
+        hosts: Vec::new(),
     };
     let edges = proxy.edges.iter().map(edge);
     let outbounds = proxy.outbound.iter().map(outbound);
@@ -261,7 +266,12 @@ fn serve(plan: &Plan, listeners: Vec<TcpListener>, tasks: &Tasks) {
     for (opening, listener) in plan.openings.iter().zip(listeners) {
         let worker = if opening.side == Side::Inbound { &inbound } else { &outbound };
         let handler = Forward::new(worker.clone(), opening.way.clone());
-        let site = Site::new(opening.name, handler, plan.limits, &plan.telemetry);
+        let handler = handler.for_hosts(opening.hosts.clone());
+        // Inside, an id may hold a slash; outside, nobody knows who reads.
+        let slashes =
+            if opening.side == Side::Edge { Slashes::Refused } else { Slashes::Kept };
+        let limits = Limits { slashes, ..plan.limits };
+        let site = Site::new(opening.name, handler, limits, &plan.telemetry);
         downstream::serve(Arc::new(site), listener, Duration::ZERO, tasks);
     }
     tasks.spawn("pool sweep", move |shutdown| async move {

@@ -34,17 +34,17 @@ use crate::{
     system::System,
 };
 
-/// What one listener serves.
+/// What one listener serves: the pages that every process has, and behind them a handler.
 #[derive(Debug)]
-pub(crate) struct Site {
-    pub(crate) stack: Stack,
+pub(crate) struct Site<H> {
+    pub(crate) handler: H,
     pub(crate) system: System,
 }
 
 /// Binds the address and serves until the tasks are told to stop. Answers the address it got.
-pub(crate) fn listen(
+pub(crate) fn listen<H: Handler>(
     name: &'static str,
-    site: Site,
+    site: Site<H>,
     at: Listening<'_>,
     tasks: &Tasks,
 ) -> io::Result<SocketAddr> {
@@ -59,7 +59,8 @@ pub(crate) fn listen(
         shutdown.cancelled().await;
         health.begin_draining();
     });
-    let site = downstream::Site::new(name, site, front(at.limits), at.telemetry);
+    let limits = downstream::Limits { slashes: at.slashes, ..front(at.limits) };
+    let site = downstream::Site::new(name, site, limits, at.telemetry);
     downstream::serve(Arc::new(site), listener, at.drain_delay, tasks);
     Ok(bound)
 }
@@ -70,6 +71,7 @@ pub(crate) struct Listening<'a> {
     pub(crate) address: SocketAddr,
     pub(crate) sharing: PortSharing,
     pub(crate) limits: &'a Limits,
+    pub(crate) slashes: Slashes,
     pub(crate) drain_delay: Duration,
     pub(crate) telemetry: &'a Telemetry,
 }
@@ -85,25 +87,35 @@ fn front(limits: &Limits) -> downstream::Limits {
         connections_max: limits.connections_max,
         // A stream without an end would keep the process alive: it gets a request's time.
         drain: Duration::from_millis(limits.request_timeout_ms),
-        // An id may hold a slash; the router splits first and decodes then.
-        slashes: Slashes::Kept,
         ..downstream::Limits::default()
     }
 }
 
-impl Handler for Site {
+impl<H: Handler> Handler for Site<H> {
+    async fn handle<B: RequestBody>(
+        &self,
+        head: RequestHead,
+        peer: Peer,
+        upload: &mut Upload<B>,
+    ) -> Reply {
+        // Health and metrics stand outside every cap: an overloaded process is alive.
+        if System::may_answer(&head.method)
+            && let Some(response) = self.system.answer(&parts_of(&head)).await
+        {
+            return reply_of(response);
+        }
+        self.handler.handle(head, peer, upload).await
+    }
+}
+
+impl Handler for Stack {
     async fn handle<B: RequestBody>(
         &self,
         head: RequestHead,
         _peer: Peer,
         upload: &mut Upload<B>,
     ) -> Reply {
-        let parts = parts_of(&head);
-        // Health and metrics stand outside every cap: an overloaded process is alive.
-        if let Some(response) = self.system.answer(&parts).await {
-            return reply_of(response);
-        }
-        match self.stack.answer(parts, upload).await {
+        match self.answer(parts_of(&head), upload).await {
             Ok(response) => reply_of(response),
             Err(Dropped) => Reply::reset(),
         }

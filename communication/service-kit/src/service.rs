@@ -133,49 +133,74 @@ impl Service {
     ///
     /// # Errors
     /// [`StartError`] when an address cannot be listened on.
-    pub fn serve(self, context: &ServiceContext) -> Result<Bound, StartError> {
+    pub fn serve(mut self, context: &ServiceContext) -> Result<Bound, StartError> {
+        if let Some(document) = &mut self.openapi {
+            openapi::complete(document, self.routes.mutating(), self.audience);
+        }
+        let faults = Faults::default();
+        let mut stack = stack_of(std::mem::take(&mut self.routes), context);
+        stack.faults = faults.clone();
+        stack.audience = self.audience;
+        self.open(context, faults, stack, Slashes::Kept)
+    }
+
+    /// The same with a handler in the place of routes: strangers come to it, so that no path may hide
+    /// a slash from whoever judges it.
+    ///
+    /// # Errors
+    /// [`StartError`] when an address cannot be listened on.
+    pub fn serve_edge<H: Handler>(
+        self,
+        context: &ServiceContext,
+        handler: H,
+    ) -> Result<Bound, StartError> {
+        self.open(context, Faults::default(), handler, Slashes::Refused)
+    }
+
+    fn open<H: Handler>(
+        self,
+        context: &ServiceContext,
+        faults: Faults,
+        handler: H,
+        slashes: Slashes,
+    ) -> Result<Bound, StartError> {
         let config = &context.config;
-        let openapi = self.openapi.map(|mut document| {
-            openapi::complete(&mut document, self.routes.mutating(), self.audience);
-            Document { text: Bytes::from(document.to_string()), path: self.openapi_path }
-        });
+        let document = |it: Value| Document {
+            text: Bytes::from(it.to_string()),
+            path: self.openapi_path,
+        };
         let system = System {
             health: self.health,
             telemetry: context.telemetry.clone(),
-            openapi,
+            openapi: self.openapi.map(document),
             audience: Audience::Operators,
         };
-        let faults = Faults::default();
-        let admin = admin::routes(config.faults, faults.clone(), self.store);
-        let open = |name, routes: Routes<()>, audience, address, sharing, faults| {
-            let (router, table) = routes.into_parts();
-            let mut stack = Stack::new(router, table, &config.limits, &context.telemetry);
-            stack.faults = faults;
-            stack.audience = audience;
-            let connections = context.telemetry.metrics().gauge(
-                "http_server_connections",
-                "Open connections.",
-                &["listener"],
-            );
-            let site = Site { stack, system: System { audience, ..system.clone() } };
-            let at = Listening {
-                address,
-                sharing,
-                limits: &config.limits,
-                drain_delay: config.drain_delay,
-                telemetry: &context.telemetry,
-            };
-            listen(name, site, at, &context.tasks)
-                .map_err(|source| StartError::Bind { address, source })
+        let at = Listening {
+            address: config.admin,
+            sharing: PortSharing::Exclusive,
+            limits: &config.limits,
+            slashes: Slashes::Kept,
+            drain_delay: config.drain_delay,
+            telemetry: &context.telemetry,
         };
+        let refused = |address| move |source| StartError::Bind { address, source };
         // The admin listener first: if its port is taken, no request has been accepted yet.
-        let (alone, none) = (PortSharing::Exclusive, Faults::default());
-        let admin = open("admin", admin, Audience::Operators, config.admin, alone, none)?;
-        let http = open("http", self.routes, self.audience, config.http, config.sharing, faults)?;
+        let pages = stack_of(admin::routes(config.faults, faults, self.store), context);
+        let site = Site { handler: pages, system: system.clone() };
+        let admin =
+            listen("admin", site, at, &context.tasks).map_err(refused(config.admin))?;
+        let at = Listening { address: config.http, sharing: config.sharing, slashes, ..at };
+        let site = Site { handler, system: System { audience: self.audience, ..system } };
+        let http = listen("http", site, at, &context.tasks).map_err(refused(config.http))?;
         if let Some(endpoint) = &config.trace_endpoint {
             export::start(endpoint, context);
         }
         tracing::info!(%http, %admin, "listening");
         Ok(Bound { http, admin })
     }
+}
+
+fn stack_of(routes: Routes<()>, context: &ServiceContext) -> Stack {
+    let (router, table) = routes.into_parts();
+    Stack::new(router, table, &context.config.limits, &context.telemetry)
 }

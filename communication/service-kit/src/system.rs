@@ -42,10 +42,15 @@ pub(crate) struct System {
 }
 
 impl System {
+    /// Whether a request of this method may be for one of the pages.
+    pub(crate) fn may_answer(method: &Method) -> bool {
+        *method == Method::GET || *method == Method::HEAD
+    }
+
     /// `None` when the path is not one of ours.
     pub(crate) async fn answer(&self, request: &Parts) -> Option<Response> {
         let (method, uri) = (&request.method, &request.uri);
-        if method != Method::GET && method != Method::HEAD {
+        if !Self::may_answer(method) {
             return None;
         }
         if self.audience == Audience::Public {

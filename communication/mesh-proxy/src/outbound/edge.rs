@@ -7,7 +7,7 @@
 use crate::{
     downstream::Peer,
     h1::Known,
-    head::{RequestHead, Version},
+    head::{RequestHead, ResponseHead, Version},
 };
 
 /// Takes off what strangers may not say, and says where the request came from.
@@ -33,6 +33,25 @@ pub(crate) fn strip(head: &mut RequestHead, peer: Peer) {
     head.fields.push_known(Known::XForwarded, b"x-forwarded-host", &host);
     let via: &[u8] = if head.version == Version::Http2 { b"2 skein" } else { b"1.1 skein" };
     head.fields.push_known(Known::Via, b"via", via);
+}
+
+/// Takes off what is said among ourselves.
+pub(crate) fn strip_reply(head: &mut ResponseHead) {
+    head.fields.retain(|known, name, _| {
+        let is_ours = matches!(
+            known,
+            Known::SkeinAttempt
+                | Known::SkeinDeadlineMs
+                | Known::SkeinEpoch
+                | Known::Traceparent
+                | Known::Tracestate
+                | Known::Baggage
+                | Known::Via
+        );
+        // The short code of an error is the client's to read.
+        let is_code = name.eq_ignore_ascii_case(b"skein-error");
+        is_code || !(is_ours || known == Known::SkeinOther)
+    });
 }
 
 /// Servers that turn `-` into `_` (CGI, WSGI) read `skein_epoch` as `skein-epoch`; and what a

@@ -1,0 +1,148 @@
+//! Policy from files: read at the start, followed while the process runs, the last good one kept.
+//!
+//! A file is replaced by renaming another one into its place, so that it is seen whole. What cannot be
+//! used changes nothing: the error is logged with its place, counted, and shown until it is mended.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use mesh_policy::{
+    Policy,
+    schema::{self, Finding, SourceFile},
+};
+use mesh_proxy::Mesh;
+use runtime::Tasks;
+use telemetry::Telemetry;
+use tokio::time::interval;
+
+/// How often the files are looked at. An instance that died is avoided by its callers' breakers long
+/// before it would matter; this bounds how late a new one gets work.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A file of policy is no longer than this.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Why there is no policy.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// A file cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Files say what cannot be done; each place is named.
+    #[error("{}", lines(.0))]
+    Findings(Vec<Finding>),
+}
+
+fn lines(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Files of policy, and texts that come with the program.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyFiles {
+    built_in: Vec<(&'static str, &'static str)>,
+    paths: Vec<PathBuf>,
+}
+
+/// What tells one state of the files from another.
+type Stamp = Vec<Option<(SystemTime, u64)>>;
+
+impl PolicyFiles {
+    /// No file yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With a text that comes with the program.
+    #[must_use]
+    pub fn with_text(mut self, name: &'static str, text: &'static str) -> Self {
+        self.built_in.push((name, text));
+        self
+    }
+
+    /// With a file.
+    #[must_use]
+    pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.paths.push(path.into());
+        self
+    }
+
+    /// With files.
+    #[must_use]
+    pub fn with_files<P: Into<PathBuf>>(self, paths: impl IntoIterator<Item = P>) -> Self {
+        paths.into_iter().fold(self, Self::with_file)
+    }
+
+    /// What they say now.
+    ///
+    /// # Errors
+    /// [`PolicyError`] with everything that is wrong, each with its place.
+    pub fn read(&self) -> Result<Policy, PolicyError> {
+        let texts = self.paths.iter().map(|path| Ok((path.display().to_string(), read(path)?)));
+        let texts = texts.collect::<Result<Vec<_>, PolicyError>>()?;
+        let built_in = self.built_in.iter().map(|(name, text)| SourceFile { name, text });
+        let files = texts.iter().map(|(name, text)| SourceFile { name, text });
+        let sources: Vec<_> = built_in.chain(files).collect();
+        schema::read(&sources).map_err(PolicyError::Findings)
+    }
+
+    fn stamp(&self) -> Stamp {
+        let one = |path: &PathBuf| {
+            let metadata = fs::metadata(path).ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        };
+        self.paths.iter().map(one).collect()
+    }
+}
+
+fn read(path: &Path) -> Result<String, PolicyError> {
+    let io = |source| PolicyError::Io { path: path.to_owned(), source };
+    let length = fs::metadata(path).map_err(io)?.len();
+    if length > FILE_BYTES_MAX {
+        let detail = format!("it is longer than {FILE_BYTES_MAX} bytes");
+        return Err(io(io::Error::new(io::ErrorKind::FileTooLarge, detail)));
+    }
+    fs::read_to_string(path).map_err(io)
+}
+
+/// Follows the files: each good state of them becomes the policy of the meshes.
+pub fn follow(files: PolicyFiles, meshes: Vec<Mesh>, telemetry: &Telemetry, tasks: &Tasks) {
+    let metrics = telemetry.metrics();
+    let refused = metrics
+        .counter("mesh_policy_refused_total", "Changes of policy that could not be used.", &[])
+        .with(&[]);
+    let files = Arc::new(files);
+    tasks.spawn("policy files", move |shutdown| async move {
+        let mut seen = Stamp::new();
+        let mut ticks = interval(LOOK_EVERY);
+        while shutdown.or_cancel(ticks.tick()).await.is_some() {
+            let stamp = files.stamp();
+            if stamp == seen {
+                continue;
+            }
+            seen = stamp;
+            let used = files.read().map_err(|it| it.to_string()).and_then(|policy| {
+                meshes.iter().try_for_each(|mesh| {
+                    mesh.replace(policy.clone()).map_err(|it| it.to_string())
+                })
+            });
+            if let Err(error) = &used {
+                refused.inc();
+                tracing::error!(%error, "the policy was refused, the last good one stays");
+            }
+            for mesh in &meshes {
+                mesh.set_trouble(used.clone().err());
+            }
+        }
+    });
+}
