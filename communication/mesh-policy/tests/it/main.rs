@@ -2,6 +2,8 @@
 //! behaviours that the mesh is held to.
 
 #[cfg(test)]
+mod amplification;
+#[cfg(test)]
 mod breaking;
 #[cfg(test)]
 mod retrying;
