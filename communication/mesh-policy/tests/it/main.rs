@@ -4,6 +4,10 @@
 #[cfg(test)]
 mod amplification;
 #[cfg(test)]
+mod balancing;
+#[cfg(test)]
 mod breaking;
 #[cfg(test)]
 mod retrying;
+#[cfg(test)]
+mod simulation;
