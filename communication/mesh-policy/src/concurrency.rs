@@ -146,6 +146,8 @@ mod tests {
             |most| (0..5).filter(|_| places.admit(&settings(most, 9)) == Admission::Enter).count();
         assert_eq!(enter(3), 3);
         assert_eq!(places.leave(&settings(1, 9)), Handover::Nobody, "2 of 1 places are taken");
+        let newcomer = places.admit(&settings(4, 9));
+        assert_eq!(newcomer, Admission::Wait, "others wait for the new places");
         assert_eq!(places.hand_over(&settings(4, 9)), Handover::Waiter);
         assert_eq!(places.hand_over(&settings(4, 9)), Handover::Waiter);
         assert_eq!(places.hand_over(&settings(4, 9)), Handover::Nobody);

@@ -106,6 +106,26 @@ fn shares(outcome: &Outcome, from: u32, until: u32) -> Vec<f64> {
     (0..outcome.calls.len()).map(|it| outcome.share(it, from * SECOND, until * SECOND)).collect()
 }
 
+/// The credit of 30 ms must not keep those out that were not the first to be measured.
+#[test]
+fn equal_endpoints_get_equal_shares_however_fast_they_are() {
+    for algorithm in [Algorithm::PeakEwma, Algorithm::LeastRequest, Algorithm::RoundRobin] {
+        for (requests_per_second, micros) in [(500, 20_000), (200, 500), (3_000, 2_000)] {
+            let mean = Duration::from_micros(micros);
+            let setup = Setup {
+                requests_per_second,
+                mean,
+                deviation: mean / 4,
+                length: 5 * SECOND,
+                ..steady(3, Trouble::FailsFast { count: 0 }, settings(algorithm))
+            };
+            let shares = shares(&run(&setup), 0, 5);
+            let is_fair = |it: &f64| (it - 1.0 / 3.0).abs() < 0.07;
+            assert!(shares.iter().all(is_fair), "{algorithm:?}, {micros} µs: {shares:.3?}");
+        }
+    }
+}
+
 // mesh 12b: 4
 #[test]
 fn an_endpoint_that_fails_fast_draws_no_traffic() {
