@@ -1,6 +1,16 @@
 //! Faults that an operator plants at the mesh, to see what others do.
+//!
+//! The first standing fault that fits a request and whose draw hits decides alone. None stands
+//! longer than it was planted for, so that a forgotten experiment ends by itself.
 
 use std::time::Duration;
+
+use base::Random;
+
+use crate::{Moment, route::RequestView};
+
+/// More faults than this at a time are refused: each is looked at for each request.
+pub const FAULTS_MAX: usize = 100;
 
 /// One planted fault.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,4 +40,201 @@ pub enum Abort {
     Status(u16),
     /// The answer is cut and the connection reset after so many bytes of its body.
     ResetAfter(u64),
+}
+
+/// What a fault does to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Strike<'a> {
+    /// Name of the fault, for metric and header.
+    pub name: &'a str,
+    /// Wait before the request goes on, or before it ends.
+    pub delay: Option<Duration>,
+    /// What becomes of it.
+    pub abort: Option<Abort>,
+}
+
+/// Too many faults stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{FAULTS_MAX} faults stand already")]
+pub struct TooManyFaultsError;
+
+/// The faults that stand.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Vec<Planted>);
+
+#[derive(Debug, Clone)]
+struct Planted {
+    fault: Fault,
+    at: Moment,
+}
+
+impl Planted {
+    fn stands(&self, now: Moment) -> bool {
+        self.fault.expires_after.is_none_or(|it| now.saturating_since(self.at) < it)
+    }
+}
+
+impl Faults {
+    /// Plants a fault; one of the same name goes, and its time begins anew.
+    ///
+    /// # Errors
+    /// When [`FAULTS_MAX`] others stand.
+    pub fn plant(&mut self, fault: Fault, now: Moment) -> Result<(), TooManyFaultsError> {
+        self.0.retain(|it| it.stands(now) && it.fault.name != fault.name);
+        if self.0.len() >= FAULTS_MAX {
+            return Err(TooManyFaultsError);
+        }
+        self.0.push(Planted { fault, at: now });
+        Ok(())
+    }
+
+    /// Takes a fault away; whether it was there.
+    pub fn clear(&mut self, name: &str) -> bool {
+        let before = self.0.len();
+        self.0.retain(|it| it.fault.name != name);
+        self.0.len() < before
+    }
+
+    /// Takes all away.
+    pub fn clear_all(&mut self) {
+        self.0.clear();
+    }
+
+    /// Those that stand, with the time that is left to each.
+    pub fn standing(&self, now: Moment) -> impl Iterator<Item = (&Fault, Option<Duration>)> {
+        self.0.iter().filter(move |it| it.stands(now)).map(move |it| {
+            let passed = now.saturating_since(it.at);
+            (&it.fault, it.fault.expires_after.map(|whole| whole.saturating_sub(passed)))
+        })
+    }
+
+    /// What becomes of a request to a service over a route; `None` leaves it alone.
+    pub fn strike(
+        &self,
+        service: &str,
+        route: Option<&str>,
+        request: &impl RequestView,
+        now: Moment,
+        random: &mut Random,
+    ) -> Option<Strike<'_>> {
+        self.standing(now)
+            .map(|(fault, _)| fault)
+            .filter(|it| it.fits(service, route, request))
+            .find(|it| random.unit() < it.share)
+            .map(|it| Strike { name: &it.name, delay: it.delay, abort: it.abort })
+    }
+}
+
+impl Fault {
+    fn fits(&self, service: &str, route: Option<&str>, request: &impl RequestView) -> bool {
+        let has_header = |(name, value): &(String, String)| request.header(name) == Some(value);
+        self.service == service
+            && self.route.as_deref().is_none_or(|it| Some(it) == route)
+            && self.header.as_ref().is_none_or(has_header)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Moment = Moment::from_millis(7_000);
+
+    struct Request(Option<&'static str>);
+
+    impl RequestView for Request {
+        fn method(&self) -> &'static str {
+            "GET"
+        }
+        fn host(&self) -> &'static str {
+            ""
+        }
+        fn path(&self) -> &'static str {
+            "/"
+        }
+        fn query(&self) -> Option<&str> {
+            None
+        }
+        fn header(&self, name: &str) -> Option<&str> {
+            self.0.filter(|_| name == "tenant")
+        }
+    }
+
+    fn fault(name: &str, share: f64) -> Fault {
+        Fault {
+            name: name.to_owned(),
+            service: "account".to_owned(),
+            route: None,
+            header: None,
+            share,
+            delay: None,
+            abort: Some(Abort::Status(503)),
+            expires_after: None,
+        }
+    }
+
+    fn hits(
+        faults: &Faults,
+        service: &str,
+        route: Option<&str>,
+        tenant: Option<&'static str>,
+        now: Moment,
+    ) -> usize {
+        let mut random = Random::with_seed(41);
+        let strikes =
+            |_: &usize| faults.strike(service, route, &Request(tenant), now, &mut random).is_some();
+        (0..1_000).filter(strikes).count()
+    }
+
+    #[test]
+    fn a_fault_hits_its_share_of_what_it_fits() {
+        let mut faults = Faults::default();
+        let route = Some("shop/orders".to_owned());
+        let header = Some(("tenant".to_owned(), "blue".to_owned()));
+        faults.plant(Fault { route, header, ..fault("f", 0.3) }, NOW).unwrap();
+        let found = hits(&faults, "account", Some("shop/orders"), Some("blue"), NOW);
+        assert!((250..350).contains(&found), "{found}");
+        assert_eq!(hits(&faults, "package", Some("shop/orders"), Some("blue"), NOW), 0);
+        assert_eq!(hits(&faults, "account", None, Some("blue"), NOW), 0);
+        assert_eq!(hits(&faults, "account", Some("shop/orders"), Some("red"), NOW), 0);
+        assert_eq!(hits(&faults, "account", Some("shop/orders"), None, NOW), 0);
+    }
+
+    #[test]
+    fn a_fault_ends_when_its_time_is_over_counted_from_when_it_was_planted() {
+        let mut faults = Faults::default();
+        let expires_after = Some(Duration::from_secs(10));
+        faults.plant(Fault { expires_after, ..fault("f", 1.0) }, NOW).unwrap();
+        let check = |faults: &Faults, seconds, expected| {
+            let now = NOW + Duration::from_secs(seconds);
+            assert_eq!(hits(faults, "account", None, None, now), expected, "after {seconds} s");
+        };
+        check(&faults, 9, 1_000);
+        check(&faults, 10, 0);
+        let later = NOW + Duration::from_secs(9);
+        faults.plant(Fault { expires_after, ..fault("f", 1.0) }, later).unwrap();
+        check(&faults, 18, 1_000);
+        check(&faults, 19, 0);
+    }
+
+    #[test]
+    fn a_second_of_the_same_name_takes_the_place_of_the_first() {
+        let mut faults = Faults::default();
+        faults.plant(fault("f", 1.0), NOW).unwrap();
+        faults.plant(fault("f", 0.0), NOW).unwrap();
+        assert_eq!(hits(&faults, "account", None, None, NOW), 0);
+        assert!(faults.clear("f") && !faults.clear("f"));
+    }
+
+    #[test]
+    fn so_many_stand_and_no_more_until_one_expires() {
+        let mut faults = Faults::default();
+        let expires_after = Some(Duration::from_secs(1));
+        for number in 0..FAULTS_MAX {
+            let name = number.to_string();
+            faults.plant(Fault { expires_after, ..fault(&name, 1.0) }, NOW).unwrap();
+        }
+        assert_eq!(faults.plant(fault("more", 1.0), NOW), Err(TooManyFaultsError));
+        assert_eq!(faults.plant(fault("more", 1.0), NOW + Duration::from_secs(1)), Ok(()));
+    }
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask bench …`: figures of the program as people run it. They are read, never asserted.
 
+mod balance;
 mod isolation;
 mod metrics;
 mod process;
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use metrics::Scrape;
 use process::Usage;
 
+pub(crate) use balance::Balance;
 pub(crate) use isolation::Isolation;
 pub(crate) use system::System;
 

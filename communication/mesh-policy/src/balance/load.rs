@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Algorithm, Settings};
 use crate::Moment;
 
-/// Below this, latencies differ by the scheduler's mood, not by endpoint; linkerd floors here too.
+/// Below this, latencies differ by the scheduler's mood and not by endpoint: they compare as equal.
 const LATENCY_FLOOR: Duration = Duration::from_millis(1);
 /// No Retry-After makes an endpoint look slower than this (linkerd: 300 s).
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
@@ -100,8 +100,15 @@ impl Load {
 
     /// What [`Algorithm::PeakEwma`] compares: seconds until a further request would be answered if
     /// the endpoint took one at a time. Less is better.
+    ///
+    /// Zero for an endpoint that was never measured and has nothing to do: among peers that answer
+    /// sooner than its credit it would otherwise wait for the credit to fade, 34 s from 30 ms to 1.
+    /// One request finds out.
     #[must_use]
     pub fn score(&self, settings: &Settings, now: Moment) -> f64 {
+        if !self.is_measured && self.outstanding == 0 {
+            return 0.0;
+        }
         let latency = self.faded(settings, now).max(LATENCY_FLOOR.as_secs_f64());
         latency * (f64::from(self.outstanding) + 1.0)
     }

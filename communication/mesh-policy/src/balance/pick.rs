@@ -64,31 +64,44 @@ impl<C: Candidates> Eligible<'_, C> {
     }
 
     fn indices(&self) -> impl Iterator<Item = usize> {
-        (0..self.candidates.len()).filter(|&index| {
-            self.candidates.weight(index) > 0.0
-                && !self.except.contains(&index)
-                && self.candidates.is_eligible(index)
-        })
+        (0..self.candidates.len()).filter(|&it| self.contains(it))
+    }
+
+    fn contains(&self, index: usize) -> bool {
+        self.candidates.weight(index) > 0.0
+            && !self.except.contains(&index)
+            && self.candidates.is_eligible(index)
+    }
+
+    /// A uniform draw. Nearly all may be picked nearly always, so a few blind draws save looking at
+    /// each; that a draw is repeated until it fits leaves it uniform.
+    fn draw(&self, other_than: Option<usize>, random: &mut Random) -> Option<usize> {
+        const BLIND_DRAWS: usize = 8;
+        let fits = |it: &usize| Some(*it) != other_than && self.contains(*it);
+        let count = self.candidates.len() as u64;
+        for _ in 0..BLIND_DRAWS {
+            let index = usize::try_from(random.below(count)).ok()?;
+            if count > 0 && fits(&index) {
+                return Some(index);
+            }
+        }
+        let count = self.indices().filter(fits).count() as u64;
+        let position = usize::try_from(random.below(count)).ok()?;
+        self.indices().filter(fits).nth(position)
     }
 
     /// Two distinct uniform draws, then the one with the lower score; the first where they are equal.
     ///
-    /// The lighter of the two stands for the comparison only in `lighter / heavier` of the draws.
-    /// So an endpoint with a tenth of the warmth gets a tenth of the traffic that it would get,
-    /// however many others there are, and load decides within that.
+    /// The lighter of the two stands for the comparison only now and then. With little on its hands
+    /// it then mostly wins, so it gets about `lighter / heavier` of the traffic that it would get at
+    /// equal weights, however many others there are; load decides within that.
     fn better_of_two(&self, random: &mut Random) -> Option<usize> {
-        let count = self.indices().count() as u64;
-        if count < 2 {
-            return self.indices().next();
-        }
-        let first = random.below(count);
-        let second = random.below(count - 1);
-        let second = if second >= first { second + 1 } else { second };
-        let (first, second) = (self.nth(first)?, self.nth(second)?);
+        let first = self.draw(None, random)?;
+        let Some(second) = self.draw(Some(first), random) else { return Some(first) };
         let (one, other) = (self.candidates.weight(first), self.candidates.weight(second));
         let (lighter, heavier) = (one.min(other), one.max(other));
         // Equal weights, the usual case, cost no draw.
-        if lighter < heavier && random.unit() * heavier >= lighter {
+        if lighter < heavier && random.unit() * (2.0_f64.mul_add(heavier, -lighter)) >= lighter {
             return Some(if one < other { second } else { first });
         }
         match self.candidates.score(first).total_cmp(&self.candidates.score(second)) {

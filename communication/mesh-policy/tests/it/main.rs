@@ -2,6 +2,12 @@
 //! behaviours that the mesh is held to.
 
 #[cfg(test)]
+mod amplification;
+#[cfg(test)]
+mod balancing;
+#[cfg(test)]
 mod breaking;
 #[cfg(test)]
 mod retrying;
+#[cfg(test)]
+mod simulation;
