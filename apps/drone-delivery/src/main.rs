@@ -6,11 +6,11 @@
 mod addresses;
 mod cli;
 mod deliveries;
-mod edge;
 mod endpoints;
 mod instances;
 mod load;
 mod logs;
+mod mesh;
 mod messages;
 mod plan;
 mod role;

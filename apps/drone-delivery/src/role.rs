@@ -6,6 +6,7 @@ use std::{future::Future, path::Path, pin::Pin, time::Duration};
 use base::SharedClock;
 use broker::{BoundBroker, Broker, BrokerConfig, TopicConfig};
 use contracts::topics;
+use mesh_proxy::Mesh;
 use runtime::{Drained, SystemClock, Tasks};
 use service_kit::{
     Bound, FaultHook, Health, Routes, Service, ServiceConfig, ServiceContext, StartError,
@@ -23,7 +24,7 @@ use telemetry::{
 use crate::{
     addresses::{addresses, collector, loopback},
     cli::RoleArguments,
-    edge,
+    mesh,
     roles::Role,
     settings::Settings,
 };
@@ -50,12 +51,18 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
     );
     let tasks = Tasks::new();
     let config = service_config(&settings, data, role, arguments);
-    let context = ServiceContext::new(config, clock, telemetry, tasks.clone());
+    let mut context = ServiceContext::new(config, clock, telemetry, tasks.clone());
+    let mesh = mesh::place(&mut context, role, &settings, data)?;
+    let mesh = match (role, mesh) {
+        // The edge is one wherever the mesh stands.
+        (Role::Gateway, None) => Some(mesh::start(&context, &settings, data)?),
+        (_, mesh) => mesh,
+    };
     let start_failed = |error: StartError| {
         Failure::new("start_failed", format!("{} cannot start", role.name()))
             .because(failure::chain(&error))
     };
-    let started = start(&context, role, settings, data).await.map_err(start_failed)?;
+    let started = start(&context, role, settings, mesh, data).await.map_err(start_failed)?;
     let ended = async {
         announce_ready(&context.config, &started.bound)?;
         farewell(WatchInput::Yes).await
@@ -124,12 +131,19 @@ async fn start(
     context: &ServiceContext,
     role: Role,
     settings: Settings,
+    mesh: Option<Mesh>,
     data: &Path,
 ) -> Result<Started, StartError> {
     let own = context.clone();
     let service: Starting = match role {
         Role::Broker => return start_broker(context, &settings, data),
-        Role::Gateway => Box::pin(async move { skein::gateway::run(&own, &edge::ROUTES) }),
+        Role::Gateway => {
+            let hosts = settings.gateway.hosts;
+            Box::pin(async move {
+                let missing = || StartError::Part { what: "the mesh", source: "none".into() };
+                skein::edge::run(&own, &mesh.ok_or_else(missing)?, mesh::EDGE, &hosts)
+            })
+        }
         Role::Dashboard => {
             let collector = collector(&settings);
             Box::pin(dashboard::run(own, collector, settings.dashboard))

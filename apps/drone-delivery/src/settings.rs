@@ -67,6 +67,8 @@ pub(crate) struct Settings {
     pub(crate) traces_per_second: u32,
     /// The log between the services.
     pub(crate) broker: BrokerSettings,
+    /// The edge.
+    pub(crate) gateway: GatewaySettings,
     /// Ingestion.
     pub(crate) ingestion: IngestionConfig,
     /// Scheduler.
@@ -125,6 +127,21 @@ pub(crate) struct LogSettings {
     pub(crate) level: String,
 }
 
+/// The edge.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct GatewaySettings {
+    /// Hosts that are ours. A page of a stranger whose name was made to point here is refused; none
+    /// means every one.
+    pub(crate) hosts: Vec<String>,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self { hosts: ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec() }
+    }
+}
+
 /// The log between the services.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -153,6 +170,7 @@ impl Default for Settings {
             logs: LogSettings::default(),
             traces_per_second: 50,
             broker: BrokerSettings::default(),
+            gateway: GatewaySettings::default(),
             ingestion: IngestionConfig::default(),
             scheduler: SchedulerConfig::default(),
             supervisor: SupervisorConfig::default(),

@@ -3,10 +3,11 @@
 //! It has never heard of what the services do. A program on top of it names the roles and wires
 //! them; see `apps/drone-delivery`.
 
+pub mod edge;
 pub mod exit;
 pub mod failure;
-pub mod gateway;
 pub mod letters;
+pub mod mesh;
 pub mod output;
 pub mod supervise;
 pub mod table;

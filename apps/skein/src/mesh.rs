@@ -132,9 +132,9 @@ pub fn follow(files: PolicyFiles, meshes: Vec<Mesh>, telemetry: &Telemetry, task
             }
             seen = stamp;
             let used = files.read().map_err(|it| it.to_string()).and_then(|policy| {
-                meshes.iter().try_for_each(|mesh| {
-                    mesh.replace(policy.clone()).map_err(|it| it.to_string())
-                })
+                meshes
+                    .iter()
+                    .try_for_each(|mesh| mesh.replace(policy.clone()).map_err(|it| it.to_string()))
             });
             if let Err(error) = &used {
                 refused.inc();

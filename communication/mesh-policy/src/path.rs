@@ -134,12 +134,7 @@ fn decode(path: &[u8], slashes: Slashes) -> Result<String, BadPath> {
     Ok(decoded)
 }
 
-fn escape(
-    byte: u8,
-    tail: &[u8],
-    slashes: Slashes,
-    decoded: &mut String,
-) -> Result<(), BadPath> {
+fn escape(byte: u8, tail: &[u8], slashes: Slashes, decoded: &mut String) -> Result<(), BadPath> {
     match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
             decoded.push(char::from(byte));
@@ -223,7 +218,11 @@ mod tests {
         let found = normalise(path.as_bytes(), Slashes::Refused);
         assert_eq!(found.as_deref(), Ok(expected), "{path}");
         // What is forwarded is judged the same by the next one.
-        assert_eq!(normalise(expected.as_bytes(), Slashes::Refused).as_deref(), Ok(expected), "{path}");
+        assert_eq!(
+            normalise(expected.as_bytes(), Slashes::Refused).as_deref(),
+            Ok(expected),
+            "{path}"
+        );
     }
 
     #[track_caller]

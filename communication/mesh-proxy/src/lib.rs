@@ -19,6 +19,7 @@ pub mod reply;
 mod stream;
 mod tunnel;
 mod upstream;
+pub mod view;
 
 pub use downstream::{Handler, Limits, Peer, Site};
 pub use gate::{Full, Gate, Place};

@@ -10,10 +10,21 @@ pub(crate) mod endpoint;
 pub(crate) mod series;
 mod snapshot;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use base::{Code, Random};
-use mesh_policy::{Moment, Policy, destination::EndpointSet, route::table::CompileError};
+use mesh_policy::{
+    Moment, Policy,
+    destination::EndpointSet,
+    fault::{Abort, Fault, Faults, TooManyFaultsError},
+    route::{RequestView, table::CompileError},
+};
 use telemetry::{Gauge, Telemetry};
 use tokio::time::Instant;
 
@@ -35,6 +46,10 @@ struct Inner {
     generation: Gauge,
     /// Why the newest policy is not in force.
     trouble: RwLock<Option<String>>,
+    /// Planted by the policy or by hand.
+    faults: RwLock<Faults>,
+    /// Whether any stands: looked at for each request.
+    has_faults: AtomicBool,
 }
 
 impl Mesh {
@@ -54,7 +69,8 @@ impl Mesh {
             .metrics()
             .gauge("mesh_policy_generation_count", "Times that the policy was replaced.", &[])
             .with(&[]);
-        Ok(Self(Arc::new(Inner {
+        let faults = snapshot.policy.faults.clone();
+        let mesh = Self(Arc::new(Inner {
             source,
             snapshot: RwLock::new(Arc::new(snapshot)),
             start: Instant::now(),
@@ -62,7 +78,11 @@ impl Mesh {
             families,
             generation,
             trouble: RwLock::default(),
-        })))
+            faults: RwLock::default(),
+            has_faults: AtomicBool::new(false),
+        }));
+        mesh.plant_all(faults);
+        Ok(mesh)
     }
 
     /// Another policy from now on.
@@ -74,10 +94,80 @@ impl Mesh {
         let (source, families) = (&self.0.source, &self.0.families);
         let next = Snapshot::build(source, policy, Some(&before), families, self.now())?;
         let mut place = self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        let planted = next.policy.faults.clone();
         *place = Arc::new(next);
         drop(place);
         self.0.generation.add(1.0);
+        // One that stood in the policy before has its time from then.
+        let stood = |fault: &Fault| before.policy.faults.contains(fault);
+        let gone = before.policy.faults.iter().filter(|it| !planted.contains(it));
+        self.change_faults(|faults, _| {
+            for fault in gone {
+                faults.clear(&fault.name);
+            }
+        });
+        self.plant_all(planted.iter().filter(|it| !stood(it)).cloned().collect());
         Ok(())
+    }
+
+    fn plant_all(&self, faults: Vec<Fault>) {
+        for fault in faults {
+            let name = fault.name.clone();
+            if let Err(error) = self.plant(fault) {
+                tracing::error!(fault = name, %error, "a fault was not planted");
+            }
+        }
+    }
+
+    /// Plants a fault, in the place of one of its name.
+    ///
+    /// # Errors
+    /// Too many stand.
+    pub fn plant(&self, fault: Fault) -> Result<(), TooManyFaultsError> {
+        self.change_faults(|faults, now| faults.plant(fault, now))
+    }
+
+    /// Takes a fault away, or all where no name is given; answers whether one stood.
+    pub fn clear_faults(&self, name: Option<&str>) -> bool {
+        self.change_faults(|faults, now| match name {
+            Some(name) => faults.clear(name),
+            None => {
+                let some = faults.standing(now).next().is_some();
+                faults.clear_all();
+                some
+            }
+        })
+    }
+
+    /// The faults that stand, each with the time that it has left.
+    #[must_use]
+    pub fn faults(&self) -> Vec<(Fault, Option<Duration>)> {
+        let faults = self.0.faults.read().unwrap_or_else(PoisonError::into_inner);
+        faults.standing(self.now()).map(|(fault, left)| (fault.clone(), left)).collect()
+    }
+
+    fn change_faults<T>(&self, change: impl FnOnce(&mut Faults, Moment) -> T) -> T {
+        let now = self.now();
+        let mut faults = self.0.faults.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut faults, now);
+        self.0.has_faults.store(faults.standing(now).next().is_some(), Ordering::Relaxed);
+        changed
+    }
+
+    /// What a fault does to a request, as its delay and its abort.
+    pub(crate) fn strike(
+        &self,
+        service: &str,
+        route: &str,
+        request: &impl RequestView,
+        random: &mut Random,
+    ) -> Option<(Option<Duration>, Option<Abort>)> {
+        if !self.0.has_faults.load(Ordering::Relaxed) {
+            return None;
+        }
+        let faults = self.0.faults.read().unwrap_or_else(PoisonError::into_inner);
+        let strike = faults.strike(service, Some(route), request, self.now(), random)?;
+        Some((strike.delay, strike.abort))
     }
 
     /// Other endpoints of one service from now on.

@@ -6,6 +6,7 @@
 mod deadline;
 pub(crate) mod edge;
 mod filters;
+mod limits;
 mod tries;
 mod watch;
 
@@ -17,9 +18,13 @@ use std::{
 
 use base::{Code, Random};
 use http::{Method, StatusCode};
-use mesh_policy::route::{RequestView as _, Rule, choose_backend, table::Found};
+use mesh_policy::{
+    fault::Abort,
+    route::{RequestView as _, Rule, choose_backend, table::Found},
+};
+use runtime::Tasks;
 use telemetry::{Span, SpanKind, TraceContext};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, interval, sleep_until, timeout, timeout_at};
 
 pub use deadline::Deadline;
 pub(crate) use watch::Watch;
@@ -36,6 +41,9 @@ use crate::{
     reply::{Reply, Source},
     upstream::{Pool, h2::Connections},
 };
+
+/// How often a worker looks for connections that rested too long.
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
 
 /// Sends requests into the mesh: one for each worker thread, a cheap handle.
 #[derive(Debug, Clone)]
@@ -127,6 +135,8 @@ impl Outbound {
         let (lane, found) = route(snapshot, door, &head)?;
         let rule = found.as_ref().map(|it| it.rule);
         let at = |refusal| Box::new((lane.target().to_owned(), refusal));
+        // Rate: who asks too much costs nothing further.
+        limits::check(&self.0.mesh, snapshot, &lane.route, &head, context.peer).map_err(at)?;
         // Deadline: work that nobody waits for any more is not begun.
         let deadline = Deadline::of(&head, context.deadline, rule, lane.timeouts(), started);
         let deadline = deadline.map_err(at)?;
@@ -137,7 +147,12 @@ impl Outbound {
         // Backend: once a request, so that a retry keeps to the version that was drawn.
         let backend = self.backend(rule, lane).map_err(at)?;
         filters::on_backend(rule, backend.index, &mut head);
-        let lane = backend.lane;
+        let (route, lane) = (lane.route.as_str(), backend.lane);
+        // Faults: before the cap, where a slow network would be.
+        let fault = self.strike(route, lane, &head, deadline).await.map_err(at)?;
+        if fault == Some(Abort::ResetAfter(0)) {
+            return Ok(Reply::reset());
+        }
         // Cap: what cannot be served soon is better refused now.
         let place = enter(lane, deadline).await.map_err(at)?;
         let name = context.name.unwrap_or_else(|| name_of(&head, &lane.destination.name));
@@ -147,7 +162,37 @@ impl Outbound {
         // Tries: each picks anew, behind the breaker of each endpoint.
         let mut reply = tries::run(self, request, upload).await.map_err(at)?;
         filters::on_response(rule, backend.index, &mut reply.head);
+        if let Some(Abort::ResetAfter(bytes)) = fault {
+            reply.body.cut_after = Some(bytes);
+        }
         Ok(reply)
+    }
+
+    /// What a planted fault does to the request: it waits here; an abort that needs no call ends it.
+    async fn strike(
+        &self,
+        route: &str,
+        lane: &BackendLane,
+        head: &RequestHead,
+        deadline: Deadline,
+    ) -> Result<Option<Abort>, Refusal> {
+        let destination = &lane.destination.name;
+        let strike = self.draw(|random| self.0.mesh.strike(destination, route, head, random));
+        let Some((delay, abort)) = strike else { return Ok(None) };
+        if let Some(delay) = delay {
+            let end = Instant::now() + delay;
+            sleep_until(deadline.instant().map_or(end, |it| it.min(end))).await;
+            if deadline.instant().is_some_and(|it| Instant::now() >= it) {
+                return Err(deadline::expired());
+            }
+        }
+        match abort {
+            Some(Abort::Status(status)) => Err(Refusal {
+                status: StatusCode::from_u16(status).ok(),
+                ..Refusal::new(Code::PlantedFault, "an operator planted this fault")
+            }),
+            abort => Ok(abort),
+        }
     }
 
     fn backend<'a>(
@@ -189,6 +234,17 @@ impl Outbound {
         let snapshot = self.0.mesh.snapshot();
         self.0.pool.sweep(|address| snapshot.has_address(address));
         self.0.connections.sweep(|address| snapshot.has_address(address));
+    }
+
+    /// Sweeps until the tasks are told to stop.
+    pub fn keep_swept(&self, tasks: &Tasks) {
+        let outbound = self.clone();
+        tasks.spawn("pool sweep", move |shutdown| async move {
+            let mut ticks = interval(SWEEP_EVERY);
+            while shutdown.or_cancel(ticks.tick()).await.is_some() {
+                outbound.sweep();
+            }
+        });
     }
 
     pub(crate) fn try_span(&self, request: &Request<'_>, number: u32) -> Span {

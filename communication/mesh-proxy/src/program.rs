@@ -21,16 +21,13 @@ use mesh_policy::{
 };
 use runtime::Tasks;
 use telemetry::Telemetry;
-use tokio::{net::TcpListener, time::interval};
+use tokio::net::TcpListener;
 
 use crate::{
     downstream::{self, Limits, Sharing, Site},
     mesh::Mesh,
     outbound::{Door, Forward, Outbound, Way},
 };
-
-/// How often a worker looks for connections that rested too long.
-const SWEEP_EVERY: Duration = Duration::from_secs(2);
 
 /// Why a proxy did not start.
 #[derive(Debug, thiserror::Error)]
@@ -257,7 +254,7 @@ async fn work(plan: Plan, listening: &mpsc::SyncSender<Result<Vec<SocketAddr>, S
     serve(&plan, listeners, &tasks);
     drop(listening.send(Ok(addresses)));
     plan.tasks.shutdown_signal().cancelled().await;
-    tasks.drain(plan.limits.drain + SWEEP_EVERY).await;
+    tasks.drain(plan.limits.drain).await;
 }
 
 fn serve(plan: &Plan, listeners: Vec<TcpListener>, tasks: &Tasks) {
@@ -268,17 +265,11 @@ fn serve(plan: &Plan, listeners: Vec<TcpListener>, tasks: &Tasks) {
         let handler = Forward::new(worker.clone(), opening.way.clone());
         let handler = handler.for_hosts(opening.hosts.clone());
         // Inside, an id may hold a slash; outside, nobody knows who reads.
-        let slashes =
-            if opening.side == Side::Edge { Slashes::Refused } else { Slashes::Kept };
+        let slashes = if opening.side == Side::Edge { Slashes::Refused } else { Slashes::Kept };
         let limits = Limits { slashes, ..plan.limits };
         let site = Site::new(opening.name, handler, limits, &plan.telemetry);
         downstream::serve(Arc::new(site), listener, Duration::ZERO, tasks);
     }
-    tasks.spawn("pool sweep", move |shutdown| async move {
-        let mut ticks = interval(SWEEP_EVERY);
-        while shutdown.or_cancel(ticks.tick()).await.is_some() {
-            outbound.sweep();
-            inbound.sweep();
-        }
-    });
+    outbound.keep_swept(tasks);
+    inbound.keep_swept(tasks);
 }

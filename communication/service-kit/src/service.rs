@@ -3,6 +3,8 @@
 use std::{io, net::SocketAddr};
 
 use bytes::Bytes;
+use mesh_policy::path::Slashes;
+use mesh_proxy::Handler;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -165,10 +167,8 @@ impl Service {
         slashes: Slashes,
     ) -> Result<Bound, StartError> {
         let config = &context.config;
-        let document = |it: Value| Document {
-            text: Bytes::from(it.to_string()),
-            path: self.openapi_path,
-        };
+        let document =
+            |it: Value| Document { text: Bytes::from(it.to_string()), path: self.openapi_path };
         let system = System {
             health: self.health,
             telemetry: context.telemetry.clone(),
@@ -187,8 +187,7 @@ impl Service {
         // The admin listener first: if its port is taken, no request has been accepted yet.
         let pages = stack_of(admin::routes(config.faults, faults, self.store), context);
         let site = Site { handler: pages, system: system.clone() };
-        let admin =
-            listen("admin", site, at, &context.tasks).map_err(refused(config.admin))?;
+        let admin = listen("admin", site, at, &context.tasks).map_err(refused(config.admin))?;
         let at = Listening { address: config.http, sharing: config.sharing, slashes, ..at };
         let site = Site { handler, system: System { audience: self.audience, ..system } };
         let http = listen("http", site, at, &context.tasks).map_err(refused(config.http))?;

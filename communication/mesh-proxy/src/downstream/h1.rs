@@ -196,7 +196,11 @@ impl<H: Handler> Connection<'_, H> {
                 });
             }
         };
-        let target = if line.form_is_asterisk() { target } else { normalise(target, self.site.limits.slashes)? };
+        let target = if line.form_is_asterisk() {
+            target
+        } else {
+            normalise(target, self.site.limits.slashes)?
+        };
         let authority = line.host.map(span).unwrap_or_default();
         let version = if line.minor == 0 { Version::Http10 } else { Version::Http11 };
         let upgrade = line.upgrade.then(|| self.list.iter().find(|it| it.known == Known::Upgrade));

@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use mesh_policy::{
     Moment, Policy,
     policy::EVERY,
+    rate::{self, Limiter, RateLimit},
     route::{
         Parent, Route,
         table::{CompileError, Table},
@@ -48,6 +49,28 @@ pub(crate) struct Snapshot {
     destinations: HashMap<String, Arc<Destination>>,
     /// Calls to a service that no route speaks of.
     direct: HashMap<String, Arc<Lane>>,
+    limiters: Vec<Arc<Limited>>,
+}
+
+/// A rate limit at work.
+#[derive(Debug)]
+pub(crate) struct Limited {
+    pub(crate) limit: RateLimit,
+    limiter: Mutex<Limiter>,
+}
+
+/// Keys that one rate limit tells apart; what comes beyond shares one.
+const KEYS_MAX: usize = 10_000;
+
+impl Limited {
+    fn new(limit: &RateLimit) -> Self {
+        Self { limit: limit.clone(), limiter: Mutex::new(Limiter::new(limit.clone(), KEYS_MAX)) }
+    }
+
+    pub(crate) fn check(&self, key: Option<&str>, now: Moment) -> rate::Verdict {
+        // A panic in a decision leaves a value that is still one.
+        self.limiter.lock().unwrap_or_else(PoisonError::into_inner).check(key, now)
+    }
 }
 
 /// The ways through one table.
@@ -112,7 +135,20 @@ impl Snapshot {
             doors.insert(door, Lanes { table: Table::compile(&routes)?, lanes });
         }
         let direct = destinations.keys().map(|it| (it.clone(), lane("", vec![it]))).collect();
-        Ok(Self { policy, doors, destinations, direct })
+        let known = |limit: &RateLimit| {
+            before.and_then(|it| it.limiters.iter().find(|it| it.limit == *limit)).map(Arc::clone)
+        };
+        let limiter =
+            |limit: &RateLimit| known(limit).unwrap_or_else(|| Arc::new(Limited::new(limit)));
+        let limiters = policy.rate_limits.iter().map(limiter).collect();
+        Ok(Self { policy, doors, destinations, direct, limiters })
+    }
+
+    /// The rate limits that bind a route.
+    pub(crate) fn limits<'a>(&'a self, route: &'a str) -> impl Iterator<Item = &'a Limited> {
+        let binds =
+            move |it: &&Arc<Limited>| it.limit.route.as_deref().is_none_or(|it| it == route);
+        self.limiters.iter().filter(binds).map(|it| &**it)
     }
 
     /// The ways that lead on from a door; `None` where no route is attached to it.

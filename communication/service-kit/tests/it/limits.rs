@@ -4,7 +4,10 @@ use axum::body::Bytes;
 use service_kit::{
     Change, JsonBody, Limits, MutatingRoute, Repetition, Routes, Sample, SampleCall, ServiceConfig,
 };
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::fixture::{Fixture, exchange, start};
 

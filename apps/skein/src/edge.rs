@@ -1,0 +1,88 @@
+//! The edge: what comes from outside is led on by the routes of one file, and by nothing else.
+//!
+//! What no route names does not exist from outside. What strangers say about who they are, when they
+//! give up and how often they tried goes no further.
+
+use mesh_proxy::{Door, Forward, Mesh, Outbound, Way};
+use service_kit::{Bound, Health, Routes, Service, ServiceContext, StartError};
+
+/// Serves the edge of this name on the context's tasks. Only these hosts are ours; none means every
+/// one.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub fn run(
+    context: &ServiceContext,
+    mesh: &Mesh,
+    name: &str,
+    hosts: &[String],
+) -> Result<Bound, StartError> {
+    let outbound = Outbound::new(mesh.clone());
+    outbound.keep_swept(&context.tasks);
+    let forward = Forward::new(outbound, Way::To(Door::Edge(name.to_owned())));
+    let forward = forward.for_hosts(hosts.iter().cloned());
+    Service::new(Routes::new()).health(Health::new()).public().serve_edge(context, forward)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mesh_policy::{
+        Policy,
+        destination::EndpointSet,
+        route::{Backend, Match, Parent, PathMatch, Route, RouteKind, Rule},
+    };
+    use runtime::{SystemClock, Tasks};
+    use service_kit::{Call, Client, ServiceAddresses, ServiceConfig};
+    use telemetry::Telemetry;
+
+    use super::*;
+
+    fn policy() -> Policy {
+        let path = PathMatch::Prefix("/api/orders".to_owned());
+        let backend =
+            Backend { service: "orders".to_owned(), port: None, weight: 1, filters: Vec::new() };
+        let rule = Rule {
+            matches: vec![Match { path: Some(path), ..Match::default() }],
+            backends: vec![backend],
+            ..Rule::default()
+        };
+        let route = Route {
+            name: "default/public".to_owned(),
+            kind: RouteKind::Http,
+            created: None,
+            parents: vec![Parent::Gateway { name: "edge".to_owned(), section: None }],
+            hostnames: Vec::new(),
+            rules: vec![rule],
+        };
+        let endpoints = [("orders".to_owned(), EndpointSet::default())].into();
+        Policy { routes: vec![route], endpoints, ..Policy::default() }
+    }
+
+    #[tokio::test]
+    async fn what_no_route_names_does_not_exist_from_outside() {
+        let config = ServiceConfig::new("gateway", "gateway-1", "/nonexistent");
+        let clock = SystemClock::shared();
+        let context = ServiceContext::new(config, clock, Telemetry::disabled(), Tasks::new());
+        let mesh = Mesh::new("edge", policy(), &Telemetry::disabled()).unwrap();
+        let hosts = ["outside".to_owned()];
+        let bound = run(&context, &mesh, "edge", &hosts).unwrap();
+        let services = ServiceAddresses::new()
+            .with("outside", bound.http_url())
+            .with("stranger", bound.http_url())
+            .with("operators", bound.admin_url());
+        let client = Client::new(services, Duration::from_secs(5), Telemetry::disabled());
+        let status = async |from, path: &str| {
+            client.call(Call::get(from, path.to_owned())).await.unwrap().status.as_u16()
+        };
+        for path in ["/metrics", "/openapi.json", "/readyz/log", "/admin/faults", "/api/other"] {
+            assert_eq!(status("outside", path).await, 404, "{path}");
+        }
+        assert_eq!(status("outside", "/readyz").await, 200);
+        assert_eq!(status("outside", "/api/orders/x").await, 503, "led on, to nobody here");
+        assert_eq!(status("outside", "/api/orders/a%2fb").await, 400);
+        assert_eq!(status("stranger", "/api/orders/x").await, 421);
+        assert_eq!(status("operators", "/metrics").await, 200);
+    }
+}
