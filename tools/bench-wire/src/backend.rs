@@ -11,7 +11,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{broken, exchange::Exchange, frames::PREFACE, say};
+use crate::{broken, exchange::Exchange, frames::PREFACE, say, until_input_ends};
 
 /// Longest request head; more closes the connection.
 const HEAD_MAX: usize = 16_384;
@@ -27,9 +27,7 @@ pub(crate) async fn run(port: u16, listeners: u16, exchange: Exchange) -> io::Re
         serving.spawn(serve(listener, exchange));
     }
     say(&json!({"ports": ports}).to_string());
-    // Whoever started this holds the other end; when it is gone nobody asks any more.
-    tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await?;
-    Ok(())
+    until_input_ends().await
 }
 
 /// Serves one listener; ends only when it breaks. Connections end with it.

@@ -14,6 +14,7 @@ use crate::{
     pace::{self, Pace},
     say,
     tally::{Tally, Window},
+    until_input_ends,
 };
 
 /// What is spoken.
@@ -106,7 +107,7 @@ pub(crate) async fn hold(target: SocketAddr, connections: usize) -> io::Result<(
         held.push(connection);
     }
     say("held");
-    tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await?;
+    until_input_ends().await?;
     drop(held);
     Ok(())
 }

@@ -133,11 +133,17 @@ fn run(part: Part) -> io::Result<()> {
             }
             Part::Client { kind, target, connections, span } => {
                 say(&client::run(kind, &target, connections, span.window()).await?.to_string());
-                Ok(())
+                // Whoever counts our CPU reads it now.
+                until_input_ends().await
             }
             Part::Hold { target, connections } => load::hold(target, connections).await,
         }
     })
+}
+
+/// Whoever started this holds the other end; when it is gone nobody asks any more.
+async fn until_input_ends() -> io::Result<()> {
+    tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await.map(|_| ())
 }
 
 /// A line for the program that started this one.

@@ -42,6 +42,8 @@ enum Bench {
     System(bench::System),
     /// What a slow, a stopped and an overloaded part does to the edge.
     Isolation(bench::Isolation),
+    /// What a proxied request costs: peers and ours, interleaved (`bench/peers` installs peers).
+    Mesh(bench::Mesh),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
             let measured = match what {
                 Bench::System(system) => system.run(&root()),
                 Bench::Isolation(isolation) => isolation.run(&root()),
+                Bench::Mesh(mesh) => mesh.run(&root()),
             };
             match measured {
                 Ok(()) => ExitCode::SUCCESS,
