@@ -152,6 +152,25 @@ mod tests {
     }
 
     #[test]
+    fn one_byte_of_the_body_that_differs_is_an_error() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let target = listener.local_addr().unwrap();
+            let mut backend = JoinSet::new();
+            backend.spawn(backend::serve(listener, Exchange::Large));
+            let mut script = h1::Script {
+                request: Exchange::Large.http1_request().unwrap(),
+                reply: Exchange::Large.reply(),
+            };
+            let mut connection = h1::Connection::open(target).await.unwrap();
+            connection.exchange(&script).await.unwrap();
+            script.reply[70_000] ^= 1;
+            assert!(connection.exchange(&script).await.is_err());
+        });
+    }
+
+    #[test]
     fn an_open_loop_asks_at_its_rate() {
         let (verified, errors) = check(Wire::Http1, Exchange::Small, Exchange::Small, Some(200));
         assert!((1..=20).contains(&verified), "{verified} in a tenth of a second");

@@ -99,24 +99,21 @@ impl Mesh {
         }
         cargo(root, &["build", "--release", "--package", "bench-wire"])?;
         let (contenders, mut not_run) = self.contenders(root);
-        for reason in &not_run {
-            crate::say(&format!("not run: {reason}"));
-        }
         let ends = Ends { program: target(root).join("release/bench-wire") };
         let (machine_before, started) = (machine(), now());
         let mut cases = serde_json::Map::new();
         for case in CASES.iter().filter(|it| self.takes(it.name)) {
-            let rows = self.case(case, &ends, &contenders)?;
+            let rows = self.case(case, &ends, &contenders, &mut not_run)?;
             report::print(case.name, case.rate.is_some(), &rows);
-            cases.insert(case.name.to_owned(), report::json(&rows));
+            cases.insert(case.name.to_owned(), report::json(case.rate.is_some(), &rows));
         }
         if self.takes("in-process") {
             let rows = self.in_process(&ends, &mut not_run)?;
             report::print("in-process", false, &rows);
-            cases.insert("in-process".to_owned(), report::json(&rows));
+            cases.insert("in-process".to_owned(), report::json(false, &rows));
         }
         let memory = if self.takes("memory") {
-            let memory = memory::measure(&ends, &contenders)?;
+            let memory = memory::measure(&ends, &contenders, &mut not_run)?;
             report::print_memory(&memory);
             memory
         } else {
@@ -164,7 +161,7 @@ impl Mesh {
                     contenders.push(it);
                 }
                 Ok(_) => {}
-                Err(reason) => not_run.push(reason),
+                Err(reason) => leave_out(&mut not_run, reason),
             }
         }
         (contenders, not_run)
@@ -188,6 +185,7 @@ impl Mesh {
         case: &Case,
         ends: &Ends,
         contenders: &[Contender],
+        not_run: &mut Vec<String>,
     ) -> Result<Vec<Row>, Failure> {
         let backend = Backend::start(ends, case.exchange)?;
         let mut started: Vec<Option<Started>> = Vec::from([None]);
@@ -199,7 +197,7 @@ impl Mesh {
                     rows.push(Row { name: contender.name.clone(), bursts: Vec::new() });
                 }
                 Err(reason) => {
-                    crate::say(&format!("not run: {} in {}: {reason}", contender.name, case.name));
+                    leave_out(not_run, format!("{} in {}: {reason}", contender.name, case.name));
                 }
             }
         }
@@ -211,7 +209,9 @@ impl Mesh {
                     Some(it) => (it.port(case.wire), it.pid()),
                     None => (backend.port(), backend.pid()),
                 };
-                rows[index].bursts.push(ends.burst(case, port, pid, self.burst())?);
+                let burst = ends.burst(case, port, pid, self.burst());
+                // One that died must not take the figures of the others along.
+                rows[index].bursts.push(burst.unwrap_or_else(|it| Burst::lost(&it)));
             }
         }
         Ok(rows)
@@ -228,9 +228,7 @@ impl Mesh {
                 match ends.client(&rows[index].name, backend.ports(), self.burst())? {
                     Ok(burst) => rows[index].bursts.push(burst),
                     Err(reason) if round == 0 => {
-                        let reason = format!("{} in process: {reason}", rows[index].name);
-                        crate::say(&format!("not run: {reason}"));
-                        not_run.push(reason);
+                        leave_out(not_run, format!("{} in process: {reason}", rows[index].name));
                     }
                     Err(_) => {}
                 }
@@ -239,6 +237,12 @@ impl Mesh {
         rows.retain(|it| !it.bursts.is_empty());
         Ok(rows)
     }
+}
+
+/// Says who does not take part and why, and keeps it for the result.
+fn leave_out(not_run: &mut Vec<String>, reason: String) {
+    crate::say(&format!("not run: {reason}"));
+    not_run.push(reason);
 }
 
 fn target(root: &Path) -> PathBuf {

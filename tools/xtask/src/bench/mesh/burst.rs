@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Case;
 use crate::bench::{Failure, process};
@@ -57,9 +57,17 @@ impl Burst {
         self.load["verified"].as_u64().unwrap_or(0)
     }
 
-    /// Microseconds of CPU for each answer.
+    /// A burst that could not be measured: one error, nothing verified.
+    pub(super) fn lost(reason: &str) -> Self {
+        Self { load: json!({"errors": 1, "firstError": reason}), cpu: Duration::ZERO }
+    }
+
+    /// Microseconds of CPU for each answer; no number where there was none.
     pub(super) fn cpu_us(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.number("verified").max(1.0)
+        match self.verified() {
+            0 => f64::NAN,
+            _ => self.cpu.as_secs_f64() * 1e6 / self.number("verified"),
+        }
     }
 
     pub(super) fn per_second(&self) -> f64 {

@@ -205,15 +205,7 @@ impl Started {
         let [http1, http2, admin] = free_ports()?;
         let folder = &contender.folder;
         fs::create_dir_all(folder).map_err(|it| format!("{}: {it}", folder.display()))?;
-        let mut values = vec![
-            ("folder".to_owned(), folder.display().to_string()),
-            ("http1".to_owned(), http1.to_string()),
-            ("http2".to_owned(), http2.to_string()),
-            ("admin".to_owned(), admin.to_string()),
-        ];
-        for (index, port) in backend.ports().iter().enumerate() {
-            values.push((format!("backend{}", index + 1), port.to_string()));
-        }
+        let values = values(folder, [http1, http2, admin], backend.ports());
         for (name, template) in &contender.templates {
             let text = render(template, &values).map_err(|it| format!("{name}: {it}"))?;
             fs::write(folder.join(name), text).map_err(|it| format!("{name}: {it}"))?;
@@ -292,19 +284,34 @@ fn free_ports<const N: usize>() -> Result<[u16; N], Failure> {
     Ok(ports)
 }
 
+/// What templates may name.
+fn values(
+    folder: &Path,
+    [http1, http2, admin]: [u16; 3],
+    backends: &[u16],
+) -> Vec<(String, String)> {
+    let mut values = vec![("folder".to_owned(), folder.display().to_string())];
+    for (name, port) in [("http1", http1), ("http2", http2), ("admin", admin)] {
+        values.push((name.to_owned(), port.to_string()));
+    }
+    for (index, port) in backends.iter().enumerate() {
+        values.push((format!("backend{}", index + 1), port.to_string()));
+    }
+    values
+}
+
 /// Puts values in; a name that nobody knows is an error.
 fn render(template: &str, values: &[(String, String)]) -> Result<String, Failure> {
     let mut text = template.to_owned();
     for (name, value) in values {
         text = text.replace(&format!("{{{{{name}}}}}"), value);
     }
-    let unknown = text.split_once("{{").and_then(|(_, rest)| rest.split_once("}}"));
-    match unknown {
-        // `{{a: {b}}}` is flow style, not a name.
-        Some((name, _)) if name.bytes().all(|it| it.is_ascii_alphanumeric()) => {
+    match text.split_once("{{") {
+        Some((_, rest)) => {
+            let name = rest.split('}').next().unwrap_or(rest);
             Err(format!("nothing stands for {name}"))
         }
-        _ => Ok(text),
+        None => Ok(text),
     }
 }
 
@@ -317,6 +324,19 @@ mod tests {
         let values = [("http1".to_owned(), "7".to_owned())];
         assert_eq!(render("bind {{http1}}, {{http1}}", &values), Ok("bind 7, 7".to_owned()));
         assert!(render("bind {{http3}}", &values).is_err());
+    }
+
+    #[test]
+    fn every_committed_template_names_only_what_is_given() {
+        let values = values(Path::new("folder"), [1, 2, 3], &[4, 5, 6]);
+        let known = peers(Path::new("wheels")).into_iter().chain([ours(Path::new("target"))]);
+        let templates: Vec<&str> = known.flat_map(|it| it.templates.iter().copied()).collect();
+        assert!(templates.len() > 5);
+        for name in templates {
+            let text = fs::read_to_string(crate::root().join("bench/mesh").join(name)).unwrap();
+            let rendered = render(&text, &values).map_err(|it| format!("{name}: {it}"));
+            assert!(rendered.is_ok(), "{rendered:?}");
+        }
     }
 
     #[test]

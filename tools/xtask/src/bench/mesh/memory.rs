@@ -5,11 +5,16 @@ use serde_json::{Value, json};
 use super::{
     CASES, Contender, Started,
     burst::{Backend, Core, Ends},
+    leave_out,
 };
 use crate::bench::{Failure, process};
 
 /// Proportional set size in KiB by contender, at 0, 100 and 1,000 connections.
-pub(super) fn measure(ends: &Ends, contenders: &[Contender]) -> Result<Value, Failure> {
+pub(super) fn measure(
+    ends: &Ends,
+    contenders: &[Contender],
+    not_run: &mut Vec<String>,
+) -> Result<Value, Failure> {
     let backend = Backend::start(ends, "small")?;
     let mut all = serde_json::Map::new();
     for contender in contenders {
@@ -18,7 +23,7 @@ pub(super) fn measure(ends: &Ends, contenders: &[Contender]) -> Result<Value, Fa
             Ok(seen) => {
                 all.insert(contender.name.clone(), seen);
             }
-            Err(reason) => crate::say(&format!("not run: memory of {}: {reason}", contender.name)),
+            Err(reason) => leave_out(not_run, format!("memory of {}: {reason}", contender.name)),
         }
     }
     Ok(Value::Object(all))

@@ -106,28 +106,30 @@ fn added(row: &Row, rows: &[Row]) -> [f64; 2] {
 }
 
 /// Every figure of a case, and each burst as it was seen.
-pub(super) fn json(rows: &[Row]) -> Value {
+pub(super) fn json(is_fixed_rate: bool, rows: &[Row]) -> Value {
     let all = rows.iter().map(|row| {
         let [median, min, max] = spread(&row.bursts, Burst::cpu_us);
-        let [added_p50, added_p99] = added(row, rows);
         let rounds: Vec<Value> = row
             .bursts
             .iter()
             .map(|it| json!({"cpuUs": it.cpu_us(), "busy": it.busy(), "load": it.load}))
             .collect();
-        let summary = json!({
+        let mut summary = json!({
             "isValid": row.errors() == 0,
             "cpuUs": {"median": median, "min": min, "max": max},
             "timesReference": reference(rows).map(|it| row.times(it)),
             "requestsPerSecond": spread(&row.bursts, Burst::per_second)[0],
             "p50Us": row.latency_us("p50Us"),
             "p99Us": row.latency_us("p99Us"),
-            "addedP50Us": added_p50,
-            "addedP99Us": added_p99,
             "verified": row.verified(),
             "errors": row.errors(),
             "rounds": rounds,
         });
+        if is_fixed_rate {
+            let [p50, p99] = added(row, rows);
+            summary["addedP50Us"] = json!(p50);
+            summary["addedP99Us"] = json!(p99);
+        }
         (row.name.clone(), summary)
     });
     Value::Object(all.collect())
@@ -166,9 +168,16 @@ mod tests {
 
     #[test]
     fn a_ratio_compares_within_a_round() {
-        // Round two ran on a machine that was twice as slow for both.
-        let (ours, theirs) = (row("skein", &[10, 20, 10], 0), row(REFERENCE, &[20, 40, 20], 0));
+        // The machine was four times as slow in round two; medians alone would say 12 to 20.
+        let (ours, theirs) = (row("skein", &[10, 40, 12], 0), row(REFERENCE, &[20, 80, 12], 0));
         assert_eq!(ours.times(&theirs), 0.5);
+    }
+
+    #[test]
+    fn a_lost_burst_has_no_cost_and_makes_its_row_invalid() {
+        let rows = [Row { name: "envoy".to_owned(), bursts: vec![Burst::lost("gone")] }];
+        assert!(line(&rows[0], false, &rows).contains("INVALID"));
+        assert_eq!(json(false, &rows)["envoy"]["cpuUs"]["median"], Value::Null);
     }
 
     #[test]
@@ -176,7 +185,7 @@ mod tests {
         let rows = [row(REFERENCE, &[1], 0), row("envoy", &[1], 1)];
         assert!(!line(&rows[0], false, &rows).contains("INVALID"));
         assert!(line(&rows[1], false, &rows).contains("INVALID"));
-        assert_eq!(json(&rows)["envoy"]["isValid"], json!(false));
+        assert_eq!(json(false, &rows)["envoy"]["isValid"], json!(false));
     }
 
     #[test]
