@@ -64,6 +64,9 @@ enum Part {
         /// Requests in a second, due at fixed times (open loop, HTTP/1.1); else a closed loop.
         #[arg(long)]
         rate: Option<u64>,
+        /// Requests of each connection in a closed loop, at most: for counts of system calls.
+        #[arg(long, default_value_t = u64::MAX)]
+        requests: u64,
         #[command(flatten)]
         span: Span,
     },
@@ -126,8 +129,8 @@ fn run(part: Part) -> io::Result<()> {
             Part::Backend { port, listeners, exchange } => {
                 backend::run(port, listeners, exchange).await
             }
-            Part::Load { target, wire, exchange, connections, streams, rate, span } => {
-                let load = Load { target, wire, exchange, connections, streams, rate };
+            Part::Load { target, wire, exchange, connections, streams, rate, requests, span } => {
+                let load = Load { target, wire, exchange, connections, streams, rate, requests };
                 say(&load.run(span.window()).await?.to_string());
                 Ok(())
             }

@@ -157,3 +157,47 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// DATA frames that wait in a connection's output.
+    fn answers(connection: &mut Connection) -> usize {
+        let (mut taken, mut answers) = (0, 0);
+        while let Some((frame, length)) = Frame::take(&connection.out[taken..]).unwrap() {
+            answers += usize::from(frame.kind == frames::DATA);
+            taken += length;
+        }
+        connection.out.clear();
+        answers
+    }
+
+    #[test]
+    fn no_more_is_answered_than_the_peers_window_takes() {
+        let mut connection = Connection::new(Exchange::Small);
+        let flags = frames::END_HEADERS | frames::END_STREAM;
+        for stream in (1..200).step_by(2) {
+            connection.on(&Frame { kind: frames::HEADERS, flags, stream, payload: &[] }).unwrap();
+        }
+        assert_eq!(answers(&mut connection), 63);
+        let kind = frames::WINDOW_UPDATE;
+        // 1,023 bytes were left.
+        connection.on(&Frame { kind, flags: 0, stream: 0, payload: &[0, 0, 0, 1] }).unwrap();
+        assert_eq!(answers(&mut connection), 1);
+    }
+
+    #[test]
+    fn a_stream_that_was_reset_gets_no_answer() {
+        let mut connection = Connection::new(Exchange::Small);
+        connection.window = 0;
+        let flags = frames::END_HEADERS | frames::END_STREAM;
+        for (kind, payload) in [(frames::HEADERS, &[][..]), (frames::RST_STREAM, &[0, 0, 0, 8])] {
+            connection.on(&Frame { kind, flags, stream: 1, payload }).unwrap();
+        }
+        let payload = &[0, 1, 0, 0];
+        let kind = frames::WINDOW_UPDATE;
+        connection.on(&Frame { kind, flags: 0, stream: 0, payload }).unwrap();
+        assert_eq!(answers(&mut connection), 0);
+    }
+}

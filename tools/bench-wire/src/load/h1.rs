@@ -152,4 +152,17 @@ mod tests {
         assert!(length("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
         assert!(length("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n").is_err());
     }
+
+    #[tokio::test]
+    async fn a_body_shorter_than_its_stated_length_is_an_error() {
+        for (stated, is_verified) in [(3, true), (4, false)] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut connection = Connection::open(listener.local_addr().unwrap()).await.unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {stated}\r\n\r\nabc");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let script = Script { request: b"x".to_vec(), reply: b"abc".to_vec() };
+            assert_eq!(connection.exchange(&script).await.is_ok(), is_verified, "{stated}");
+        }
+    }
 }

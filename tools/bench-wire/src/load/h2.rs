@@ -16,15 +16,21 @@ use crate::{
     tally::{ANSWER_WITHIN, Tally, Window},
 };
 
+/// What one connection asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker {
+    pub(super) exchange: Exchange,
+    /// Requests under way at a time.
+    pub(super) streams: usize,
+    /// Requests in all, at most.
+    pub(super) requests: u64,
+    pub(super) window: Window,
+}
+
 /// Asks until the window ends. The first error ends the connection and counts for every request
 /// that was under way.
-pub(super) async fn ask(
-    target: SocketAddr,
-    exchange: Exchange,
-    streams: usize,
-    window: Window,
-) -> Tally {
-    let mut connection = Connection::new(exchange, streams, window);
+pub(super) async fn ask(target: SocketAddr, asker: Asker) -> Tally {
+    let mut connection = Connection::new(asker);
     if let Err(reason) = connection.run(target).await {
         connection.tally.failed(&reason.to_string());
         for _ in 1..connection.open.len() {
@@ -45,8 +51,9 @@ struct Asked {
 }
 
 struct Connection {
-    exchange: Exchange,
-    streams: usize,
+    asker: Asker,
+    /// Requests that may still be sent.
+    left: u64,
     blocks: Blocks,
     message: Vec<u8>,
     reply: Vec<u8>,
@@ -61,30 +68,28 @@ struct Connection {
     received: Received,
     out: Vec<u8>,
     tally: Tally,
-    ends: Window,
 }
 
 impl Connection {
-    fn new(exchange: Exchange, streams: usize, ends: Window) -> Self {
+    fn new(asker: Asker) -> Self {
         let mut out = PREFACE.to_vec();
         let settings =
             [(frames::ENABLE_PUSH, 0), (frames::INITIAL_WINDOW_SIZE, frames::WIDE_WINDOW)];
         frames::put_settings(&mut out, &settings);
         Self {
-            exchange,
-            streams,
-            blocks: blocks(exchange),
-            message: exchange.request(),
-            reply: exchange.reply(),
-            open: Vec::with_capacity(streams),
+            asker,
+            left: asker.requests,
+            blocks: blocks(asker.exchange),
+            message: asker.exchange.request(),
+            reply: asker.exchange.reply(),
+            open: Vec::with_capacity(asker.streams),
             next_stream: 1,
             window: frames::WINDOW,
             knows_settings: false,
             knows_trailers: false,
             received: Received::default(),
             out,
-            tally: Tally::new(ends),
-            ends,
+            tally: Tally::new(asker.window),
         }
     }
 
@@ -97,7 +102,7 @@ impl Connection {
                 stream.write_all(&self.out).await?;
                 self.out.clear();
             }
-            if self.knows_settings && self.open.is_empty() && !self.ends.is_open() {
+            if self.knows_settings && self.open.is_empty() && !self.may_ask() {
                 return Ok(());
             }
             let read = time::timeout(ANSWER_WITHIN, stream.read_buf(&mut buffer)).await??;
@@ -113,14 +118,19 @@ impl Connection {
         }
     }
 
+    fn may_ask(&self) -> bool {
+        self.left > 0 && self.asker.window.is_open()
+    }
+
     /// Asks until as many requests are under way as should be, or the peer takes no more.
     fn fill(&mut self) {
         let length = i64::try_from(self.message.len()).unwrap_or(i64::MAX);
         while self.knows_settings
-            && self.open.len() < self.streams
+            && self.open.len() < self.asker.streams
             && self.window >= length
-            && self.ends.is_open()
+            && self.may_ask()
         {
+            self.left -= 1;
             let stream = self.next_stream;
             self.next_stream += 2;
             self.window -= length;
@@ -128,7 +138,7 @@ impl Connection {
             self.blocks.sent();
             let trace = format!("00-{stream:032x}-{stream:016x}-01");
             hpack::put_once(&mut block, "traceparent", &trace);
-            let has_body = self.exchange == Exchange::Grpc;
+            let has_body = self.asker.exchange == Exchange::Grpc;
             let end = if has_body { 0 } else { frames::END_STREAM };
             frames::put(&mut self.out, frames::HEADERS, frames::END_HEADERS | end, stream, &block);
             if has_body {
@@ -184,7 +194,7 @@ impl Connection {
             asked.is_ok = true;
             return Ok(());
         }
-        if self.exchange != Exchange::Grpc || !ends {
+        if self.asker.exchange != Exchange::Grpc || !ends {
             return Err(broken("trailers where none belong"));
         }
         if !hpack::is_grpc_ok(block, self.knows_trailers) {
@@ -205,7 +215,7 @@ impl Connection {
             return Err(broken("another body"));
         }
         asked.received = end;
-        match (frame.has(frames::END_STREAM), self.exchange) {
+        match (frame.has(frames::END_STREAM), self.asker.exchange) {
             (false, _) => Ok(()),
             (true, Exchange::Grpc) => Err(broken("no trailers")),
             (true, Exchange::Small | Exchange::Large) => self.done(frame.stream),
@@ -246,4 +256,57 @@ fn blocks(exchange: Exchange) -> Blocks {
         }
     }
     Blocks::new(&[&fields])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const HEAD: (u8, u8, &[u8]) = (frames::HEADERS, frames::END_HEADERS, &[0x88]);
+    const END: u8 = frames::END_HEADERS | frames::END_STREAM;
+    const ZERO: (u8, u8, &[u8]) = (frames::HEADERS, END, b"\x40\x0bgrpc-status\x010");
+    const FOURTEEN: (u8, u8, &[u8]) = (frames::HEADERS, END, b"\x40\x0bgrpc-status\x0214");
+
+    /// Feeds an answer to one request and says whether it was verified.
+    #[track_caller]
+    fn check(exchange: Exchange, answer: &[(u8, u8, &[u8])], is_verified: bool) {
+        let window = Window::starting_now(Duration::ZERO, Duration::ZERO);
+        let mut connection = Connection::new(Asker { exchange, streams: 1, requests: 1, window });
+        let asked = Asked { stream: 1, at: Instant::now(), is_ok: false, received: 0 };
+        connection.open.push(asked);
+        let seen = answer.iter().try_for_each(|&(kind, flags, payload)| {
+            connection.on(&Frame { kind, flags, stream: 1, payload })
+        });
+        assert_eq!(seen.is_ok(), is_verified, "{seen:?}");
+        assert_eq!(connection.tally.counts().0, u64::from(is_verified));
+        assert_eq!(connection.open.is_empty(), is_verified);
+    }
+
+    #[test]
+    fn only_a_whole_answer_with_the_right_end_is_verified() {
+        let body = Exchange::Small.reply();
+        let (whole, half) = ((frames::DATA, 0, &body[..]), (frames::DATA, 0, &body[..500]));
+        let last = |(kind, _, payload)| (kind, frames::END_STREAM, payload);
+        check(Exchange::Small, &[HEAD, last(whole)], true);
+        check(Exchange::Small, &[HEAD, half, (frames::DATA, 1, &body[500..])], true);
+        check(Exchange::Small, &[HEAD, last(half)], false);
+        check(Exchange::Small, &[HEAD, whole, ZERO], false);
+        check(Exchange::Small, &[HEAD, whole, last(half)], false);
+        check(Exchange::Small, &[last(whole)], false);
+        check(Exchange::Small, &[(frames::HEADERS, END, &[0x88])], false);
+        check(Exchange::Small, &[(frames::HEADERS, frames::END_HEADERS, &[0x8d])], false);
+        check(Exchange::Small, &[HEAD, (frames::RST_STREAM, 0, &[0, 0, 0, 7])], false);
+    }
+
+    #[test]
+    fn a_grpc_answer_ends_with_trailers_that_say_zero() {
+        let body = Exchange::Grpc.reply();
+        let whole = (frames::DATA, 0, &body[..]);
+        check(Exchange::Grpc, &[HEAD, whole, ZERO], true);
+        check(Exchange::Grpc, &[HEAD, whole, FOURTEEN], false);
+        check(Exchange::Grpc, &[HEAD, ZERO], false);
+        check(Exchange::Grpc, &[HEAD, (frames::DATA, frames::END_STREAM, &body)], false);
+    }
 }

@@ -96,13 +96,26 @@ mod tests {
     }
 
     #[test]
-    fn a_child_belongs_to_the_family_of_its_parent() {
-        let mut child =
-            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+    fn a_grandchild_belongs_to_the_family() {
+        use std::io::{BufRead, BufReader};
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "sh -c 'echo $$; cat'; true"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let grandchild: u64 = line.trim().parse().unwrap();
+        assert_ne!(grandchild, u64::from(child.id()));
         let family = family(u64::from(std::process::id()));
-        assert!(family.contains(&u64::from(child.id())), "{family:?}");
-        child.kill().unwrap();
+        drop(child.stdin.take());
         child.wait().unwrap();
+        assert!(family.contains(&grandchild), "{grandchild} in {family:?}");
+    }
+
+    #[test]
+    fn a_parent_is_read_behind_a_name_with_spaces() {
         assert_eq!(parent("7 (a b) S 1 7 7 0"), Some(1));
     }
 
