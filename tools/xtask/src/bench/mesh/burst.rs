@@ -16,6 +16,9 @@ use crate::bench::{Failure, process};
 const CONTENDER_CORE: &str = "0";
 const ENDS_CORE: &str = "1";
 
+/// Share of a burst that goes before it, so that connections stand when answers begin to count.
+const WARM_UP_SHARE: u32 = 6;
+
 /// Where a program runs.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Core {
@@ -117,11 +120,12 @@ impl Ends {
             case.streams.to_string(),
             length.as_millis().to_string(),
             case.rate.unwrap_or_default().to_string(),
+            (length / WARM_UP_SHARE).as_millis().to_string(),
         ];
-        let [connections, streams, millis, rate] = numbers.each_ref().map(String::as_str);
+        let [connections, streams, millis, rate, warm_up] = numbers.each_ref().map(String::as_str);
         let mut arguments = vec!["load", "--target", &target, "--wire", case.wire];
         arguments.extend(["--exchange", case.exchange, "--connections", connections]);
-        arguments.extend(["--streams", streams, "--measure-ms", millis]);
+        arguments.extend(["--streams", streams, "--measure-ms", millis, "--warm-up-ms", warm_up]);
         if case.rate.is_some() {
             arguments.extend(["--rate", rate]);
         }

@@ -137,8 +137,7 @@ impl Known {
     fn find(self, root: &Path, target: &Path, otherwise: &str) -> Result<Contender, String> {
         let program = self.places.into_iter().find(|it| it.is_file());
         let program = program.ok_or_else(|| format!("{}: {otherwise}", self.name))?;
-        let version = version(&program, self.version, &self.environment)
-            .ok_or_else(|| format!("{}: it does not say its version", self.name))?;
+        let version = version(&program, self.version, &self.environment);
         let read = |name: &&'static str| {
             let path = root.join("bench/mesh").join(name);
             let text = fs::read_to_string(&path);
@@ -146,7 +145,7 @@ impl Known {
         };
         Ok(Contender {
             name: self.name.to_owned(),
-            version,
+            version: version.unwrap_or_else(|| "unknown".to_owned()),
             program,
             arguments: self.arguments,
             environment: self.environment,
@@ -195,6 +194,8 @@ fn version(
 /// A running contender; it ends with its scope.
 pub(super) struct Started {
     child: Child,
+    /// What it printed.
+    log: PathBuf,
     http1: u16,
     http2: u16,
 }
@@ -214,24 +215,28 @@ impl Started {
         for argument in contender.arguments {
             command.arg(render(argument, &values)?);
         }
-        let log = fs::File::create(folder.join("output.log")).map_err(|it| it.to_string())?;
-        let errors = log.try_clone().map_err(|it| it.to_string())?;
+        let log = folder.join("output.log");
+        let output = fs::File::create(&log).map_err(|it| it.to_string())?;
+        let errors = output.try_clone().map_err(|it| it.to_string())?;
         let child = command
             .envs(contender.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
             .stdin(Stdio::null())
-            .stdout(log)
+            .stdout(output)
             .stderr(errors)
             .spawn()
             .map_err(|it| it.to_string())?;
-        Ok(Self { child, http1, http2 })
+        Ok(Self { child, log, http1, http2 })
     }
 
     /// Waits until it answers the case's request as it should.
-    pub(super) fn ready(self, ends: &Ends, case: &Case) -> Result<Self, Failure> {
+    pub(super) fn ready(mut self, ends: &Ends, case: &Case) -> Result<Self, Failure> {
         let probe = Case { connections: 1, streams: 1, rate: None, ..*case };
         let deadline = now() + READY_WITHIN;
         loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(format!("it ended at once, {status}; see {}", self.log.display()));
+            }
             let seen = ends.burst(&probe, self.port(case.wire), self.pid(), PROBE)?;
             if seen.errors() == 0 && seen.verified() > 0 {
                 return Ok(self);
