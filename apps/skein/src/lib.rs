@@ -9,6 +9,7 @@ pub mod failure;
 pub mod letters;
 pub mod mesh;
 pub mod output;
+pub mod proxy;
 pub mod supervise;
 pub mod table;
 

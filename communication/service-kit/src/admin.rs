@@ -1,4 +1,6 @@
-//! The operators' side of a service, on its own port: planted faults.
+//! The operators' side of a service, on its own port: what the mesh knows, planted faults, the ledger.
+
+use std::time::Duration;
 
 use axum::{
     body::Bytes,
@@ -7,6 +9,8 @@ use axum::{
 };
 use base::Code;
 use http::{Method, StatusCode};
+use mesh_policy::fault::{self, Abort};
+use mesh_proxy::{Door, Mesh, view};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Effect, Store};
@@ -43,6 +47,135 @@ pub(crate) fn routes(hook: FaultHook, faults: Faults, store: Option<Store>) -> R
                 .with_state(store),
         ),
     }
+}
+
+/// What the mesh knows, and its planted faults.
+pub(crate) fn mesh_routes(hook: FaultHook, mesh: Mesh) -> Routes<()> {
+    let routes = Routes::new()
+        .get("/routes", |State(mesh): State<Mesh>| async move { reply(&view::routes(&mesh)) })
+        .get("/endpoints", |State(mesh): State<Mesh>| async move { reply(&view::endpoints(&mesh)) })
+        .get("/explain", explain);
+    let routes = match hook {
+        FaultHook::Off => routes,
+        FaultHook::On => routes
+            .get("/faults", list_mesh)
+            .operator(Method::PUT, "/faults", plant_mesh)
+            .operator(Method::DELETE, "/faults", clear_mesh),
+    };
+    routes.with_state(mesh)
+}
+
+#[derive(Debug, Deserialize)]
+struct Question {
+    #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    host: String,
+    #[serde(default)]
+    path: Option<String>,
+    #[serde(default)]
+    service: Option<String>,
+    #[serde(default)]
+    edge: Option<String>,
+}
+
+/// Why a request goes where it goes: `?service=account&method=GET&path=/x`, or `?edge=edge&…`.
+async fn explain(
+    State(mesh): State<Mesh>,
+    Query(question): Query<Question>,
+) -> Result<Response, Problem> {
+    let invalid = |detail: &str| Problem::of(Code::InvalidRequest, detail);
+    let door = match (question.service, question.edge) {
+        (Some(service), None) => Door::Service(service),
+        (None, Some(edge)) => Door::Edge(edge),
+        _ => return Err(invalid("name either a service or an edge")),
+    };
+    let method = question.method.as_deref().unwrap_or("GET");
+    let path = question.path.as_deref().unwrap_or("/");
+    let head = view::asked(method, &question.host, path).map_err(|it| invalid(&it))?;
+    reply(&view::explain(&mesh, &door, &head))
+}
+
+async fn list_mesh(State(mesh): State<Mesh>) -> Result<Response, Problem> {
+    let row = |(fault, left): &(fault::Fault, Option<Duration>)| {
+        json!({
+            "name": fault.name, "service": fault.service, "route": fault.route,
+            "share": fault.share,
+            "delay_ms": fault.delay.map(|it| it.as_millis()),
+            "abort": match fault.abort {
+                Some(Abort::Status(status)) => json!({"status": status}),
+                Some(Abort::ResetAfter(bytes)) => json!({"reset_after_bytes": bytes}),
+                None => Value::Null,
+            },
+            "left_ms": left.map(|it| it.as_millis()),
+        })
+    };
+    reply(&json!({"faults": mesh.faults().iter().map(row).collect::<Vec<_>>()}))
+}
+
+/// Longest time that a planted fault stands: a forgotten experiment ends by itself.
+const FAULT_STANDS_MAX: u64 = 3_600_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MeshFault {
+    name: String,
+    service: String,
+    #[serde(default)]
+    route: Option<String>,
+    #[serde(default)]
+    header: Option<(String, String)>,
+    #[serde(default)]
+    share: Option<f64>,
+    #[serde(default)]
+    delay_ms: Option<u64>,
+    #[serde(default)]
+    status: Option<u16>,
+    #[serde(default)]
+    reset_after_bytes: Option<u64>,
+    #[serde(default)]
+    for_ms: Option<u64>,
+}
+
+async fn plant_mesh(State(mesh): State<Mesh>, body: Bytes) -> Result<StatusCode, Problem> {
+    let invalid = |detail: String| Problem::of(Code::InvalidRequest, detail);
+    let value = body::parse(&body, DEPTH_MAX)?;
+    let told: MeshFault = serde_json::from_value(value).map_err(|it| invalid(it.to_string()))?;
+    let abort = match (told.status, told.reset_after_bytes) {
+        (Some(status), None) if (200..600).contains(&status) => Some(Abort::Status(status)),
+        (None, Some(bytes)) => Some(Abort::ResetAfter(bytes)),
+        (None, None) => None,
+        _ => return Err(invalid("an abort is a status of 200 to 599, or a reset".to_owned())),
+    };
+    let share = told.share.unwrap_or(1.0);
+    if !(0.0..=1.0).contains(&share) {
+        return Err(invalid("a share lies between 0 and 1".to_owned()));
+    }
+    let stands = told.for_ms.unwrap_or(FAULT_STANDS_MAX).min(FAULT_STANDS_MAX);
+    let planted = fault::Fault {
+        name: told.name,
+        service: told.service,
+        route: told.route,
+        header: told.header.map(|(name, value)| (name.to_ascii_lowercase(), value)),
+        share,
+        delay: told.delay_ms.map(Duration::from_millis),
+        abort,
+        expires_after: Some(Duration::from_millis(stands)),
+    };
+    tracing::warn!(fault = planted.name, service = planted.service, "fault planted at the mesh");
+    mesh.plant(planted).map_err(|it| invalid(it.to_string()))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    #[serde(default)]
+    name: Option<String>,
+}
+
+async fn clear_mesh(State(mesh): State<Mesh>, Query(named): Query<Named>) -> StatusCode {
+    let stood = mesh.clear_faults(named.name.as_deref());
+    if stood || named.name.is_none() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }
 
 #[derive(Debug, Deserialize)]

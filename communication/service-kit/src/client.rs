@@ -151,6 +151,12 @@ impl Client {
         Self { outbound, durations, timeout }
     }
 
+    /// The mesh that its calls go through.
+    #[must_use]
+    pub fn mesh(&self) -> &Mesh {
+        self.outbound.mesh()
+    }
+
     /// Makes a call.
     ///
     /// Cancel-safe in the sense that dropping it closes the connection; the service may still

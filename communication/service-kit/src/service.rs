@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr};
 
 use bytes::Bytes;
 use mesh_policy::path::Slashes;
-use mesh_proxy::Handler;
+use mesh_proxy::{Handler, Mesh};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -83,6 +83,7 @@ pub struct Service {
     openapi_path: Option<&'static str>,
     store: Option<store::Store>,
     audience: Audience,
+    mesh: Option<Mesh>,
 }
 
 impl Service {
@@ -96,7 +97,14 @@ impl Service {
             openapi_path: None,
             store: None,
             audience: Audience::Operators,
+            mesh: None,
         }
+    }
+
+    /// With a mesh whose routes and endpoints the operators may look at; else that of the client.
+    #[must_use]
+    pub fn mesh(self, mesh: &Mesh) -> Self {
+        Self { mesh: Some(mesh.clone()), ..self }
     }
 
     /// With checks of readiness.
@@ -159,6 +167,25 @@ impl Service {
         self.open(context, Faults::default(), handler, Slashes::Refused)
     }
 
+    /// Serves the operators alone, for a process that takes requests by other doors.
+    ///
+    /// # Errors
+    /// [`StartError`] when the address cannot be listened on.
+    pub fn serve_admin(self, context: &ServiceContext) -> Result<SocketAddr, StartError> {
+        let system = System {
+            health: self.health,
+            telemetry: context.telemetry.clone(),
+            openapi: None,
+            audience: Audience::Operators,
+        };
+        let pages = Pages { faults: Faults::default(), store: self.store, mesh: self.mesh };
+        let (admin, _) = open_admin(context, pages, &system)?;
+        if let Some(endpoint) = &context.config.trace_endpoint {
+            export::start(endpoint, context);
+        }
+        Ok(admin)
+    }
+
     fn open<H: Handler>(
         self,
         context: &ServiceContext,
@@ -175,19 +202,9 @@ impl Service {
             openapi: self.openapi.map(document),
             audience: Audience::Operators,
         };
-        let at = Listening {
-            address: config.admin,
-            sharing: PortSharing::Exclusive,
-            limits: &config.limits,
-            slashes: Slashes::Kept,
-            drain_delay: config.drain_delay,
-            telemetry: &context.telemetry,
-        };
+        let pages = Pages { faults, store: self.store, mesh: self.mesh };
+        let (admin, at) = open_admin(context, pages, &system)?;
         let refused = |address| move |source| StartError::Bind { address, source };
-        // The admin listener first: if its port is taken, no request has been accepted yet.
-        let pages = stack_of(admin::routes(config.faults, faults, self.store), context);
-        let site = Site { handler: pages, system: system.clone() };
-        let admin = listen("admin", site, at, &context.tasks).map_err(refused(config.admin))?;
         let at = Listening { address: config.http, sharing: config.sharing, slashes, ..at };
         let site = Site { handler, system: System { audience: self.audience, ..system } };
         let http = listen("http", site, at, &context.tasks).map_err(refused(config.http))?;
@@ -197,6 +214,37 @@ impl Service {
         tracing::info!(%http, %admin, "listening");
         Ok(Bound { http, admin })
     }
+}
+
+/// What the operators' port shows.
+struct Pages {
+    faults: Faults,
+    store: Option<store::Store>,
+    mesh: Option<Mesh>,
+}
+
+/// Opens the operators' port; answers where, and how it listens.
+fn open_admin<'a>(
+    context: &'a ServiceContext,
+    pages: Pages,
+    system: &System,
+) -> Result<(SocketAddr, Listening<'a>), StartError> {
+    let config = &context.config;
+    let at = Listening {
+        address: config.admin,
+        sharing: PortSharing::Exclusive,
+        limits: &config.limits,
+        slashes: Slashes::Kept,
+        drain_delay: config.drain_delay,
+        telemetry: &context.telemetry,
+    };
+    let mesh = pages.mesh.unwrap_or_else(|| context.client.mesh().clone());
+    let routes = admin::routes(config.faults, pages.faults, pages.store);
+    let routes = routes.merge(admin::mesh_routes(config.faults, mesh));
+    let site = Site { handler: stack_of(routes, context), system: system.clone() };
+    let refused = |source| StartError::Bind { address: config.admin, source };
+    let admin = listen("admin", site, at, &context.tasks).map_err(refused)?;
+    Ok((admin, at))
 }
 
 fn stack_of(routes: Routes<()>, context: &ServiceContext) -> Stack {

@@ -2,6 +2,7 @@
 
 mod balance;
 mod isolation;
+mod mesh;
 mod metrics;
 mod process;
 mod system;
@@ -22,6 +23,7 @@ use process::Usage;
 
 pub(crate) use balance::Balance;
 pub(crate) use isolation::Isolation;
+pub(crate) use mesh::Mesh;
 pub(crate) use system::System;
 
 /// A failure that ends the measurement, in words.
@@ -249,15 +251,21 @@ fn machine() -> Value {
 
 /// Prints a result and keeps it, with the command that made it.
 fn write(root: &Path, name: &str, result: &Value) -> Result<(), Failure> {
+    let path = keep(root, name, result)?;
+    crate::say(&serde_json::to_string_pretty(result).map_err(|it| it.to_string())?);
+    crate::say(&format!("written to {}", path.display()));
+    Ok(())
+}
+
+/// Keeps a result below `bench/results/`.
+fn keep(root: &Path, name: &str, result: &Value) -> Result<PathBuf, Failure> {
     let text = serde_json::to_string_pretty(result).map_err(|it| it.to_string())?;
     let folder = root.join("bench/results");
     fs::create_dir_all(&folder).map_err(|it| it.to_string())?;
     let seconds = result["unixSeconds"].as_u64().unwrap_or(0);
     let path = folder.join(format!("{name}-{seconds}.json"));
     fs::write(&path, format!("{text}\n")).map_err(|it| it.to_string())?;
-    crate::say(&text);
-    crate::say(&format!("written to {}", path.display()));
-    Ok(())
+    Ok(path)
 }
 
 /// Milliseconds of the day of an RFC 3339 time in UTC.

@@ -44,6 +44,8 @@ enum Bench {
     Isolation(bench::Isolation),
     /// What each way of balancing does while backends are slow or dead; simulated.
     Balance(bench::Balance),
+    /// What a proxied request costs: peers and ours, interleaved (`bench/peers` installs peers).
+    Mesh(bench::Mesh),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
                 Bench::System(system) => system.run(&root()),
                 Bench::Isolation(isolation) => isolation.run(&root()),
                 Bench::Balance(balance) => balance.run(&root()),
+                Bench::Mesh(mesh) => mesh.run(&root()),
             };
             match measured {
                 Ok(()) => ExitCode::SUCCESS,
