@@ -1,4 +1,20 @@
 //! Filters: what is changed on the way, and answers that need no backend.
+//!
+//! A filter says what to do; here stands what that means for one request, as texts and lists of
+//! edits. It never touches a message: who holds the message carries the edits out. What a filter
+//! must not say at all (a field that frames the message, a path that is not normal) is refused when
+//! the table is made, so nothing needs to be checked for each request.
+
+mod check;
+mod headers;
+mod path_change;
+mod redirect;
+
+pub(crate) use check::check;
+pub use headers::{Edit, request_edits, response_edits};
+pub use redirect::Arrival;
+
+use crate::route::{Backend, Rule};
 
 /// One filter.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,4 +71,22 @@ pub enum PathChange {
     Full(String),
     /// The part that the rule's prefix matched.
     Prefix(String),
+}
+
+/// The redirect that answers for a rule, when it has one.
+#[must_use]
+pub fn redirect(rule: &Rule) -> Option<&Redirect> {
+    rule.filters.iter().find_map(|it| match it {
+        Filter::Redirect(redirect) => Some(redirect),
+        Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) | Filter::Rewrite(_) => None,
+    })
+}
+
+/// The rewrite of requests of a rule to a backend: the backend's own, else the rule's.
+#[must_use]
+pub fn rewrite<'a>(rule: &'a Rule, backend: &'a Backend) -> Option<&'a Rewrite> {
+    backend.filters.iter().chain(&rule.filters).find_map(|it| match it {
+        Filter::Rewrite(rewrite) => Some(rewrite),
+        Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) | Filter::Redirect(_) => None,
+    })
 }

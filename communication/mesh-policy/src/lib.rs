@@ -12,6 +12,7 @@ pub mod destination;
 pub mod fault;
 pub mod filter;
 mod moment;
+pub mod path;
 pub mod policy;
 pub mod proxy;
 pub mod rate;

@@ -1,4 +1,21 @@
 //! Routes: what a request looks like and where it goes then. Semantics: Gateway API 1.7, exactly.
+//!
+//! The types of this file are what people write; a [`Table`] is the same, ready to be asked.
+
+mod backend;
+pub(crate) mod condition;
+mod error;
+mod explain;
+mod hosts;
+mod paths;
+pub(crate) mod query;
+mod table;
+
+pub use backend::choose_backend;
+pub use condition::Mismatch;
+pub use error::{CompileError, Flaw};
+pub use explain::{Candidate, Verdict};
+pub use table::{Found, Table};
 
 use std::time::Duration;
 
