@@ -68,7 +68,7 @@ pub(crate) fn place(
             if role.is_called() && !matches!(role, Role::Gateway | Role::Dashboard) =>
         {
             context.client =
-                Client::new(beside(role, settings), timeout, context.telemetry.clone());
+                Client::beside(beside(role, settings), timeout, context.telemetry.clone());
             Ok(None)
         }
         MeshPlacement::Sidecar | MeshPlacement::Off => Ok(None),

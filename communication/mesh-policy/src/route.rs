@@ -1,6 +1,21 @@
 //! Routes: what a request looks like and where it goes then. Semantics: Gateway API 1.7, exactly.
+//!
+//! The types of this file are what people write; a [`Table`] is the same, ready to be asked.
 
-pub mod table;
+mod backend;
+pub(crate) mod condition;
+mod error;
+mod explain;
+mod hosts;
+mod paths;
+pub(crate) mod query;
+mod table;
+
+pub use backend::choose_backend;
+pub use condition::Mismatch;
+pub use error::{CompileError, Flaw};
+pub use explain::{Candidate, Verdict};
+pub use table::{Found, Table};
 
 use std::time::Duration;
 
@@ -151,21 +166,4 @@ pub trait RequestView {
     fn query(&self) -> Option<&str>;
     /// The first value of a field whose name is given in lower case, when it is visible ASCII.
     fn header(&self, name: &str) -> Option<&str>;
-}
-
-/// The backend that a draw from `[0, 1)` falls to: each has its weight's share. `None` when the
-/// weights sum to zero.
-#[must_use]
-pub fn choose_backend(rule: &Rule, draw: f64) -> Option<&Backend> {
-    let sum: f64 = rule.backends.iter().map(|it| f64::from(it.weight)).sum();
-    let mut left = draw * sum;
-    let weighted = || rule.backends.iter().filter(|it| it.weight > 0);
-    for backend in weighted() {
-        left -= f64::from(backend.weight);
-        if left < 0.0 {
-            return Some(backend);
-        }
-    }
-    // A draw that rounding has pushed to the very end.
-    weighted().last()
 }

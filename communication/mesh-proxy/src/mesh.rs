@@ -23,7 +23,7 @@ use mesh_policy::{
     Moment, Policy,
     destination::EndpointSet,
     fault::{Abort, Fault, Faults, TooManyFaultsError},
-    route::{RequestView, table::CompileError},
+    route::{CompileError, RequestView},
 };
 use telemetry::{Gauge, Telemetry};
 use tokio::time::Instant;

@@ -20,7 +20,7 @@ use base::{Code, Random};
 use http::{Method, StatusCode};
 use mesh_policy::{
     fault::Abort,
-    route::{RequestView as _, Rule, choose_backend, table::Found},
+    route::{Found, RequestView as _, Rule, choose_backend},
 };
 use runtime::Tasks;
 use telemetry::{Span, SpanKind, TraceContext};
@@ -141,12 +141,16 @@ impl Outbound {
         let deadline = Deadline::of(&head, context.deadline, rule, lane.timeouts(), started);
         let deadline = deadline.map_err(at)?;
         // Filters: some answer by themselves; others change what the backend sees.
-        if let Some(reply) = filters::on_request(found.as_ref(), &mut head) {
+        if let Some(reply) = filters::redirect(found.as_ref(), &head) {
             return Ok(reply);
         }
         // Backend: once a request, so that a retry keeps to the version that was drawn.
         let backend = self.backend(rule, lane).map_err(at)?;
-        filters::on_backend(rule, backend.index, &mut head);
+        let filtered =
+            found.as_ref().and_then(|it| Some((it, it.rule.backends.get(backend.index)?)));
+        if let Some((found, backend)) = filtered {
+            filters::on_request(found, backend, &mut head);
+        }
         let (route, lane) = (lane.route.as_str(), backend.lane);
         // Faults: before the cap, where a slow network would be.
         let fault = self.strike(route, lane, &head, deadline).await.map_err(at)?;
@@ -161,7 +165,9 @@ impl Outbound {
         let request = Request { head, name, parent, rule, lane, deadline, depth, started, place };
         // Tries: each picks anew, behind the breaker of each endpoint.
         let mut reply = tries::run(self, request, upload).await.map_err(at)?;
-        filters::on_response(rule, backend.index, &mut reply.head);
+        if let Some((found, backend)) = filtered {
+            filters::on_response(found, backend, &mut reply.head);
+        }
         if let Some(Abort::ResetAfter(bytes)) = fault {
             reply.body.cut_after = Some(bytes);
         }

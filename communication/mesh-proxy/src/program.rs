@@ -17,7 +17,7 @@ use mesh_policy::{
     destination::{Attachments, Endpoint, EndpointSet, Protocol},
     path::Slashes,
     proxy::Proxy,
-    route::table::CompileError,
+    route::CompileError,
 };
 use runtime::Tasks;
 use telemetry::Telemetry;

@@ -5,7 +5,10 @@ use http::Method;
 use mesh_policy::{
     balance::Algorithm,
     breaker::State,
-    route::{PathMatch, RequestView as _, Rule, ValueMatch, ValuePattern},
+    route::{
+        Mismatch, PathMatch, RequestView as _, Rule, ValueMatch, ValuePattern,
+        Verdict as RouteVerdict,
+    },
 };
 use serde_json::{Value, json};
 
@@ -57,11 +60,26 @@ pub fn endpoints(mesh: &Mesh) -> Value {
 pub fn explain(mesh: &Mesh, door: &Door, head: &RequestHead) -> Value {
     let snapshot = mesh.snapshot();
     let lanes = snapshot.lanes(door);
+    let verdict_of = |it: &RouteVerdict<'_>| match it {
+        RouteVerdict::Taken => json!("taken"),
+        RouteVerdict::Outranked => json!("outranked"),
+        RouteVerdict::Refused(mismatch) => match mismatch {
+            Mismatch::Host => json!("other host"),
+            Mismatch::Path => json!("other path"),
+            Mismatch::Method => json!("other method"),
+            Mismatch::Header(name) => json!(format!("header {name}")),
+            Mismatch::Query(name) => json!(format!("query {name}")),
+            Mismatch::Version => json!("other version"),
+        },
+    };
     let considered: Vec<Value> = lanes
         .map(|it| it.table.explain(head))
         .unwrap_or_default()
         .iter()
-        .map(|it| json!({ "route": it.route, "rule": it.rule_index, "lacks": it.missing }))
+        .map(|it| {
+            let (route, rule) = (&it.found.route.name, it.found.rule_index);
+            json!({ "route": route, "rule": rule, "verdict": verdict_of(&it.verdict) })
+        })
         .collect();
     let found = lanes.and_then(|it| it.table.find(head));
     let names: Vec<String> = match (&found, door) {
@@ -92,9 +110,7 @@ pub fn asked(method: &str, host: &str, path: &str) -> Result<RequestHead, String
     let method = Method::from_bytes(method.as_bytes()).map_err(|it| it.to_string())?;
     let (path, query) =
         path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    let slashes = mesh_policy::path::Slashes::Kept;
-    let path =
-        mesh_policy::path::normalise(path.as_bytes(), slashes).map_err(|it| it.to_string())?;
+    let path = mesh_policy::path::normalise_inside(path.as_bytes()).map_err(|it| it.to_string())?;
     let target = query.map_or_else(|| path.to_string(), |it| format!("{path}?{it}"));
     let version = crate::head::Version::Http11;
     Ok(RequestHead::new(method, version, host.to_owned().into(), target.into()))

@@ -6,7 +6,7 @@
 
 mod call;
 
-use std::{borrow::Cow, future::poll_fn, time::Duration};
+use std::{borrow::Cow, future::poll_fn, sync::Arc, time::Duration};
 
 use base::{Code, FailureClass, headers};
 use bytes::{Bytes, BytesMut};
@@ -124,6 +124,8 @@ impl From<CallError> for Problem {
 #[derive(Debug, Clone)]
 pub struct Client {
     outbound: Outbound,
+    /// What each service is called in Host; its name where nothing stands here.
+    hosts: Arc<ServiceAddresses>,
     durations: HistogramFamily,
     timeout: Duration,
 }
@@ -137,7 +139,14 @@ impl Client {
         // Routes alone can fail to compile, and there are none.
         let mesh = Mesh::new("client", policy, &telemetry)
             .expect("a policy without routes can be compiled");
-        Self::over(Outbound::new(mesh), timeout, &telemetry)
+        let client = Self::over(Outbound::new(mesh), timeout, &telemetry);
+        Self { hosts: Arc::new(services), ..client }
+    }
+
+    /// The same through a proxy beside this process, which tells services apart by the names in Host.
+    #[must_use]
+    pub fn beside(services: ServiceAddresses, timeout: Duration, telemetry: Telemetry) -> Self {
+        Self { hosts: Arc::default(), ..Self::new(services, timeout, telemetry) }
     }
 
     /// A client of a mesh. A call waits `timeout` at the longest.
@@ -148,7 +157,7 @@ impl Client {
             "Calls to other services, by outcome: a status class or an error code.",
             &["service", "method", "outcome"],
         );
-        Self { outbound, durations, timeout }
+        Self { outbound, hosts: Arc::default(), durations, timeout }
     }
 
     /// The mesh that its calls go through.
@@ -194,7 +203,10 @@ impl Client {
         };
         let mut upload = Upload::new(Whole::new(call.body.clone()));
         let door = Door::Service(call.service.clone().into_owned());
-        let reply = self.outbound.call(&door, call.head()?, context, &mut upload).await;
+        let reply = self
+            .outbound
+            .call(&door, call.head(self.hosts.authority(&call.service))?, context, &mut upload)
+            .await;
         if let Source::Mesh { code, is_unprocessed } = reply.source {
             return Err(refused(code, is_unprocessed, started.elapsed()));
         }
@@ -277,13 +289,14 @@ pub(crate) const fn status_class(status: StatusCode) -> &'static str {
 }
 
 impl Call {
-    fn head(&self) -> Result<RequestHead, CallError> {
+    fn head(&self, authority: Option<&str>) -> Result<RequestHead, CallError> {
         // What a path may hold (RFC 3986 3.3); anything else would change where it leads.
         let is_path = |it: u8| it.is_ascii_graphic() && it != b'#';
         if !self.path.starts_with('/') || !self.path.bytes().all(is_path) {
             return Err(CallError::Malformed("the path is not a path"));
         }
-        let authority = Bytes::copy_from_slice(self.service.as_bytes());
+        let authority = authority.unwrap_or(&self.service);
+        let authority = Bytes::copy_from_slice(authority.as_bytes());
         let target = Bytes::copy_from_slice(self.path.as_bytes());
         let mut head = RequestHead::new(self.method.clone(), Version::Http11, authority, target);
         let fields = &mut head.fields;

@@ -68,12 +68,15 @@ impl ServiceAddresses {
         self.0.get(service).map(String::as_str)
     }
 
+    /// Host and port of a service, as its URL says them.
+    pub(crate) fn authority(&self, service: &str) -> Option<&str> {
+        self.get(service).map(authority_of)
+    }
+
     /// As endpoints of a mesh. A name is looked up once, now; one that is not known has none.
     pub(crate) fn endpoints(&self) -> BTreeMap<String, EndpointSet> {
         let listed = |url: &String| {
-            let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
-            let authority = authority.split('/').next().unwrap_or_default();
-            let known = authority.to_socket_addrs().ok().into_iter().flatten();
+            let known = authority_of(url).to_socket_addrs().ok().into_iter().flatten();
             let endpoints = known
                 .take(1)
                 .map(|address| Endpoint { address, instance: None, version: None, weight: 1 })
@@ -82,6 +85,11 @@ impl ServiceAddresses {
         };
         self.0.iter().map(|(name, url)| (name.clone(), listed(url))).collect()
     }
+}
+
+fn authority_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or_default()
 }
 
 impl<N: Into<String>, U: Into<String>> FromIterator<(N, U)> for ServiceAddresses {

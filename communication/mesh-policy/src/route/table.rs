@@ -1,376 +1,185 @@
-//! The table of one door: which rule a request is under. Precedence is the Gateway API's, exactly.
+//! All routes of one parent, ready to be asked.
 //!
-//! All matches of all routes stand in one list, the most specific first: host (exact, then the
-//! longer wildcard), path (exact, then regular expression, then the longer prefix), method, number
-//! of headers, number of query parameters; among equals the older route, its name, the earlier rule.
-//! The first one that holds decides. Where the API leaves a choice: a regular expression stands
-//! between exact and prefix, and a request for which no rule of its most specific host holds goes on
-//! to the next host, as "precedence" says.
+//! The Gateway API defines one order over all rules that match a request: the host's specificity
+//! first, then path, method, headers and query, then age, name and place. Nothing but the host and
+//! the path in that order depends on the request, so the rest is sorted once, when the table is
+//! made: each hostname has a tree of paths, each node of it a list in order, and the first of them
+//! that holds is the answer. A lookup allocates only where a regular expression or a version looks
+//! at an escaped query.
+//!
+//! Hosts are a matter of precedence, not of separation: "precedence must be given to rules from the
+//! HTTPRoute with the largest number of characters in a matching hostname" (HTTPRouteSpec,
+//! `hostnames`), and 404 is for "no rules matching a request". So where no rule of `www.bar.com`
+//! takes a request, the rules of `*.bar.com` and then those of routes without hosts are asked; a
+//! catch-all serves what is left over, which is what its writer wrote. (Proxies built on virtual
+//! hosts answer 404 there, see Envoy Gateway's issue 5500; listeners are what the Gateway API gives
+//! for separation.)
+//!
+//! For calls inside, to a service, hostnames are not asked: the service is the host, under whatever
+//! name a program calls it. HTTPRoutes and GRPCRoutes are ranked in one order here; the Gateway API
+//! would refuse one of the two on the same hostname.
+//!
+//! A table is as large as the files that it is made of, which their reader bounds.
 
-use std::cmp::Reverse;
+use super::{
+    Candidate, CompileError, Flaw, Match, Parent, RequestView, Route, Rule,
+    condition::{Condition, Mismatch},
+    explain,
+    hosts::{HostPattern, HostRank, Hosts, without_root},
+};
+use crate::filter;
 
-use regex_lite::Regex;
-
-use super::{Match, PathMatch, RequestView, Route, RouteKind, Rule, ValueMatch, ValuePattern};
-use crate::version;
-
-/// A regular expression that is none.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("route {route}: `{pattern}` is no regular expression: {reason}")]
-pub struct CompileError {
-    /// The route.
-    pub route: String,
-    /// What was written.
-    pub pattern: String,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-/// The rules of one door in order.
+/// The routes of one parent.
 #[derive(Debug)]
 pub struct Table {
     routes: Vec<Route>,
-    entries: Vec<Entry>,
+    /// By precedence, hosts left aside.
+    conditions: Vec<Condition>,
+    hosts: Hosts,
+    are_hosts_asked: bool,
 }
 
-/// The rule that a request is under.
-#[derive(Debug, Clone, Copy)]
+/// The rule that takes a request.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Found<'a> {
     /// Its route.
     pub route: &'a Route,
+    /// Place of the route among those of its table, from 0.
+    pub route_index: usize,
     /// The rule.
     pub rule: &'a Rule,
-    /// The condition that decided; `None` for a rule without conditions.
-    pub matched: Option<&'a Match>,
-    /// Which route, as they were given.
-    pub route_index: usize,
-    /// Which rule of it.
+    /// Its place in the route, from 0.
     pub rule_index: usize,
+    /// The match that decided; a rule without matches has the one that takes everything.
+    pub matched: &'a Match,
 }
 
-/// What became of one condition, for people who ask why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Considered<'a> {
-    /// The route.
-    pub route: &'a str,
-    /// Which rule of it.
-    pub rule_index: usize,
-    /// The first thing that does not hold; `None` where all of it does.
-    pub missing: Option<&'static str>,
-}
-
-/// One condition at work.
-#[derive(Debug)]
-struct Entry {
-    host: Host,
-    path: Path,
-    method: Option<String>,
-    headers: Vec<(String, Value)>,
-    query: Vec<(String, Value)>,
-    route_index: usize,
-    rule_index: usize,
-    /// `None` for a rule without conditions.
-    match_index: Option<usize>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Host {
-    Any,
-    /// With its dot: `.example.com`.
-    Below(String),
-    Exact(String),
-}
-
-#[derive(Debug)]
-enum Path {
-    Exact(String),
-    /// Without a slash at its end; empty for `/`.
-    Prefix(String),
-    Regex(Regex, usize),
-    Grpc {
-        service: Option<String>,
-        method: Option<String>,
-    },
-}
-
-#[derive(Debug)]
-enum Value {
-    Exact(String),
-    Regex(Regex),
-}
+/// What a rule without matches says: the prefix `/`.
+static EVERYTHING: Match =
+    Match { path: None, method: None, headers: Vec::new(), query: Vec::new(), version: None };
 
 impl Table {
-    /// The table of these routes.
+    /// Makes the table of the routes that are attached to a parent: those that name the gateway
+    /// and no section or this one, or those that name the service. A gateway without a section
+    /// stands for all of its listeners at once.
     ///
     /// # Errors
-    /// [`CompileError`] for a regular expression that is none.
-    pub fn compile(routes: &[Route]) -> Result<Self, CompileError> {
-        let mut entries = Vec::new();
-        for (route_index, route) in routes.iter().enumerate() {
-            for (rule_index, rule) in route.rules.iter().enumerate() {
-                let at = (route_index, rule_index);
-                compile_rule(route, rule, at, &mut entries)?;
+    ///
+    /// When an attached route says something that cannot be meant. Others are not looked at.
+    pub fn compile(routes: &[Route], parent: &Parent) -> Result<Self, CompileError> {
+        let is_attached = |it: &&Route| it.parents.iter().any(|own| includes(own, parent));
+        let routes: Vec<Route> = routes.iter().filter(is_attached).cloned().collect();
+        let mut ranked = Vec::new();
+        for (place, route) in routes.iter().enumerate() {
+            for condition in conditions(place, route)? {
+                ranked.push((condition.rank(route), condition));
             }
         }
-        let mut table = Self { routes: routes.to_vec(), entries };
-        table.sort();
+        ranked.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let conditions: Vec<Condition> = ranked.into_iter().map(|(_, it)| it).collect();
+        let are_hosts_asked = matches!(parent, Parent::Gateway { .. });
+        let mut table = Self { routes, conditions, hosts: Hosts::default(), are_hosts_asked };
+        table.index()?;
         Ok(table)
     }
 
-    /// The rule that the request is under.
+    fn index(&mut self) -> Result<(), CompileError> {
+        for (place, condition) in self.conditions.iter().enumerate() {
+            let route = &self.routes[condition.route];
+            for pattern in patterns(route, self.are_hosts_asked)? {
+                self.hosts.entry(pattern).add(place, condition);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no route is attached: then calls to a service go to that service.
     #[must_use]
-    pub fn find(&self, request: &impl RequestView) -> Option<Found<'_>> {
-        let entry = self.entries.iter().find(|it| self.missing(it, request).is_none())?;
-        Some(self.found(entry))
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
     }
 
-    /// Every condition in the order in which they are looked at, and what each lacks.
-    pub fn explain(&self, request: &impl RequestView) -> Vec<Considered<'_>> {
-        let considered = |entry: &'_ Entry| Considered {
-            route: &self.routes[entry.route_index].name,
-            rule_index: entry.rule_index,
-            missing: self.missing(entry, request),
-        };
-        self.entries.iter().map(considered).collect()
-    }
-
-    /// Whether a request that is under no rule was to be a gRPC call.
-    #[must_use]
-    pub fn is_grpc(&self) -> bool {
-        self.routes.iter().any(|it| it.kind == RouteKind::Grpc)
-    }
-
-    /// The routes, as they were given.
+    /// The attached routes, in the order in which they were given.
     #[must_use]
     pub fn routes(&self) -> &[Route] {
         &self.routes
     }
 
-    fn found(&self, entry: &Entry) -> Found<'_> {
-        let route = &self.routes[entry.route_index];
-        let rule = &route.rules[entry.rule_index];
-        Found {
-            route,
-            rule,
-            matched: entry.match_index.map(|it| &rule.matches[it]),
-            route_index: entry.route_index,
-            rule_index: entry.rule_index,
-        }
+    /// The rule that takes a request; none is 404 `no_route`, or status 12 to a gRPC client.
+    pub fn find(&self, request: &impl RequestView) -> Option<Found<'_>> {
+        let (host, path) = (without_root(request.host()), request.path());
+        let mut candidates = self.hosts.serving(host).flat_map(|paths| paths.candidates(path));
+        let place = candidates.find(|it| self.conditions[*it].mismatch(request).is_none())?;
+        Some(self.found(&self.conditions[place]))
     }
 
-    fn missing(&self, entry: &Entry, request: &impl RequestView) -> Option<&'static str> {
-        if !entry.host.holds(request.host()) {
-            return Some("host");
-        }
-        if !entry.path.holds(request.path()) {
-            return Some("path");
-        }
-        if entry.method.as_deref().is_some_and(|it| it != request.method()) {
-            return Some("method");
-        }
-        let has = |(name, value): &(String, Value)| {
-            request.header(name).is_some_and(|it| value.holds(it))
-        };
-        if !entry.headers.iter().all(has) {
-            return Some("header");
-        }
-        let asks = |(name, value): &(String, Value)| {
-            parameter(request.query(), name).is_some_and(|it| value.holds(it))
-        };
-        if !entry.query.iter().all(asks) {
-            return Some("query");
-        }
-        let wanted = self.found(entry).matched.and_then(|it| it.version.as_ref());
-        if wanted.is_some_and(|it| !self.is_of_version(entry, it, request)) {
-            return Some("version");
-        }
-        None
+    fn found(&self, condition: &Condition) -> Found<'_> {
+        let route = &self.routes[condition.route];
+        let rule = &route.rules[condition.rule];
+        let matched = condition.item.map_or(&EVERYTHING, |it| &rule.matches[it]);
+        Found { route, route_index: condition.route, rule, rule_index: condition.rule, matched }
     }
 
-    fn is_of_version(
-        &self,
-        entry: &Entry,
-        wanted: &version::VersionMatch,
-        request: &impl RequestView,
-    ) -> bool {
-        let asked = version::asked(&wanted.sources, request);
-        match (asked, &wanted.version) {
-            (None, _) => wanted.is_default,
-            (Some(asked), Some(version)) => asked == version.as_str(),
-            // What no other rule of the route serves.
-            (Some(asked), None) => {
-                let matches =
-                    self.routes[entry.route_index].rules.iter().flat_map(|it| &it.matches);
-                let mut others = matches.filter_map(|it| it.version.as_ref());
-                !others.any(|it| it.version.as_deref() == Some(asked))
-            }
-        }
-    }
-
-    fn sort(&mut self) {
-        let routes = &self.routes;
-        self.entries.sort_by_cached_key(|it| {
-            let route = &routes[it.route_index];
-            let version = it
-                .match_index
-                .and_then(|index| route.rules[it.rule_index].matches[index].version.as_ref());
-            let headers = it.headers.len() + usize::from(version.is_some());
-            (
-                Reverse((it.host.rank(), it.path.rank(), it.method.is_some())),
-                Reverse((headers, it.query.len())),
-                (route.created.unwrap_or(i64::MAX), route.name.clone()),
-                (it.rule_index, it.match_index),
-            )
+    /// Why a request is taken by the rule that takes it, and by no other: every match of every
+    /// rule, those that come first in precedence first, those of other hosts last. It asks each of
+    /// them, without the trees of [`Table::find`]: for people, not for requests.
+    pub fn explain(&self, request: &impl RequestView) -> Vec<Candidate<'_>> {
+        let host = without_root(request.host());
+        let asked = self.conditions.iter().map(|condition| {
+            let rank = self.host_rank(condition, host);
+            let mismatch = match rank {
+                None => Some(Mismatch::Host),
+                Some(_) if !condition.path.admits(request.path()) => Some(Mismatch::Path),
+                Some(_) => condition.mismatch(request),
+            };
+            (rank, self.found(condition), condition.item, mismatch)
         });
+        explain::candidates(asked.collect())
+    }
+
+    fn host_rank(&self, condition: &Condition, host: &str) -> Option<HostRank> {
+        let patterns = patterns(&self.routes[condition.route], self.are_hosts_asked);
+        patterns.ok()?.into_iter().filter_map(|it| it.rank(host)).min()
     }
 }
 
-fn compile_rule(
-    route: &Route,
-    rule: &Rule,
-    (route_index, rule_index): (usize, usize),
-    entries: &mut Vec<Entry>,
-) -> Result<(), CompileError> {
-    let everything = Match::default();
-    let matches: Vec<(Option<usize>, &Match)> = if rule.matches.is_empty() {
-        vec![(None, &everything)]
-    } else {
-        rule.matches.iter().enumerate().map(|(index, it)| (Some(index), it)).collect()
-    };
-    let hosts: Vec<&str> = if route.hostnames.is_empty() {
-        vec!["*"]
-    } else {
-        route.hostnames.iter().map(String::as_str).collect()
-    };
-    for (match_index, condition) in matches {
-        for host in &hosts {
-            entries.push(Entry {
-                host: Host::read(host),
-                path: Path::compile(route, condition.path.as_ref())?,
-                method: condition.method.clone(),
-                headers: values(route, &condition.headers)?,
-                query: values(route, &condition.query)?,
-                route_index,
-                rule_index,
-                match_index,
-            });
+/// Whether what a route is attached to includes a place where requests come in.
+fn includes(own: &Parent, asked: &Parent) -> bool {
+    match (own, asked) {
+        (
+            Parent::Gateway { name, section },
+            Parent::Gateway { name: asked_name, section: asked_section },
+        ) => {
+            let is_any = section.is_none() || asked_section.is_none();
+            name == asked_name && (is_any || section == asked_section)
         }
-    }
-    Ok(())
-}
-
-fn values(route: &Route, conditions: &[ValueMatch]) -> Result<Vec<(String, Value)>, CompileError> {
-    let mut compiled: Vec<(String, Value)> = Vec::new();
-    for condition in conditions {
-        // A name that stands twice counts once, the first one.
-        if compiled.iter().any(|(name, _)| *name == condition.name) {
-            continue;
-        }
-        let value = match &condition.value {
-            ValuePattern::Exact(value) => Value::Exact(value.clone()),
-            ValuePattern::Regex(pattern) => Value::Regex(whole(route, pattern)?),
-        };
-        compiled.push((condition.name.clone(), value));
-    }
-    Ok(compiled)
-}
-
-/// An expression over the whole text.
-fn whole(route: &Route, pattern: &str) -> Result<Regex, CompileError> {
-    Regex::new(&format!("^(?:{pattern})$")).map_err(|error| CompileError {
-        route: route.name.clone(),
-        pattern: pattern.to_owned(),
-        reason: error.to_string(),
-    })
-}
-
-impl Host {
-    fn read(pattern: &str) -> Self {
-        let pattern = pattern.to_ascii_lowercase();
-        match pattern.strip_prefix('*') {
-            Some("") => Self::Any,
-            Some(suffix) => Self::Below(suffix.to_owned()),
-            None => Self::Exact(pattern),
-        }
-    }
-
-    fn holds(&self, host: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Exact(exact) => exact == host,
-            // One label or more before the dot.
-            Self::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
-        }
-    }
-
-    const fn rank(&self) -> (u8, usize) {
-        match self {
-            Self::Any => (0, 0),
-            Self::Below(suffix) => (1, suffix.len()),
-            Self::Exact(exact) => (2, exact.len()),
-        }
+        (Parent::Service { name }, Parent::Service { name: asked }) => name == asked,
+        (Parent::Gateway { .. }, Parent::Service { .. })
+        | (Parent::Service { .. }, Parent::Gateway { .. }) => false,
     }
 }
 
-impl Path {
-    fn compile(route: &Route, path: Option<&PathMatch>) -> Result<Self, CompileError> {
-        Ok(match path {
-            None => Self::Prefix(String::new()),
-            Some(PathMatch::Exact(path)) => Self::Exact(path.clone()),
-            Some(PathMatch::Prefix(prefix)) => {
-                Self::Prefix(prefix.trim_end_matches('/').to_owned())
-            }
-            Some(PathMatch::Regex(pattern)) => Self::Regex(whole(route, pattern)?, pattern.len()),
-            Some(PathMatch::Grpc { service, method }) => {
-                Self::Grpc { service: service.clone(), method: method.clone() }
-            }
-        })
-    }
-
-    fn holds(&self, path: &str) -> bool {
-        match self {
-            Self::Exact(exact) => exact == path,
-            Self::Prefix(prefix) => path
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-            Self::Regex(expression, _) => expression.is_match(path),
-            Self::Grpc { service, method } => {
-                let Some((of, name)) = path.strip_prefix('/').and_then(|it| it.split_once('/'))
-                else {
-                    return false;
-                };
-                service.as_deref().is_none_or(|it| it == of)
-                    && method.as_deref().is_none_or(|it| it == name)
-            }
+fn conditions(place: usize, route: &Route) -> Result<Vec<Condition>, CompileError> {
+    let mut conditions = Vec::new();
+    for (position, rule) in route.rules.iter().enumerate() {
+        let refused = |flaw| CompileError { route: route.name.clone(), rule: Some(position), flaw };
+        filter::check(rule).map_err(refused)?;
+        if rule.matches.is_empty() {
+            let at = (place, position, None);
+            conditions.push(Condition::compile(at, &EVERYTHING).map_err(refused)?);
+        }
+        for (item, written) in rule.matches.iter().enumerate() {
+            let at = (place, position, Some(item));
+            conditions.push(Condition::compile(at, written).map_err(refused)?);
         }
     }
-
-    fn rank(&self) -> (u8, usize, usize) {
-        match self {
-            Self::Exact(exact) => (3, exact.len(), 0),
-            Self::Grpc { service, method } => {
-                let length = |it: &Option<String>| it.as_ref().map_or(0, String::len);
-                (2, length(service), length(method))
-            }
-            Self::Regex(_, length) => (1, *length, 0),
-            Self::Prefix(prefix) => (0, prefix.len(), 0),
-        }
-    }
+    Ok(conditions)
 }
 
-impl Value {
-    fn holds(&self, text: &str) -> bool {
-        match self {
-            Self::Exact(exact) => exact == text,
-            Self::Regex(expression) => expression.is_match(text),
-        }
+fn patterns(route: &Route, are_hosts_asked: bool) -> Result<Vec<HostPattern<'_>>, CompileError> {
+    if !are_hosts_asked || route.hostnames.is_empty() {
+        return Ok(vec![HostPattern::Every]);
     }
-}
-
-/// The first value of a parameter, as it was written.
-pub(crate) fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
-    query?.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (key == name).then_some(value)
-    })
+    let refused = |flaw: Flaw| CompileError { route: route.name.clone(), rule: None, flaw };
+    route.hostnames.iter().map(|it| HostPattern::parse(it).map_err(refused)).collect()
 }

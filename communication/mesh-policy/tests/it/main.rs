@@ -1,5 +1,5 @@
-//! Behaviours of the decisions over seeded histories. Numbers in comments are those of the list of
-//! behaviours that the mesh is held to.
+//! Behaviours of the decisions: tables of cases and seeded histories. Numbers in comments are those of
+//! the list of behaviours that the mesh is held to.
 
 #[cfg(test)]
 mod amplification;
@@ -9,5 +9,13 @@ mod balancing;
 mod breaking;
 #[cfg(test)]
 mod retrying;
+#[cfg(test)]
+mod routing;
+#[cfg(test)]
+mod routing_filters;
+#[cfg(test)]
+mod routing_paths;
+#[cfg(test)]
+mod routing_request;
 #[cfg(test)]
 mod simulation;

@@ -318,8 +318,8 @@ impl RequestLine {
 /// The path in its one form, with the query as it came.
 fn normalise(target: Bytes, slashes: Slashes) -> Result<Bytes, Refusal> {
     let end = target.iter().position(|it| *it == b'?').unwrap_or(target.len());
-    let normal = path::normalise(&target[..end], slashes)
-        .map_err(|it| Refusal::new(Code::InvalidRequest, it.reason()))?;
+    let normal = path::read(&target[..end], slashes)
+        .map_err(|it| Refusal::new(Code::InvalidRequest, it.to_string()))?;
     Ok(match normal {
         std::borrow::Cow::Borrowed(_) => target,
         std::borrow::Cow::Owned(path) => [path.as_bytes(), &target[end..]].concat().into(),

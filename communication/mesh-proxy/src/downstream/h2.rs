@@ -137,8 +137,8 @@ fn head(limits: &Limits, parts: http::request::Parts) -> Result<RequestHead, Ref
         return Err(invalid("there is more than one Host field"));
     }
     let end = target.find('?').unwrap_or(target.len());
-    let normal = path::normalise(&target.as_bytes()[..end], limits.slashes);
-    let normal = normal.map_err(|it| invalid(it.reason()))?;
+    let normal = path::read(&target.as_bytes()[..end], limits.slashes);
+    let normal = normal.map_err(|it| Refusal::new(Code::InvalidRequest, it.to_string()))?;
     let target = Bytes::from([normal.as_bytes(), &target.as_bytes()[end..]].concat());
     let authority = Bytes::copy_from_slice(authority);
     let mut head = RequestHead::new(parts.method, Version::Http2, authority, target);

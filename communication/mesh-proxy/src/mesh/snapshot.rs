@@ -10,10 +10,7 @@ use mesh_policy::{
     Moment, Policy,
     policy::EVERY,
     rate::{self, Limiter, RateLimit},
-    route::{
-        Parent, Route,
-        table::{CompileError, Table},
-    },
+    route::{CompileError, Parent, Table},
 };
 
 use super::{
@@ -33,6 +30,14 @@ pub enum Door {
 }
 
 impl Door {
+    /// As what routes are attached to; an edge is all of its listeners.
+    fn parent(&self) -> Parent {
+        match self {
+            Self::Edge(name) => Parent::Gateway { name: name.clone(), section: None },
+            Self::Service(name) => Parent::Service { name: name.clone() },
+        }
+    }
+
     fn of(parent: &Parent) -> Self {
         match parent {
             Parent::Gateway { name, .. } => Self::Edge(name.clone()),
@@ -124,15 +129,18 @@ impl Snapshot {
             })
         };
         let mut doors = HashMap::new();
-        for (door, routes) in by_door(&policy.routes) {
-            let lanes = routes.iter().map(|route| {
+        let parents: BTreeSet<Door> =
+            policy.routes.iter().flat_map(|it| &it.parents).map(Door::of).collect();
+        for door in parents {
+            let table = Table::compile(&policy.routes, &door.parent())?;
+            let lanes = table.routes().iter().map(|route| {
                 let of_rule = |rule: &mesh_policy::route::Rule| {
                     lane(&route.name, rule.backends.iter().map(|it| it.service.as_str()).collect())
                 };
                 route.rules.iter().map(of_rule).collect()
             });
             let lanes = lanes.collect();
-            doors.insert(door, Lanes { table: Table::compile(&routes)?, lanes });
+            doors.insert(door, Lanes { table, lanes });
         }
         let direct = destinations.keys().map(|it| (it.clone(), lane("", vec![it]))).collect();
         let known = |limit: &RateLimit| {
@@ -177,19 +185,6 @@ impl Snapshot {
         let has = |it: &Arc<Destination>| it.endpoints.iter().any(|it| it.address() == address);
         self.destinations.values().any(has)
     }
-}
-
-/// Each door with the routes that are attached to it. A parent without a section is the door of the
-/// gateway, whatever its listener.
-fn by_door(routes: &[Route]) -> BTreeMap<Door, Vec<Route>> {
-    let mut doors: BTreeMap<Door, Vec<Route>> = BTreeMap::new();
-    for route in routes {
-        let keys: BTreeSet<Door> = route.parents.iter().map(Door::of).collect();
-        for key in keys {
-            doors.entry(key).or_default().push(route.clone());
-        }
-    }
-    doors
 }
 
 impl Destination {

@@ -3,91 +3,68 @@
 use bytes::Bytes;
 use http::StatusCode;
 use mesh_policy::{
-    filter::{Filter, HeaderChange, Redirect, Redirected, Rewrite, rewritten_path},
-    route::{PathMatch, RequestView as _, Rule, table::Found},
+    filter::{self, Arrival, Edit, Redirect},
+    route::{Backend, Found, RequestView as _},
 };
 
 use crate::{
     head::{Fields, RequestHead, ResponseHead},
     refusal::silent,
-    reply::{Reply, Source},
+    reply::Reply,
 };
 
-/// The rule's filters on a request; a redirect answers by itself.
-pub(super) fn on_request(found: Option<&Found<'_>>, head: &mut RequestHead) -> Option<Reply> {
+/// A redirect answers by itself.
+pub(super) fn redirect(found: Option<&Found<'_>>, head: &RequestHead) -> Option<Reply> {
     let found = found?;
-    let prefix = match found.matched.and_then(|it| it.path.as_ref()) {
-        Some(PathMatch::Prefix(prefix)) => prefix.as_str(),
-        Some(PathMatch::Exact(_) | PathMatch::Regex(_) | PathMatch::Grpc { .. }) | None => "/",
-    };
-    for filter in &found.rule.filters {
-        match filter {
-            Filter::RequestHeaders(change) => apply(change, &mut head.fields),
-            Filter::Rewrite(rewrite) => rewrite_head(rewrite, prefix, head),
-            Filter::Redirect(redirect) => return Some(redirected(redirect, prefix, head)),
-            Filter::ResponseHeaders(_) => {}
-        }
-    }
-    None
+    let redirect = filter::redirect(found.rule)?;
+    let location = redirect.location(&arrival(head), found.matched);
+    Some(answer(redirect, &location))
 }
 
-/// The filters of one backend on a request.
-pub(super) fn on_backend(rule: Option<&Rule>, backend: usize, head: &mut RequestHead) {
-    let Some(backend) = rule.and_then(|it| it.backends.get(backend)) else { return };
-    for filter in &backend.filters {
-        if let Filter::RequestHeaders(change) = filter {
-            apply(change, &mut head.fields);
-        }
-    }
+fn answer(redirect: &Redirect, location: &str) -> Reply {
+    let mut reply = silent(StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND));
+    reply.head.fields.push(b"location", location.as_bytes());
+    reply
 }
 
-/// The filters of rule and backend on a response.
-pub(super) fn on_response(rule: Option<&Rule>, backend: usize, head: &mut ResponseHead) {
-    let Some(rule) = rule else { return };
-    let of_backend = rule.backends.get(backend).map(|it| it.filters.as_slice()).unwrap_or_default();
-    for filter in of_backend.iter().chain(&rule.filters) {
-        if let Filter::ResponseHeaders(change) = filter {
-            apply(change, &mut head.fields);
-        }
+fn arrival(head: &RequestHead) -> Arrival<'_> {
+    let authority = std::str::from_utf8(&head.authority).unwrap_or_default();
+    let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    Arrival {
+        scheme: "http",
+        host: head.host(),
+        listener_port: port.unwrap_or(80),
+        path: head.path(),
+        query: head.query(),
     }
 }
 
-fn apply(change: &HeaderChange, fields: &mut Fields) {
-    for (name, value) in &change.set {
-        fields.set(name, value.as_bytes());
+/// What rule and backend change on the way there.
+pub(super) fn on_request(found: &Found<'_>, backend: &Backend, head: &mut RequestHead) {
+    for edit in filter::request_edits(found.rule, backend) {
+        apply(edit, &mut head.fields);
     }
-    for (name, value) in &change.add {
-        fields.append(name, value.as_bytes());
+    let Some(rewrite) = filter::rewrite(found.rule, backend) else { return };
+    if let Some(change) = &rewrite.path {
+        let path = change.apply(head.path(), found.matched).into_owned();
+        head.set_path(&path);
     }
-    for name in &change.remove {
-        fields.remove_named(name);
-    }
-}
-
-fn rewrite_head(rewrite: &Rewrite, prefix: &str, head: &mut RequestHead) {
     if let Some(hostname) = &rewrite.hostname {
         head.set_authority(Bytes::copy_from_slice(hostname.as_bytes()));
     }
-    if let Some(change) = &rewrite.path {
-        let path = rewritten_path(change, prefix, head.path());
-        head.set_path(&path);
+}
+
+/// What rule and backend change on the way back.
+pub(super) fn on_response(found: &Found<'_>, backend: &Backend, head: &mut ResponseHead) {
+    for edit in filter::response_edits(found.rule, backend) {
+        apply(edit, &mut head.fields);
     }
 }
 
-fn redirected(redirect: &Redirect, prefix: &str, head: &RequestHead) -> Reply {
-    let authority = String::from_utf8_lossy(&head.authority);
-    let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    let location = redirect.location(Redirected {
-        prefix,
-        scheme: "http",
-        host: head.host(),
-        port,
-        path: head.path(),
-        query: head.query(),
-    });
-    let status = StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND);
-    let mut reply = silent(status);
-    reply.head.fields.push(b"location", location.as_bytes());
-    reply.source = Source::Application;
-    reply
+fn apply(edit: Edit<'_>, fields: &mut Fields) {
+    match edit {
+        Edit::Set { name, value } => fields.set(name, value.as_bytes()),
+        Edit::Append { name, value } => fields.append(name, value.as_bytes()),
+        Edit::Remove { name } => fields.remove_named(name),
+    }
 }

@@ -76,10 +76,19 @@ pub(super) async fn run<B: RequestBody>(
     destination.shared.budget().arrive(request.depth, outbound.mesh().now());
     let mut tried: Vec<usize> = Vec::new();
     let mut tries = 0;
+    let mut earlier: Option<Refusal> = None;
     loop {
         let now = outbound.mesh().now();
         let chosen = outbound.draw(|random| destination.choose(&tried, now, random));
-        let chosen = chosen.map_err(|it| nobody(destination, it))?;
+        // After a try, what it came to is the answer: somebody may have seen the request.
+        let chosen = match (chosen, earlier.take()) {
+            (Ok(chosen), before) => {
+                earlier = before;
+                chosen
+            }
+            (Err(_), Some(refusal)) => return Err(refusal),
+            (Err(nobody), None) => return Err(self::nobody(destination, nobody)),
+        };
         tried.push(chosen.index);
         let mut span = outbound.try_span(&request, tries);
         prepare(&mut request, &span, tries);
@@ -92,6 +101,7 @@ pub(super) async fn run<B: RequestBody>(
         let decision = decide(outbound, &request, &outcome, repeatable, tries, upload);
         match decision {
             Decision::Again { after } => {
+                earlier = Some(remember(&request, &attempt, &outcome, earlier, tries));
                 drop((span, outcome));
                 destination.shared.series.retries.inc();
                 if !after.is_zero() {
@@ -112,12 +122,35 @@ pub(super) async fn run<B: RequestBody>(
                     Err(error) => {
                         request.lane.series.count(None);
                         let refusal = refusal(&error, &endpoint, request.started.elapsed());
-                        Err(refusal.judged(request.depth + tries))
+                        let is_doubtful = earlier.is_some_and(|it| !it.is_unprocessed);
+                        let refusal = refusal.judged(request.depth + tries);
+                        Err(if is_doubtful { refusal.maybe_processed() } else { refusal })
                     }
                 };
             }
         }
     }
+}
+
+/// What a try that is made again came to, should there be no other.
+fn remember(
+    request: &Request<'_>,
+    attempt: &Try<'_>,
+    outcome: &Result<Answer, TryError>,
+    earlier: Option<Refusal>,
+    tries: u32,
+) -> Refusal {
+    let endpoint = attempt.chosen.endpoint.name();
+    let refusal = match outcome {
+        Ok((head, _)) => {
+            let detail = format!("{endpoint} answered {}, and nobody else is there", head.status);
+            Refusal::new(Code::UpstreamUnavailable, detail).maybe_processed()
+        }
+        Err(error) => refusal(error, &endpoint, request.started.elapsed()),
+    };
+    let refusal = refusal.judged(request.depth + tries);
+    let is_doubtful = earlier.is_some_and(|it| !it.is_unprocessed);
+    if is_doubtful { refusal.maybe_processed() } else { refusal }
 }
 
 fn is_failure(status: Option<StatusCode>, outcome: &Result<Answer, TryError>) -> bool {
