@@ -66,11 +66,11 @@ mod tests {
         let clock = SystemClock::shared();
         let context = ServiceContext::new(config, clock, Telemetry::disabled(), Tasks::new());
         let mesh = Mesh::new("edge", policy(), &Telemetry::disabled()).unwrap();
-        let hosts = ["outside".to_owned()];
+        let hosts = ["127.0.0.1".to_owned()];
         let bound = run(&context, &mesh, "edge", &hosts).unwrap();
         let services = ServiceAddresses::new()
             .with("outside", bound.http_url())
-            .with("stranger", bound.http_url())
+            .with("stranger", format!("http://localhost:{}", bound.http.port()))
             .with("operators", bound.admin_url());
         let client = Client::new(services, Duration::from_secs(5), Telemetry::disabled());
         let status = async |from, path: &str| {
