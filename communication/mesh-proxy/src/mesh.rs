@@ -10,7 +10,7 @@ pub(crate) mod endpoint;
 pub(crate) mod series;
 mod snapshot;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base::{Code, Random};
 use mesh_policy::{Moment, Policy, destination::EndpointSet, route::table::CompileError};
@@ -29,6 +29,8 @@ pub struct Mesh(Arc<Inner>);
 struct Inner {
     source: String,
     snapshot: RwLock<Arc<Snapshot>>,
+    /// Held while the next policy is made of the present one.
+    replacing: Mutex<()>,
     start: Instant,
     telemetry: Telemetry,
     families: Families,
@@ -55,6 +57,7 @@ impl Mesh {
         Ok(Self(Arc::new(Inner {
             source,
             snapshot: RwLock::new(Arc::new(snapshot)),
+            replacing: Mutex::default(),
             start: Instant::now(),
             telemetry: telemetry.clone(),
             families,
@@ -67,7 +70,15 @@ impl Mesh {
     /// # Errors
     /// It has a route that cannot be compiled; then the last good one stays.
     pub fn replace(&self, policy: Policy) -> Result<(), CompileError> {
+        self.change(|present| *present = policy)
+    }
+
+    /// One at a time: two changes at once would each undo the other.
+    fn change(&self, change: impl FnOnce(&mut Policy)) -> Result<(), CompileError> {
+        let _replacing = self.0.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.snapshot();
+        let mut policy = before.policy.clone();
+        change(&mut policy);
         let (source, families) = (&self.0.source, &self.0.families);
         let next = Snapshot::build(source, policy, Some(&before), families, self.now())?;
         let mut place = self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner);
@@ -86,9 +97,8 @@ impl Mesh {
         service: impl Into<String>,
         endpoints: EndpointSet,
     ) -> Result<(), CompileError> {
-        let mut policy = self.policy();
-        policy.endpoints.insert(service.into(), endpoints);
-        self.replace(policy)
+        let service = service.into();
+        self.change(|present| drop(present.endpoints.insert(service, endpoints)))
     }
 
     /// The policy in force.

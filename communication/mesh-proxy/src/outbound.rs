@@ -16,7 +16,7 @@ use std::{
 };
 
 use base::{Code, Random};
-use http::Method;
+use http::{Method, StatusCode};
 use mesh_policy::route::{RequestView as _, Rule, choose_backend, table::Found};
 use telemetry::{Span, SpanKind, TraceContext};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -31,7 +31,7 @@ use crate::{
     gate::Place,
     h1::Known,
     head::RequestHead,
-    mesh::{self, BackendLane, Lane, Mesh, Snapshot},
+    mesh::{self, BackendLane, Lane, Mesh, Snapshot, series::EdgeSeries},
     refusal::Refusal,
     reply::Reply,
     upstream::{Pool, h2::Connections},
@@ -126,7 +126,10 @@ impl Outbound {
         // Route: everything else depends on where it goes.
         let (lane, found) = route(snapshot, door, &head)?;
         let rule = found.as_ref().map(|it| it.rule);
-        let at = |refusal| Box::new((lane.target().to_owned(), refusal));
+        let at = |refusal| {
+            lane.backends.first().inspect(|it| it.series.count(None));
+            Box::new((lane.target().to_owned(), refusal))
+        };
         // Deadline: work that nobody waits for any more is not begun.
         let deadline = Deadline::of(&head, context.deadline, rule, lane.timeouts(), started);
         let deadline = deadline.map_err(at)?;
@@ -138,6 +141,8 @@ impl Outbound {
         let backend = self.backend(rule, lane).map_err(at)?;
         filters::on_backend(rule, backend.index, &mut head);
         let lane = backend.lane;
+        let mut tally = Tally { series: &lane.series, status: None };
+        let at = |refusal| Box::new((lane.destination.name.clone(), refusal));
         // Cap: what cannot be served soon is better refused now.
         let place = enter(lane, deadline).await.map_err(at)?;
         let name = context.name.unwrap_or_else(|| name_of(&head, &lane.destination.name));
@@ -146,6 +151,7 @@ impl Outbound {
         let request = Request { head, name, parent, rule, lane, deadline, depth, started, place };
         // Tries: each picks anew, behind the breaker of each endpoint.
         let mut reply = tries::run(self, request, upload).await.map_err(at)?;
+        tally.status = Some(reply.head.status);
         filters::on_response(rule, backend.index, &mut reply.head);
         Ok(reply)
     }
@@ -208,6 +214,18 @@ impl Outbound {
 
 /// A refusal with the destination that it was on its way to. Boxed: it is rare and large.
 type Refused = Box<(String, Refusal)>;
+
+/// Counts a request once, however it ends: with a status, refused, or dropped with its client.
+struct Tally<'a> {
+    series: &'a EdgeSeries,
+    status: Option<StatusCode>,
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.series.count(self.status);
+    }
+}
 
 struct BackendChoice<'a> {
     index: usize,

@@ -76,10 +76,15 @@ pub(super) async fn run<B: RequestBody>(
     destination.shared.budget().arrive(request.depth, outbound.mesh().now());
     let mut tried: Vec<usize> = Vec::new();
     let mut tries = 0;
+    // What one try may have done stays done, however the next one ends.
+    let mut is_unprocessed = true;
     loop {
         let now = outbound.mesh().now();
         let chosen = outbound.draw(|random| destination.choose(&tried, now, random));
-        let chosen = chosen.map_err(|it| nobody(destination, it))?;
+        let chosen = chosen.map_err(|it| {
+            let depth = if tries > 0 { request.depth + tries } else { 0 };
+            nobody(destination, it).after(depth, is_unprocessed)
+        })?;
         tried.push(chosen.index);
         let mut span = outbound.try_span(&request, tries);
         prepare(&mut request, &span, tries);
@@ -89,6 +94,7 @@ pub(super) async fn run<B: RequestBody>(
         attempt.settle(&outcome);
         tell(&mut span, &attempt, &outcome);
         tries += 1;
+        is_unprocessed &= outcome.as_ref().is_err_and(|it| code_of(it).1);
         let decision = decide(outbound, &request, &outcome, repeatable, tries, upload);
         match decision {
             Decision::Again { after } => {
@@ -110,9 +116,8 @@ pub(super) async fn run<B: RequestBody>(
                         Ok(finish(outbound, request, attempt, answer, span, judged))
                     }
                     Err(error) => {
-                        request.lane.series.count(None);
                         let refusal = refusal(&error, &endpoint, request.started.elapsed());
-                        Err(refusal.judged(request.depth + tries))
+                        Err(refusal.after(request.depth + tries, is_unprocessed))
                     }
                 };
             }
@@ -412,7 +417,6 @@ fn finish(
         head.fields.set_known(Known::SkeinAttempt, b"skein-attempt", judged.as_bytes());
     }
     let series = request.lane.series.clone();
-    series.count(Some(head.status));
     series.duration.observe_duration(request.started.elapsed());
     body.idle = attempt.destination.settings.timeouts.idle;
     let endpoint = attempt.chosen.endpoint.clone();
@@ -460,7 +464,7 @@ fn code_of(error: &TryError) -> (Code, bool) {
 }
 
 fn refusal(error: &TryError, endpoint: &str, elapsed: Duration) -> Refusal {
-    let (code, is_unprocessed) = code_of(error);
+    let (code, _) = code_of(error);
     let detail = match error {
         TryError::Connect(error) => format!("{endpoint} could not be reached: {error}"),
         TryError::Unprocessed(reason) => format!("{endpoint}: {reason}"),
@@ -471,6 +475,5 @@ fn refusal(error: &TryError, endpoint: &str, elapsed: Duration) -> Refusal {
         TryError::Malformed(reason) => format!("what {endpoint} answered is not HTTP: {reason}"),
         TryError::Upload(error) => error.to_string(),
     };
-    let refusal = Refusal::new(code, detail);
-    if is_unprocessed { refusal } else { refusal.maybe_processed() }
+    Refusal::new(code, detail)
 }

@@ -1,6 +1,10 @@
 //! The proxy from outside: what it makes of bytes, beside what others make of them.
 
 #[cfg(test)]
+mod behaviour_breaker;
+#[cfg(test)]
+mod behaviour_retry;
+#[cfg(test)]
 mod h1_corpus;
 #[cfg(test)]
 mod h1_hyper;
@@ -10,3 +14,5 @@ mod h1_limits;
 mod h1_probes;
 #[cfg(test)]
 mod h1_view;
+#[cfg(test)]
+mod stage;
