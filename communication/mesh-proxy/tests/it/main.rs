@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod behaviour_breaker;
 #[cfg(test)]
+mod behaviour_h1;
+#[cfg(test)]
 mod behaviour_retry;
 #[cfg(test)]
 mod h1_corpus;
