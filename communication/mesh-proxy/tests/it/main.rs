@@ -3,9 +3,13 @@
 #[cfg(test)]
 mod behaviour_breaker;
 #[cfg(test)]
+mod behaviour_flow;
+#[cfg(test)]
 mod behaviour_h1;
 #[cfg(test)]
 mod behaviour_retry;
+#[cfg(test)]
+mod behaviour_words;
 #[cfg(test)]
 mod h1_corpus;
 #[cfg(test)]

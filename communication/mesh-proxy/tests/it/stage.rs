@@ -418,20 +418,18 @@ impl Wire {
     /// Whether the connection ended in order; a reset is none.
     async fn read_to_end(&mut self) -> bool {
         loop {
-            let mut piece = vec![0; 64 << 10];
-            match self.stream.read(&mut piece).await {
+            self.received.reserve(64 << 10);
+            match self.stream.read_buf(&mut self.received).await {
                 Ok(0) => return true,
-                Ok(read) => self.received.extend_from_slice(&piece[..read]),
+                Ok(_) => {}
                 Err(_) => return false,
             }
         }
     }
 
     async fn more(&mut self) -> bool {
-        let mut piece = vec![0; 64 << 10];
-        let read = self.stream.read(&mut piece).await.unwrap_or(0);
-        self.received.extend_from_slice(&piece[..read]);
-        read > 0
+        self.received.reserve(64 << 10);
+        self.stream.read_buf(&mut self.received).await.unwrap_or(0) > 0
     }
 
     /// Waits for the end of the connection; what came before it.
