@@ -253,7 +253,8 @@ fn route<'a>(
         Door::Edge(name) => Err(none("", Code::NoRoute, format!("no route leads on from {name}"))),
         Door::Service(name) => {
             let lane = snapshot.direct(name).ok_or_else(|| {
-                none(name, Code::NoEndpoint, format!("no endpoint of {name} is known"))
+                // A name that any client can invent is no label.
+                none("", Code::NoEndpoint, format!("no endpoint of {name} is known"))
             })?;
             Ok((lane, None))
         }

@@ -6,7 +6,7 @@
 mod body;
 mod write;
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use base::Code;
 use bytes::{Bytes, BytesMut};
@@ -237,18 +237,18 @@ impl<H: Handler> Connection<'_, H> {
         framing: write::Framing,
         upload: &mut Upload<B>,
     ) -> bool {
-        let idle = reply.body.idle;
+        let mut patience =
+            write::Patience::new(reply.body.idle, self.site.limits.body_idle_timeout);
         let mut writing = write::Writing::new(framing, reply.head.length);
         loop {
             let (outgoing, side) = (&mut self.outgoing, &mut self.write);
-            let piece = poll_fn(|context| {
-                writing.poll_step(context, outgoing, side, &mut reply.body, upload)
+            let step = poll_fn(|context| {
+                match writing.poll_step(context, outgoing, side, &mut reply.body, upload) {
+                    Poll::Pending => patience.poll(context, outgoing),
+                    step => step,
+                }
             });
-            let step = if idle.is_zero() {
-                piece.await
-            } else {
-                timeout(idle, piece).await.unwrap_or(write::Step::Failed)
-            };
+            let step = step.await;
             match step {
                 write::Step::More => {}
                 write::Step::Done => return true,

@@ -113,7 +113,7 @@ pub(super) async fn run<B: RequestBody>(
                 return match outcome {
                     Ok(answer) => {
                         let judged = request.depth + tries;
-                        Ok(finish(outbound, request, attempt, answer, span, judged))
+                        Ok(finish(outbound, request, &attempt, answer, span, judged))
                     }
                     Err(error) => {
                         let refusal = refusal(&error, &endpoint, request.started.elapsed());
@@ -259,8 +259,9 @@ impl<'a> Try<'a> {
                 }
                 verdict => (Sample::Answered(elapsed), Some(verdict)),
             },
-            Err(TryError::Upload(_)) => (Sample::Cancelled(elapsed), None),
-            Err(TryError::Unprocessed(_)) => (Sample::Cancelled(elapsed), None),
+            Err(TryError::Upload(_) | TryError::Unprocessed(_)) => {
+                (Sample::Cancelled(elapsed), None)
+            }
             Err(_) => {
                 (Sample::Failed { after: elapsed, retry_after: None }, Some(Verdict::Failure))
             }
@@ -355,8 +356,11 @@ fn decide<B: RequestBody>(
             Some(status) => Failure::Grpc(status),
             None => Failure::Status(head.status.as_u16()),
         },
-        Err(TryError::Connect(_) | TryError::Unprocessed(_)) => Failure::Unprocessed,
-        Err(TryError::TimedOut { has_begun: false }) => Failure::Unprocessed,
+        Err(
+            TryError::Connect(_)
+            | TryError::Unprocessed(_)
+            | TryError::TimedOut { has_begun: false },
+        ) => Failure::Unprocessed,
         Err(TryError::TimedOut { has_begun: true }) => Failure::TryTimeout,
         Err(TryError::Lost | TryError::Malformed(_)) => Failure::Reset,
         Err(TryError::Upload(_)) => return Decision::Stop(StopReason::NotRetryable),
@@ -406,7 +410,7 @@ fn tell(span: &mut Span, attempt: &Try<'_>, outcome: &Result<Answer, TryError>) 
 fn finish(
     outbound: &Outbound,
     mut request: Request<'_>,
-    attempt: Try<'_>,
+    attempt: &Try<'_>,
     (mut head, mut body): Answer,
     span: Span,
     judged: u32,

@@ -1,6 +1,6 @@
 //! Breakers, caps and changes of policy: who is spared, who is tried, what outlives a reload.
 
-use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+use std::{future::poll_fn, task::Poll, time::Duration};
 
 use mesh_policy::{
     breaker, concurrency,
@@ -161,7 +161,8 @@ async fn a_probe_that_was_dropped_on_its_way_gives_way_to_the_next() {
         while backend.hits() < 8 {
             let calling =
                 stage.outbound.call(&door, head("GET", "/", &[]), Context::default(), &mut upload);
-            let mut calling = pin!(calling);
+            // Boxed: a request on its way is large.
+            let mut calling = Box::pin(calling);
             while backend.hits() < 8 {
                 let polled = poll_fn(|context| Poll::Ready(calling.as_mut().poll(context))).await;
                 tokio::time::sleep(Duration::from_millis(1)).await;

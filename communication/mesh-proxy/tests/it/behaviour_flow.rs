@@ -8,12 +8,23 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt as _, Full};
+use mesh_policy::route::RequestView as _;
 use mesh_policy::{
     concurrency,
     destination::{Attachments, Timeouts},
     retry,
 };
-use mesh_proxy::Limits;
+use mesh_proxy::{
+    Handler, Limits, Peer, Reply, Site,
+    body::{RequestBody, Upload},
+    downstream::{Sharing, listen, serve},
+    head::{RequestHead, ResponseHead},
+};
+use runtime::Tasks;
+use telemetry::Telemetry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{
@@ -195,6 +206,134 @@ async fn a_client_that_stops_reading_holds_neither_its_upstream_nor_its_place() 
         let mut client = stage.client().await;
         client.send(request("GET", "/endless", &[], b"")).await;
         until(|| ended.load(Ordering::Relaxed)).await;
+        assert_eq!(stage.get("/short").await.status, 200, "{placement:?}");
+    }
+}
+
+/// A listener whose answers are made in this process.
+async fn serve_here<H: Handler>(handler: H, limits: Limits) -> (Arc<Site<H>>, Tasks, Wire) {
+    let site = Arc::new(Site::new("here", handler, limits, &Telemetry::disabled()));
+    let listener = listen("127.0.0.1:0".parse().unwrap(), Sharing::Exclusive).unwrap();
+    let (address, tasks) = (listener.local_addr().unwrap(), Tasks::new());
+    serve(Arc::clone(&site), listener, Duration::ZERO, &tasks);
+    let client = Wire::connect(address).await;
+    (site, tasks, client)
+}
+
+/// Nothing but the client makes an answer of this process wait.
+#[tokio::test]
+async fn a_client_that_stops_reading_does_not_hold_an_answer_of_this_process() {
+    struct Large;
+    impl Handler for Large {
+        async fn handle<B: RequestBody>(
+            &self,
+            _: RequestHead,
+            _: Peer,
+            _: &mut Upload<B>,
+        ) -> Reply {
+            Reply::whole(ResponseHead::new(StatusCode::OK), vec![7; 64 * MIB].into())
+        }
+    }
+    let limits = Limits { body_idle_timeout: Duration::from_millis(60), ..Limits::default() };
+    let (site, _tasks, mut client) = serve_here(Large, limits).await;
+    client.send(request("GET", "/", &[], b"")).await;
+    until(|| site.doors.len() == 1).await;
+    until(|| site.doors.is_empty()).await;
+    assert!(!client.answer().await.is_whole);
+    // Who reads gets all of it.
+    let (_site, _tasks, mut client) = serve_here(Large, limits).await;
+    client.send(request("GET", "/", &[], b"")).await;
+    let answer = client.answer().await;
+    assert_eq!((answer.body.len(), answer.is_whole), (64 * MIB, true));
+}
+
+/// An application that miscounts must not put the connection out of step.
+#[tokio::test]
+async fn an_answer_longer_or_shorter_than_told_ends_the_connection() {
+    struct Miscounted;
+    impl Handler for Miscounted {
+        async fn handle<B: RequestBody>(
+            &self,
+            head: RequestHead,
+            _: Peer,
+            _: &mut Upload<B>,
+        ) -> Reply {
+            let mut answer = ResponseHead::new(StatusCode::OK);
+            answer.length = head.path()[1..].parse().ok();
+            let body = Full::new(Bytes::from_static(b"hello")).map_err(|it| match it {});
+            Reply::streamed(answer, Box::pin(body))
+        }
+    }
+    for (told, came, is_whole) in [(5, "hello", true), (9, "hello", false), (3, "", false)] {
+        let (_site, _tasks, mut client) = serve_here(Miscounted, Limits::default()).await;
+        client.send(request("GET", &format!("/{told}"), &[], b"")).await;
+        client.send(request("GET", "/5", &[], b"")).await;
+        let answer = client.answer().await;
+        assert_eq!((answer.text(), answer.is_whole), (came, is_whole), "{told}");
+        if is_whole {
+            assert_eq!(client.answer().await.text(), "hello");
+        } else {
+            assert_eq!(client.end().await, b"", "{told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_stands_still_is_cut_and_frees_its_place() {
+    for placement in LISTENING {
+        let backend = Backend::wild(|stream, log| async move {
+            let mut wire = Wire::new(stream);
+            while let Some((line, _)) = wire.head().await {
+                let length = if line.contains("/stalls") { 4 } else { 2 };
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nok");
+                wire.send(head).await;
+            }
+            super::stage::lock(&log).ended += 1;
+        });
+        let backend = backend.await;
+        let timeouts = Timeouts { idle: Duration::from_millis(40), ..Timeouts::default() };
+        let concurrency =
+            concurrency::Settings { requests_max: 1, ..concurrency::Settings::default() };
+        let settings = Attachments {
+            timeouts: Some(timeouts),
+            concurrency: Some(concurrency),
+            ..Attachments::default()
+        };
+        let stage = Stage::new(placement, &Plan { settings, ..Plan::to(&[&backend]) });
+        let answer = stage.get("/stalls").await;
+        assert_eq!((answer.status, answer.is_whole), (200, false), "{placement:?}");
+        until(|| backend.ended() == 1).await;
+        assert_eq!(stage.get("/").await.text(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_within_an_answer_frees_its_upstream_and_its_place() {
+    for placement in LISTENING {
+        let backend = Backend::wild(|stream, log| async move {
+            let mut wire = Wire::new(stream);
+            let (line, _) = wire.head().await.unwrap();
+            if line.contains("/short") {
+                return wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+            }
+            let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let mut said = wire.stream.write_all(head).await;
+            while said.is_ok() {
+                said = wire.stream.write_all(b"4\r\ntick\r\n").await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            super::stage::lock(&log).ended += 1;
+        });
+        let backend = backend.await;
+        let concurrency =
+            concurrency::Settings { requests_max: 1, ..concurrency::Settings::default() };
+        let settings = Attachments { concurrency: Some(concurrency), ..Attachments::default() };
+        let stage = Stage::new(placement, &Plan { settings, ..Plan::to(&[&backend]) });
+        let mut client = stage.client().await;
+        client.send(request("GET", "/endless", &[], b"")).await;
+        assert!(within(client.head()).await.unwrap().0.ends_with("200 OK"));
+        drop(client);
+        until(|| backend.ended() == 1).await;
         assert_eq!(stage.get("/short").await.status, 200, "{placement:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_policy::{breaker, destination::Attachments};
+use mesh_policy::{breaker, destination::Attachments, retry};
 use mesh_proxy::Limits;
 use tokio::io::AsyncWriteExt as _;
 
@@ -537,5 +537,126 @@ async fn a_status_of_the_application_passes_with_its_fields_and_body() {
         assert_eq!(own.code(), Some("no_endpoint"));
         assert!(own.field("proxy-status").unwrap().contains("error=destination_unavailable"));
         assert_eq!(own.field("content-type"), Some("application/problem+json"));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_leaves_the_connection_in_step_where_the_rest_can_be_read() {
+    for placement in LISTENING {
+        let stage = Stage::new(placement, &Plan::default());
+        let mut client = stage.client().await;
+        client.send(request("HEAD", "/", &[], b"")).await;
+        assert_eq!(client.answer_to("HEAD").await.status, 503, "{placement:?}");
+        client.send(request("POST", "/", &[], &[7; 10_000])).await;
+        client.send(GET).await;
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        client.send("5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n").await;
+        client.send(GET).await;
+        for _ in 0..4 {
+            let answer = client.answer().await;
+            assert_eq!((answer.status, answer.field("connection")), (503, None), "{placement:?}");
+        }
+        // Too much to be read for nothing: the end.
+        client.send(request("POST", "/", &[], &[7; 100_000])).await;
+        assert_eq!(client.answer().await.field("connection"), Some("close"));
+    }
+}
+
+/// What an endpoint says that nobody asked for must not become the answer to another request.
+#[tokio::test]
+async fn what_an_endpoint_says_too_much_is_nobodys_answer() {
+    const TWICE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine\
+        HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother";
+    for placement in super::stage::EVERYWHERE {
+        let backend = Backend::wild(|stream, log| async move {
+            let mut wire = Wire::new(stream);
+            wire.head().await.unwrap();
+            super::stage::lock(&log).ended += 1;
+            wire.send(TWICE).await;
+            wire.end().await;
+        });
+        let backend = backend.await;
+        let late = Backend::wild(|stream, _| async move {
+            let mut wire = Wire::new(stream);
+            wire.head().await.unwrap();
+            let (mine, other) = TWICE.split_at(TWICE.len() / 2 - 1);
+            wire.send(mine).await;
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            wire.send(other).await;
+            wire.end().await;
+        });
+        let late = late.await;
+        for plan in [Plan::to(&[&backend]), Plan::to(&[&late])] {
+            let stage = Stage::new(placement, &plan);
+            for _ in 0..10 {
+                let answer = stage.get("/").await;
+                assert_eq!((answer.status, answer.text()), (200, "mine"), "{placement:?}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+}
+
+/// Bytes of both sides, changed at random places: nothing panics, nobody waits for ever, and the next
+/// request is served.
+#[tokio::test]
+async fn whatever_bytes_come_from_either_side_the_next_request_is_served() {
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n\
+        5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n";
+    let seed = fastrand::u64(..);
+    let spoil = move |text: &str, number: u64| {
+        let mut random = fastrand::Rng::with_seed(seed ^ number);
+        let mut bytes = text.as_bytes().to_vec();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..bytes.len());
+            match random.u8(..4) {
+                0 => bytes[at] = random.u8(..),
+                1 => drop(bytes.remove(at)),
+                2 => bytes.insert(at, b"\r\n :0x\t,"[random.usize(..8)]),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        bytes
+    };
+    let number = std::sync::atomic::AtomicU64::new(0);
+    let number = std::sync::Arc::new(number);
+    let backend = Backend::wild(move |stream, _| {
+        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        async move {
+            let mut wire = Wire::new(stream);
+            if wire.head().await.is_some() {
+                drop(wire.stream.write_all(&spoil(ANSWER, number)).await);
+            }
+        }
+    });
+    let (backend, good) = (backend.await, Backend::new(|_, _| ok()).await);
+    let limits = Limits {
+        head_timeout: Duration::from_millis(60),
+        body_idle_timeout: Duration::from_millis(60),
+        ..Limits::default()
+    };
+    for placement in LISTENING {
+        let breaker = Some(super::behaviour_retry::never_open());
+        let retry = Some(retry::Settings { attempts: 0, ..retry::Settings::default() });
+        let settings = Attachments { breaker, retry, ..Attachments::default() };
+        let plan = Plan { limits, settings, ..Plan::to(&[&backend]) };
+        let stage = Stage::new(placement, &plan);
+        for _ in 0..100 {
+            stage.get("/").await;
+        }
+        let stage = Stage::new(placement, &Plan { limits, ..Plan::to(&[&good]) });
+        for number in 0..200 {
+            let text = if number % 2 == 0 {
+                "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nX: y\r\n\r\nabcGET / HTTP/1.1\r\nHost: b\r\n\r\n"
+            } else {
+                "PUT /a?b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+            };
+            let mut client = stage.client().await;
+            drop(client.stream.write_all(&spoil(text, number)).await);
+            drop(client.stream.shutdown().await);
+            client.end().await;
+        }
+        assert_eq!(stage.get("/").await.status, 200, "seed {seed}");
+        assert_eq!(stage.tasks.panics(), 0, "seed {seed}");
     }
 }

@@ -174,7 +174,8 @@ impl Stage {
     ) -> Answer {
         let body = body.as_ref();
         if self.placement == Placement::InProcess {
-            return within(self.call_within(method, target, fields, body)).await;
+            // Boxed: a request on its way is large.
+            return within(Box::pin(self.call_within(method, target, fields, body))).await;
         }
         let mut client = self.client().await;
         client.send(request(method, target, fields, body)).await;
@@ -351,7 +352,7 @@ impl Wire {
             }
         };
         let block: Vec<u8> = self.received.drain(..end).collect();
-        let block = String::from_utf8(block).unwrap();
+        let block = String::from_utf8_lossy(&block).into_owned();
         let mut lines = block.trim_end().split("\r\n");
         let line = lines.next().unwrap().to_owned();
         let parts = lines.map(|it| it.split_once(':').unwrap());

@@ -1,10 +1,15 @@
 //! An answer as it goes out.
 
-use std::task::{Context, Poll};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::{BufMut as _, Bytes};
 use http::{Method, StatusCode};
 use http_body::Frame;
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{
     body::{RequestBody, Upload},
@@ -33,6 +38,43 @@ pub(super) enum Step {
     More,
     Done,
     Failed,
+}
+
+/// How long an answer may stand still.
+#[derive(Debug)]
+pub(super) struct Patience {
+    /// Longest wait for a piece; zero for ever.
+    piece: Duration,
+    /// Longest wait for the client to take some; zero for ever.
+    client: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// What is waited for: since so many bytes went out, whether for the client.
+    since: Option<(u64, bool)>,
+}
+
+impl Patience {
+    /// `idle` is what the answer's origin is given, and its client with it, so that nobody holds it
+    /// longer; `client` is for answers whose origin has no bound.
+    pub(super) const fn new(idle: Duration, client: Duration) -> Self {
+        let client = if idle.is_zero() { client } else { idle };
+        Self { piece: idle, client, timer: None, since: None }
+    }
+
+    /// To be asked when the answer waits; ready when it has waited too long.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, outgoing: &Outgoing) -> Poll<Step> {
+        let is_clients = !outgoing.is_empty();
+        let longest = if is_clients { self.client } else { self.piece };
+        if longest.is_zero() {
+            return Poll::Pending;
+        }
+        let since = Some((outgoing.written, is_clients));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(longest)));
+        if self.since != since {
+            self.since = since;
+            timer.as_mut().reset(Instant::now() + longest);
+        }
+        timer.as_mut().poll(context).map(|()| Step::Failed)
+    }
 }
 
 /// Puts the answer's head out.
