@@ -12,7 +12,7 @@ mod snapshot;
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -40,6 +40,8 @@ pub struct Mesh(Arc<Inner>);
 struct Inner {
     source: String,
     snapshot: RwLock<Arc<Snapshot>>,
+    /// Held while the next policy is made of the present one.
+    replacing: Mutex<()>,
     start: Instant,
     telemetry: Telemetry,
     families: Families,
@@ -73,6 +75,7 @@ impl Mesh {
         let mesh = Self(Arc::new(Inner {
             source,
             snapshot: RwLock::new(Arc::new(snapshot)),
+            replacing: Mutex::default(),
             start: Instant::now(),
             telemetry: telemetry.clone(),
             families,
@@ -90,7 +93,15 @@ impl Mesh {
     /// # Errors
     /// It has a route that cannot be compiled; then the last good one stays.
     pub fn replace(&self, policy: Policy) -> Result<(), CompileError> {
+        self.change(|present| *present = policy)
+    }
+
+    /// One at a time: two changes at once would each undo the other.
+    fn change(&self, change: impl FnOnce(&mut Policy)) -> Result<(), CompileError> {
+        let _replacing = self.0.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.snapshot();
+        let mut policy = before.policy.clone();
+        change(&mut policy);
         let (source, families) = (&self.0.source, &self.0.families);
         let next = Snapshot::build(source, policy, Some(&before), families, self.now())?;
         let mut place = self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner);
@@ -179,9 +190,8 @@ impl Mesh {
         service: impl Into<String>,
         endpoints: EndpointSet,
     ) -> Result<(), CompileError> {
-        let mut policy = self.policy();
-        policy.endpoints.insert(service.into(), endpoints);
-        self.replace(policy)
+        let service = service.into();
+        self.change(|present| drop(present.endpoints.insert(service, endpoints)))
     }
 
     /// Says why the newest policy is not in force; `None` when it is.

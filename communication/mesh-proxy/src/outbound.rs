@@ -36,7 +36,7 @@ use crate::{
     gate::Place,
     h1::Known,
     head::RequestHead,
-    mesh::{self, BackendLane, Lane, Mesh, Snapshot},
+    mesh::{self, BackendLane, Lane, Mesh, Snapshot, series::EdgeSeries},
     refusal::Refusal,
     reply::{Reply, Source},
     upstream::{Pool, h2::Connections},
@@ -134,7 +134,10 @@ impl Outbound {
         // Route: everything else depends on where it goes.
         let (lane, found) = route(snapshot, door, &head)?;
         let rule = found.as_ref().map(|it| it.rule);
-        let at = |refusal| Box::new((lane.target().to_owned(), refusal));
+        let at = |refusal| {
+            lane.backends.first().inspect(|it| it.series.count(None));
+            Box::new((lane.target().to_owned(), refusal))
+        };
         // Rate: who asks too much costs nothing further.
         limits::check(&self.0.mesh, snapshot, &lane.route, &head, context.peer).map_err(at)?;
         // Deadline: work that nobody waits for any more is not begun.
@@ -152,6 +155,8 @@ impl Outbound {
             filters::on_request(found, backend, &mut head);
         }
         let (route, lane) = (lane.route.as_str(), backend.lane);
+        let mut tally = Tally { series: &lane.series, status: None };
+        let at = |refusal| Box::new((lane.destination.name.clone(), refusal));
         // Faults: before the cap, where a slow network would be.
         let fault = self.strike(route, lane, &head, deadline).await.map_err(at)?;
         if fault == Some(Abort::ResetAfter(0)) {
@@ -165,6 +170,7 @@ impl Outbound {
         let request = Request { head, name, parent, rule, lane, deadline, depth, started, place };
         // Tries: each picks anew, behind the breaker of each endpoint.
         let mut reply = tries::run(self, request, upload).await.map_err(at)?;
+        tally.status = Some(reply.head.status);
         if let Some((found, backend)) = filtered {
             filters::on_response(found, backend, &mut reply.head);
         }
@@ -271,6 +277,18 @@ impl Outbound {
 /// A refusal with the destination that it was on its way to. Boxed: it is rare and large.
 type Refused = Box<(String, Refusal)>;
 
+/// Counts a request once, however it ends: with a status, refused, or dropped with its client.
+struct Tally<'a> {
+    series: &'a EdgeSeries,
+    status: Option<StatusCode>,
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.series.count(self.status);
+    }
+}
+
 struct BackendChoice<'a> {
     index: usize,
     lane: &'a BackendLane,
@@ -297,7 +315,8 @@ fn route<'a>(
         Door::Edge(name) => Err(none("", Code::NoRoute, format!("no route leads on from {name}"))),
         Door::Service(name) => {
             let lane = snapshot.direct(name).ok_or_else(|| {
-                none(name, Code::NoEndpoint, format!("no endpoint of {name} is known"))
+                // A name that any client can invent is no label.
+                none("", Code::NoEndpoint, format!("no endpoint of {name} is known"))
             })?;
             Ok((lane, None))
         }

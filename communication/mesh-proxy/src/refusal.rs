@@ -49,11 +49,14 @@ impl Refusal {
         Self { is_unprocessed: false, ..self }
     }
 
-    /// After so many tries: the hops above see that this one has decided.
+    /// After so many tries: the hops above see that this one has decided. It is `is_unprocessed` when
+    /// every one of them was.
     #[must_use]
-    pub(crate) fn judged(mut self, tries: u32) -> Self {
-        self.fields.push((base::headers::SKEIN_ATTEMPT, tries.to_string()));
-        self
+    pub(crate) fn after(mut self, tries: u32, is_unprocessed: bool) -> Self {
+        if tries > 0 {
+            self.fields.push((base::headers::SKEIN_ATTEMPT, tries.to_string()));
+        }
+        Self { is_unprocessed, ..self }
     }
 
     /// With a time to come back.

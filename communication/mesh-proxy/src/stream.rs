@@ -127,6 +127,16 @@ impl AsyncRead for ReadSide {
     }
 }
 
+impl WriteSide {
+    /// Ends the connection, whose other side is gone already, with a reset.
+    pub(crate) fn reset(self) {
+        // Who is gone already has seen that it was no end in order.
+        let _gone = self.0.as_ref().set_zero_linger();
+        // Dropped, it would end in order first.
+        self.0.forget();
+    }
+}
+
 impl AsyncWrite for WriteSide {
     fn poll_write(
         mut self: Pin<&mut Self>,

@@ -40,6 +40,7 @@ pub(crate) struct Place {
     number: u64,
     connection: Arc<Connection>,
     start: Instant,
+    since: Instant,
     open: Arc<Mutex<Open>>,
 }
 
@@ -78,7 +79,8 @@ impl Doors {
             give_way: Notify::new(),
         });
         open.connections.insert(number, Arc::clone(&connection));
-        Some(Place { number, connection, start: self.start, open: Arc::clone(&self.open) })
+        let (start, since) = (self.start, Instant::now());
+        Some(Place { number, connection, start, since, open: Arc::clone(&self.open) })
     }
 
     /// How many connections there are.
@@ -113,9 +115,15 @@ impl Place {
         self.connection.waiting_since.store(BUSY, Ordering::Relaxed);
     }
 
-    /// From now on it waits for one.
-    pub(crate) fn waiting(&self) {
+    /// From now on, which is answered, it waits for one.
+    pub(crate) fn waiting(&self) -> Instant {
         self.connection.waiting_since.store(millis(self.start), Ordering::Relaxed);
+        Instant::now()
+    }
+
+    /// When it was taken.
+    pub(crate) const fn since(&self) -> Instant {
+        self.since
     }
 
     /// Waits until it has to give way. Cancel-safe.

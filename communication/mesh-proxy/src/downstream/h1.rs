@@ -6,13 +6,16 @@
 mod body;
 mod write;
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use base::Code;
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
 use mesh_policy::path::{self, Slashes};
-use tokio::{io::AsyncWriteExt as _, time::timeout};
+use tokio::{
+    io::AsyncWriteExt as _,
+    time::{Instant, timeout, timeout_at},
+};
 
 use self::body::Inbound;
 use super::{Handler, Limits, Peer, Site, accept::Closing, doors::Place};
@@ -69,9 +72,12 @@ pub(super) async fn serve<H: Handler>(
 ) {
     let (side, write) = stream.split();
     let reader = Reader { side, received, scanned: 0 };
-    let mut connection =
-        Connection { site, peer, closing, write, outgoing: Outgoing::default(), list: Vec::new() };
+    let (outgoing, list) = (Outgoing::default(), Vec::new());
+    let mut connection = Connection { site, peer, closing, write, outgoing, list, is_reset: false };
     connection.run(reader, place).await;
+    if connection.is_reset {
+        connection.write.reset();
+    }
 }
 
 struct Connection<'a, H> {
@@ -81,13 +87,16 @@ struct Connection<'a, H> {
     write: WriteSide,
     outgoing: Outgoing,
     list: Vec<Field>,
+    /// It ends with a reset, so that nobody takes the end for one in order.
+    is_reset: bool,
 }
 
 impl<H: Handler> Connection<'_, H> {
     async fn run(&mut self, mut reader: Reader, place: &Place) {
+        // The wait for the first byte was part of the time for the first head.
+        let mut since = place.since();
         loop {
-            place.waiting();
-            let line = self.next(&mut reader, place).await;
+            let line = self.next(&mut reader, place, since).await;
             place.busy();
             let next = match line {
                 Ok(line) => match self.exchange(reader, line).await {
@@ -106,7 +115,7 @@ impl<H: Handler> Connection<'_, H> {
                 Err(NoRequest::Refused(malformed)) => self.malformed(malformed).await,
             };
             match next {
-                Next::Request => {}
+                Next::Request => since = place.waiting(),
                 Next::End => return,
                 Next::Linger => return self.linger(reader).await,
             }
@@ -114,7 +123,12 @@ impl<H: Handler> Connection<'_, H> {
     }
 
     /// Waits for a whole head.
-    async fn next(&mut self, reader: &mut Reader, place: &Place) -> Result<RequestLine, NoRequest> {
+    async fn next(
+        &mut self,
+        reader: &mut Reader,
+        place: &Place,
+        since: Instant,
+    ) -> Result<RequestLine, NoRequest> {
         let limits = parse_limits(&self.site.limits);
         // What was pipelined is there already: no timer, no select.
         if let Some(line) = reader.parse(&limits, &mut self.list)? {
@@ -124,7 +138,8 @@ impl<H: Handler> Connection<'_, H> {
             return Err(NoRequest::Over);
         }
         let is_waiting = reader.received.is_empty();
-        let head = timeout(self.site.limits.head_timeout, reader.head(&limits, &mut self.list));
+        let end = since + self.site.limits.head_timeout;
+        let head = timeout_at(end, reader.head(&limits, &mut self.list));
         // Cancel-safe: what was read is in the reader.
         tokio::select! {
             biased;
@@ -145,11 +160,19 @@ impl<H: Handler> Connection<'_, H> {
                 return Some((next, reader));
             }
         };
+        if matches!(line.body, BodyLength::Known(it) if it > self.site.limits.body_bytes_max) {
+            // Before anybody is asked: what is too long is not begun.
+            self.site.counts.refused("body_too_large");
+            let detail = "the body is longer than may be";
+            let next = self.refuse(Refusal::new(Code::BodyTooLarge, detail)).await;
+            return Some((next, reader));
+        }
         let (method, version) = (head.method.clone(), head.version);
         let body = Inbound::new(reader, &line, &self.site.limits);
         let mut upload = Upload::new(body);
         let mut reply = self.site.handler.handle(head, self.peer, &mut upload).await;
         if reply.source == Source::Reset {
+            self.is_reset = true;
             return None;
         }
         if reply.head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -218,22 +241,28 @@ impl<H: Handler> Connection<'_, H> {
         framing: write::Framing,
         upload: &mut Upload<B>,
     ) -> bool {
-        let (outgoing, side) = (&mut self.outgoing, &mut self.write);
-        let idle = reply.body.idle;
-        let mut writing = write::Writing::new(framing);
+        let mut patience =
+            write::Patience::new(reply.body.idle, self.site.limits.body_idle_timeout);
+        let mut writing = write::Writing::new(framing, reply.head.length);
         loop {
-            let piece = poll_fn(|context| {
-                writing.poll_step(context, outgoing, side, &mut reply.body, upload)
+            let (outgoing, side) = (&mut self.outgoing, &mut self.write);
+            let step = poll_fn(|context| {
+                match writing.poll_step(context, outgoing, side, &mut reply.body, upload) {
+                    Poll::Pending => patience.poll(context, outgoing),
+                    step => step,
+                }
             });
-            let step = if idle.is_zero() {
-                piece.await
-            } else {
-                timeout(idle, piece).await.unwrap_or(write::Step::Failed)
-            };
+            let step = step.await;
             match step {
                 write::Step::More => {}
                 write::Step::Done => return true,
-                write::Step::Failed => return false,
+                write::Step::Failed => {
+                    if framing == write::Framing::UntilClose {
+                        // Its end in order would say that the answer is whole.
+                        self.is_reset = true;
+                    }
+                    return false;
+                }
             }
         }
     }

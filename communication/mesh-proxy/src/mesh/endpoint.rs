@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -21,7 +21,7 @@ use super::series::EndpointSeries;
 pub(crate) struct Endpoint {
     pub(crate) listed: destination::Endpoint,
     pub(crate) series: EndpointSeries,
-    live: Mutex<Live>,
+    live: Arc<Mutex<Live>>,
 }
 
 #[derive(Debug)]
@@ -38,7 +38,13 @@ impl Endpoint {
         now: Moment,
     ) -> Self {
         let live = Live { load: Load::new(settings, now), breaker: Breaker::new() };
-        Self { listed, series, live: Mutex::new(live) }
+        Self { listed, series, live: Arc::new(Mutex::new(live)) }
+    }
+
+    /// The same instance under other words; what is known of it stays.
+    pub(crate) fn listed_as(&self, listed: destination::Endpoint, series: EndpointSeries) -> Self {
+        series.breaker_open.set(self.series.breaker_open.get());
+        Self { listed, series, live: Arc::clone(&self.live) }
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {

@@ -109,6 +109,14 @@ impl Snapshot {
         families: &Families,
         now: Moment,
     ) -> Result<Self, CompileError> {
+        // All that can fail comes first: what destinations share with the policy in force changes below.
+        let mut tables = Vec::new();
+        let parents: BTreeSet<Door> =
+            policy.routes.iter().flat_map(|it| &it.parents).map(Door::of).collect();
+        for door in parents {
+            let table = Table::compile(&policy.routes, &door.parent())?;
+            tables.push((door, table));
+        }
         let mut names: BTreeSet<&str> = policy.endpoints.keys().map(String::as_str).collect();
         names.extend(policy.attachments.keys().map(String::as_str).filter(|it| *it != EVERY));
         let backends = policy.routes.iter().flat_map(|it| &it.rules).flat_map(|it| &it.backends);
@@ -129,10 +137,7 @@ impl Snapshot {
             })
         };
         let mut doors = HashMap::new();
-        let parents: BTreeSet<Door> =
-            policy.routes.iter().flat_map(|it| &it.parents).map(Door::of).collect();
-        for door in parents {
-            let table = Table::compile(&policy.routes, &door.parent())?;
+        for (door, table) in tables {
             let lanes = table.routes().iter().map(|route| {
                 let of_rule = |rule: &mesh_policy::route::Rule| {
                     lane(&route.name, rule.backends.iter().map(|it| it.service.as_str()).collect())
@@ -199,11 +204,16 @@ impl Destination {
         let before = before.and_then(|it| it.destination(name));
         let set = policy.endpoints.get(name);
         let endpoint = |listed: &mesh_policy::destination::Endpoint| {
-            let known = before
-                .and_then(|it| it.endpoints.iter().find(|it| it.listed == *listed).map(Arc::clone));
-            known.unwrap_or_else(|| {
-                let series = families.endpoint(name, &name_of(listed));
-                Arc::new(Endpoint::new(listed.clone(), series, &settings.balance, now))
+            let mut known = before.into_iter().flat_map(|it| &it.endpoints);
+            let known = known.find(|it| it.address() == listed.address);
+            if let Some(same) = known.filter(|it| it.listed == *listed) {
+                return Arc::clone(same);
+            }
+            let series = families.endpoint(name, &name_of(listed));
+            Arc::new(match known {
+                // Another weight or name is no other process.
+                Some(known) => known.listed_as(listed.clone(), series),
+                None => Endpoint::new(listed.clone(), series, &settings.balance, now),
             })
         };
         let endpoints: Vec<_> =

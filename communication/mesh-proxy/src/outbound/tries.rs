@@ -77,18 +77,14 @@ pub(super) async fn run<B: RequestBody>(
     let mut tried: Vec<usize> = Vec::new();
     let mut tries = 0;
     let mut earlier: Option<Refusal> = None;
+    // What one try may have done stays done, however the next one ends.
+    let mut is_unprocessed = true;
     loop {
         let now = outbound.mesh().now();
         let chosen = outbound.draw(|random| destination.choose(&tried, now, random));
         // After a try, what it came to is the answer: somebody may have seen the request.
-        let chosen = match (chosen, earlier.take()) {
-            (Ok(chosen), before) => {
-                earlier = before;
-                chosen
-            }
-            (Err(_), Some(refusal)) => return Err(refusal),
-            (Err(nobody), None) => return Err(self::nobody(destination, nobody)),
-        };
+        let chosen =
+            chosen.map_err(|it| earlier.take().unwrap_or_else(|| nobody(destination, it)))?;
         tried.push(chosen.index);
         let mut span = outbound.try_span(&request, tries);
         prepare(&mut request, &span, tries);
@@ -98,10 +94,12 @@ pub(super) async fn run<B: RequestBody>(
         attempt.settle(&outcome);
         tell(&mut span, &attempt, &outcome);
         tries += 1;
+        is_unprocessed &= outcome.as_ref().is_err_and(|it| code_of(it).1);
         let decision = decide(outbound, &request, &outcome, repeatable, tries, upload);
         match decision {
             Decision::Again { after } => {
-                earlier = Some(remember(&request, &attempt, &outcome, earlier, tries));
+                let refusal = remember(&request, &attempt, &outcome);
+                earlier = Some(refusal.after(request.depth + tries, is_unprocessed));
                 drop((span, outcome));
                 destination.shared.series.retries.inc();
                 if !after.is_zero() {
@@ -117,14 +115,11 @@ pub(super) async fn run<B: RequestBody>(
                 return match outcome {
                     Ok(answer) => {
                         let judged = request.depth + tries;
-                        Ok(finish(outbound, request, attempt, answer, span, judged))
+                        Ok(finish(outbound, request, &attempt, answer, span, judged))
                     }
                     Err(error) => {
-                        request.lane.series.count(None);
                         let refusal = refusal(&error, &endpoint, request.started.elapsed());
-                        let is_doubtful = earlier.is_some_and(|it| !it.is_unprocessed);
-                        let refusal = refusal.judged(request.depth + tries);
-                        Err(if is_doubtful { refusal.maybe_processed() } else { refusal })
+                        Err(refusal.after(request.depth + tries, is_unprocessed))
                     }
                 };
             }
@@ -137,20 +132,15 @@ fn remember(
     request: &Request<'_>,
     attempt: &Try<'_>,
     outcome: &Result<Answer, TryError>,
-    earlier: Option<Refusal>,
-    tries: u32,
 ) -> Refusal {
     let endpoint = attempt.chosen.endpoint.name();
-    let refusal = match outcome {
+    match outcome {
         Ok((head, _)) => {
             let detail = format!("{endpoint} answered {}, and nobody else is there", head.status);
-            Refusal::new(Code::UpstreamUnavailable, detail).maybe_processed()
+            Refusal::new(Code::UpstreamUnavailable, detail)
         }
         Err(error) => refusal(error, &endpoint, request.started.elapsed()),
-    };
-    let refusal = refusal.judged(request.depth + tries);
-    let is_doubtful = earlier.is_some_and(|it| !it.is_unprocessed);
-    if is_doubtful { refusal.maybe_processed() } else { refusal }
+    }
 }
 
 fn is_failure(status: Option<StatusCode>, outcome: &Result<Answer, TryError>) -> bool {
@@ -287,8 +277,9 @@ impl<'a> Try<'a> {
                 }
                 verdict => (Sample::Answered(elapsed), Some(verdict)),
             },
-            Err(TryError::Upload(_)) => (Sample::Cancelled(elapsed), None),
-            Err(TryError::Unprocessed(_)) => (Sample::Cancelled(elapsed), None),
+            Err(TryError::Upload(_) | TryError::Unprocessed(_)) => {
+                (Sample::Cancelled(elapsed), None)
+            }
             Err(_) => {
                 (Sample::Failed { after: elapsed, retry_after: None }, Some(Verdict::Failure))
             }
@@ -383,8 +374,11 @@ fn decide<B: RequestBody>(
             Some(status) => Failure::Grpc(status),
             None => Failure::Status(head.status.as_u16()),
         },
-        Err(TryError::Connect(_) | TryError::Unprocessed(_)) => Failure::Unprocessed,
-        Err(TryError::TimedOut { has_begun: false }) => Failure::Unprocessed,
+        Err(
+            TryError::Connect(_)
+            | TryError::Unprocessed(_)
+            | TryError::TimedOut { has_begun: false },
+        ) => Failure::Unprocessed,
         Err(TryError::TimedOut { has_begun: true }) => Failure::TryTimeout,
         Err(TryError::Lost | TryError::Malformed(_)) => Failure::Reset,
         Err(TryError::Upload(_)) => return Decision::Stop(StopReason::NotRetryable),
@@ -434,7 +428,7 @@ fn tell(span: &mut Span, attempt: &Try<'_>, outcome: &Result<Answer, TryError>) 
 fn finish(
     outbound: &Outbound,
     mut request: Request<'_>,
-    attempt: Try<'_>,
+    attempt: &Try<'_>,
     (mut head, mut body): Answer,
     span: Span,
     judged: u32,
@@ -445,7 +439,6 @@ fn finish(
         head.fields.set_known(Known::SkeinAttempt, b"skein-attempt", judged.as_bytes());
     }
     let series = request.lane.series.clone();
-    series.count(Some(head.status));
     series.duration.observe_duration(request.started.elapsed());
     body.idle = attempt.destination.settings.timeouts.idle;
     let endpoint = attempt.chosen.endpoint.clone();
@@ -493,7 +486,7 @@ fn code_of(error: &TryError) -> (Code, bool) {
 }
 
 fn refusal(error: &TryError, endpoint: &str, elapsed: Duration) -> Refusal {
-    let (code, is_unprocessed) = code_of(error);
+    let (code, _) = code_of(error);
     let detail = match error {
         TryError::Connect(error) => format!("{endpoint} could not be reached: {error}"),
         TryError::Unprocessed(reason) => format!("{endpoint}: {reason}"),
@@ -504,6 +497,5 @@ fn refusal(error: &TryError, endpoint: &str, elapsed: Duration) -> Refusal {
         TryError::Malformed(reason) => format!("what {endpoint} answered is not HTTP: {reason}"),
         TryError::Upload(error) => error.to_string(),
     };
-    let refusal = Refusal::new(code, detail);
-    if is_unprocessed { refusal } else { refusal.maybe_processed() }
+    Refusal::new(code, detail)
 }

@@ -6,12 +6,14 @@
 
 use std::{
     io,
+    pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{Method, StatusCode};
 use http_body::Frame;
+use tokio::io::AsyncWrite as _;
 
 use crate::{
     body::{BodyError, RequestBody, Upload},
@@ -235,9 +237,11 @@ impl Exchange {
         context: &mut Context<'_>,
         upload: &mut Upload<B>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        // Whether the rest of the request can be sent no longer matters to the answer.
-        if let Err(ExchangeError::Upload(error)) = self.poll_send(context, upload) {
-            return Poll::Ready(Some(Err(error)));
+        // Whether the rest of the request can be sent no longer matters to the answer: the endpoint is
+        // told that it will not come, and what it says then is handed on.
+        if self.poll_send(context, upload).is_err() {
+            self.write_failed = Some(io::ErrorKind::BrokenPipe.into());
+            let _told = Pin::new(&mut self.stream).poll_shutdown(context);
         }
         loop {
             if matches!(self.body, Incoming::Done) {

@@ -1,6 +1,16 @@
 //! The proxy from outside: what it makes of bytes, beside what others make of them.
 
 #[cfg(test)]
+mod behaviour_breaker;
+#[cfg(test)]
+mod behaviour_flow;
+#[cfg(test)]
+mod behaviour_h1;
+#[cfg(test)]
+mod behaviour_retry;
+#[cfg(test)]
+mod behaviour_words;
+#[cfg(test)]
 mod h1_corpus;
 #[cfg(test)]
 mod h1_hyper;
@@ -10,3 +20,5 @@ mod h1_limits;
 mod h1_probes;
 #[cfg(test)]
 mod h1_view;
+#[cfg(test)]
+mod stage;

@@ -1,10 +1,15 @@
 //! An answer as it goes out.
 
-use std::task::{Context, Poll};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::{BufMut as _, Bytes};
 use http::{Method, StatusCode};
 use http_body::Frame;
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{
     body::{RequestBody, Upload},
@@ -33,6 +38,43 @@ pub(super) enum Step {
     More,
     Done,
     Failed,
+}
+
+/// How long an answer may stand still.
+#[derive(Debug)]
+pub(super) struct Patience {
+    /// Longest wait for a piece; zero for ever.
+    piece: Duration,
+    /// Longest wait for the client to take some; zero for ever.
+    client: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// What is waited for: since so many bytes went out, whether for the client.
+    since: Option<(u64, bool)>,
+}
+
+impl Patience {
+    /// `idle` is what the answer's origin is given, and its client with it, so that nobody holds it
+    /// longer; `client` is for answers whose origin has no bound.
+    pub(super) const fn new(idle: Duration, client: Duration) -> Self {
+        let client = if idle.is_zero() { client } else { idle };
+        Self { piece: idle, client, timer: None, since: None }
+    }
+
+    /// To be asked when the answer waits; ready when it has waited too long.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, outgoing: &Outgoing) -> Poll<Step> {
+        let is_clients = !outgoing.is_empty();
+        let longest = if is_clients { self.client } else { self.piece };
+        if longest.is_zero() {
+            return Poll::Pending;
+        }
+        let since = Some((outgoing.written, is_clients));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(longest)));
+        if self.since != since {
+            self.since = since;
+            timer.as_mut().reset(Instant::now() + longest);
+        }
+        timer.as_mut().poll(context).map(|()| Step::Failed)
+    }
 }
 
 /// Puts the answer's head out.
@@ -89,12 +131,18 @@ pub(super) fn switching(outgoing: &mut Outgoing, reply: &mut Reply) {
 #[derive(Debug)]
 pub(super) struct Writing {
     framing: Framing,
+    /// Bytes that were told and are still to come.
+    left: u64,
     is_ended: bool,
+    /// What was told or begun cannot be kept.
+    is_broken: bool,
 }
 
 impl Writing {
-    pub(super) const fn new(framing: Framing) -> Self {
-        Self { framing, is_ended: matches!(framing, Framing::Nothing) }
+    /// `length` is what the head told.
+    pub(super) fn new(framing: Framing, length: Option<u64>) -> Self {
+        let is_ended = framing == Framing::Nothing;
+        Self { framing, left: length.unwrap_or(0), is_ended, is_broken: false }
     }
 
     /// Gathers what is there and writes it. The head goes out with the first piece where that is
@@ -107,21 +155,23 @@ impl Writing {
         body: &mut ReplyBody,
         upload: &mut Upload<B>,
     ) -> Poll<Step> {
-        while outgoing.has_room() && !self.is_ended {
+        while outgoing.has_room() && !self.is_ended && !self.is_broken {
             match body.poll_piece(context, upload) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.put(outgoing, frame);
                     // Known to be the last: no further look.
-                    self.is_ended |= self.framing == Framing::Length && body.is_done();
+                    self.is_ended |=
+                        self.framing == Framing::Length && self.left == 0 && body.is_done();
                 }
                 Poll::Ready(None) => self.end(outgoing, None),
-                // What was promised cannot be kept: the connection is cut, so that the client knows.
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Step::Failed),
+                // What came before still goes out; then the connection is cut, so that the client knows.
+                Poll::Ready(Some(Err(_))) => self.is_broken = true,
                 Poll::Pending if outgoing.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
             }
         }
         match std::task::ready!(outgoing.poll_write(side, context)) {
+            Ok(()) if self.is_broken => Poll::Ready(Step::Failed),
             Ok(()) if self.is_ended => Poll::Ready(Step::Done),
             Ok(()) => Poll::Ready(Step::More),
             Err(_) => Poll::Ready(Step::Failed),
@@ -132,7 +182,15 @@ impl Writing {
         match (frame.into_data(), self.framing) {
             (Ok(data), _) if data.is_empty() => {}
             (Ok(data), Framing::Chunked) => outgoing.push_chunk(data),
-            (Ok(data), _) => outgoing.push(data),
+            (Ok(data), Framing::Length) => match self.left.checked_sub(data.len() as u64) {
+                Some(left) => {
+                    self.left = left;
+                    outgoing.push(data);
+                }
+                // More than was told would be read as the next answer.
+                None => self.is_broken = true,
+            },
+            (Ok(data), Framing::UntilClose | Framing::Nothing) => outgoing.push(data),
             (Err(frame), _) => self.end(outgoing, frame.into_trailers().ok().as_ref()),
         }
     }
@@ -141,6 +199,8 @@ impl Writing {
         if self.framing == Framing::Chunked {
             outgoing.push_end(trailers);
         }
+        // Less than was told would take the next answer for the rest.
+        self.is_broken |= self.framing == Framing::Length && self.left > 0;
         self.is_ended = true;
     }
 }

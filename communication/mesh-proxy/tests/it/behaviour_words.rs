@@ -1,0 +1,223 @@
+//! What is said on the way: hosts, deadlines, depths, what strangers say, what is counted.
+
+use std::time::Duration;
+
+use mesh_policy::{
+    destination::{Attachments, Timeouts},
+    retry,
+};
+
+use super::stage::{
+    Act, Backend, EVERYWHERE, LISTENING, Nobody, Placement, Plan, Stage, ok, status, within,
+};
+
+// mesh 12b: 15
+#[tokio::test]
+async fn a_host_is_matched_without_port_and_case_and_an_absolute_target_names_it() {
+    let backend = Backend::new(|_, _| ok()).await;
+    let plan = Plan::to(&[&backend]);
+    let mut policy = plan.policy();
+    policy.routes[0].hostnames = vec!["shop.example".to_owned()];
+    let stage = Stage::with_policy(Placement::Edge, policy, plan.limits);
+    for (bytes, status) in [
+        ("GET /a?b=c HTTP/1.1\r\nHost: SHOP.Example:8080\r\n\r\n", 200),
+        ("GET http://Shop.EXAMPLE:81/a?b=c HTTP/1.1\r\nHost: Shop.EXAMPLE:81\r\n\r\n", 200),
+        ("GET http://shop.example/a HTTP/1.1\r\nHost: other\r\n\r\n", 400),
+        ("GET http://shop.example?b=c HTTP/1.1\r\nHost: shop.example\r\n\r\n", 200),
+        ("GET http://other/a HTTP/1.1\r\nHost: other\r\n\r\n", 404),
+        ("GET /a HTTP/1.1\r\nHost: shop.example.evil\r\n\r\n", 404),
+    ] {
+        let mut client = stage.client().await;
+        client.send(bytes).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, status, "{bytes}");
+        if status == 404 {
+            assert_eq!(answer.code(), Some("no_route"));
+        }
+    }
+    let seen: Vec<_> = backend.seen().iter().map(|it| it.line.clone()).collect();
+    let line = "GET /a?b=c HTTP/1.1".to_owned();
+    assert_eq!(seen, [line.clone(), line, "GET /?b=c HTTP/1.1".to_owned()]);
+    // What the backend is told is what was judged.
+    assert_eq!(backend.seen()[1].field("host"), Some("Shop.EXAMPLE:81"));
+}
+
+#[tokio::test]
+async fn the_time_left_shrinks_and_none_left_is_504_without_a_connection() {
+    for placement in [Placement::Door, Placement::InProcess] {
+        let backend = Backend::new(|_, _| ok()).await;
+        let stage = Stage::new(placement, &Plan::to(&[&backend]));
+        for (told, most) in [("5000", 5_000), ("99999", 10_000), ("18446744073709551615", 10_000)] {
+            let answer = stage.call("GET", "/", &[("Skein-Deadline-Ms", told)], "").await;
+            assert_eq!(answer.status, 200, "{placement:?} {told}");
+            let left: u64 = backend.last().field("skein-deadline-ms").unwrap().parse().unwrap();
+            assert!(left < most && left > most / 2, "{left} of {most}");
+        }
+        let connections = backend.connections();
+        let answer = stage.call("GET", "/", &[("Skein-Deadline-Ms", "0")], "").await;
+        assert_eq!((answer.status, answer.code()), (504, Some("deadline_expired")));
+        for nonsense in ["", "-1", "soon", "1.5", "18446744073709551616"] {
+            let answer = stage.call("GET", "/", &[("Skein-Deadline-Ms", nonsense)], "").await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (400, Some("invalid_request")),
+                "{nonsense}"
+            );
+        }
+        assert_eq!((backend.hits(), backend.connections()), (3, connections));
+    }
+}
+
+#[tokio::test]
+async fn without_a_bound_on_time_nothing_is_said_of_it() {
+    for placement in EVERYWHERE {
+        let backend = Backend::new(|_, _| ok()).await;
+        let timeouts = Timeouts { request: Duration::ZERO, ..Timeouts::default() };
+        let settings = Attachments { timeouts: Some(timeouts), ..Attachments::default() };
+        let stage = Stage::new(placement, &Plan { settings, ..Plan::to(&[&backend]) });
+        assert_eq!(stage.get("/").await.status, 200, "{placement:?}");
+        assert_eq!(backend.last().field("skein-deadline-ms"), None);
+        assert_eq!(backend.last().field("skein-attempt"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_a_retry_is_not_retried_and_an_answer_says_who_has_decided() {
+    for placement in [Placement::Door, Placement::InProcess] {
+        let backend = Backend::new(|_, _| status(503)).await;
+        let stage = Stage::new(placement, &Plan::to(&[&backend]));
+        let answer = stage.call("GET", "/", &[("Skein-Attempt", "1")], "").await;
+        assert_eq!((answer.status, backend.hits()), (503, 1), "{placement:?}");
+        assert_eq!(backend.last().field("skein-attempt"), Some("1"));
+        assert_eq!(answer.field("skein-attempt"), Some("2"));
+        // Somebody nearer to the failure has tried already.
+        let backend = Backend::new(|_, _| {
+            Act::Say("HTTP/1.1 503 No\r\nSkein-Attempt: 3\r\nContent-Length: 0\r\n\r\n".to_owned())
+        });
+        let backend = backend.await;
+        let stage = Stage::new(placement, &Plan::to(&[&backend]));
+        assert_eq!((stage.get("/").await.status, backend.hits()), (503, 1));
+    }
+}
+
+/// P7.
+#[tokio::test]
+async fn what_strangers_say_of_themselves_does_not_pass_the_edge_in_any_spelling() {
+    const WORDS: &[&str] = &[
+        "Skein-Epoch",
+        "SKEIN-ATTEMPT",
+        "Skein-Deadline-Ms",
+        "skein-identity",
+        "Skein-Owner",
+        "skein_epoch",
+        "Skein_Identity",
+        "skein-deadline_ms",
+        "skein_deadline-ms",
+        "Baggage",
+        "Forwarded",
+        "Via",
+        "X-Forwarded-For",
+        "X-Forwarded-Client-Cert",
+        "X_Forwarded_For",
+        "x-forwarded_for",
+        "x_forwarded-proto",
+        "X-Real-IP",
+        "x_real_ip",
+        "x-real_ip",
+        "L5d-Client-Id",
+        "l5d_client_id",
+        "X-Envoy-Max-Retries",
+        "x_envoy_max_retries",
+        "X-Client-Cert",
+        "x_client_cert",
+    ];
+    let backend = Backend::new(|_, _| ok()).await;
+    let stage = Stage::new(Placement::Edge, &Plan::to(&[&backend]));
+    for word in WORDS {
+        // A number, so that a deadline that is believed would be seen as one.
+        let answer = stage.call("GET", "/", &[(word, "0"), ("X-Other", "1")], "").await;
+        assert_eq!(answer.status, 200, "{word}");
+        let seen = backend.last();
+        let same = |name: &str| name.replace('_', "-") == word.to_lowercase().replace('_', "-");
+        for (name, value) in &seen.fields {
+            assert!(!same(name) || value != "0", "{word} passed");
+        }
+        assert_eq!(seen.field("x-forwarded-for"), Some("127.0.0.1"));
+        assert_eq!((seen.field("x-other"), seen.field("via")), (Some("1"), Some("1.1 skein")));
+    }
+    // Who has them stripped further on says so with Connection; that is refused.
+    for word in ["x-forwarded-for", "skein-identity", "Via"] {
+        let answer = stage.call("GET", "/", &[("Connection", word)], "").await;
+        let passed = backend.last();
+        assert!(answer.status == 400 || passed.field("x-forwarded-for") == Some("127.0.0.1"));
+        assert!(answer.status == 400 || passed.field("via") == Some("1.1 skein"));
+    }
+    // Between services the same words count.
+    let stage = Stage::new(Placement::Door, &Plan::to(&[&backend]));
+    stage.call("GET", "/", &[("Skein-Epoch", "7"), ("Baggage", "a=b")], "").await;
+    let seen = backend.last();
+    assert_eq!((seen.field("skein-epoch"), seen.field("baggage")), (Some("7"), Some("a=b")));
+}
+
+// mesh 12b: 53
+#[tokio::test]
+async fn requests_attempts_and_bytes_are_counted_as_they_were() {
+    for placement in EVERYWHERE {
+        let backend = Backend::new(|hits, seen| {
+            let bytes = hits * 1_000;
+            let body = "x".repeat(bytes);
+            match seen.line.split(' ').nth(1).unwrap() {
+                "/known" => {
+                    Act::Say(format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n{body}"))
+                }
+                "/chunked" if bytes > 0 => Act::Say(format!(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{bytes:x}\r\n{body}\r\n0\r\n\r\n"
+                )),
+                "/missing" => status(404),
+                "/broken" => status(503),
+                _ => ok(),
+            }
+        });
+        let backend = backend.await;
+        let stage = Stage::new(placement, &Plan::to(&[&backend]));
+        let mut bytes = 0;
+        for target in ["/known", "/chunked", "/missing", "/known", "/chunked", "/broken", "/known"]
+        {
+            bytes += stage.get(target).await.body.len();
+        }
+        let requests = |class| stage.count("mesh_requests_total", &[("class", class)]);
+        assert_eq!((requests("2xx"), requests("4xx"), requests("5xx")), (5, 1, 1), "{placement:?}");
+        assert_eq!(stage.count("mesh_requests_total", &[("source", "client")]), 7);
+        let attempts = |class| stage.count("mesh_attempts_total", &[("class", class)]);
+        assert_eq!((attempts("2xx"), attempts("4xx"), attempts("5xx")), (5, 1, 3));
+        assert_eq!(backend.hits(), 9);
+        within(super::stage::until(|| stage.count("mesh_response_size_bytes_count", &[]) == 7))
+            .await;
+        assert_eq!(stage.count("mesh_response_size_bytes_sum", &[]), bytes as u64);
+        assert_eq!(stage.count("mesh_retries_withheld_total", &[("reason", "retry_exhausted")]), 1);
+        // What the mesh answers by itself is a request too.
+        let nobody = Nobody::new();
+        let plan = Plan { endpoints: vec![nobody.address()], ..Plan::default() };
+        let stage = Stage::new(placement, &plan);
+        stage.get("/").await;
+        assert_eq!(stage.count("mesh_requests_total", &[("class", "none")]), 1);
+        assert_eq!(stage.count("mesh_attempts_total", &[("class", "none")]), 3);
+        assert_eq!(stage.count("mesh_refusals_total", &[("code", "upstream_unavailable")]), 1);
+    }
+}
+
+/// A stack beside another one: what the first refuses is refused once.
+#[tokio::test]
+async fn the_meshs_own_answers_pass_another_stack_unchanged() {
+    let first = Stage::new(Placement::Door, &Plan::default());
+    for placement in LISTENING {
+        let retry = retry::Settings { attempts: 0, ..retry::Settings::default() };
+        let settings = Attachments { retry: Some(retry), ..Attachments::default() };
+        let plan = Plan { endpoints: vec![first.address], settings, ..Plan::default() };
+        let second = Stage::new(placement, &plan);
+        let answer = second.get("/").await;
+        assert_eq!((answer.status, answer.code()), (503, Some("no_endpoint")), "{placement:?}");
+        assert!(answer.field("proxy-status").is_some());
+        assert_eq!(answer.fields.iter().filter(|(name, _)| name == "skein-error").count(), 1);
+    }
+}
