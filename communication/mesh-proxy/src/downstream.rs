@@ -16,6 +16,7 @@ use telemetry::{CounterFamily, Gauge, Telemetry};
 pub(crate) use accept::Closing;
 pub use accept::{Sharing, listen, serve};
 pub use doors::Doors;
+pub use h2::{Flood, FrameBudget};
 
 use crate::{
     body::{RequestBody, Upload},

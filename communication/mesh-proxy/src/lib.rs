@@ -13,6 +13,7 @@ pub mod h1;
 pub mod head;
 mod mesh;
 mod outbound;
+mod owned;
 pub mod program;
 pub mod refusal;
 pub mod reply;

@@ -32,7 +32,7 @@ use crate::{
     h1::Known,
     head::RequestHead,
     mesh::{self, BackendLane, Lane, Mesh, Snapshot},
-    refusal::Refusal,
+    refusal::{Grpc, Refusal},
     reply::Reply,
     upstream::{Pool, h2::Connections},
 };
@@ -103,13 +103,14 @@ impl Outbound {
         upload: &mut Upload<B>,
     ) -> Reply {
         let parent = context.parent.clone().or_else(|| parent_of(&head));
+        let grpc = Grpc::of(head.fields.get(Known::ContentType));
         let snapshot = self.0.mesh.snapshot();
         let served = self.serve(&snapshot, door, head, context, parent.clone(), upload).await;
         served.unwrap_or_else(|refused| {
             let (destination, refusal) = *refused;
             self.0.mesh.refused(&destination, refusal.code);
             let trace_id = parent.map(|it| it.trace_id.to_string());
-            refusal.reply(trace_id.as_deref())
+            refusal.reply_as(grpc, trace_id.as_deref())
         })
     }
 

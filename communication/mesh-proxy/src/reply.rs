@@ -19,7 +19,7 @@ use crate::{
     upstream::{
         Pool,
         h1::Exchange,
-        h2::{Carried, Feed},
+        h2::{Carried, Feed, Slot},
     },
 };
 
@@ -97,6 +97,7 @@ enum Kind {
     Http2 {
         body: Carried,
         feed: Option<Feed>,
+        _slot: Slot,
     },
     Boxed(BoxedBody),
     /// The connection speaks another protocol from here on.
@@ -125,8 +126,8 @@ impl ReplyBody {
     }
 
     /// The rest of a stream.
-    pub(crate) fn http2(body: hyper::body::Incoming, feed: Option<Feed>) -> Self {
-        Self::of(Kind::Http2 { body: Carried(body), feed })
+    pub(crate) fn http2(body: hyper::body::Incoming, feed: Option<Feed>, slot: Slot) -> Self {
+        Self::of(Kind::Http2 { body: Carried(body), feed, _slot: slot })
     }
 
     /// A connection that has changed its protocol.
@@ -169,7 +170,7 @@ impl ReplyBody {
             Kind::Whole(bytes) if bytes.is_empty() => None,
             Kind::Whole(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
             Kind::Http1 { exchange, .. } => ready!(exchange.poll_piece(context, upload)),
-            Kind::Http2 { body, feed } => {
+            Kind::Http2 { body, feed, .. } => {
                 // What becomes of the rest of the request no longer matters to the answer.
                 if let Some(feed) = feed {
                     let _fed = feed.poll(context, upload);

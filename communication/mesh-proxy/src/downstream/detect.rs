@@ -7,7 +7,6 @@
 use std::{future::poll_fn, sync::Arc};
 
 use bytes::BytesMut;
-use runtime::Tasks;
 use tokio::time::timeout;
 
 use super::{Handler, Peer, Site, accept::Closing, doors::Place, h1, h2};
@@ -49,7 +48,6 @@ pub(super) async fn serve<H: Handler>(
     peer: Peer,
     place: Place,
     closing: Closing,
-    tasks: Tasks,
 ) {
     let mut received = BytesMut::new();
     let spoken = tokio::select! {
@@ -62,7 +60,7 @@ pub(super) async fn serve<H: Handler>(
     };
     match spoken {
         Some(Spoken::Http2) => {
-            h2::serve(Arc::clone(site), stream, received, peer, place, closing, tasks).await;
+            h2::serve(Arc::clone(site), stream, received, peer, place, closing).await;
         }
         Some(Spoken::Tls) => {
             site.counts.refused("tls_on_plain_port");
