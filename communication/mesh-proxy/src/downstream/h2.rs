@@ -25,7 +25,7 @@ use mesh_policy::path;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 pub use self::budget::{Flood, FrameBudget};
-use self::wire::Wire;
+use self::wire::{Watched, Wire};
 use super::{Handler, Limits, Peer, Site, accept::Closing, doors::Place};
 use crate::{
     body::{BodyError, Upload},
@@ -50,13 +50,6 @@ const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// How long a connection is silent before it is asked whether it lives, and how long it may think.
 const PING_AFTER: Duration = Duration::from_secs(20);
 const PING_WAIT: Duration = Duration::from_secs(10);
-/// Bounds of the library, by the word in its GOAWAY.
-const LIBRARY_BOUNDS: [(&str, &str); 4] = [
-    ("too_many_resets", "rapid_reset_flood"),
-    ("too_many_internal_resets", "made_you_reset_flood"),
-    ("too_many_continuations", "continuation_flood"),
-    ("too_many_data_frames", "empty_data_flood"),
-];
 
 pub(super) async fn serve<H: Handler>(
     site: Arc<Site<H>>,
@@ -74,7 +67,7 @@ pub(super) async fn serve<H: Handler>(
         async move { answer(&site, peer, request).await }
     });
     let streams = Owner::default();
-    let (wire, verdict) = Wire::new(stream, received);
+    let (wire, watched) = Wire::new(stream, received);
     let connection = http2::Builder::new(streams.starter("http2 stream"))
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_max)
@@ -99,7 +92,7 @@ pub(super) async fn serve<H: Handler>(
         }
     };
     if let Err(error) = ended {
-        let reason = verdict.get().map(Flood::as_str).or_else(|| reason_of(&error));
+        let reason = watched.flood().map(Flood::as_str).or_else(|| reason_of(&error, &watched));
         if let Some(reason) = reason {
             site.counts.ended(reason);
         }
@@ -108,18 +101,20 @@ pub(super) async fn serve<H: Handler>(
 }
 
 /// Why we ended a connection that failed; `None` where the client did.
-fn reason_of(error: &hyper::Error) -> Option<&'static str> {
+fn reason_of(error: &hyper::Error, wire: &Watched) -> Option<&'static str> {
     if error.is_timeout() {
         return Some("no_pong");
     }
     let mut source = error.source();
     while let Some(cause) = source {
         if let Some(error) = cause.downcast_ref::<h2::Error>() {
-            // The library says which of its bounds was passed in the debug data of its GOAWAY alone.
-            let words = error.to_string();
-            let of = |(word, reason)| words.contains(word).then_some(reason);
-            let other = error.is_library().then_some("http2_error");
-            return LIBRARY_BOUNDS.into_iter().find_map(of).or(other);
+            return match error.reason() {
+                // A bound of the library, which does not say which one.
+                Some(h2::Reason::ENHANCE_YOUR_CALM) if error.is_library() => {
+                    Some(wire.suspect().as_str())
+                }
+                _ => error.is_library().then_some("http2_error"),
+            };
         }
         source = cause.source();
     }

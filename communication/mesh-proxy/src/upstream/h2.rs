@@ -321,7 +321,9 @@ impl Outgoing {
         match upload.poll_piece(&mut context) {
             Poll::Ready(Some(frame)) => match frame?.into_data() {
                 Ok(data) if upload.is_done() => return Ok((Self::Once(Some(data)), None)),
-                Ok(data) => waiting = Some(Piece { frame: Some(Frame::data(data)), is_last: false }),
+                Ok(data) => {
+                    waiting = Some(Piece { frame: Some(Frame::data(data)), is_last: false })
+                }
                 Err(frame) => waiting = Some(Piece { frame: Some(frame), is_last: true }),
             },
             Poll::Ready(None) => return Ok((Self::Once(None), None)),
@@ -343,8 +345,7 @@ impl Feed {
         while !self.is_ended {
             if self.waiting.is_none() {
                 let frame = ready!(upload.poll_piece(context)).transpose()?;
-                let is_last =
-                    upload.is_done() || frame.as_ref().is_none_or(Frame::is_trailers);
+                let is_last = upload.is_done() || frame.as_ref().is_none_or(Frame::is_trailers);
                 self.waiting = Some(Piece { frame, is_last });
             }
             if ready!(self.pieces.poll_reserve(context)).is_err() {

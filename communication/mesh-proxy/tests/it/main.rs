@@ -1,6 +1,8 @@
 //! The proxy from outside: what it makes of bytes, beside what others make of them.
 
 #[cfg(test)]
+mod floods;
+#[cfg(test)]
 mod h1_corpus;
 #[cfg(test)]
 mod h1_hyper;
@@ -10,3 +12,7 @@ mod h1_limits;
 mod h1_probes;
 #[cfg(test)]
 mod h1_view;
+#[cfg(test)]
+mod http2;
+#[cfg(test)]
+mod rig;

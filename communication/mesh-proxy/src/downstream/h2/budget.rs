@@ -32,6 +32,8 @@ const BYTES_PER_UPDATE: u64 = 64;
 pub enum Flood {
     /// It opened streams and reset them.
     RapidReset,
+    /// It made us reset streams (CVE-2025-8671). The library counts these; they look like others.
+    MadeYouReset,
     /// A block of fields that does not end.
     Continuation,
     /// DATA frames without data.
@@ -54,6 +56,7 @@ impl Flood {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RapidReset => "rapid_reset_flood",
+            Self::MadeYouReset => "made_you_reset_flood",
             Self::Continuation => "continuation_flood",
             Self::EmptyData => "empty_data_flood",
             Self::Ping => "ping_flood",
@@ -135,6 +138,20 @@ impl FrameBudget {
                 self.header_bytes = 0;
                 self.count()?;
             }
+        }
+    }
+
+    /// What the client did most of that the library bounds as well, more tightly.
+    #[must_use]
+    pub const fn suspect(&self) -> Flood {
+        if self.continuations > 0 {
+            Flood::Continuation
+        } else if self.window.empty_data > self.window.streams {
+            Flood::EmptyData
+        } else if self.window.resets > self.window.streams / 2 {
+            Flood::RapidReset
+        } else {
+            Flood::MadeYouReset
         }
     }
 

@@ -7,7 +7,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -20,13 +20,30 @@ use tokio::{
 use super::budget::{Flood, FrameBudget};
 use crate::stream::{Corked, Stream};
 
-/// Why the wire was cut, for whoever served the connection.
+/// What came over a wire, for whoever serves the connection.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Verdict(Arc<OnceLock<Flood>>);
+pub(super) struct Watched(Arc<Mutex<Seen>>);
 
-impl Verdict {
-    pub(super) fn get(&self) -> Option<Flood> {
-        self.0.get().copied()
+#[derive(Debug, Default)]
+struct Seen {
+    budget: FrameBudget,
+    flood: Option<Flood>,
+}
+
+impl Watched {
+    /// Why it was cut, where it was.
+    pub(super) fn flood(&self) -> Option<Flood> {
+        self.lock().flood
+    }
+
+    /// What a bound of the library was most likely passed by.
+    pub(super) fn suspect(&self) -> Flood {
+        self.lock().budget.suspect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        // Counters that a panic leaves behind are still counters.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -35,22 +52,20 @@ impl Verdict {
 pub(super) struct Wire {
     received: BytesMut,
     stream: Corked<Stream>,
-    budget: FrameBudget,
     start: Instant,
-    verdict: Verdict,
+    watched: Watched,
 }
 
 impl Wire {
-    pub(super) fn new(stream: Stream, received: BytesMut) -> (Self, Verdict) {
-        let verdict = Verdict::default();
+    pub(super) fn new(stream: Stream, received: BytesMut) -> (Self, Watched) {
+        let watched = Watched::default();
         let wire = Self {
             received,
             stream: Corked::new(stream),
-            budget: FrameBudget::default(),
             start: Instant::now(),
-            verdict: verdict.clone(),
+            watched: watched.clone(),
         };
-        (wire, verdict)
+        (wire, watched)
     }
 }
 
@@ -61,9 +76,6 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.verdict.get().is_some() {
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        }
         let before = buffer.filled().len();
         if this.received.is_empty() {
             ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
@@ -72,10 +84,10 @@ impl AsyncRead for Wire {
             buffer.put_slice(&this.received[..here]);
             this.received.advance(here);
         }
-        let counted = this.budget.received(&buffer.filled()[before..], this.start.elapsed());
+        let mut seen = this.watched.lock();
+        let counted = seen.budget.received(&buffer.filled()[before..], this.start.elapsed());
         Poll::Ready(counted.map_err(|flood| {
-            // Told once: after it nothing is read.
-            let _told = this.verdict.0.set(flood);
+            seen.flood = Some(flood);
             io::ErrorKind::InvalidData.into()
         }))
     }
@@ -88,7 +100,7 @@ impl AsyncWrite for Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
-        self.budget.sent(written);
+        self.watched.lock().budget.sent(written);
         Poll::Ready(Ok(written))
     }
 
@@ -98,7 +110,7 @@ impl AsyncWrite for Wire {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
-        self.budget.sent(written);
+        self.watched.lock().budget.sent(written);
         Poll::Ready(Ok(written))
     }
 

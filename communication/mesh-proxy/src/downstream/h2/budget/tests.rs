@@ -105,8 +105,7 @@ fn pieces_change_no_verdict() {
     assert_eq!(expected, Err(Flood::RapidReset));
     for size in [1, 2, 8, 9, 10, 4_096] {
         let mut pieces = FrameBudget::default();
-        let found =
-            bytes.chunks(size).try_for_each(|piece| pieces.received(piece, Duration::ZERO));
+        let found = bytes.chunks(size).try_for_each(|piece| pieces.received(piece, Duration::ZERO));
         assert_eq!(found, expected, "{size}");
     }
 }
