@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod floods;
 #[cfg(test)]
+mod grpc;
+#[cfg(test)]
 mod h1_corpus;
 #[cfg(test)]
 mod h1_hyper;
