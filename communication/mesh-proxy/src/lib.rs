@@ -28,3 +28,4 @@ pub use outbound::{Context, Deadline, Door, Forward, Outbound, Way};
 pub use refusal::Refusal;
 pub use reply::{Reply, ReplyBody, Source};
 pub use stream::Stream;
+pub use tunnel::{Tunnel, When};

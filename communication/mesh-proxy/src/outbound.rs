@@ -17,7 +17,10 @@ use std::{
 
 use base::{Code, Random};
 use http::Method;
-use mesh_policy::route::{RequestView as _, Rule, choose_backend, table::Found};
+use mesh_policy::{
+    destination::Protocol,
+    route::{RequestView as _, Rule, choose_backend, table::Found},
+};
 use telemetry::{Span, SpanKind, TraceContext};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -34,6 +37,7 @@ use crate::{
     mesh::{self, BackendLane, Lane, Mesh, Snapshot},
     refusal::{Grpc, Refusal},
     reply::Reply,
+    tunnel::Tunnel,
     upstream::{Pool, h2::Connections},
 };
 
@@ -299,6 +303,8 @@ fn name_of(head: &RequestHead, destination: &str) -> Cow<'static, str> {
 pub struct Forward {
     outbound: Outbound,
     door: Way,
+    /// What the door says is spoken at it; `None` looks.
+    spoken: Option<Protocol>,
 }
 
 /// How a request's door is found.
@@ -314,11 +320,26 @@ impl Forward {
     /// Leads requests on.
     #[must_use]
     pub const fn new(outbound: Outbound, door: Way) -> Self {
-        Self { outbound, door }
+        Self { outbound, door, spoken: Some(Protocol::Http1) }
+    }
+
+    /// The same for a door at which another protocol is spoken, or `None`: whichever the first bytes
+    /// show, and bytes where the server speaks first. HTTP/1 and HTTP/2 are told apart in any case.
+    #[must_use]
+    pub fn speaking(self, spoken: Option<Protocol>) -> Self {
+        Self { spoken, ..self }
     }
 }
 
 impl Handler for Forward {
+    fn tunnel(&self) -> Option<Tunnel> {
+        match &self.door {
+            Way::To(Door::Service(name)) => Tunnel::of(&self.outbound, name, self.spoken),
+            // Where bytes are to go is not in them.
+            Way::To(Door::Edge(_)) | Way::ByHost => None,
+        }
+    }
+
     async fn handle<B: RequestBody>(
         &self,
         mut head: RequestHead,

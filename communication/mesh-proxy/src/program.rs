@@ -77,6 +77,7 @@ struct Opening {
     listen: SocketAddr,
     way: Way,
     side: Side,
+    spoken: Option<Protocol>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,18 +188,21 @@ fn openings(proxy: &Proxy) -> Vec<Opening> {
         listen: it.listen,
         way: Way::To(Door::Edge(proxy.name.clone())),
         side: Side::Edge,
+        spoken: Some(Protocol::Http1),
     };
     let outbound = |it: &mesh_policy::proxy::Outbound| Opening {
         name: "outbound",
         listen: it.listen,
         way: it.service.as_ref().map_or(Way::ByHost, |it| Way::To(Door::Service(it.clone()))),
         side: Side::Outbound,
+        spoken: it.protocol,
     };
     let inbound = |(number, it): (usize, &mesh_policy::proxy::Inbound)| Opening {
         name: "inbound",
         listen: it.listen,
         way: Way::To(Door::Service(application_name(number))),
         side: Side::Inbound,
+        spoken: it.protocol,
     };
     let edges = proxy.edges.iter().map(edge);
     let outbounds = proxy.outbound.iter().map(outbound);
@@ -261,6 +265,7 @@ fn serve(plan: &Plan, listeners: Vec<TcpListener>, tasks: &Tasks) {
     for (opening, listener) in plan.openings.iter().zip(listeners) {
         let worker = if opening.side == Side::Inbound { &inbound } else { &outbound };
         let handler = Forward::new(worker.clone(), opening.way.clone());
+        let handler = handler.speaking(opening.spoken);
         let site = Site::new(opening.name, handler, plan.limits, &plan.telemetry);
         downstream::serve(Arc::new(site), listener, Duration::ZERO, tasks);
     }

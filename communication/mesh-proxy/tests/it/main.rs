@@ -18,3 +18,7 @@ mod h1_view;
 mod http2;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod tcp;
+#[cfg(test)]
+mod upgrade;
