@@ -67,7 +67,7 @@ mod tests {
         drop(owner);
         assert!(ended.await.is_err(), "it was cancelled");
         let (held, ended) = oneshot::channel::<()>();
-        starter.execute(async move { drop(held.send(())) });
+        starter.execute(async move { held.send(()).unwrap() });
         assert!(ended.await.is_err(), "it never ran");
     }
 }

@@ -7,7 +7,10 @@ use std::{
     error::Error as _,
     io,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -59,12 +62,13 @@ pub(super) async fn serve<H: Handler>(
     place: Place,
     mut closing: Closing,
 ) {
-    place.busy();
     let limits = site.limits;
+    let place = Arc::new(place);
+    let load = Arc::new(Load { place: Arc::clone(&place), streams: AtomicUsize::new(0) });
     let answering = Arc::clone(&site);
     let service = service_fn(move |request| {
-        let site = Arc::clone(&answering);
-        async move { answer(&site, peer, request).await }
+        let (site, busy) = (Arc::clone(&answering), Busy::new(&load));
+        async move { answer(&site, peer, request, busy).await }
     });
     let streams = Owner::default();
     let (wire, watched) = Wire::new(stream, received);
@@ -83,7 +87,12 @@ pub(super) async fn serve<H: Handler>(
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = closing.said() => {
+        () = async {
+            tokio::select! {
+                () = closing.said() => {}
+                () = place.told_to_go() => site.counts.ended("gave_way"),
+            }
+        } => {
             connection.as_mut().graceful_shutdown();
             timeout(limits.drain, connection).await.unwrap_or_else(|_| {
                 site.counts.ended("drain_timeout");
@@ -97,6 +106,34 @@ pub(super) async fn serve<H: Handler>(
             site.counts.ended(reason);
         }
         tracing::debug!(listener = site.name, %error, reason, "connection ended early");
+    }
+}
+
+/// The streams of a connection: without one it waits, and may have to give way.
+#[derive(Debug)]
+struct Load {
+    place: Arc<Place>,
+    streams: AtomicUsize,
+}
+
+/// One stream, from its head to the last of its answer.
+#[derive(Debug)]
+struct Busy(Arc<Load>);
+
+impl Busy {
+    fn new(load: &Arc<Load>) -> Self {
+        if load.streams.fetch_add(1, Ordering::Relaxed) == 0 {
+            load.place.busy();
+        }
+        Self(Arc::clone(load))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if self.0.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.place.waiting();
+        }
     }
 }
 
@@ -125,6 +162,7 @@ async fn answer<H: Handler>(
     site: &Site<H>,
     peer: Peer,
     request: Request<Incoming>,
+    busy: Busy,
 ) -> Result<Response<Answer>, io::Error> {
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
@@ -141,7 +179,7 @@ async fn answer<H: Handler>(
     if reply.source == Source::Reset {
         return Err(io::ErrorKind::ConnectionReset.into());
     }
-    Ok(respond(reply, upload, is_head))
+    Ok(respond(reply, upload, is_head, busy))
 }
 
 fn head(limits: &Limits, parts: http::request::Parts) -> Result<RequestHead, Refusal> {
@@ -185,7 +223,7 @@ fn head(limits: &Limits, parts: http::request::Parts) -> Result<RequestHead, Ref
     Ok(head)
 }
 
-fn respond(reply: Reply, upload: Upload<Bounded>, is_head: bool) -> Response<Answer> {
+fn respond(reply: Reply, upload: Upload<Bounded>, is_head: bool, busy: Busy) -> Response<Answer> {
     let status = reply.head.status;
     // To HEAD and in a 304 a length says what GET would give, and 0 that nobody said; 204 never says
     // one (RFC 9110 8.6).
@@ -195,7 +233,8 @@ fn respond(reply: Reply, upload: Upload<Bounded>, is_head: bool) -> Response<Ans
         Some(0) if has_none => None,
         length => length,
     };
-    let mut response = Response::new(Answer { idle: None, body: reply.body, upload, length });
+    let mut response =
+        Response::new(Answer { idle: None, body: reply.body, upload, length, _busy: busy });
     *response.status_mut() = status;
     *response.headers_mut() = reply.head.fields.to_map();
     if let Some(length) = length {
@@ -210,6 +249,7 @@ struct Answer {
     upload: Upload<Bounded>,
     length: Option<u64>,
     idle: Option<Pin<Box<Sleep>>>,
+    _busy: Busy,
 }
 
 impl Body for Answer {

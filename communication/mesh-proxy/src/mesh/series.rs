@@ -22,8 +22,31 @@ pub(crate) struct Families {
     breaker_open: GaugeFamily,
     breaker_changes: CounterFamily,
     endpoints: GaugeFamily,
-    tcp_connections: CounterFamily,
-    tcp_bytes: CounterFamily,
+    tcp: TcpFamilies,
+}
+
+/// Families of tunnels.
+#[derive(Debug, Clone)]
+struct TcpFamilies {
+    connections: CounterFamily,
+    bytes: CounterFamily,
+}
+
+impl TcpFamilies {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            connections: metrics.counter(
+                "mesh_tcp_connections_total",
+                "Connections to endpoints for bytes that are passed on, by outcome.",
+                &["destination", "outcome"],
+            ),
+            bytes: metrics.counter(
+                "mesh_tcp_bytes_total",
+                "Bytes that were passed on, from the client (up) and to it (down).",
+                &["destination", "direction"],
+            ),
+        }
+    }
 }
 
 impl Families {
@@ -90,16 +113,7 @@ impl Families {
                 "Endpoints that are known.",
                 &["destination"],
             ),
-            tcp_connections: metrics.counter(
-                "mesh_tcp_connections_total",
-                "Connections to endpoints for bytes that are passed on, by outcome.",
-                &["destination", "outcome"],
-            ),
-            tcp_bytes: metrics.counter(
-                "mesh_tcp_bytes_total",
-                "Bytes that were passed on, from the client (up) and to it (down).",
-                &["destination", "direction"],
-            ),
+            tcp: TcpFamilies::new(metrics),
         }
     }
 
@@ -128,8 +142,7 @@ impl Families {
             retries: self.retries.with(&[destination]),
             not_retried: self.not_retried.clone(),
             endpoints: self.endpoints.with(&[destination]),
-            tcp_connections: self.tcp_connections.clone(),
-            tcp_bytes: self.tcp_bytes.clone(),
+            tcp: self.tcp.clone(),
         }
     }
 
@@ -175,8 +188,7 @@ pub(crate) struct DestinationSeries {
     pub(crate) retries: Counter,
     not_retried: CounterFamily,
     pub(crate) endpoints: Gauge,
-    tcp_connections: CounterFamily,
-    tcp_bytes: CounterFamily,
+    tcp: TcpFamilies,
 }
 
 /// Tunnels to one destination.
@@ -191,8 +203,8 @@ pub(crate) struct TcpSeries {
 impl DestinationSeries {
     /// Looked up when there is a tunnel: most destinations have none.
     pub(crate) fn tcp(&self) -> TcpSeries {
-        let connections = |outcome| self.tcp_connections.with(&[&self.name, outcome]);
-        let bytes = |direction| self.tcp_bytes.with(&[&self.name, direction]);
+        let connections = |outcome| self.tcp.connections.with(&[&self.name, outcome]);
+        let bytes = |direction| self.tcp.bytes.with(&[&self.name, direction]);
         TcpSeries {
             opened: connections("opened"),
             failed: connections("failed"),

@@ -120,7 +120,7 @@ mod tests {
         let read = Pin::new(&mut far).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
         assert!(read.is_pending(), "nothing went out yet");
         corked.write_all(&vec![b'x'; LARGE_BYTES]).await.unwrap();
-        corked.write_all(&vec![b'y'; 100]).await.unwrap();
+        corked.write_all(&[b'y'; 100]).await.unwrap();
         corked.shutdown().await.unwrap();
         drop(corked);
         let mut all = Vec::new();

@@ -113,7 +113,8 @@ async fn unavailable_without_anything_else_is_tried_again() {
 
 #[tokio::test]
 async fn what_has_begun_and_what_is_an_answer_is_not_tried_again() {
-    let fails: [(fn() -> Response<TestBody>, &str); 2] =
+    type Fail = fn() -> Response<TestBody>;
+    let fails: [(Fail, &str); 2] =
         [(|| answer("14", Some(MESSAGE)), "14"), (|| answer("5", None), "5")];
     for (fail, expected) in fails {
         let (back, calls) = failing(2, fail).await;

@@ -371,3 +371,35 @@ async fn a_hundred_calls_at_once_go_over_one_connection_to_an_endpoint() {
     assert!(connections.try_recv().is_err(), "more than one connection");
     assert_eq!(proxy.panics(), 0);
 }
+
+#[tokio::test]
+async fn a_connection_without_a_stream_gives_way_and_a_busy_one_does_not() {
+    let places = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&places);
+    let back = backend(Protocol::Http2, move |request: http::Request<Incoming>| {
+        let (gate, is_held) = (Arc::clone(&gate), request.uri().path() == "/held");
+        async move {
+            if is_held {
+                gate.acquire().await.unwrap().forget();
+            }
+            Response::new(text("ok"))
+        }
+    })
+    .await;
+    let limits = Limits { connections_max: 2, ..Limits::default() };
+    let proxy = Proxy::with(policy(Protocol::Http2, &[back.address]), limits);
+    let (mut busy, mut quiet) = (proxy.h2().await, proxy.h2().await);
+    let mut held = Box::pin(busy.send_request(request("GET", "/held", empty())));
+    let asked = quiet.send_request(request("GET", "/", empty()));
+    tokio::select! {
+        _ = &mut held => panic!("nobody has answered"),
+        asked = asked => assert_eq!(read(asked.unwrap()).await.0, 200),
+    }
+    let mut third = proxy.h2().await;
+    let asked = third.send_request(request("GET", "/", empty())).await.unwrap();
+    assert_eq!(read(asked).await.0, 200);
+    until(|| quiet.is_closed()).await;
+    assert!(!busy.is_closed());
+    places.add_permits(1);
+    assert_eq!(read(held.await.unwrap()).await.0, 200);
+}

@@ -5,6 +5,7 @@
 //! 64 MiB up and 64 MiB down, over each pair of protocols, while the reader is slower than the writer.
 
 #[cfg(test)]
+#[expect(dead_code, reason = "the other binary uses the rest of it")]
 #[path = "../it/rig.rs"]
 mod rig;
 

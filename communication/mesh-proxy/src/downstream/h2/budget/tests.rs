@@ -8,7 +8,8 @@ fn begun() -> FrameBudget {
 }
 
 fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
-    let mut frame = vec![0, (length >> 8) as u8, length as u8, kind, flags, 0, 0, 0, 1];
+    let [high, low] = u16::try_from(length).unwrap().to_be_bytes();
+    let mut frame = vec![0, high, low, kind, flags, 0, 0, 0, 1];
     frame.resize(9 + length, 0xAA);
     frame
 }
