@@ -376,8 +376,10 @@ async fn a_hundred_calls_at_once_go_over_one_connection_to_an_endpoint() {
 async fn a_connection_without_a_stream_gives_way_and_a_busy_one_does_not() {
     let places = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&places);
+    let (arrived, mut arrivals) = mpsc::unbounded_channel();
     let back = backend(Protocol::Http2, move |request: http::Request<Incoming>| {
         let (gate, is_held) = (Arc::clone(&gate), request.uri().path() == "/held");
+        arrived.send(()).unwrap();
         async move {
             if is_held {
                 gate.acquire().await.unwrap().forget();
@@ -390,11 +392,12 @@ async fn a_connection_without_a_stream_gives_way_and_a_busy_one_does_not() {
     let proxy = Proxy::with(policy(Protocol::Http2, &[back.address]), limits);
     let (mut busy, mut quiet) = (proxy.h2().await, proxy.h2().await);
     let mut held = Box::pin(busy.send_request(request("GET", "/held", empty())));
-    let asked = quiet.send_request(request("GET", "/", empty()));
     tokio::select! {
         _ = &mut held => panic!("nobody has answered"),
-        asked = asked => assert_eq!(read(asked.unwrap()).await.0, 200),
+        _ = arrivals.recv() => {}
     }
+    let asked = quiet.send_request(request("GET", "/", empty())).await.unwrap();
+    assert_eq!(read(asked).await.0, 200);
     let mut third = proxy.h2().await;
     let asked = third.send_request(request("GET", "/", empty())).await.unwrap();
     assert_eq!(read(asked).await.0, 200);
