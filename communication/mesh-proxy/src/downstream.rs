@@ -8,6 +8,7 @@ mod detect;
 mod doors;
 pub(crate) mod h1;
 pub(crate) mod h2;
+mod tcp;
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
@@ -17,11 +18,13 @@ use telemetry::{CounterFamily, Gauge, Telemetry};
 pub(crate) use accept::Closing;
 pub use accept::{Sharing, listen, serve};
 pub use doors::Doors;
+pub use h2::{Flood, FrameBudget};
 
 use crate::{
     body::{RequestBody, Upload},
     head::RequestHead,
     reply::Reply,
+    tunnel::Tunnel,
 };
 
 /// Who sent a request. The caller's identity will stand here.
@@ -40,6 +43,11 @@ pub trait Handler: Send + Sync + 'static {
         peer: Peer,
         upload: &mut Upload<B>,
     ) -> impl Future<Output = Reply> + Send;
+
+    /// Where connections lead that speak no HTTP; nowhere, unless an implementation says so.
+    fn tunnel(&self) -> Option<Tunnel> {
+        None
+    }
 }
 
 /// Bounds of one listener. Defaults: `names-and-numbers`, limits.

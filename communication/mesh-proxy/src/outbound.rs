@@ -19,6 +19,7 @@ use std::{
 use base::{Code, Random};
 use http::{Method, StatusCode};
 use mesh_policy::{
+    destination::Protocol,
     fault::Abort,
     route::{Found, RequestView as _, Rule, choose_backend},
 };
@@ -37,8 +38,9 @@ use crate::{
     h1::Known,
     head::RequestHead,
     mesh::{self, BackendLane, Lane, Mesh, Snapshot, series::EdgeSeries},
-    refusal::Refusal,
+    refusal::{Grpc, Refusal},
     reply::{Reply, Source},
+    tunnel::Tunnel,
     upstream::{Pool, h2::Connections},
 };
 
@@ -111,13 +113,14 @@ impl Outbound {
         upload: &mut Upload<B>,
     ) -> Reply {
         let parent = context.parent.clone().or_else(|| parent_of(&head));
+        let grpc = Grpc::of(head.fields.get(Known::ContentType));
         let snapshot = self.0.mesh.snapshot();
         let served = self.serve(&snapshot, door, head, context, parent.clone(), upload).await;
         served.unwrap_or_else(|refused| {
             let (destination, refusal) = *refused;
             self.0.mesh.refused(&destination, refusal.code);
             let trace_id = parent.map(|it| it.trace_id.to_string());
-            refusal.reply(trace_id.as_deref())
+            refusal.reply_as(grpc, trace_id.as_deref())
         })
     }
 
@@ -381,6 +384,8 @@ pub struct Forward {
     door: Way,
     /// Hosts that are ours; none means every one.
     hosts: Arc<[String]>,
+    /// What the door says is spoken at it; `None` looks.
+    spoken: Option<Protocol>,
 }
 
 /// How a request's door is found.
@@ -396,13 +401,20 @@ impl Forward {
     /// Leads requests on.
     #[must_use]
     pub fn new(outbound: Outbound, door: Way) -> Self {
-        Self { outbound, door, hosts: Arc::from([]) }
+        Self { outbound, door, hosts: Arc::from([]), spoken: Some(Protocol::Http1) }
     }
 
     /// Only for these hosts: a page of a stranger whose name was made to point here is refused.
     #[must_use]
     pub fn for_hosts(self, hosts: impl IntoIterator<Item = String>) -> Self {
         Self { hosts: hosts.into_iter().map(|it| it.to_ascii_lowercase()).collect(), ..self }
+    }
+
+    /// The same for a door at which another protocol is spoken, or `None`: whichever the first bytes
+    /// show, and bytes where the server speaks first. HTTP/1 and HTTP/2 are told apart in any case.
+    #[must_use]
+    pub fn speaking(self, spoken: Option<Protocol>) -> Self {
+        Self { spoken, ..self }
     }
 
     async fn at_edge<B: RequestBody>(
@@ -430,6 +442,14 @@ impl Forward {
 }
 
 impl Handler for Forward {
+    fn tunnel(&self) -> Option<Tunnel> {
+        match &self.door {
+            Way::To(Door::Service(name)) => Tunnel::of(&self.outbound, name, self.spoken),
+            // Where bytes are to go is not in them.
+            Way::To(Door::Edge(_)) | Way::ByHost => None,
+        }
+    }
+
     async fn handle<B: RequestBody>(
         &self,
         head: RequestHead,

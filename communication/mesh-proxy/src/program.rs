@@ -76,6 +76,7 @@ struct Opening {
     way: Way,
     side: Side,
     hosts: Vec<String>,
+    spoken: Option<Protocol>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +188,7 @@ fn openings(proxy: &Proxy) -> Vec<Opening> {
         way: Way::To(Door::Edge(proxy.name.clone())),
         side: Side::Edge,
         hosts: it.hosts.clone(),
+        spoken: Some(Protocol::Http1),
     };
     let outbound = |it: &mesh_policy::proxy::Outbound| Opening {
         name: "outbound",
@@ -194,6 +196,7 @@ fn openings(proxy: &Proxy) -> Vec<Opening> {
         way: it.service.as_ref().map_or(Way::ByHost, |it| Way::To(Door::Service(it.clone()))),
         side: Side::Outbound,
         hosts: Vec::new(),
+        spoken: it.protocol,
     };
     let inbound = |(number, it): (usize, &mesh_policy::proxy::Inbound)| Opening {
         name: "inbound",
@@ -201,6 +204,7 @@ fn openings(proxy: &Proxy) -> Vec<Opening> {
         way: Way::To(Door::Service(application_name(number))),
         side: Side::Inbound,
         hosts: Vec::new(),
+        spoken: it.protocol,
     };
     let edges = proxy.edges.iter().map(edge);
     let outbounds = proxy.outbound.iter().map(outbound);
@@ -264,6 +268,7 @@ fn serve(plan: &Plan, listeners: Vec<TcpListener>, tasks: &Tasks) {
         let worker = if opening.side == Side::Inbound { &inbound } else { &outbound };
         let handler = Forward::new(worker.clone(), opening.way.clone());
         let handler = handler.for_hosts(opening.hosts.clone());
+        let handler = handler.speaking(opening.spoken);
         // Inside, an id may hold a slash; outside, nobody knows who reads.
         let slashes = if opening.side == Side::Edge { Slashes::Refused } else { Slashes::Kept };
         let limits = Limits { slashes, ..plan.limits };

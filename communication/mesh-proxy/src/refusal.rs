@@ -65,6 +65,28 @@ impl Refusal {
         Self { retry_after: wait.or(self.retry_after), ..self }
     }
 
+    /// As an answer in the words of the caller: a gRPC call gets a status without a body.
+    #[must_use]
+    pub fn reply_as(self, grpc: Grpc, trace_id: Option<&str>) -> Reply {
+        match grpc {
+            Grpc::Yes => self.grpc(),
+            Grpc::No => self.reply(trace_id),
+        }
+    }
+
+    /// As a gRPC answer that has trailers alone, in its head ("Trailers-Only", gRPC over HTTP/2).
+    fn grpc(self) -> Reply {
+        let code = self.code;
+        let mut head = ResponseHead::new(StatusCode::OK);
+        head.fields.push(b"content-type", b"application/grpc");
+        head.fields.push(b"grpc-status", grpc_status(code).to_string().as_bytes());
+        head.fields.push(b"grpc-message", percent_encoded(&self.detail).as_bytes());
+        self.explain(&mut head);
+        head.length = Some(0);
+        let source = Source::Mesh { code, is_unprocessed: self.is_unprocessed };
+        Reply { head, body: ReplyBody::empty(), source }
+    }
+
     /// As an answer; `trace_id` names the trace that it stands in.
     #[must_use]
     pub fn reply(self, trace_id: Option<&str>) -> Reply {
@@ -75,8 +97,16 @@ impl Refusal {
         let body = self.body(status, trace_id);
         let mut head = ResponseHead::new(status);
         head.fields.push(b"content-type", b"application/problem+json");
-        head.fields.push(b"skein-error", code.as_str().as_bytes());
-        head.fields.push(b"proxy-status", proxy_status(code).as_bytes());
+        self.explain(&mut head);
+        let is_unprocessed = self.is_unprocessed;
+        let reply = Reply::whole(head, body);
+        Reply { source: Source::Mesh { code, is_unprocessed }, ..reply }
+    }
+
+    /// The fields that say who answers, and why.
+    fn explain(&self, head: &mut ResponseHead) {
+        head.fields.push(b"skein-error", self.code.as_str().as_bytes());
+        head.fields.push(b"proxy-status", proxy_status(self.code).as_bytes());
         if let Some(wait) = self.retry_after {
             // Rounded up: who comes back earlier is refused again.
             let seconds = wait.as_millis().div_ceil(1_000).to_string();
@@ -85,9 +115,6 @@ impl Refusal {
         for (name, value) in &self.fields {
             head.fields.push(name.as_bytes(), value.as_bytes());
         }
-        let is_unprocessed = self.is_unprocessed;
-        let reply = Reply::whole(head, body);
-        Reply { source: Source::Mesh { code, is_unprocessed }, ..reply }
     }
 
     fn body(&self, status: StatusCode, trace_id: Option<&str>) -> Bytes {
@@ -103,6 +130,53 @@ impl Refusal {
         });
         document.to_string().into()
     }
+}
+
+/// Whether a caller speaks gRPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grpc {
+    /// It does.
+    Yes,
+    /// It does not, or something else that is called so, as gRPC-Web.
+    No,
+}
+
+impl Grpc {
+    /// By its content type: `application/grpc`, or that with `+` and a codec, or with parameters.
+    #[must_use]
+    pub fn of(content_type: Option<&[u8]>) -> Self {
+        const TYPE: &[u8] = b"application/grpc";
+        let Some((start, rest)) = content_type.and_then(|it| it.split_at_checked(TYPE.len()))
+        else {
+            return Self::No;
+        };
+        let is_it = start.eq_ignore_ascii_case(TYPE)
+            && matches!(rest.first(), None | Some(b'+' | b';' | b' '));
+        if is_it { Self::Yes } else { Self::No }
+    }
+}
+
+/// The gRPC status that says the same to a client.
+const fn grpc_status(code: Code) -> u32 {
+    match code {
+        Code::NoRoute => 12,
+        Code::DeadlineExpired | Code::UpstreamTimeout => 4,
+        Code::Overloaded | Code::NoEndpoint | Code::BreakerOpen | Code::UpstreamUnavailable => 14,
+        Code::RateLimited => 8,
+        _ => 13,
+    }
+}
+
+/// A `grpc-message`: printable ASCII but for `%`, the rest by percent.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// RFC 9209: says that the proxy, not the application, answers, and why.
@@ -127,4 +201,25 @@ pub fn silent(status: StatusCode) -> Reply {
     let mut head = ResponseHead::new(status);
     head.length = Some(0);
     Reply { head, body: ReplyBody::empty(), source: Source::Application }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_is_known_by_its_content_type_and_grpc_web_is_another_thing() {
+        for yes in ["application/grpc", "application/grpc+proto", "Application/gRPC;x=1"] {
+            assert_eq!(Grpc::of(Some(yes.as_bytes())), Grpc::Yes, "{yes}");
+        }
+        for no in ["application/grpc-web", "application/json", "application/grp", ""] {
+            assert_eq!(Grpc::of(Some(no.as_bytes())), Grpc::No, "{no}");
+        }
+        assert_eq!(Grpc::of(None), Grpc::No);
+    }
+
+    #[test]
+    fn a_message_of_grpc_is_printable_ascii() {
+        assert_eq!(percent_encoded("50 % \u{fc}\n"), "50 %25 %C3%BC%0A");
+    }
 }

@@ -19,7 +19,7 @@ use crate::{
     upstream::{
         Pool,
         h1::Exchange,
-        h2::{Carried, Feed},
+        h2::{Carried, Feed, Slot},
     },
 };
 
@@ -79,12 +79,17 @@ impl Reply {
 #[derive(Debug)]
 pub struct ReplyBody {
     kind: Kind,
+    /// The first piece, where somebody looked ahead.
+    peeked: Option<Piece>,
     /// Longest wait for the next piece; zero for none.
     pub(crate) idle: Duration,
     pub(crate) watch: Option<Box<Watch>>,
     /// The connection is cut after so many further bytes: a planted fault.
     pub(crate) cut_after: Option<u64>,
 }
+
+/// A piece of a body.
+type Piece = Result<Frame<Bytes>, BodyError>;
 
 enum Kind {
     Empty,
@@ -97,6 +102,7 @@ enum Kind {
     Http2 {
         body: Carried,
         feed: Option<Feed>,
+        _slot: Slot,
     },
     Boxed(BoxedBody),
     /// The connection speaks another protocol from here on.
@@ -108,7 +114,7 @@ enum Kind {
 
 impl ReplyBody {
     const fn of(kind: Kind) -> Self {
-        Self { kind, idle: Duration::ZERO, watch: None, cut_after: None }
+        Self { kind, peeked: None, idle: Duration::ZERO, watch: None, cut_after: None }
     }
 
     /// No body.
@@ -125,8 +131,8 @@ impl ReplyBody {
     }
 
     /// The rest of a stream.
-    pub(crate) fn http2(body: hyper::body::Incoming, feed: Option<Feed>) -> Self {
-        Self::of(Kind::Http2 { body: Carried(body), feed })
+    pub(crate) fn http2(body: hyper::body::Incoming, feed: Option<Feed>, slot: Slot) -> Self {
+        Self::of(Kind::Http2 { body: Carried(body), feed, _slot: slot })
     }
 
     /// A connection that has changed its protocol.
@@ -149,6 +155,10 @@ impl ReplyBody {
     /// Whether nothing more will come.
     #[must_use]
     pub fn is_done(&self) -> bool {
+        self.peeked.is_none() && self.has_ended()
+    }
+
+    fn has_ended(&self) -> bool {
         match &self.kind {
             Kind::Empty | Kind::Upgraded { .. } => true,
             Kind::Whole(bytes) => bytes.is_empty(),
@@ -163,20 +173,10 @@ impl ReplyBody {
         &mut self,
         context: &mut Context<'_>,
         upload: &mut Upload<B>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let piece = match &mut self.kind {
-            Kind::Empty | Kind::Upgraded { .. } => None,
-            Kind::Whole(bytes) if bytes.is_empty() => None,
-            Kind::Whole(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
-            Kind::Http1 { exchange, .. } => ready!(exchange.poll_piece(context, upload)),
-            Kind::Http2 { body, feed } => {
-                // What becomes of the rest of the request no longer matters to the answer.
-                if let Some(feed) = feed {
-                    let _fed = feed.poll(context, upload);
-                }
-                ready!(Pin::new(body).poll_frame(context))
-            }
-            Kind::Boxed(body) => ready!(body.as_mut().poll_frame(context)),
+    ) -> Poll<Option<Piece>> {
+        let piece = match self.peeked.take() {
+            Some(piece) => Some(piece),
+            None => ready!(self.poll_kind(context, upload)),
         };
         let piece = self.cut(piece);
         if let Some(watch) = &mut self.watch {
@@ -196,10 +196,46 @@ impl ReplyBody {
         Poll::Ready(piece)
     }
 
-    fn cut(
+    fn poll_kind<B: RequestBody>(
         &mut self,
-        piece: Option<Result<Frame<Bytes>, BodyError>>,
-    ) -> Option<Result<Frame<Bytes>, BodyError>> {
+        context: &mut Context<'_>,
+        upload: &mut Upload<B>,
+    ) -> Poll<Option<Piece>> {
+        Poll::Ready(match &mut self.kind {
+            Kind::Empty | Kind::Upgraded { .. } => None,
+            Kind::Whole(bytes) if bytes.is_empty() => None,
+            Kind::Whole(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            Kind::Http1 { exchange, .. } => ready!(exchange.poll_piece(context, upload)),
+            Kind::Http2 { body, feed, .. } => {
+                // What becomes of the rest of the request no longer matters to the answer.
+                if let Some(feed) = feed {
+                    let _fed = feed.poll(context, upload);
+                }
+                ready!(Pin::new(body).poll_frame(context))
+            }
+            Kind::Boxed(body) => ready!(body.as_mut().poll_frame(context)),
+        })
+    }
+
+    /// Waits for the first piece, which stays where it is. Cancel-safe.
+    pub(crate) async fn peek<B: RequestBody>(&mut self, upload: &mut Upload<B>) {
+        if self.peeked.is_none() {
+            self.peeked = std::future::poll_fn(|context| self.poll_kind(context, upload)).await;
+        }
+    }
+
+    /// The status of a gRPC call in trailers that were looked at.
+    pub(crate) fn peeked_grpc_status(&self) -> Option<u32> {
+        let trailers = self.peeked.as_ref()?.as_ref().ok()?.trailers_ref()?;
+        grpc_status(trailers)
+    }
+
+    /// Whether it broke before its first piece.
+    pub(crate) const fn is_broken_at_once(&self) -> bool {
+        matches!(self.peeked, Some(Err(_)))
+    }
+
+    fn cut(&mut self, piece: Option<Piece>) -> Option<Piece> {
         let (Some(left), Some(Ok(frame))) = (&mut self.cut_after, &piece) else { return piece };
         let length = frame.data_ref().map_or(0, |it| it.len() as u64);
         if length < *left {
@@ -221,6 +257,11 @@ impl ReplyBody {
             pool.put(address, stream, buffers);
         }
     }
+}
+
+/// The status of a gRPC call in its trailers.
+pub(crate) fn grpc_status(trailers: &http::HeaderMap) -> Option<u32> {
+    trailers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 impl fmt::Debug for Kind {

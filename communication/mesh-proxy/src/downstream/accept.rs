@@ -128,10 +128,10 @@ impl<H: Handler> Entry<H> {
     fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
         let Ok(stream) = Stream::plain(stream) else { return };
         let (site, closed) = (Arc::clone(&self.site), self.closed.clone());
-        let (tasks, peer) = (self.tasks.clone(), Peer { address: peer });
+        let peer = Peer { address: peer };
         self.tasks.spawn("http connection", move |_| async move {
             site.counts.open.add(1.0);
-            detect::serve(&site, stream, peer, place, closed, tasks).await;
+            detect::serve(&site, stream, peer, place, closed).await;
             site.counts.open.add(-1.0);
         });
     }

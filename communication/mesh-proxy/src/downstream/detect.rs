@@ -2,16 +2,25 @@
 //!
 //! HTTP/2 begins with a preface of 24 bytes that no HTTP/1 request can begin with (RFC 9113 3.4).
 //! TLS on a plain port begins with 0x16 and gets a clear word. All else is HTTP/1 until it proves
-//! otherwise.
+//! otherwise. Where a client says nothing and the door may lead bytes on, the server is heard: some
+//! protocols begin with it.
 
-use std::{future::poll_fn, sync::Arc};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use runtime::Tasks;
 use tokio::time::timeout;
 
-use super::{Handler, Peer, Site, accept::Closing, doors::Place, h1, h2};
-use crate::stream::{READ_BYTES, Stream, poll_fill};
+use super::{
+    Handler, Peer, Site,
+    accept::Closing,
+    doors::Place,
+    h1, h2,
+    tcp::{self, Greeted},
+};
+use crate::{
+    stream::{READ_BYTES, Stream, poll_fill},
+    tunnel::{Tunnel, When},
+};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -43,35 +52,77 @@ pub(crate) fn look(bytes: &[u8]) -> Spoken {
     }
 }
 
+/// What a connection turned out to be.
+enum Found {
+    Spoken(Spoken),
+    /// The client said nothing and the server did.
+    Greeted(Greeted),
+}
+
 pub(super) async fn serve<H: Handler>(
     site: &Arc<Site<H>>,
     mut stream: Stream,
     peer: Peer,
     place: Place,
     closing: Closing,
-    tasks: Tasks,
 ) {
+    let tunnel = site.handler.tunnel();
+    if let Some(tunnel) = tunnel.as_ref().filter(|it| it.when() == When::Always) {
+        place.busy();
+        return tcp::serve(site, stream, tunnel, closing).await;
+    }
     let mut received = BytesMut::new();
-    let spoken = tokio::select! {
-        it = timeout(site.limits.head_timeout, first(&mut stream, &mut received)) => it.ok().flatten(),
+    let limits = &site.limits;
+    let finding = find(&mut stream, &mut received, tunnel.as_ref(), limits.detect_timeout);
+    let found = tokio::select! {
+        it = timeout(limits.head_timeout, finding) => it.ok().flatten(),
         () = place.told_to_go() => {
             site.counts.ended("gave_way");
             None
         }
         () = async { closing.clone().said().await } => None,
     };
-    match spoken {
-        Some(Spoken::Http2) => {
-            h2::serve(Arc::clone(site), stream, received, peer, place, closing, tasks).await;
+    match found {
+        Some(Found::Greeted(greeted)) => {
+            place.busy();
+            greeted.carry(stream, closing).await;
         }
-        Some(Spoken::Tls) => {
+        Some(Found::Spoken(Spoken::Http2)) => {
+            h2::serve(Arc::clone(site), stream, received, peer, place, closing).await;
+        }
+        Some(Found::Spoken(Spoken::Tls)) => {
             site.counts.refused("tls_on_plain_port");
             h1::refuse_tls(stream).await;
         }
-        Some(Spoken::Http1 | Spoken::Undecided) => {
+        Some(Found::Spoken(Spoken::Http1 | Spoken::Undecided)) => {
             h1::serve(site, stream, received, peer, &place, closing).await;
         }
         None => {}
+    }
+}
+
+/// Waits for the client; where it is silent and the door may lead bytes on, for the server as well.
+async fn find(
+    stream: &mut Stream,
+    received: &mut BytesMut,
+    tunnel: Option<&Tunnel>,
+    silence: Duration,
+) -> Option<Found> {
+    let Some(tunnel) = tunnel else {
+        return first(stream, received).await.map(Found::Spoken);
+    };
+    // Cancel-safe: what was read is in the buffer.
+    if let Ok(spoken) = timeout(silence, first(stream, received)).await {
+        return spoken.map(Found::Spoken);
+    }
+    if !received.is_empty() {
+        return first(stream, received).await.map(Found::Spoken);
+    }
+    tokio::select! {
+        biased;
+        spoken = first(stream, received) => spoken.map(Found::Spoken),
+        // A server that waits as well leaves it to the client.
+        Some(greeted) = Greeted::wait(tunnel) => Some(Found::Greeted(greeted)),
     }
 }
 

@@ -282,7 +282,7 @@ impl<H: Handler> Connection<'_, H> {
         if upstream.write_all(&early).await.is_err() {
             return;
         }
-        crate::tunnel::both_ways(side, write, upstream, self.closing.clone()).await;
+        crate::tunnel::both_ways(side, write, upstream, self.closing.clone(), |_, _| {}).await;
     }
 
     async fn too_slow(&mut self, reader: &Reader) -> Next {

@@ -1,31 +1,40 @@
 //! One HTTP/2 connection of a client. Framing is hyper's; bounds are ours.
 
+mod budget;
+mod wire;
+
 use std::{
-    convert::Infallible,
+    error::Error as _,
     io,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use base::Code;
-use bytes::{Buf as _, Bytes, BytesMut};
-use http::{Request, Response, StatusCode};
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_policy::path;
-use runtime::Tasks;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep_until, timeout},
-};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+pub use self::budget::{Flood, FrameBudget};
+use self::wire::{Watched, Wire};
 use super::{Handler, Limits, Peer, Site, accept::Closing, doors::Place};
 use crate::{
     body::{BodyError, Upload},
     head::{RequestHead, Version},
-    refusal::Refusal,
+    owned::Owner,
+    refusal::{Grpc, Refusal},
     reply::{Reply, ReplyBody, Source},
     stream::Stream,
     upstream::h2::{Carried, without_framing},
@@ -39,16 +48,11 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const PENDING_RESETS_MAX: usize = 50;
 /// Streams that we reset for the client's errors (MadeYouReset, CVE-2025-8671); then GOAWAY.
 const LOCAL_RESETS_MAX: usize = 200;
-
-/// Streams of a connection as tasks of its owner.
-#[derive(Clone)]
-struct OnTasks(Tasks);
-
-impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for OnTasks {
-    fn execute(&self, stream: F) {
-        self.0.spawn("http stream", move |_| stream);
-    }
-}
+/// Bytes of one answer that wait for the client's window.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// How long a connection is silent before it is asked whether it lives, and how long it may think.
+const PING_AFTER: Duration = Duration::from_secs(20);
+const PING_WAIT: Duration = Duration::from_secs(10);
 
 pub(super) async fn serve<H: Handler>(
     site: Arc<Site<H>>,
@@ -57,56 +61,125 @@ pub(super) async fn serve<H: Handler>(
     peer: Peer,
     place: Place,
     mut closing: Closing,
-    tasks: Tasks,
 ) {
-    place.busy();
     let limits = site.limits;
+    let place = Arc::new(place);
+    let load = Arc::new(Load { place: Arc::clone(&place), streams: AtomicUsize::new(0) });
     let answering = Arc::clone(&site);
     let service = service_fn(move |request| {
-        let site = Arc::clone(&answering);
-        async move { Ok::<_, Infallible>(answer(&site, peer, request).await) }
+        let (site, busy) = (Arc::clone(&answering), Busy::new(&load));
+        async move { answer(&site, peer, request, busy).await }
     });
-    let connection = http2::Builder::new(OnTasks(tasks))
+    let streams = Owner::default();
+    let (wire, watched) = Wire::new(stream, received);
+    let connection = http2::Builder::new(streams.starter("http2 stream"))
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_max)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .max_local_error_reset_streams(LOCAL_RESETS_MAX)
-        .keep_alive_interval(std::time::Duration::from_secs(20))
-        .keep_alive_timeout(std::time::Duration::from_secs(10))
-        .serve_connection(TokioIo::new(Rewound { received, stream }), service);
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PING_WAIT)
+        .serve_connection(TokioIo::new(wire), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = closing.said() => {
+        () = async {
+            tokio::select! {
+                () = closing.said() => {}
+                () = place.told_to_go() => site.counts.ended("gave_way"),
+            }
+        } => {
             connection.as_mut().graceful_shutdown();
-            timeout(limits.drain, connection).await.unwrap_or(Ok(()))
+            timeout(limits.drain, connection).await.unwrap_or_else(|_| {
+                site.counts.ended("drain_timeout");
+                Ok(())
+            })
         }
     };
     if let Err(error) = ended {
-        site.counts.ended("http2_error");
-        tracing::debug!(listener = site.name, %error, "connection ended early");
+        let reason = watched.flood().map(Flood::as_str).or_else(|| reason_of(&error, &watched));
+        if let Some(reason) = reason {
+            site.counts.ended(reason);
+        }
+        tracing::debug!(listener = site.name, %error, reason, "connection ended early");
     }
+}
+
+/// The streams of a connection: without one it waits, and may have to give way.
+#[derive(Debug)]
+struct Load {
+    place: Arc<Place>,
+    streams: AtomicUsize,
+}
+
+/// One stream, from its head to the last of its answer.
+#[derive(Debug)]
+struct Busy(Arc<Load>);
+
+impl Busy {
+    fn new(load: &Arc<Load>) -> Self {
+        if load.streams.fetch_add(1, Ordering::Relaxed) == 0 {
+            load.place.busy();
+        }
+        Self(Arc::clone(load))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if self.0.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.place.waiting();
+        }
+    }
+}
+
+/// Why we ended a connection that failed; `None` where the client did.
+fn reason_of(error: &hyper::Error, wire: &Watched) -> Option<&'static str> {
+    if error.is_timeout() {
+        return Some("no_pong");
+    }
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            return match error.reason() {
+                // A bound of the library, which does not say which one.
+                Some(h2::Reason::ENHANCE_YOUR_CALM) if error.is_library() => {
+                    Some(wire.suspect().as_str())
+                }
+                _ => error.is_library().then_some("http2_error"),
+            };
+        }
+        source = cause.source();
+    }
+    None
 }
 
 async fn answer<H: Handler>(
     site: &Site<H>,
     peer: Peer,
     request: Request<Incoming>,
-) -> Response<Answer> {
+    busy: Busy,
+) -> Result<Response<Answer>, io::Error> {
     let (parts, body) = request.into_parts();
+    let is_head = parts.method == Method::HEAD;
+    let grpc = Grpc::of(parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes));
     let body = Bounded::new(Carried(body), &site.limits);
     let mut upload = Upload::new(body);
     let reply = match head(&site.limits, parts) {
         Ok(head) => site.handler.handle(head, peer, &mut upload).await,
         Err(refusal) => {
             site.counts.refused(refusal.code.as_str());
-            refusal.reply(None)
+            refusal.reply_as(grpc, None)
         }
     };
-    respond(reply, upload)
+    if reply.source == Source::Reset {
+        return Err(io::ErrorKind::ConnectionReset.into());
+    }
+    Ok(respond(reply, upload, is_head, busy))
 }
 
 fn head(limits: &Limits, parts: http::request::Parts) -> Result<RequestHead, Refusal> {
@@ -118,11 +191,11 @@ fn head(limits: &Limits, parts: http::request::Parts) -> Result<RequestHead, Ref
     if parts.headers.len() > limits.fields_max {
         return Err(Refusal::new(Code::HeadTooLarge, "there are too many header fields"));
     }
-    if parts.method == http::Method::CONNECT {
+    if parts.method == Method::CONNECT {
         let status = Some(StatusCode::NOT_IMPLEMENTED);
         return Err(Refusal { status, ..invalid("this proxy makes no tunnels") });
     }
-    let host = parts.headers.get(http::header::HOST).map(http::HeaderValue::as_bytes);
+    let host = parts.headers.get(http::header::HOST).map(HeaderValue::as_bytes);
     let authority = parts.uri.authority().map(|it| it.as_str().as_bytes());
     // Two words on one thing must agree (RFC 9113 8.3.1).
     let authority = match (authority, host) {
@@ -137,38 +210,46 @@ fn head(limits: &Limits, parts: http::request::Parts) -> Result<RequestHead, Ref
         return Err(invalid("there is more than one Host field"));
     }
     let end = target.find('?').unwrap_or(target.len());
-    let normal = path::read(&target.as_bytes()[..end], limits.slashes);
-    let normal = normal.map_err(|it| Refusal::new(Code::InvalidRequest, it.to_string()))?;
-    let target = Bytes::from([normal.as_bytes(), &target.as_bytes()[end..]].concat());
+    let target = if target == "*" {
+        Bytes::from_static(b"*")
+    } else {
+        let normal = path::read(&target.as_bytes()[..end], limits.slashes);
+        let normal = normal.map_err(|it| Refusal::new(Code::InvalidRequest, it.to_string()))?;
+        Bytes::from([normal.as_bytes(), &target.as_bytes()[end..]].concat())
+    };
     let authority = Bytes::copy_from_slice(authority);
     let mut head = RequestHead::new(parts.method, Version::Http2, authority, target);
     head.fields = without_framing(&parts.headers);
     Ok(head)
 }
 
-fn respond<B>(reply: Reply, upload: Upload<B>) -> Response<Answer<B>> {
-    let mut response = Response::new(Answer {
-        length: reply.head.length,
-        idle: None,
-        body: reply.body,
-        upload,
-        is_reset: reply.source == Source::Reset,
-    });
-    *response.status_mut() = reply.head.status;
+fn respond(reply: Reply, upload: Upload<Bounded>, is_head: bool, busy: Busy) -> Response<Answer> {
+    let status = reply.head.status;
+    // To HEAD and in a 304 a length says what GET would give, and 0 that nobody said; 204 never says
+    // one (RFC 9110 8.6).
+    let has_none = is_head || status == StatusCode::NOT_MODIFIED;
+    let length = match reply.head.length {
+        _ if status == StatusCode::NO_CONTENT => None,
+        Some(0) if has_none => None,
+        length => length,
+    };
+    let mut response =
+        Response::new(Answer { idle: None, body: reply.body, upload, length, _busy: busy });
+    *response.status_mut() = status;
     *response.headers_mut() = reply.head.fields.to_map();
-    if let Some(length) = reply.head.length {
-        response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
     response
 }
 
 /// An answer's body, with the rest of its request, which goes on being sent meanwhile.
-struct Answer<B = Bounded> {
+struct Answer {
     body: ReplyBody,
-    upload: Upload<B>,
+    upload: Upload<Bounded>,
     length: Option<u64>,
     idle: Option<Pin<Box<Sleep>>>,
-    is_reset: bool,
+    _busy: Busy,
 }
 
 impl Body for Answer {
@@ -180,9 +261,6 @@ impl Body for Answer {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if this.is_reset {
-            return Poll::Ready(Some(Err(BodyError::Cut)));
-        }
         let piece = this.body.poll_piece(context, &mut this.upload);
         if piece.is_ready() {
             this.idle = None;
@@ -198,7 +276,7 @@ impl Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.is_reset && self.body.is_done()
+        self.body.is_done()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -211,7 +289,7 @@ impl Body for Answer {
 struct Bounded {
     body: Carried,
     bytes_left: u64,
-    idle: std::time::Duration,
+    idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -262,58 +340,5 @@ impl Body for Bounded {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// A connection from which some bytes have been read already.
-#[derive(Debug)]
-struct Rewound {
-    received: BytesMut,
-    stream: Stream,
-}
-
-impl AsyncRead for Rewound {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.received.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let here = self.received.len().min(buffer.remaining());
-        buffer.put_slice(&self.received[..here]);
-        self.received.advance(here);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Rewound {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use base::Random;
+use base::{Code, Random};
 use mesh_policy::{
     Moment,
     balance::{self, Algorithm, Candidates},
@@ -46,6 +46,15 @@ pub(crate) enum Nobody {
     NoEndpoint,
     /// Every one of them fails; the first may be tried again after this long.
     BreakerOpen { next_try: Option<Duration> },
+}
+
+impl Nobody {
+    pub(crate) const fn code(self) -> Code {
+        match self {
+            Self::NoEndpoint => Code::NoEndpoint,
+            Self::BreakerOpen { .. } => Code::BreakerOpen,
+        }
+    }
 }
 
 /// An endpoint that was chosen, with the way through its breaker.

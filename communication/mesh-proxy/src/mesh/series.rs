@@ -22,6 +22,31 @@ pub(crate) struct Families {
     breaker_open: GaugeFamily,
     breaker_changes: CounterFamily,
     endpoints: GaugeFamily,
+    tcp: TcpFamilies,
+}
+
+/// Families of tunnels.
+#[derive(Debug, Clone)]
+struct TcpFamilies {
+    connections: CounterFamily,
+    bytes: CounterFamily,
+}
+
+impl TcpFamilies {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            connections: metrics.counter(
+                "mesh_tcp_connections_total",
+                "Connections to endpoints for bytes that are passed on, by outcome.",
+                &["destination", "outcome"],
+            ),
+            bytes: metrics.counter(
+                "mesh_tcp_bytes_total",
+                "Bytes that were passed on, from the client (up) and to it (down).",
+                &["destination", "direction"],
+            ),
+        }
+    }
 }
 
 impl Families {
@@ -88,6 +113,7 @@ impl Families {
                 "Endpoints that are known.",
                 &["destination"],
             ),
+            tcp: TcpFamilies::new(metrics),
         }
     }
 
@@ -116,6 +142,7 @@ impl Families {
             retries: self.retries.with(&[destination]),
             not_retried: self.not_retried.clone(),
             endpoints: self.endpoints.with(&[destination]),
+            tcp: self.tcp.clone(),
         }
     }
 
@@ -161,9 +188,31 @@ pub(crate) struct DestinationSeries {
     pub(crate) retries: Counter,
     not_retried: CounterFamily,
     pub(crate) endpoints: Gauge,
+    tcp: TcpFamilies,
+}
+
+/// Tunnels to one destination.
+#[derive(Debug, Clone)]
+pub(crate) struct TcpSeries {
+    pub(crate) opened: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) up: Counter,
+    pub(crate) down: Counter,
 }
 
 impl DestinationSeries {
+    /// Looked up when there is a tunnel: most destinations have none.
+    pub(crate) fn tcp(&self) -> TcpSeries {
+        let connections = |outcome| self.tcp.connections.with(&[&self.name, outcome]);
+        let bytes = |direction| self.tcp.bytes.with(&[&self.name, direction]);
+        TcpSeries {
+            opened: connections("opened"),
+            failed: connections("failed"),
+            up: bytes("up"),
+            down: bytes("down"),
+        }
+    }
+
     pub(crate) fn not_retried(&self, reason: StopReason) {
         self.not_retried.with(&[&self.name, reason.as_str()]).inc();
     }

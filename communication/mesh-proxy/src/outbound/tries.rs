@@ -19,7 +19,7 @@ use crate::{
     h1::{self, Known},
     head::ResponseHead,
     mesh::destination::{Chosen, Destination, Nobody},
-    refusal::Refusal,
+    refusal::{Grpc, Refusal},
     reply::{Reply, ReplyBody, Source},
     upstream::{
         self, Rested,
@@ -31,6 +31,10 @@ use crate::{
 /// Bounds on the head of an answer.
 const ANSWER: h1::Limits =
     h1::Limits { head_bytes_max: 64 << 10, fields_max: 200, target_bytes_max: 8 << 10 };
+
+/// Longest look ahead for the status of a gRPC answer; a head that comes later than it could is worse
+/// than a try that is not made.
+const PEEK_LONGEST: Duration = Duration::from_millis(100);
 
 /// An answer's head with the body behind it.
 type Answer = (ResponseHead, ReplyBody);
@@ -59,6 +63,8 @@ struct Try<'a> {
     chosen: Chosen,
     began: Instant,
     is_settled: bool,
+    /// What the breaker learns stands in trailers that are still to come.
+    is_pending: bool,
 }
 
 /// Makes tries until one is to be kept.
@@ -185,7 +191,8 @@ fn prepare(request: &mut Request<'_>, span: &Span, tries: u32) {
 
 impl<'a> Try<'a> {
     fn new(outbound: &'a Outbound, destination: &'a Destination, chosen: Chosen) -> Self {
-        Self { outbound, destination, chosen, began: Instant::now(), is_settled: false }
+        let began = Instant::now();
+        Self { outbound, destination, chosen, began, is_settled: false, is_pending: false }
     }
 
     async fn make<B: RequestBody>(
@@ -199,10 +206,26 @@ impl<'a> Try<'a> {
         let longest = bound(by_rule.unwrap_or(timeouts.backend_request));
         let own = longest.map(|it| self.began + it);
         let end = [own, request.deadline.instant()].into_iter().flatten().min();
-        match self.destination.protocol {
+        let (head, mut body) = match self.destination.protocol {
             Protocol::Http2 => self.make_h2(request, upload, end).await,
             Protocol::Http1 | Protocol::Tcp => self.make_h1(request, upload, repeatable, end).await,
+        }?;
+        // The status of a gRPC call may stand in trailers right behind the head: a look ahead, where
+        // another try could follow and the server does not wait for more of the request.
+        let is_open = repeatable == Repeatable::Yes
+            && upload.is_done()
+            && head.fields.get(Known::GrpcStatus).is_none()
+            && Grpc::of(head.fields.get(Known::ContentType)) == Grpc::Yes;
+        if is_open {
+            let longest = Instant::now() + PEEK_LONGEST;
+            let end = end.map_or(longest, |it| it.min(longest));
+            // In vain: a stream whose first message takes its time begins as it is.
+            let _seen = timeout_at(end, body.peek(upload)).await;
+            if body.is_broken_at_once() {
+                return Err(TryError::Lost);
+            }
         }
+        Ok((head, body))
     }
 
     async fn make_h1<B: RequestBody>(
@@ -271,7 +294,7 @@ impl<'a> Try<'a> {
         let elapsed = self.began.elapsed();
         let retry_after = outcome.as_ref().ok().and_then(|it| retry_after(&it.0));
         let (sample, verdict) = match outcome {
-            Ok((head, _)) => match verdict_of(head) {
+            Ok(answer) => match verdict_of(answer) {
                 verdict @ (Verdict::Failure | Verdict::Throttled) => {
                     (Sample::Failed { after: elapsed, retry_after }, Some(verdict))
                 }
@@ -287,13 +310,21 @@ impl<'a> Try<'a> {
         let series = &self.chosen.endpoint.series;
         series.count(outcome.as_ref().ok().map(|it| it.0.status));
         series.duration.observe_duration(elapsed);
-        self.record(sample, verdict);
+        self.end_load(sample);
+        match outcome {
+            Ok(answer) if is_status_open(answer) => self.is_pending = true,
+            _ => self.record(verdict),
+        }
     }
 
-    fn record(&self, sample: Sample, verdict: Option<Verdict>) {
+    fn end_load(&self, sample: Sample) {
+        let balance = &self.destination.settings.balance;
+        self.chosen.endpoint.end_load(balance, sample, self.outbound.mesh().now());
+    }
+
+    fn record(&self, verdict: Option<Verdict>) {
         let (endpoint, settings) = (&self.chosen.endpoint, &self.destination.settings);
         let now = self.outbound.mesh().now();
-        endpoint.end_load(&settings.balance, sample, now);
         let changed = self.outbound.draw(|random| {
             endpoint.record(&settings.breaker, self.chosen.pass, verdict, now, random)
         });
@@ -327,7 +358,8 @@ impl<'a> Try<'a> {
 impl Drop for Try<'_> {
     fn drop(&mut self) {
         if !self.is_settled {
-            self.record(Sample::Cancelled(self.began.elapsed()), None);
+            self.end_load(Sample::Cancelled(self.began.elapsed()));
+            self.record(None);
         }
     }
 }
@@ -340,16 +372,27 @@ async fn within<F: Future>(end: Option<Instant>, work: F) -> Option<F::Output> {
     }
 }
 
-fn verdict_of(head: &ResponseHead) -> Verdict {
-    match grpc_status(head) {
+fn verdict_of(answer: &Answer) -> Verdict {
+    match grpc_status(answer) {
         Some(status) => breaker::verdict_of_grpc(status),
-        None => breaker::verdict_of_status(head.status.as_u16()),
+        None => breaker::verdict_of_status(answer.0.status.as_u16()),
     }
 }
 
 /// The status of a gRPC answer that has no body.
-fn grpc_status(head: &ResponseHead) -> Option<u32> {
-    head.fields.text(Known::GrpcStatus)?.parse().ok()
+fn grpc_status((head, body): &Answer) -> Option<u32> {
+    match head.fields.text(Known::GrpcStatus) {
+        Some(status) => status.parse().ok(),
+        None => body.peeked_grpc_status(),
+    }
+}
+
+/// Whether a gRPC answer has begun whose status comes at its end.
+fn is_status_open(answer: &Answer) -> bool {
+    let head = &answer.0;
+    head.status == StatusCode::OK
+        && Grpc::of(head.fields.get(Known::ContentType)) == Grpc::Yes
+        && grpc_status(answer).is_none()
 }
 
 fn retry_after(head: &ResponseHead) -> Option<Duration> {
@@ -366,7 +409,7 @@ fn decide<B: RequestBody>(
     upload: &Upload<B>,
 ) -> Decision {
     let failure = match outcome {
-        Ok((head, _)) => match grpc_status(head) {
+        Ok(answer @ (head, _)) => match grpc_status(answer) {
             Some(0) => return Decision::Stop(StopReason::NotRetryable),
             None if head.status.as_u16() < 400 => return Decision::Stop(StopReason::NotRetryable),
             // Somebody nearer to the failure has tried already.
@@ -429,11 +472,13 @@ fn finish(
     outbound: &Outbound,
     mut request: Request<'_>,
     attempt: &Try<'_>,
-    (mut head, mut body): Answer,
+    answer: Answer,
     span: Span,
     judged: u32,
 ) -> Reply {
-    if head.status.is_server_error() {
+    let is_failure = verdict_of(&answer) != Verdict::Success;
+    let (mut head, mut body) = answer;
+    if is_failure || head.status.is_server_error() {
         // The hops above see that this one has decided.
         let judged = judged.to_string();
         head.fields.set_known(Known::SkeinAttempt, b"skein-attempt", judged.as_bytes());
@@ -449,6 +494,8 @@ fn finish(
         endpoint,
         breaker,
         bytes: 0,
+        pending: attempt.is_pending.then_some(attempt.chosen.pass),
+        is_judged: body.peeked_grpc_status().is_some(),
         span: Some(span),
         place: request.place.take(),
     };

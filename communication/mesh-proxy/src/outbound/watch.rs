@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body::Frame;
-use mesh_policy::breaker::{self, Pass, Verdict};
+use mesh_policy::breaker::{self, Pass, Transition, Verdict};
 use std::sync::Arc;
 use telemetry::Span;
 
@@ -11,6 +11,7 @@ use crate::{
     body::BodyError,
     gate::Place,
     mesh::{endpoint::Endpoint, series::EdgeSeries},
+    reply::grpc_status,
 };
 
 /// Watches an answer to its end; dropped before, the client went away.
@@ -21,6 +22,10 @@ pub(crate) struct Watch {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) breaker: breaker::Settings,
     pub(super) bytes: u64,
+    /// Balancer and breaker know the status in the trailers already.
+    pub(super) is_judged: bool,
+    /// The way through the breaker of a call whose status is not known yet.
+    pub(super) pending: Option<Pass>,
     pub(super) span: Option<Span>,
     pub(super) place: Option<Place>,
 }
@@ -30,10 +35,15 @@ impl Watch {
     pub(crate) fn saw(&mut self, frame: &Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
             self.bytes += data.len() as u64;
+            // A stream may last for hours: its first message shows that the endpoint is there.
+            if self.pending == Some(Pass::Probe) {
+                self.learn(Verdict::Success);
+            }
         }
-        let status = frame.trailers_ref().and_then(|it| it.get("grpc-status"));
-        let status = status.and_then(|it| it.to_str().ok()).and_then(|it| it.parse().ok());
-        if let Some(status) = status {
+        let status = frame.trailers_ref().and_then(grpc_status);
+        if let Some(status) = status
+            && !self.is_judged
+        {
             self.learn(breaker::verdict_of_grpc(status));
         }
     }
@@ -50,6 +60,9 @@ impl Watch {
 
     /// All of it went by.
     pub(crate) fn ended(&mut self) {
+        if self.pending.is_some() {
+            self.learn(Verdict::Success);
+        }
         self.place = None;
         self.span = None;
     }
@@ -59,20 +72,37 @@ impl Watch {
         self.ended();
     }
 
-    /// The head was a success; this corrects it.
-    fn learn(&self, verdict: Verdict) {
-        if !matches!(verdict, Verdict::Failure | Verdict::Throttled) {
-            return;
+    /// Says how the call ended; where the head was taken for a success, a failure corrects it.
+    fn learn(&mut self, verdict: Verdict) {
+        match self.pending.take() {
+            Some(pass) => self.record(pass, Some(verdict)),
+            None if matches!(verdict, Verdict::Failure | Verdict::Throttled) => {
+                self.record(Pass::Normal, Some(verdict));
+            }
+            None => {}
         }
+    }
+
+    fn record(&self, pass: Pass, verdict: Option<Verdict>) {
         let now = self.outbound.mesh().now();
-        self.outbound.draw(|random| {
-            self.endpoint.record(&self.breaker, Pass::Normal, Some(verdict), now, random)
-        });
+        let changed = self
+            .outbound
+            .draw(|random| self.endpoint.record(&self.breaker, pass, verdict, now, random));
+        let Some(transition) = changed else { return };
+        let series = &self.endpoint.series;
+        match transition {
+            Transition::Opened { .. } | Transition::Reopened { .. } => series.opened.inc(),
+            Transition::Closed => series.closed.inc(),
+        }
+        tracing::info!(endpoint = self.endpoint.name(), ?transition, "breaker changed");
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        if let Some(pass) = self.pending.take() {
+            self.record(pass, None);
+        }
         #[expect(clippy::cast_precision_loss, reason = "a body of 2^53 bytes is none")]
         self.series.sizes.observe(self.bytes as f64);
     }

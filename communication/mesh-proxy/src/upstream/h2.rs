@@ -6,7 +6,10 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -15,15 +18,18 @@ use bytes::Bytes;
 use http::{Request, Uri, uri::PathAndQuery};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::mpsc;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::PollSender;
 
 use crate::{
     body::{BodyError, RequestBody, Upload},
     h1::Known,
     head::{Fields, RequestHead, ResponseHead},
     mesh::endpoint::Endpoint,
+    owned::Owner,
     reply::ReplyBody,
+    stream::Corked,
     upstream,
 };
 
@@ -33,6 +39,8 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Pieces of a request's body that wait for the connection.
 const PIECES_MAX: usize = 2;
+/// Bytes of one stream that wait for the endpoint's window.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// How long a connection is silent before it is asked whether it lives, and how long it may think.
 const PING_AFTER: Duration = Duration::from_secs(10);
 const PING_WAIT: Duration = Duration::from_secs(3);
@@ -54,12 +62,52 @@ pub(crate) enum SendError {
 
 type Sender = http2::SendRequest<Outgoing>;
 
-/// The HTTP/2 connections of one worker; a cheap handle.
+/// The HTTP/2 connections of one worker; a cheap handle. They end with the last one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Connections(Arc<Mutex<HashMap<SocketAddr, Vec<Sender>>>>);
+pub(crate) struct Connections(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    places: Mutex<HashMap<SocketAddr, Arc<Place>>>,
+    tasks: Owner,
+}
+
+/// The connections to one endpoint.
+#[derive(Debug, Default)]
+struct Place {
+    links: Mutex<Vec<Link>>,
+    /// One connects at a time; the others wait for what comes of it.
+    turn: tokio::sync::Mutex<Option<Failed>>,
+}
+
+/// An attempt to connect that failed.
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    at: Instant,
+    kind: io::ErrorKind,
+}
+
+/// One connection.
+#[derive(Debug, Clone)]
+struct Link {
+    sender: Sender,
+    streams: Arc<AtomicUsize>,
+    /// Streams that the endpoint allows.
+    streams_max: Arc<AtomicUsize>,
+}
+
+/// A stream's place on its connection, until all of the answer was taken.
+#[derive(Debug)]
+pub(crate) struct Slot(Arc<AtomicUsize>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Connections {
-    /// Sends a request and answers the head of its response.
+    /// Sends a request and answers the head of its response. Cancelled, it resets the stream.
     pub(crate) async fn send<B: RequestBody>(
         &self,
         endpoint: &Endpoint,
@@ -67,8 +115,8 @@ impl Connections {
         head: &RequestHead,
         upload: &mut Upload<B>,
     ) -> Result<(ResponseHead, ReplyBody), SendError> {
-        let mut sender = self.sender(endpoint, connect_timeout).await?;
-        let (body, mut feed) = Outgoing::of(upload);
+        let (mut sender, slot) = self.sender(endpoint, connect_timeout).await?;
+        let (body, mut feed) = Outgoing::of(upload).map_err(SendError::Upload)?;
         let sending = sender.send_request(request(head, body));
         let mut sending = std::pin::pin!(sending);
         let answer = std::future::poll_fn(|context| {
@@ -87,59 +135,111 @@ impl Connections {
             fields: without_framing(&parts.headers),
             length: length.or_else(|| told(&parts.headers)),
         };
-        Ok((head, ReplyBody::http2(body, feed)))
+        Ok((head, ReplyBody::http2(body, feed, slot)))
     }
 
     /// A connection with room for a stream.
-    async fn sender(&self, endpoint: &Endpoint, longest: Duration) -> Result<Sender, SendError> {
-        let address = endpoint.address();
-        if let Some(sender) = self.ready(address) {
-            return Ok(sender);
+    async fn sender(
+        &self,
+        endpoint: &Endpoint,
+        longest: Duration,
+    ) -> Result<(Sender, Slot), SendError> {
+        let place = Arc::clone(self.lock().entry(endpoint.address()).or_default());
+        if let Some(ready) = place.ready() {
+            return Ok(ready);
         }
-        let stream = upstream::connect(endpoint, longest).await.map_err(SendError::Connect)?;
-        let handshake = http2::Builder::new(TokioExecutor::new())
+        let began = Instant::now();
+        let mut failed = place.turn.lock().await;
+        if let Some(ready) = place.ready() {
+            return Ok(ready);
+        }
+        // Whoever waited while it failed need not find out once more.
+        if let Some(Failed { kind, .. }) = failed.filter(|it| it.at > began) {
+            return Err(SendError::Connect(kind.into()));
+        }
+        match self.connect(endpoint, longest).await {
+            Ok(link) => {
+                *failed = None;
+                let taken = link.take();
+                place.lock().push(link);
+                Ok(taken)
+            }
+            Err(error) => {
+                *failed = Some(Failed { at: Instant::now(), kind: error.kind() });
+                Err(SendError::Connect(error))
+            }
+        }
+    }
+
+    async fn connect(&self, endpoint: &Endpoint, longest: Duration) -> io::Result<Link> {
+        let stream = upstream::connect(endpoint, longest).await?;
+        let starter = self.0.tasks.starter("http2 to endpoint");
+        let handshake = http2::Builder::new(starter.clone())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
             .keep_alive_interval(PING_AFTER)
             .keep_alive_timeout(PING_WAIT)
-            .handshake(TokioIo::new(stream));
-        let failed = |it: hyper::Error| SendError::Connect(io::Error::other(it));
-        let (sender, connection) = handshake.await.map_err(failed)?;
-        // It ends with its last sender; it holds nothing that a drain must save.
-        hyper::rt::Executor::execute(&TokioExecutor::new(), async move {
-            if let Err(error) = connection.await {
+            .handshake(TokioIo::new(Corked::new(stream)));
+        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
+        let address = endpoint.address();
+        let streams_max = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
+        let told = Arc::clone(&streams_max);
+        let mut connection = Box::pin(connection);
+        hyper::rt::Executor::execute(&starter, async move {
+            let ended = std::future::poll_fn(|context| {
+                let ended = connection.as_mut().poll(context);
+                told.store(connection.current_max_send_streams(), Ordering::Relaxed);
+                ended
+            });
+            if let Err(error) = ended.await {
                 tracing::debug!(%address, %error, "connection to endpoint ended");
             }
         });
-        let mut all = self.lock();
-        let known = all.entry(address).or_default();
-        known.retain(|it| !it.is_closed());
-        if known.len() < CONNECTIONS_MAX {
-            known.push(sender.clone());
-        }
-        Ok(sender)
-    }
-
-    fn ready(&self, address: SocketAddr) -> Option<Sender> {
-        let mut all = self.lock();
-        let known = all.get_mut(&address)?;
-        known.retain(|it| !it.is_closed());
-        let full = known.len() >= CONNECTIONS_MAX;
-        known.iter().find(|it| it.is_ready() || full).cloned()
+        Ok(Link { sender, streams: Arc::default(), streams_max })
     }
 
     /// Forgets connections that ended, and those to endpoints that are no more.
     pub(crate) fn sweep(&self, is_known: impl Fn(SocketAddr) -> bool) {
-        self.lock().retain(|address, senders| {
-            senders.retain(|it| !it.is_closed());
-            !senders.is_empty() && is_known(*address)
+        self.lock().retain(|address, place| {
+            let mut links = place.lock();
+            links.retain(|it| !it.sender.is_closed());
+            // Who connects holds the place.
+            (!links.is_empty() || Arc::strong_count(place) > 1) && is_known(*address)
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Vec<Sender>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<Place>>> {
         // Whole entries alone are moved in and out.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// A connection with room; at the bound on connections any, where the request waits for a stream.
+    fn ready(&self) -> Option<(Sender, Slot)> {
+        let mut links = self.lock();
+        links.retain(|it| !it.sender.is_closed());
+        let with_room = links.iter().find(|it| it.has_room());
+        let least = || links.iter().min_by_key(|it| it.streams.load(Ordering::Relaxed));
+        let is_full = links.len() >= CONNECTIONS_MAX;
+        with_room.or_else(|| if is_full { least() } else { None }).map(Link::take)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Link>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Link {
+    fn has_room(&self) -> bool {
+        self.streams.load(Ordering::Relaxed) < self.streams_max.load(Ordering::Relaxed)
+    }
+
+    fn take(&self) -> (Sender, Slot) {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        (self.sender.clone(), Slot(Arc::clone(&self.streams)))
     }
 }
 
@@ -192,68 +292,73 @@ pub(crate) fn without_framing(headers: &http::HeaderMap) -> Fields {
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Once(Option<Bytes>),
-    Fed { pieces: mpsc::Receiver<Frame<Bytes>>, length: Option<u64> },
+    Fed { pieces: mpsc::Receiver<Piece>, length: Option<u64>, is_ended: bool },
 }
 
-/// The other end of a body that is fed piece by piece.
+/// A piece of a request's body. The end is said, so that a feed that was dropped is no end.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    frame: Option<Frame<Bytes>>,
+    is_last: bool,
+}
+
+/// The other end of a body that is fed piece by piece. Dropped before the end, it resets the stream.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    pieces: Option<mpsc::Sender<Frame<Bytes>>>,
-    waiting: Option<Frame<Bytes>>,
+    pieces: PollSender<Piece>,
+    waiting: Option<Piece>,
+    is_ended: bool,
 }
 
 impl Outgoing {
     /// A body that is there goes along as it is; another is fed.
-    fn of<B: RequestBody>(upload: &mut Upload<B>) -> (Self, Option<Feed>) {
+    fn of<B: RequestBody>(upload: &mut Upload<B>) -> Result<(Self, Option<Feed>), BodyError> {
         if upload.is_done() {
-            return (Self::Once(None), None);
+            return Ok((Self::Once(None), None));
         }
         let mut context = Context::from_waker(std::task::Waker::noop());
         let mut waiting = None;
-        if let Poll::Ready(Some(Ok(frame))) = upload.poll_piece(&mut context) {
-            match frame.into_data() {
-                Ok(data) if upload.is_done() => return (Self::Once(Some(data)), None),
-                Ok(data) => waiting = Some(Frame::data(data)),
-                Err(frame) => waiting = Some(frame),
-            }
+        match upload.poll_piece(&mut context) {
+            Poll::Ready(Some(frame)) => match frame?.into_data() {
+                Ok(data) if upload.is_done() => return Ok((Self::Once(Some(data)), None)),
+                Ok(data) => {
+                    waiting = Some(Piece { frame: Some(Frame::data(data)), is_last: false })
+                }
+                Err(frame) => waiting = Some(Piece { frame: Some(frame), is_last: true }),
+            },
+            Poll::Ready(None) => return Ok((Self::Once(None), None)),
+            Poll::Pending => {}
         }
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
-        let feed = Feed { pieces: Some(sender), waiting };
-        (Self::Fed { pieces, length: upload.length() }, Some(feed))
+        let feed = Feed { pieces: PollSender::new(sender), waiting, is_ended: false };
+        Ok((Self::Fed { pieces, length: upload.length(), is_ended: false }, Some(feed)))
     }
 }
 
 impl Feed {
-    /// Hands on what can be handed on now. Ready when all of it has been, or the body broke: then the
-    /// stream is reset, since the end was never said.
+    /// Hands on what can be handed on now. Ready when all of it has been, or the body broke.
     pub(crate) fn poll<B: RequestBody>(
         &mut self,
         context: &mut Context<'_>,
         upload: &mut Upload<B>,
     ) -> Poll<Result<(), BodyError>> {
-        while let Some(sender) = &self.pieces {
+        while !self.is_ended {
             if self.waiting.is_none() {
-                match ready!(upload.poll_piece(context)) {
-                    Some(Ok(frame)) => self.waiting = Some(frame),
-                    Some(Err(error)) => return Poll::Ready(Err(error)),
-                    None => {
-                        self.pieces = None;
-                        continue;
-                    }
-                }
+                let frame = ready!(upload.poll_piece(context)).transpose()?;
+                let is_last = upload.is_done() || frame.as_ref().is_none_or(Frame::is_trailers);
+                self.waiting = Some(Piece { frame, is_last });
             }
-            let mut reserving = std::pin::pin!(sender.reserve());
-            match ready!(reserving.as_mut().poll(context)) {
-                Ok(place) => {
-                    if let Some(frame) = self.waiting.take() {
-                        place.send(frame);
-                    }
-                }
+            if ready!(self.pieces.poll_reserve(context)).is_err() {
                 // The stream has ended: nobody wants the rest.
-                Err(_) => break,
+                self.is_ended = true;
+                break;
+            }
+            if let Some(piece) = self.waiting.take() {
+                self.is_ended = piece.is_last;
+                // There is a place, so it is taken.
+                let _sent = self.pieces.send_item(piece);
             }
         }
-        self.pieces = None;
         Poll::Ready(Ok(()))
     }
 }
@@ -268,23 +373,19 @@ impl Body for Outgoing {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Once(bytes) => Poll::Ready(bytes.take().map(|it| Ok(Frame::data(it)))),
-            Self::Fed { pieces, length } => {
-                let piece = ready!(pieces.poll_recv(context));
-                let data = piece.as_ref().and_then(Frame::data_ref);
-                if let (Some(left), Some(data)) = (length.as_mut(), data) {
-                    *left = left.saturating_sub(data.len() as u64);
+            Self::Fed { is_ended: true, .. } => Poll::Ready(None),
+            Self::Fed { pieces, is_ended, .. } => match ready!(pieces.poll_recv(context)) {
+                Some(Piece { frame, is_last }) => {
+                    *is_ended = is_last;
+                    Poll::Ready(frame.map(Ok))
                 }
-                match (piece, length) {
-                    (Some(piece), _) => Poll::Ready(Some(Ok(piece))),
-                    (None, Some(left)) if *left > 0 => Poll::Ready(Some(Err(BodyError::Cut))),
-                    (None, _) => Poll::Ready(None),
-                }
-            }
+                None => Poll::Ready(Some(Err(BodyError::Cut))),
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Once(None) | Self::Fed { length: Some(0), .. })
+        matches!(self, Self::Once(None) | Self::Fed { is_ended: true, .. })
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -309,7 +410,7 @@ impl Body for Carried {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(Pin::new(&mut self.0).poll_frame(context));
-        Poll::Ready(frame.map(|it| it.map_err(|error| BodyError::Other(Box::new(error)))))
+        Poll::Ready(frame.map(|it| it.map_err(|error| BodyError::Io(io::Error::other(error)))))
     }
 
     fn is_end_stream(&self) -> bool {

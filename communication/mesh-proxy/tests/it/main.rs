@@ -11,6 +11,10 @@ mod behaviour_retry;
 #[cfg(test)]
 mod behaviour_words;
 #[cfg(test)]
+mod floods;
+#[cfg(test)]
+mod grpc;
+#[cfg(test)]
 mod h1_corpus;
 #[cfg(test)]
 mod h1_hyper;
@@ -21,4 +25,12 @@ mod h1_probes;
 #[cfg(test)]
 mod h1_view;
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
 mod stage;
+#[cfg(test)]
+mod tcp;
+#[cfg(test)]
+mod upgrade;
