@@ -158,9 +158,9 @@ pub struct Backend {
 pub trait RequestView {
     /// Method, in the case that it came in.
     fn method(&self) -> &str;
-    /// Host without port, in lower case; empty when there is none.
+    /// Host without port, in lower case ([`crate::authority`]); empty when there is none.
     fn host(&self) -> &str;
-    /// Normalised path.
+    /// Normalised path ([`crate::path`]).
     fn path(&self) -> &str;
     /// Query without the question mark.
     fn query(&self) -> Option<&str>;
