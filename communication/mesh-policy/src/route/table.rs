@@ -23,12 +23,13 @@
 //! A table is as large as the files that it is made of, which their reader bounds.
 
 use super::{
-    Candidate, CompileError, Flaw, Match, Parent, RequestView, Route, Rule,
+    Candidate, CompileError, Flaw, Found, Parent, RequestView, Route,
+    check::check_filters,
     condition::{Condition, Mismatch},
     explain,
+    found::EVERYTHING,
     hosts::{HostPattern, HostRank, Hosts, without_root},
 };
-use crate::filter;
 
 /// The routes of one parent.
 ///
@@ -73,23 +74,6 @@ pub struct Table {
     hosts: Hosts,
     are_hosts_asked: bool,
 }
-
-/// The rule that takes a request.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Found<'a> {
-    /// Its route.
-    pub route: &'a Route,
-    /// The rule.
-    pub rule: &'a Rule,
-    /// Its place in the route, from 0.
-    pub rule_index: usize,
-    /// The match that decided; a rule without matches has the one that takes everything.
-    pub matched: &'a Match,
-}
-
-/// What a rule without matches says: the prefix `/`.
-static EVERYTHING: Match =
-    Match { path: None, method: None, headers: Vec::new(), query: Vec::new(), version: None };
 
 impl Table {
     /// Makes the table of the routes that are attached to a parent: those that name the gateway
@@ -197,7 +181,7 @@ fn conditions(place: usize, route: &Route) -> Result<Vec<Condition>, CompileErro
     let mut conditions = Vec::new();
     for (position, rule) in route.rules.iter().enumerate() {
         let refused = |flaw| CompileError { route: route.name.clone(), rule: Some(position), flaw };
-        filter::check(rule).map_err(refused)?;
+        check_filters(rule).map_err(refused)?;
         if rule.matches.is_empty() {
             let at = (place, position, None);
             conditions.push(Condition::compile(at, &EVERYTHING).map_err(refused)?);
