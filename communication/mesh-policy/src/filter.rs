@@ -5,16 +5,12 @@
 //! must not say at all (a field that frames the message, a path that is not normal) is refused when
 //! the table is made, so nothing needs to be checked for each request.
 
-mod check;
 mod headers;
 mod path_change;
 mod redirect;
 
-pub(crate) use check::check;
 pub use headers::{Edit, request_edits, response_edits};
 pub use redirect::Arrival;
-
-use crate::route::{Backend, Rule};
 
 /// One filter.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,19 +69,19 @@ pub enum PathChange {
     Prefix(String),
 }
 
-/// The redirect that answers for a rule, when it has one.
+/// The redirect among the filters of a rule, which answers instead of a backend.
 #[must_use]
-pub fn redirect(rule: &Rule) -> Option<&Redirect> {
-    rule.filters.iter().find_map(|it| match it {
+pub fn redirect(of_rule: &[Filter]) -> Option<&Redirect> {
+    of_rule.iter().find_map(|it| match it {
         Filter::Redirect(redirect) => Some(redirect),
         Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) | Filter::Rewrite(_) => None,
     })
 }
 
-/// The rewrite of requests of a rule to a backend: the backend's own, else the rule's.
+/// The rewrite of requests on their way to a backend: the backend's own, else the rule's.
 #[must_use]
-pub fn rewrite<'a>(rule: &'a Rule, backend: &'a Backend) -> Option<&'a Rewrite> {
-    backend.filters.iter().chain(&rule.filters).find_map(|it| match it {
+pub fn rewrite<'a>(of_rule: &'a [Filter], of_backend: &'a [Filter]) -> Option<&'a Rewrite> {
+    of_backend.iter().chain(of_rule).find_map(|it| match it {
         Filter::Rewrite(rewrite) => Some(rewrite),
         Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) | Filter::Redirect(_) => None,
     })

@@ -5,6 +5,7 @@
 //! or a socket; `mesh-proxy` does that, in each of its three placements, over these same decisions.
 //! Policy is data ([`Policy`]), read from the Gateway API's YAML and a few kinds of our own.
 
+pub mod authority;
 pub mod balance;
 pub mod breaker;
 pub mod concurrency;
@@ -15,7 +16,9 @@ mod moment;
 pub mod path;
 pub mod policy;
 pub mod proxy;
+mod query;
 pub mod rate;
+mod request;
 pub mod retry;
 pub mod route;
 pub mod schema;

@@ -3,19 +3,23 @@
 //! The types of this file are what people write; a [`Table`] is the same, ready to be asked.
 
 mod backend;
-pub(crate) mod condition;
+mod check;
+mod condition;
 mod error;
 mod explain;
+mod found;
 mod hosts;
 mod paths;
-pub(crate) mod query;
 mod table;
 
 pub use backend::choose_backend;
 pub use condition::Mismatch;
 pub use error::{CompileError, Flaw};
 pub use explain::{Candidate, Verdict};
-pub use table::{Found, Table};
+pub use found::Found;
+pub use table::Table;
+
+pub use crate::request::RequestView;
 
 use std::time::Duration;
 
@@ -154,16 +158,14 @@ pub struct Backend {
     pub filters: Vec<Filter>,
 }
 
-/// What a rule can ask about a request.
-pub trait RequestView {
-    /// Method, in the case that it came in.
-    fn method(&self) -> &str;
-    /// Host without port, in lower case; empty when there is none.
-    fn host(&self) -> &str;
-    /// Normalised path.
-    fn path(&self) -> &str;
-    /// Query without the question mark.
-    fn query(&self) -> Option<&str>;
-    /// The first value of a field whose name is given in lower case, when it is visible ASCII.
-    fn header(&self, name: &str) -> Option<&str>;
+impl Match {
+    /// The prefix that it compares, without a slash at its end: what [`crate::filter::PathChange`]
+    /// replaces. Empty where it has none, which a table refuses beside a change of the prefix.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        match &self.path {
+            Some(PathMatch::Prefix(prefix)) => prefix.trim_end_matches('/'),
+            Some(PathMatch::Exact(_) | PathMatch::Regex(_) | PathMatch::Grpc { .. }) | None => "",
+        }
+    }
 }

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use crate::route::{RequestView, query};
+use crate::{query, request::RequestView};
 
 /// Where a request may name the version. The first source that names one decides.
 #[derive(Debug, Clone, PartialEq, Eq)]

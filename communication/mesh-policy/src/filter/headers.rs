@@ -1,7 +1,6 @@
 //! Changes of header fields, as a list of edits.
 
 use super::{Filter, HeaderChange};
-use crate::route::{Backend, Rule};
 
 /// One edit of the fields of a message, to be carried out in the order given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,25 +38,25 @@ impl HeaderChange {
 }
 
 /// Edits of a request on its way to a backend: the rule's, then the backend's.
-pub fn request_edits<'a>(rule: &'a Rule, backend: &'a Backend) -> impl Iterator<Item = Edit<'a>> {
-    rule.filters.iter().chain(&backend.filters).flat_map(|it| {
-        match it {
-            Filter::RequestHeaders(change) => Some(change.edits()),
-            Filter::ResponseHeaders(_) | Filter::Redirect(_) | Filter::Rewrite(_) => None,
-        }
-        .into_iter()
-        .flatten()
-    })
+pub fn request_edits<'a>(
+    of_rule: &'a [Filter],
+    of_backend: &'a [Filter],
+) -> impl Iterator<Item = Edit<'a>> {
+    let changes = of_rule.iter().chain(of_backend).filter_map(|it| match it {
+        Filter::RequestHeaders(change) => Some(change),
+        Filter::ResponseHeaders(_) | Filter::Redirect(_) | Filter::Rewrite(_) => None,
+    });
+    changes.flat_map(HeaderChange::edits)
 }
 
 /// Edits of a response on its way back: the backend's, then the rule's, which it passes last.
-pub fn response_edits<'a>(rule: &'a Rule, backend: &'a Backend) -> impl Iterator<Item = Edit<'a>> {
-    backend.filters.iter().chain(&rule.filters).flat_map(|it| {
-        match it {
-            Filter::ResponseHeaders(change) => Some(change.edits()),
-            Filter::RequestHeaders(_) | Filter::Redirect(_) | Filter::Rewrite(_) => None,
-        }
-        .into_iter()
-        .flatten()
-    })
+pub fn response_edits<'a>(
+    of_rule: &'a [Filter],
+    of_backend: &'a [Filter],
+) -> impl Iterator<Item = Edit<'a>> {
+    let changes = of_backend.iter().chain(of_rule).filter_map(|it| match it {
+        Filter::ResponseHeaders(change) => Some(change),
+        Filter::RequestHeaders(_) | Filter::Redirect(_) | Filter::Rewrite(_) => None,
+    });
+    changes.flat_map(HeaderChange::edits)
 }

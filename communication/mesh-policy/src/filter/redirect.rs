@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use super::{Redirect, path_change::with_query};
-use crate::route::Match;
 
 /// How a request came in, as far as a redirect asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,14 +20,14 @@ pub struct Arrival<'a> {
 }
 
 impl Redirect {
-    /// The value of `Location`. The query stays.
+    /// The value of `Location`. The query stays; `prefix` is as in [`super::PathChange::apply`].
     ///
     /// The port is the redirect's; else, where it names a scheme, the one that belongs to that
     /// scheme; else the listener's. It is left out where it belongs to the scheme (Gateway API,
     /// `HTTPRequestRedirectFilter`). Where no host is known, which only HTTP/1.0 can bring about,
     /// the location is a path.
     #[must_use]
-    pub fn location(&self, arrival: &Arrival<'_>, matched: &Match) -> String {
+    pub fn location(&self, arrival: &Arrival<'_>, prefix: &str) -> String {
         let scheme = self.scheme.as_deref().unwrap_or(arrival.scheme);
         let host = self.hostname.as_deref().unwrap_or(arrival.host);
         let mut location = String::new();
@@ -41,7 +40,7 @@ impl Redirect {
             }
         }
         match &self.path {
-            Some(change) => location.push_str(&change.apply(arrival.path, matched)),
+            Some(change) => location.push_str(&change.apply(arrival.path, prefix)),
             None => location.push_str(arrival.path),
         }
         with_query(location, arrival.query)

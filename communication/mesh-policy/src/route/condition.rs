@@ -4,10 +4,8 @@ use std::cmp::Reverse;
 
 use regex_lite::{Regex, RegexBuilder};
 
-use super::{
-    Flaw, Match, PathMatch, RequestView, Route, ValueMatch, ValuePattern, paths::grpc_method, query,
-};
-use crate::{path, version::VersionMatch};
+use super::{Flaw, Match, PathMatch, RequestView, Route, ValueMatch, ValuePattern};
+use crate::{path, query, version::VersionMatch};
 
 /// Why a rule did not take a request. The first reason is given, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,7 +252,7 @@ fn values(
 }
 
 /// A path of a rule, which must be written in the form in which it meets those of requests.
-pub(crate) fn normal(path: &str) -> Result<&str, Flaw> {
+pub(super) fn normal(path: &str) -> Result<&str, Flaw> {
     match path::normalise(path.as_bytes()) {
         Ok(normal) if normal == path => Ok(path),
         Ok(normal) => {
@@ -274,4 +272,10 @@ fn whole(pattern: &str) -> Result<Regex, Flaw> {
         reason: error.to_string(),
     };
     regex.map_err(flaw)
+}
+
+/// The method of `/service/method`.
+pub(super) fn grpc_method(path: &str) -> Option<&str> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    (!service.is_empty() && !method.is_empty() && !method.contains('/')).then_some(method)
 }

@@ -29,19 +29,16 @@ type Asked<'a> = (Option<HostRank>, Found<'a>, Option<usize>, Option<Mismatch<'a
 /// Puts the best host first; within one, the order given is that of precedence already.
 pub(super) fn candidates(mut asked: Vec<Asked<'_>>) -> Vec<Candidate<'_>> {
     asked.sort_by_key(|(host, ..)| (host.is_none(), *host));
-    let mut is_taken = false;
-    let verdict = |mismatch: Option<_>| match mismatch {
+    let taken = asked.iter().position(|(.., mismatch)| mismatch.is_none());
+    let verdict = |place, mismatch| match mismatch {
         Some(mismatch) => Verdict::Refused(mismatch),
-        None if std::mem::replace(&mut is_taken, true) => Verdict::Outranked,
-        None => Verdict::Taken,
+        None if taken == Some(place) => Verdict::Taken,
+        None => Verdict::Outranked,
     };
-    let mut verdict = verdict;
-    asked
-        .into_iter()
-        .map(|(_, found, match_index, mismatch)| Candidate {
-            found,
-            match_index,
-            verdict: verdict(mismatch),
-        })
-        .collect()
+    let candidate = |(place, (_, found, match_index, mismatch))| Candidate {
+        found,
+        match_index,
+        verdict: verdict(place, mismatch),
+    };
+    asked.into_iter().enumerate().map(candidate).collect()
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::condition::{Condition, PathCondition};
+use super::condition::{Condition, PathCondition, grpc_method};
 
 /// The conditions of one hostname. Every list holds places in the table, in order of precedence.
 #[derive(Debug)]
@@ -104,10 +104,4 @@ impl Paths {
 /// `/a/b` is `a`, `b`; `/a/` is `a` and an empty one, which only an exact path can ask for.
 fn elements(path: &str) -> impl Iterator<Item = &str> {
     path.strip_prefix('/').into_iter().flat_map(|it| it.split('/'))
-}
-
-/// The method of `/service/method`.
-pub(super) fn grpc_method(path: &str) -> Option<&str> {
-    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-    (!service.is_empty() && !method.is_empty() && !method.contains('/')).then_some(method)
 }

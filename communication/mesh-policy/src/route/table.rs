@@ -4,8 +4,9 @@
 //! first, then path, method, headers and query, then age, name and place. Nothing but the host and
 //! the path in that order depends on the request, so the rest is sorted once, when the table is
 //! made: each hostname has a tree of paths, each node of it a list in order, and the first of them
-//! that holds is the answer. A lookup allocates only where a regular expression or a version looks
-//! at an escaped query.
+//! that holds is the answer. A lookup costs about the same with ten rules and with a thousand; only
+//! rules alike in host and path are asked one after the other. It allocates only where a regular
+//! expression or a version looks at an escaped query.
 //!
 //! Hosts are a matter of precedence, not of separation: "precedence must be given to rules from the
 //! HTTPRoute with the largest number of characters in a matching hostname" (HTTPRouteSpec,
@@ -22,14 +23,49 @@
 //! A table is as large as the files that it is made of, which their reader bounds.
 
 use super::{
-    Candidate, CompileError, Flaw, Match, Parent, RequestView, Route, Rule,
+    Candidate, CompileError, Flaw, Found, Parent, RequestView, Route,
+    check::check_filters,
     condition::{Condition, Mismatch},
     explain,
+    found::EVERYTHING,
     hosts::{HostPattern, HostRank, Hosts, without_root},
 };
-use crate::filter;
 
 /// The routes of one parent.
+///
+/// ```
+/// use mesh_policy::route::{Match, Parent, PathMatch, RequestView, Route, RouteKind, Rule, Table};
+///
+/// struct Get(&'static str);
+/// impl RequestView for Get {
+///     fn method(&self) -> &str { "GET" }
+///     fn host(&self) -> &str { "example.com" }
+///     fn path(&self) -> &str { self.0 }
+///     fn query(&self) -> Option<&str> { None }
+///     fn header(&self, _name: &str) -> Option<&str> { None }
+/// }
+///
+/// let rule = |prefix: &str| {
+///     let path = Some(PathMatch::Prefix(prefix.to_owned()));
+///     let matches = vec![Match { path, ..Match::default() }];
+///     Rule { name: Some(prefix.to_owned()), matches, ..Rule::default() }
+/// };
+/// let edge = Parent::Gateway { name: "edge".to_owned(), section: None };
+/// let route = Route {
+///     name: "shop/things".to_owned(),
+///     kind: RouteKind::Http,
+///     created: None,
+///     parents: vec![edge.clone()],
+///     hostnames: vec!["*.com".to_owned()],
+///     rules: vec![rule("/things"), rule("/things/new")],
+/// };
+///
+/// let table = Table::compile(&[route], &edge)?;
+/// let found = table.find(&Get("/things/new/1")).expect("both rules match");
+/// assert_eq!(found.rule.name.as_deref(), Some("/things/new"));
+/// assert!(table.find(&Get("/thingsandmore")).is_none());
+/// # Ok::<(), mesh_policy::route::CompileError>(())
+/// ```
 #[derive(Debug)]
 pub struct Table {
     routes: Vec<Route>,
@@ -38,25 +74,6 @@ pub struct Table {
     hosts: Hosts,
     are_hosts_asked: bool,
 }
-
-/// The rule that takes a request.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Found<'a> {
-    /// Its route.
-    pub route: &'a Route,
-    /// Place of the route among those of its table, from 0.
-    pub route_index: usize,
-    /// The rule.
-    pub rule: &'a Rule,
-    /// Its place in the route, from 0.
-    pub rule_index: usize,
-    /// The match that decided; a rule without matches has the one that takes everything.
-    pub matched: &'a Match,
-}
-
-/// What a rule without matches says: the prefix `/`.
-static EVERYTHING: Match =
-    Match { path: None, method: None, headers: Vec::new(), query: Vec::new(), version: None };
 
 impl Table {
     /// Makes the table of the routes that are attached to a parent: those that name the gateway
@@ -70,14 +87,15 @@ impl Table {
         let is_attached = |it: &&Route| it.parents.iter().any(|own| includes(own, parent));
         let routes: Vec<Route> = routes.iter().filter(is_attached).cloned().collect();
         let mut ranked = Vec::new();
+        let are_hosts_asked = matches!(parent, Parent::Gateway { .. });
         for (place, route) in routes.iter().enumerate() {
+            patterns(route, are_hosts_asked)?;
             for condition in conditions(place, route)? {
                 ranked.push((condition.rank(route), condition));
             }
         }
         ranked.sort_by(|(one, _), (other, _)| one.cmp(other));
         let conditions: Vec<Condition> = ranked.into_iter().map(|(_, it)| it).collect();
-        let are_hosts_asked = matches!(parent, Parent::Gateway { .. });
         let mut table = Self { routes, conditions, hosts: Hosts::default(), are_hosts_asked };
         table.index()?;
         Ok(table)
@@ -163,7 +181,7 @@ fn conditions(place: usize, route: &Route) -> Result<Vec<Condition>, CompileErro
     let mut conditions = Vec::new();
     for (position, rule) in route.rules.iter().enumerate() {
         let refused = |flaw| CompileError { route: route.name.clone(), rule: Some(position), flaw };
-        filter::check(rule).map_err(refused)?;
+        check_filters(rule).map_err(refused)?;
         if rule.matches.is_empty() {
             let at = (place, position, None);
             conditions.push(Condition::compile(at, &EVERYTHING).map_err(refused)?);

@@ -126,7 +126,7 @@ fn decoded_once(bytes: &[u8]) -> Vec<u8> {
 /// Readers from the strictest, who sees what is written, to the most generous.
 fn readers() -> Vec<Reader> {
     let mut readers = Vec::new();
-    for decodings in 0..4 {
+    for decodings in 0..5 {
         for bits in 0..8 {
             readers.push(Reader {
                 decodings,

@@ -16,8 +16,8 @@ use crate::{
 /// A redirect answers by itself.
 pub(super) fn redirect(found: Option<&Found<'_>>, head: &RequestHead) -> Option<Reply> {
     let found = found?;
-    let redirect = filter::redirect(found.rule)?;
-    let location = redirect.location(&arrival(head), found.matched);
+    let redirect = filter::redirect(&found.rule.filters)?;
+    let location = redirect.location(&arrival(head), found.matched.prefix());
     Some(answer(redirect, &location))
 }
 
@@ -41,12 +41,12 @@ fn arrival(head: &RequestHead) -> Arrival<'_> {
 
 /// What rule and backend change on the way there.
 pub(super) fn on_request(found: &Found<'_>, backend: &Backend, head: &mut RequestHead) {
-    for edit in filter::request_edits(found.rule, backend) {
+    for edit in filter::request_edits(&found.rule.filters, &backend.filters) {
         apply(edit, &mut head.fields);
     }
-    let Some(rewrite) = filter::rewrite(found.rule, backend) else { return };
+    let Some(rewrite) = filter::rewrite(&found.rule.filters, &backend.filters) else { return };
     if let Some(change) = &rewrite.path {
-        let path = change.apply(head.path(), found.matched).into_owned();
+        let path = change.apply(head.path(), found.matched.prefix()).into_owned();
         head.set_path(&path);
     }
     if let Some(hostname) = &rewrite.hostname {
@@ -56,7 +56,7 @@ pub(super) fn on_request(found: &Found<'_>, backend: &Backend, head: &mut Reques
 
 /// What rule and backend change on the way back.
 pub(super) fn on_response(found: &Found<'_>, backend: &Backend, head: &mut ResponseHead) {
-    for edit in filter::response_edits(found.rule, backend) {
+    for edit in filter::response_edits(&found.rule.filters, &backend.filters) {
         apply(edit, &mut head.fields);
     }
 }

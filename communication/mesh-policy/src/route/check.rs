@@ -1,7 +1,7 @@
-//! What no filter may say.
+//! What no filter of a rule may say.
 
-use super::{Filter, HeaderChange, PathChange};
-use crate::route::{Flaw, Match, PathMatch, Rule, condition::normal};
+use super::{Flaw, Match, PathMatch, Rule, condition::normal};
+use crate::filter::{Filter, HeaderChange, PathChange};
 
 /// Fields that frame a message or belong to one connection (RFC 9110 section 7.6.1, RFC 9112
 /// section 6): a filter that sets one makes two messages out of one. `host` is changed by a rewrite.
@@ -18,7 +18,7 @@ const UNTOUCHABLE: [&str; 9] = [
 ];
 
 /// Refuses the filters of a rule and of its backends that cannot be meant.
-pub(crate) fn check(rule: &Rule) -> Result<(), Flaw> {
+pub(super) fn check_filters(rule: &Rule) -> Result<(), Flaw> {
     let filters = rule.filters.iter().chain(rule.backends.iter().flat_map(|it| &it.filters));
     let (mut redirects, mut rewrites) = (false, false);
     for filter in filters {
