@@ -70,7 +70,8 @@ pub(super) async fn run<B: RequestBody>(
     let destination = &request.lane.destination;
     let settings = &destination.settings;
     let repeatable = repeatable(&request);
-    if settings.retry.attempts > 0 || request.rule.is_some_and(|it| it.retry.is_some()) {
+    let may_repeat = may_repeat(&request);
+    if may_repeat {
         upload.keep(settings.retry.body_bytes_max);
     }
     destination.shared.budget().arrive(request.depth, outbound.mesh().now());
@@ -112,12 +113,23 @@ pub(super) async fn run<B: RequestBody>(
                     Err(error) => {
                         request.lane.series.count(None);
                         let refusal = refusal(&error, &endpoint, request.started.elapsed());
-                        Err(refusal.judged(request.depth + tries))
+                        Err(if may_repeat {
+                            refusal.judged(request.depth + tries)
+                        } else {
+                            refusal
+                        })
                     }
                 };
             }
         }
     }
+}
+
+/// Whether this hop is one that repeats. One that never does, such as the door in front of a program,
+/// has not decided for the hops above.
+fn may_repeat(request: &Request<'_>) -> bool {
+    request.lane.destination.settings.retry.attempts > 0
+        || request.rule.is_some_and(|it| it.retry.is_some())
 }
 
 fn is_failure(status: Option<StatusCode>, outcome: &Result<Answer, TryError>) -> bool {
@@ -406,7 +418,7 @@ fn finish(
     span: Span,
     judged: u32,
 ) -> Reply {
-    if head.status.is_server_error() {
+    if head.status.is_server_error() && may_repeat(&request) {
         // The hops above see that this one has decided.
         let judged = judged.to_string();
         head.fields.set_known(Known::SkeinAttempt, b"skein-attempt", judged.as_bytes());
