@@ -126,6 +126,12 @@ pub(crate) struct RoleArguments {
     /// Where it listens; 0 takes a free port. The role's well-known port when it is not given.
     #[arg(long)]
     pub(crate) port: Option<u16>,
+    /// Port of the door for calls out at the proxy beside it; the well-known one when it is not given.
+    #[arg(long)]
+    pub(crate) outbound: Option<u16>,
+    /// The file that describes a proxy; for the role `proxy` alone.
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Longest wait for readiness, in seconds.

@@ -10,6 +10,7 @@ use skein::{
 };
 
 use crate::{
+    addresses::loopback,
     endpoints,
     roles::Role,
     settings::{MeshPlacement, Settings},
@@ -19,10 +20,14 @@ use crate::{
 /// Name of the edge among the routes' parents.
 pub(crate) const EDGE: &str = "edge";
 
+/// What holds for every call, wherever the mesh stands.
+pub(crate) const TRAFFIC: (&str, &str) =
+    ("traffic.yaml", include_str!("../../../deploy/mesh/traffic.yaml"));
+
 /// What `up` keeps current, what comes with the program, and what the user adds.
 pub(crate) fn files(settings: &Settings, data: &Path) -> PolicyFiles {
     PolicyFiles::new()
-        .with_text("traffic.yaml", include_str!("../../../deploy/mesh/traffic.yaml"))
+        .with_text(TRAFFIC.0, TRAFFIC.1)
         .with_text("edge.yaml", include_str!("../../../deploy/mesh/edge.yaml"))
         .with_file(endpoints::path(data))
         .with_files(&settings.route_files)
@@ -52,6 +57,7 @@ pub(crate) fn place(
     role: Role,
     settings: &Settings,
     data: &Path,
+    outbound: Option<u16>,
 ) -> Result<Option<Mesh>, Failure> {
     let timeout = context.config.call_timeout;
     match settings.mesh {
@@ -64,11 +70,9 @@ pub(crate) fn place(
             context.client = Client::over(outbound, timeout, &context.telemetry);
             Ok(Some(mesh))
         }
-        MeshPlacement::Sidecar
-            if role.is_called() && !matches!(role, Role::Gateway | Role::Dashboard) =>
-        {
-            context.client =
-                Client::beside(beside(role, settings), timeout, context.telemetry.clone());
+        MeshPlacement::Sidecar if role.is_service() => {
+            let door = outbound.unwrap_or_else(|| sidecars::well_known(role, settings).0);
+            context.client = Client::beside(beside(door), timeout, context.telemetry.clone());
             Ok(None)
         }
         MeshPlacement::Sidecar | MeshPlacement::Off => Ok(None),
@@ -76,8 +80,7 @@ pub(crate) fn place(
 }
 
 /// Every service behind the one door of the proxy beside this process, which tells them apart by Host.
-fn beside(role: Role, settings: &Settings) -> ServiceAddresses {
-    let (outbound, _) = sidecars::well_known(role, settings);
+fn beside(door: u16) -> ServiceAddresses {
     let called = Role::ALL.into_iter().filter(|it| it.is_called());
-    called.map(|it| (it.name(), format!("http://127.0.0.1:{outbound}"))).collect()
+    called.map(|it| (it.name(), format!("http://{}", loopback(door)))).collect()
 }

@@ -91,6 +91,9 @@ fn own(instance: &Instance, settings: &Settings, data: &Path, program: &Path) ->
     if *port != Some(role.address(settings).port()) {
         arguments.extend(["--port".to_owned(), port.unwrap_or(0).to_string()]);
     }
+    if let Some(sidecar) = &instance.sidecar {
+        arguments.extend(["--outbound".to_owned(), sidecar.outbound.to_string()]);
+    }
     let mut ports: BTreeMap<_, _> =
         port.iter().map(|port| (role.port_name().to_owned(), *port)).collect();
     if role == Role::Dashboard {
@@ -239,6 +242,7 @@ mod tests {
         let proxies: Vec<_> = plan.specs.iter().filter(|it| it.role.ends_with("-proxy")).collect();
         assert_eq!((proxies.len(), plan.files.len()), (services, services));
         let account = spec(&plan, "account-1");
+        assert!(account.arguments.join(" ").ends_with("--outbound 9204"), "{account:?}");
         assert!(proxies.iter().all(|it| it.stage < account.stage));
         assert!(spec(&plan, "gateway-1").stage > account.stage);
         let package = spec(&plan, "package-1");

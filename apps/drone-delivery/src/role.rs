@@ -27,32 +27,30 @@ use crate::{
     mesh,
     roles::Role,
     settings::Settings,
+    sidecars,
 };
 
 /// Time that work in flight has to end. Shorter than the time after which `up` ends by force.
-const DRAIN: Duration = Duration::from_secs(8);
+pub(crate) const DRAIN: Duration = Duration::from_secs(8);
 
 /// Runs the process to its end.
 pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, Failure> {
-    let RoleArguments { role, instance, .. } = arguments;
+    if arguments.role == sidecars::ROLE {
+        return sidecars::run(data, arguments).await;
+    }
+    let RoleArguments { role, instance, outbound, .. } = arguments;
     let unknown = || Failure::new("no_such_role", format!("no role is called `{role}`"));
     let role = Role::parse(role).ok_or_else(|| unknown().exit(Exit::Usage))?;
     let settings = Settings::of(data)?.ok_or_else(|| {
         Failure::new("no_settings", "no system was started here").at(data.display())
     })?;
     let clock = SystemClock::shared();
-    start_logs(&settings, role, instance, &clock);
-    let telemetry = Telemetry::new(
-        TelemetryConfig {
-            traces_per_second: settings.traces_per_second,
-            ..TelemetryConfig::default()
-        },
-        clock.clone(),
-    );
+    start_logs(&settings, role.name(), instance, &clock);
+    let telemetry = telemetry(&settings, &clock);
     let tasks = Tasks::new();
     let config = service_config(&settings, data, role, arguments);
     let mut context = ServiceContext::new(config, clock, telemetry, tasks.clone());
-    let mesh = mesh::place(&mut context, role, &settings, data)?;
+    let mesh = mesh::place(&mut context, role, &settings, data, *outbound)?;
     let mesh = match (role, mesh) {
         // The edge is one wherever the mesh stands.
         (Role::Gateway, None) => Some(mesh::start(&context, &settings, data)?),
@@ -82,13 +80,21 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
     })
 }
 
-fn start_logs(settings: &Settings, role: Role, instance: &str, clock: &SharedClock) {
+/// The telemetry of a process of this system.
+pub(crate) fn telemetry(settings: &Settings, clock: &SharedClock) -> Telemetry {
+    let traces_per_second = settings.traces_per_second;
+    let config = TelemetryConfig { traces_per_second, ..TelemetryConfig::default() };
+    Telemetry::new(config, clock.clone())
+}
+
+/// Begins the log of a process of this system.
+pub(crate) fn start_logs(settings: &Settings, service: &str, instance: &str, clock: &SharedClock) {
     let config = LogConfig {
         format: LogFormat::Json,
         // Checked when the settings were made.
         level: telemetry::logs::level(&settings.logs.level)
             .unwrap_or(tracing::level_filters::LevelFilter::INFO),
-        service: role.name().to_owned(),
+        service: service.to_owned(),
         instance: instance.to_owned(),
     };
     // A subscriber that is there already writes the same lines.
@@ -138,7 +144,11 @@ async fn start(
     let service: Starting = match role {
         Role::Broker => return start_broker(context, &settings, data),
         Role::Gateway => {
-            let hosts = settings.gateway.hosts;
+            let mut hosts = settings.gateway.hosts;
+            if !hosts.is_empty() {
+                // As our own commands and services call it. No stranger's page has a name without a dot.
+                hosts.push(role.name().to_owned());
+            }
             Box::pin(async move {
                 let missing = || StartError::Part { what: "the mesh", source: "none".into() };
                 skein::edge::run(&own, &mesh.ok_or_else(missing)?, mesh::EDGE, &hosts)

@@ -4,12 +4,32 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use skein::supervise::ProcessSpec;
+use runtime::{Drained, SystemClock, Tasks};
+use service_kit::{Bound, ServiceConfig, ServiceContext, announce_ready};
+use skein::{
+    Exit, Failure, proxy,
+    supervise::{
+        ProcessSpec,
+        lifeline::{Farewell, WatchInput, farewell},
+    },
+};
 
-use crate::{addresses::loopback, instances::Instance, roles::Role, settings::Settings};
+use crate::{
+    addresses::{collector, loopback},
+    cli::RoleArguments,
+    instances::Instance,
+    mesh,
+    role::{self, DRAIN},
+    roles::Role,
+    settings::Settings,
+};
+
+/// What the process is started as. No role of the business: it has no settings of its own.
+pub(crate) const ROLE: &str = "proxy";
 
 /// Distance of the doors from the port of the service.
 const OUTBOUND_PORT: u16 = 100;
@@ -57,7 +77,7 @@ pub(crate) fn spec(instance: &Instance, data: &Path, program: &Path) -> Option<P
     let file = path(data, instance).to_string_lossy().into_owned();
     let data = data.to_string_lossy().into_owned();
     let mut arguments =
-        ["role", "proxy", "--instance", &sidecar.name, "--data", &data].map(str::to_owned).to_vec();
+        ["role", ROLE, "--instance", &sidecar.name, "--data", &data].map(str::to_owned).to_vec();
     arguments.extend(["--config".to_owned(), file]);
     let ports =
         [("outbound".to_owned(), sidecar.outbound), ("inbound".to_owned(), sidecar.inbound)];
@@ -91,8 +111,50 @@ pub(crate) fn text(instance: &Instance, settings: &Settings) -> Option<String> {
     // A text in JSON is one in YAML.
     let files: Vec<_> =
         files.iter().map(|it| serde_json::Value::from(it.as_str()).to_string()).collect();
-    let _written = writeln!(text, "  admin: \"127.0.0.1:0\"\n  files: [{}]", files.join(", "));
+    // The program beside it has one thread too.
+    let _written =
+        writeln!(text, "  workers: 1\n  admin: \"127.0.0.1:0\"\n  files: [{}]", files.join(", "));
     Some(text)
+}
+
+/// Runs the process beside an instance to its end.
+pub(crate) async fn run(data: &Path, told: &RoleArguments) -> Result<Exit, Failure> {
+    let usage = |what: &str| Failure::new("bad_argument", what).exit(Exit::Usage);
+    let file = told.config.as_ref().ok_or_else(|| usage("a proxy is told by `--config FILE`"))?;
+    let settings = Settings::of(data)?.ok_or_else(|| usage("no system was started here"))?;
+    let (proxy, files) = proxy::read(file)?;
+    let files = files.with_text(mesh::TRAFFIC.0, mesh::TRAFFIC.1);
+    let clock = SystemClock::shared();
+    let service = format!("{}-proxy", proxy.name);
+    role::start_logs(&settings, &service, &told.instance, &clock);
+    let telemetry = role::telemetry(&settings, &clock);
+    let tasks = Tasks::new();
+    let config = ServiceConfig {
+        role: service,
+        instance: told.instance.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        trace_endpoint: Some(format!("http://{}", collector(&settings))),
+        ..proxy::config(&proxy)
+    };
+    let context = ServiceContext::new(config, clock, telemetry, tasks.clone());
+    let running = proxy::start(&proxy, files, &context, proxy::limits())?;
+    let first = |doors: &[SocketAddr]| doors.first().copied();
+    let http = first(&running.bound.inbound).or_else(|| first(&running.bound.outbound));
+    let http = http.ok_or_else(|| usage("the proxy has no door"))?;
+    let ended = async {
+        announce_ready(&context.config, &Bound { http, admin: running.admin })?;
+        farewell(WatchInput::Yes).await
+    };
+    let why = ended.await.map_err(|it| Failure::new("start_failed", it.to_string()))?;
+    tracing::info!(?why, "draining");
+    if let Drained::TimedOut { running } = tasks.drain(DRAIN).await {
+        tracing::warn!(running, "tasks were still running at the end");
+    }
+    running.join(&tasks);
+    Ok(match why {
+        Farewell::Interrupted => Exit::Interrupted,
+        Farewell::Orphaned | Farewell::Terminated => Exit::Done,
+    })
 }
 
 #[cfg(test)]
@@ -127,6 +189,7 @@ spec:
   outbound:
   - {listen: "127.0.0.1:7206"}
   - {listen: "127.0.0.1:40000", service: drone}
+  workers: 1
   admin: "127.0.0.1:0"
   files: ["endpoints.yaml", "/etc/my \"own\" routes.yaml"]
 "#;

@@ -76,7 +76,8 @@ pub(super) async fn run<B: RequestBody>(
     let destination = &request.lane.destination;
     let settings = &destination.settings;
     let repeatable = repeatable(&request);
-    if settings.retry.attempts > 0 || request.rule.is_some_and(|it| it.retry.is_some()) {
+    let may_repeat = may_repeat(&request);
+    if may_repeat {
         upload.keep(settings.retry.body_bytes_max);
     }
     destination.shared.budget().arrive(request.depth, outbound.mesh().now());
@@ -125,7 +126,8 @@ pub(super) async fn run<B: RequestBody>(
                     }
                     Err(error) => {
                         let refusal = refusal(&error, &endpoint, request.started.elapsed());
-                        Err(refusal.after(request.depth + tries, is_unprocessed))
+                        let judged = if may_repeat { request.depth + tries } else { 0 };
+                        Err(refusal.after(judged, is_unprocessed))
                     }
                 };
             }
@@ -147,6 +149,13 @@ fn remember(
         }
         Err(error) => refusal(error, &endpoint, request.started.elapsed()),
     }
+}
+
+/// Whether this hop is one that repeats. One that never does, such as the door in front of a program,
+/// has not decided for the hops above.
+fn may_repeat(request: &Request<'_>) -> bool {
+    request.lane.destination.settings.retry.attempts > 0
+        || request.rule.is_some_and(|it| it.retry.is_some())
 }
 
 fn is_failure(status: Option<StatusCode>, outcome: &Result<Answer, TryError>) -> bool {
@@ -478,7 +487,7 @@ fn finish(
 ) -> Reply {
     let is_failure = verdict_of(&answer) != Verdict::Success;
     let (mut head, mut body) = answer;
-    if is_failure || head.status.is_server_error() {
+    if (is_failure || head.status.is_server_error()) && may_repeat(&request) {
         // The hops above see that this one has decided.
         let judged = judged.to_string();
         head.fields.set_known(Known::SkeinAttempt, b"skein-attempt", judged.as_bytes());
