@@ -11,6 +11,7 @@ use crate::{
     body::BodyError,
     gate::Place,
     mesh::{endpoint::Endpoint, series::EdgeSeries},
+    tap::Pending,
 };
 
 /// Watches an answer to its end; dropped before, the client went away.
@@ -23,6 +24,7 @@ pub(crate) struct Watch {
     pub(super) bytes: u64,
     pub(super) span: Option<Span>,
     pub(super) place: Option<Place>,
+    pub(super) tap: Option<Box<Pending>>,
 }
 
 impl Watch {
@@ -75,5 +77,8 @@ impl Drop for Watch {
     fn drop(&mut self) {
         #[expect(clippy::cast_precision_loss, reason = "a body of 2^53 bytes is none")]
         self.series.sizes.observe(self.bytes as f64);
+        if let Some(tap) = &mut self.tap {
+            tap.counted(self.bytes);
+        }
     }
 }
