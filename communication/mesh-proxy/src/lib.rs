@@ -18,6 +18,7 @@ pub mod program;
 pub mod refusal;
 pub mod reply;
 mod stream;
+pub mod tap;
 mod tunnel;
 mod upstream;
 pub mod view;

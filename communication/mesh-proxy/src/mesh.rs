@@ -28,6 +28,7 @@ use mesh_policy::{
 use telemetry::{Gauge, Telemetry};
 use tokio::time::Instant;
 
+use crate::tap::Taps;
 use series::Families;
 pub use snapshot::Door;
 pub(crate) use snapshot::{BackendLane, Lane, Snapshot};
@@ -52,6 +53,7 @@ struct Inner {
     faults: RwLock<Faults>,
     /// Whether any stands: looked at for each request.
     has_faults: AtomicBool,
+    taps: Taps,
 }
 
 impl Mesh {
@@ -83,6 +85,7 @@ impl Mesh {
             trouble: RwLock::default(),
             faults: RwLock::default(),
             has_faults: AtomicBool::new(false),
+            taps: Taps::default(),
         }));
         mesh.plant_all(faults);
         Ok(mesh)
@@ -227,6 +230,10 @@ impl Mesh {
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.0.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn taps(&self) -> &Taps {
+        &self.0.taps
     }
 
     pub(crate) fn telemetry(&self) -> &Telemetry {

@@ -40,6 +40,7 @@ use crate::{
     mesh::{self, BackendLane, Lane, Mesh, Snapshot, series::EdgeSeries},
     refusal::{Grpc, Refusal},
     reply::{Reply, Source},
+    tap::Pending,
     tunnel::Tunnel,
     upstream::{Pool, h2::Connections},
 };
@@ -84,6 +85,8 @@ pub(crate) struct Request<'a> {
     pub(crate) depth: u32,
     pub(crate) started: Instant,
     pub(crate) place: Option<Place>,
+    /// Where somebody listens; taken by what sees the answer's end.
+    pub(crate) tap: &'a mut Option<Box<Pending>>,
 }
 
 impl Outbound {
@@ -109,19 +112,26 @@ impl Outbound {
         &self,
         door: &Door,
         head: RequestHead,
-        context: Context,
+        mut context: Context,
         upload: &mut Upload<B>,
     ) -> Reply {
-        let parent = context.parent.clone().or_else(|| parent_of(&head));
         let grpc = Grpc::of(head.fields.get(Known::ContentType));
+        let mut tap = Pending::of(&self.0.mesh, &head);
+        context.parent = context.parent.or_else(|| parent_of(&head));
+        let trace_id = context.parent.as_ref().map(|it| it.trace_id);
         let snapshot = self.0.mesh.snapshot();
-        let served = self.serve(&snapshot, door, head, context, parent.clone(), upload).await;
-        served.unwrap_or_else(|refused| {
+        let served = self.serve(&snapshot, door, head, context, upload, &mut tap).await;
+        let reply = served.unwrap_or_else(|refused| {
             let (destination, refusal) = *refused;
             self.0.mesh.refused(&destination, refusal.code);
-            let trace_id = parent.map(|it| it.trace_id.to_string());
+            let trace_id = trace_id.map(|it| it.to_string());
             refusal.reply_as(grpc, trace_id.as_deref())
-        })
+        });
+        if let Some(tap) = &mut tap {
+            tap.traced_by(trace_id);
+            tap.answered_by(&reply);
+        }
+        reply
     }
 
     async fn serve<B: RequestBody>(
@@ -130,8 +140,8 @@ impl Outbound {
         door: &Door,
         mut head: RequestHead,
         context: Context,
-        parent: Option<TraceContext>,
         upload: &mut Upload<B>,
+        tap: &mut Option<Box<Pending>>,
     ) -> Result<Reply, Refused> {
         let started = Instant::now();
         // Route: everything else depends on where it goes.
@@ -141,6 +151,9 @@ impl Outbound {
             lane.backends.first().inspect(|it| it.series.count(None));
             Box::new((lane.target().to_owned(), refusal))
         };
+        if let Some(tap) = tap {
+            tap.routed(&lane.route, lane.target());
+        }
         // Rate: who asks too much costs nothing further.
         limits::check(&self.0.mesh, snapshot, &lane.route, &head, context.peer).map_err(at)?;
         // Deadline: work that nobody waits for any more is not begun.
@@ -160,6 +173,9 @@ impl Outbound {
         let (route, lane) = (lane.route.as_str(), backend.lane);
         let mut tally = Tally { series: &lane.series, status: None };
         let at = |refusal| Box::new((lane.destination.name.clone(), refusal));
+        if let Some(tap) = tap {
+            tap.routed(route, &lane.destination.name);
+        }
         // Faults: before the cap, where a slow network would be.
         let fault = self.strike(route, lane, &head, deadline).await.map_err(at)?;
         if fault == Some(Abort::ResetAfter(0)) {
@@ -169,8 +185,9 @@ impl Outbound {
         let place = enter(lane, deadline).await.map_err(at)?;
         let name = context.name.unwrap_or_else(|| name_of(&head, &lane.destination.name));
         let depth = depth_of(&head);
-        let place = Some(place);
-        let request = Request { head, name, parent, rule, lane, deadline, depth, started, place };
+        let (place, parent) = (Some(place), context.parent);
+        let request =
+            Request { head, name, parent, rule, lane, deadline, depth, started, place, tap };
         // Tries: each picks anew, behind the breaker of each endpoint.
         let mut reply = tries::run(self, request, upload).await.map_err(at)?;
         tally.status = Some(reply.head.status);

@@ -11,6 +11,7 @@ use base::Code;
 use http::{Method, StatusCode};
 use mesh_policy::fault::{self, Abort};
 use mesh_proxy::{Door, Mesh, view};
+use runtime::Shutdown;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Effect, Store};
@@ -21,6 +22,7 @@ use crate::{
     json as body,
     problem::Problem,
     routes::Routes,
+    tap,
 };
 
 /// Nesting of a fault.
@@ -50,7 +52,9 @@ pub(crate) fn routes(hook: FaultHook, faults: Faults, store: Option<Store>) -> R
 }
 
 /// What the mesh knows, and its planted faults.
-pub(crate) fn mesh_routes(hook: FaultHook, mesh: Mesh) -> Routes<()> {
+pub(crate) fn mesh_routes(hook: FaultHook, mesh: Mesh, shutdown: Shutdown) -> Routes<()> {
+    let source = tap::Source { mesh: mesh.clone(), shutdown };
+    let live = Routes::new().get("/tap", tap::page).with_state(source);
     let routes = Routes::new()
         .get("/routes", |State(mesh): State<Mesh>| async move { reply(&view::routes(&mesh)) })
         .get("/endpoints", |State(mesh): State<Mesh>| async move { reply(&view::endpoints(&mesh)) })
@@ -62,7 +66,7 @@ pub(crate) fn mesh_routes(hook: FaultHook, mesh: Mesh) -> Routes<()> {
             .operator(Method::PUT, "/faults", plant_mesh)
             .operator(Method::DELETE, "/faults", clear_mesh),
     };
-    routes.with_state(mesh)
+    routes.with_state(mesh).merge(live)
 }
 
 #[derive(Debug, Deserialize)]

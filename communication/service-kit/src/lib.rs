@@ -31,6 +31,7 @@ mod service;
 mod stack;
 mod sweeper;
 mod system;
+mod tap;
 pub mod testing;
 
 pub use client::{Call, CallError, CallReply, Client, Refused, segment};

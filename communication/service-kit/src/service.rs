@@ -240,7 +240,8 @@ fn open_admin<'a>(
     };
     let mesh = pages.mesh.unwrap_or_else(|| context.client.mesh().clone());
     let routes = admin::routes(config.faults, pages.faults, pages.store);
-    let routes = routes.merge(admin::mesh_routes(config.faults, mesh));
+    let routes =
+        routes.merge(admin::mesh_routes(config.faults, mesh, context.tasks.shutdown_signal()));
     let site = Site { handler: stack_of(routes, context), system: system.clone() };
     let refused = |source| StartError::Bind { address: config.admin, source };
     let admin = listen("admin", site, at, &context.tasks).map_err(refused)?;

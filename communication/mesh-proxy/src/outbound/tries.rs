@@ -95,6 +95,9 @@ pub(super) async fn run<B: RequestBody>(
         tried.push(chosen.index);
         let mut span = outbound.try_span(&request, tries);
         prepare(&mut request, &span, tries);
+        if let Some(tap) = request.tap {
+            tap.tried(&span.context());
+        }
         let mut attempt = Try::new(outbound, destination, chosen);
         let outcome = attempt.make(&request, upload, repeatable).await;
         let status = outcome.as_ref().ok().map(|it| it.0.status);
@@ -497,6 +500,9 @@ fn finish(
     body.idle = attempt.destination.settings.timeouts.idle;
     let endpoint = attempt.chosen.endpoint.clone();
     let breaker = attempt.destination.settings.breaker;
+    if let Some(tap) = request.tap {
+        tap.answered(Some(head.status), None);
+    }
     let watch = Watch {
         outbound: outbound.clone(),
         series,
@@ -507,6 +513,7 @@ fn finish(
         is_judged: body.peeked_grpc_status().is_some(),
         span: Some(span),
         place: request.place.take(),
+        tap: request.tap.take(),
     };
     if body.is_done() {
         watch.finish();

@@ -12,6 +12,7 @@ use crate::{
     gate::Place,
     mesh::{endpoint::Endpoint, series::EdgeSeries},
     reply::grpc_status,
+    tap::Pending,
 };
 
 /// Watches an answer to its end; dropped before, the client went away.
@@ -28,6 +29,7 @@ pub(crate) struct Watch {
     pub(super) pending: Option<Pass>,
     pub(super) span: Option<Span>,
     pub(super) place: Option<Place>,
+    pub(super) tap: Option<Box<Pending>>,
 }
 
 impl Watch {
@@ -105,5 +107,8 @@ impl Drop for Watch {
         }
         #[expect(clippy::cast_precision_loss, reason = "a body of 2^53 bytes is none")]
         self.series.sizes.observe(self.bytes as f64);
+        if let Some(tap) = &mut self.tap {
+            tap.counted(self.bytes);
+        }
     }
 }

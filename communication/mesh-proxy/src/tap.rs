@@ -1,0 +1,412 @@
+//! Taps: listeners that are told of requests as they end.
+//!
+//! It never slows a request: whoever listens too slowly, or wants fewer a second, misses some, and
+//! what is missed is counted. Nobody learns secrets here: no field, no body, no query is told. While
+//! nobody listens, a request costs one atomic load.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use base::Code;
+use http::{Method, StatusCode};
+use mesh_policy::{Moment, route::RequestView as _};
+use serde_json::{Value, json};
+use telemetry::{TraceContext, TraceId};
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    head::RequestHead,
+    mesh::Mesh,
+    reply::{Reply, Source},
+};
+
+/// Listeners of one mesh; more are refused.
+pub const LISTENERS_MAX: usize = 16;
+/// Events that wait for one listener; what comes beyond is dropped and counted.
+pub const WAITING_MAX: usize = 1_024;
+/// Characters of a path that are told; the rest is cut.
+const PATH_CHARS_MAX: usize = 1_024;
+
+/// One request that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Who called.
+    pub source: String,
+    /// Who was called; empty where no route led on.
+    pub destination: String,
+    /// `namespace/name` of the route; empty where none speaks.
+    pub route: String,
+    /// Method.
+    pub method: Method,
+    /// Path; a query is only hinted at.
+    pub path: String,
+    /// Status of the answer; `None` where the connection was reset instead.
+    pub status: Option<StatusCode>,
+    /// Why the mesh answered by itself; `None` where the application did.
+    pub code: Option<Code>,
+    /// Time to the head of the answer, all tries included.
+    pub latency: Duration,
+    /// Bytes of the answer's body that went by.
+    pub bytes: u64,
+    /// The trace that it is part of.
+    pub trace_id: Option<String>,
+    /// Tries that were made; 0 where none was.
+    pub attempts: u32,
+}
+
+impl Event {
+    /// One JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "source": self.source,
+            "destination": self.destination,
+            "route": self.route,
+            "method": self.method.as_str(),
+            "path": self.path,
+            "status": self.status.map(|it| it.as_u16()),
+            "code": self.code.map(Code::as_str),
+            "latency_ms": self.latency.as_secs_f64() * 1_000.0,
+            "bytes": self.bytes,
+            "trace_id": self.trace_id,
+            "attempts": self.attempts,
+        })
+    }
+}
+
+/// Which requests a listener is told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// Only those to this service.
+    pub destination: Option<String>,
+    /// Only those with this method.
+    pub method: Option<Method>,
+    /// Only those whose path begins so.
+    pub path_prefix: Option<String>,
+    /// Requests that are told in one second; the rest is counted.
+    pub events_per_second_max: u32,
+}
+
+impl Default for Filter {
+    /// Every request, 100 in a second.
+    fn default() -> Self {
+        Self { destination: None, method: None, path_prefix: None, events_per_second_max: 100 }
+    }
+}
+
+impl Filter {
+    fn takes(&self, event: &Event) -> bool {
+        self.destination.as_ref().is_none_or(|it| *it == event.destination)
+            && self.method.as_ref().is_none_or(|it| *it == event.method)
+            && self.path_prefix.as_ref().is_none_or(|it| event.path.starts_with(it.as_str()))
+    }
+}
+
+/// As many listeners as there may be listen already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{LISTENERS_MAX} listen already")]
+pub struct TooManyTapsError;
+
+/// All listeners of one mesh.
+#[derive(Debug, Default)]
+pub(crate) struct Taps {
+    /// Looked at for each request.
+    is_open: AtomicBool,
+    listeners: RwLock<Vec<Arc<Listener>>>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    filter: Filter,
+    events: mpsc::Sender<Event>,
+    dropped: AtomicU64,
+    rate: Mutex<Rate>,
+}
+
+/// Counts by whole seconds since the first event.
+#[derive(Debug, Default)]
+struct Rate {
+    second: Moment,
+    told: u32,
+}
+
+impl Rate {
+    fn allows(&mut self, per_second_max: u32, now: Moment) -> bool {
+        if now.saturating_since(self.second) >= Duration::from_secs(1) {
+            *self = Self { second: now, told: 0 };
+        }
+        let allowed = self.told < per_second_max;
+        self.told += u32::from(allowed);
+        allowed
+    }
+}
+
+impl Taps {
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
+    }
+
+    fn open(
+        &self,
+        filter: Filter,
+    ) -> Result<(Arc<Listener>, mpsc::Receiver<Event>), TooManyTapsError> {
+        let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
+        if listeners.len() >= LISTENERS_MAX {
+            return Err(TooManyTapsError);
+        }
+        let (events, received) = mpsc::channel(WAITING_MAX);
+        let rate = Mutex::default();
+        let listener = Arc::new(Listener { filter, events, dropped: AtomicU64::new(0), rate });
+        listeners.push(Arc::clone(&listener));
+        self.is_open.store(true, Ordering::Relaxed);
+        Ok((listener, received))
+    }
+
+    fn close(&self, listener: &Arc<Listener>) {
+        let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|it| !Arc::ptr_eq(it, listener));
+        self.is_open.store(!listeners.is_empty(), Ordering::Relaxed);
+    }
+
+    /// Tells whoever wants to know.
+    fn tell(&self, event: &Event, now: Moment) {
+        let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
+        for listener in listeners.iter().filter(|it| it.filter.takes(event)) {
+            let most = listener.filter.events_per_second_max;
+            let mut rate = listener.rate.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_told = rate.allows(most, now) && listener.events.try_send(event.clone()).is_ok();
+            drop(rate);
+            if !is_told {
+                listener.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// One listener; dropped, it listens no more.
+#[derive(Debug)]
+pub struct Tap {
+    mesh: Mesh,
+    listener: Arc<Listener>,
+    events: mpsc::Receiver<Event>,
+}
+
+impl Tap {
+    /// Listens to a mesh from now on.
+    ///
+    /// # Errors
+    /// As many listen already as may, [`LISTENERS_MAX`].
+    pub fn open(mesh: &Mesh, filter: Filter) -> Result<Self, TooManyTapsError> {
+        let (listener, events) = mesh.taps().open(filter)?;
+        Ok(Self { mesh: mesh.clone(), listener, events })
+    }
+
+    /// The next event. Cancel-safe.
+    pub async fn next(&mut self) -> Event {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The next event.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        match ready!(self.events.poll_recv(context)) {
+            Some(event) => Poll::Ready(event),
+            // The sender is ours too: it lives as long as this.
+            None => Poll::Pending,
+        }
+    }
+
+    /// Requests that it was not told of, since it listens.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.listener.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.mesh.taps().close(&self.listener);
+    }
+}
+
+/// What is known of a request under way that somebody will want to know of. Dropped, it is told.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    mesh: Mesh,
+    started: Instant,
+    event: Event,
+    is_answered: bool,
+}
+
+impl Pending {
+    /// `None` while nobody listens.
+    pub(crate) fn of(mesh: &Mesh, head: &RequestHead) -> Option<Box<Self>> {
+        mesh.taps().is_open().then(|| {
+            let mut path: String = head.path().chars().take(PATH_CHARS_MAX).collect();
+            if head.target().contains(&b'?') {
+                path.push_str("?…");
+            }
+            let event = Event {
+                source: mesh.source().to_owned(),
+                destination: String::new(),
+                route: String::new(),
+                method: head.method.clone(),
+                path,
+                status: None,
+                code: None,
+                latency: Duration::ZERO,
+                bytes: 0,
+                trace_id: None,
+                attempts: 0,
+            };
+            Box::new(Self {
+                mesh: mesh.clone(),
+                started: Instant::now(),
+                event,
+                is_answered: false,
+            })
+        })
+    }
+
+    /// Where it goes.
+    pub(crate) fn routed(&mut self, route: &str, destination: &str) {
+        self.event.route.replace_range(.., route);
+        self.event.destination.replace_range(.., destination);
+    }
+
+    /// A further try of it, under this span.
+    pub(crate) fn tried(&mut self, span: &TraceContext) {
+        self.event.attempts += 1;
+        self.event.trace_id = Some(span.trace_id.to_string());
+    }
+
+    /// The trace that it came with, unless tries have told already.
+    pub(crate) fn traced_by(&mut self, trace_id: Option<TraceId>) {
+        let known = self.event.trace_id.take();
+        self.event.trace_id = known.or_else(|| trace_id.map(|it| it.to_string()));
+    }
+
+    /// An answer that no application gave, whole as it is.
+    pub(crate) fn answered_by(&mut self, reply: &Reply) {
+        let code = match reply.source {
+            Source::Mesh { code, .. } => Some(code),
+            Source::Application | Source::Reset => None,
+        };
+        self.answered((reply.source != Source::Reset).then_some(reply.head.status), code);
+        self.counted(reply.head.length.unwrap_or(0));
+    }
+
+    /// The head of its answer is there.
+    pub(crate) fn answered(&mut self, status: Option<StatusCode>, code: Option<Code>) {
+        self.event.latency = self.started.elapsed();
+        self.event.status = status;
+        self.event.code = code;
+        self.is_answered = true;
+    }
+
+    /// Bytes of the body that went by.
+    pub(crate) fn counted(&mut self, bytes: u64) {
+        self.event.bytes = bytes;
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            // Its client went away before there was an answer.
+            self.event.latency = self.started.elapsed();
+        }
+        self.mesh.taps().tell(&self.event, self.mesh.now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_policy::Policy;
+    use runtime::SystemClock;
+    use telemetry::{Telemetry, TelemetryConfig};
+
+    use super::*;
+
+    fn mesh() -> Mesh {
+        let telemetry = Telemetry::new(TelemetryConfig::default(), SystemClock::shared());
+        Mesh::new("shop", Policy::default(), &telemetry).unwrap()
+    }
+
+    fn request(mesh: &Mesh, path: &str) {
+        let head = crate::view::asked("GET", "stock", path).unwrap();
+        if let Some(mut pending) = Pending::of(mesh, &head) {
+            pending.routed("", "stock");
+            pending.answered(Some(StatusCode::OK), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_query_is_not_told() {
+        let mesh = mesh();
+        let mut tap = Tap::open(&mesh, Filter::default()).unwrap();
+        request(&mesh, "/a?token=secret");
+        let event = tap.next().await;
+        assert_eq!((event.path.as_str(), event.destination.as_str()), ("/a?…", "stock"));
+        assert!(!event.to_json().to_string().contains("secret"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_beyond_the_rate_is_counted_until_the_next_second() {
+        let mesh = mesh();
+        let filter = Filter { events_per_second_max: 3, ..Filter::default() };
+        let mut tap = Tap::open(&mesh, filter).unwrap();
+        for _ in 0..5 {
+            request(&mesh, "/a");
+        }
+        assert_eq!(tap.dropped(), 2);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        request(&mesh, "/later");
+        for expected in ["/a", "/a", "/a", "/later"] {
+            assert_eq!(tap.next().await.path, expected);
+        }
+        assert_eq!(tap.dropped(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_does_not_read_loses_events_and_keeps_no_more_than_the_bound() {
+        let mesh = mesh();
+        let filter = Filter { events_per_second_max: u32::MAX, ..Filter::default() };
+        let tap = Tap::open(&mesh, filter).unwrap();
+        for _ in 0..WAITING_MAX + 7 {
+            request(&mesh, "/a");
+        }
+        assert_eq!((tap.events.len(), tap.dropped()), (WAITING_MAX, 7));
+    }
+
+    #[tokio::test]
+    async fn only_what_a_listener_asked_for_is_told() {
+        let mesh = mesh();
+        let filters = [
+            Filter { destination: Some("other".to_owned()), ..Filter::default() },
+            Filter { method: Some(Method::POST), ..Filter::default() },
+            Filter { path_prefix: Some("/b".to_owned()), ..Filter::default() },
+            Filter { path_prefix: Some("/a".to_owned()), ..Filter::default() },
+        ];
+        let taps = filters.map(|it| Tap::open(&mesh, it).unwrap());
+        request(&mesh, "/a/1");
+        assert_eq!(taps.map(|it| it.events.len()), [0, 0, 0, 1]);
+    }
+
+    #[tokio::test]
+    async fn listeners_are_bounded_and_nothing_is_gathered_when_the_last_one_left() {
+        let mesh = mesh();
+        let open = || Tap::open(&mesh, Filter::default());
+        let taps: Vec<_> = (0..LISTENERS_MAX).map(|_| open().unwrap()).collect();
+        assert_eq!(open().unwrap_err(), TooManyTapsError);
+        drop(taps);
+        let head = crate::view::asked("GET", "stock", "/").unwrap();
+        assert!(Pending::of(&mesh, &head).is_none());
+        assert!(open().is_ok());
+    }
+}

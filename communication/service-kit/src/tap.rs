@@ -1,0 +1,122 @@
+//! The page of live requests: a line of JSON for each one that ends, until the reader goes away.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    extract::{Query, State},
+    response::{IntoResponse as _, Response},
+};
+use base::Code;
+use bytes::Bytes;
+use http::{Method, header};
+use http_body::Frame;
+use mesh_proxy::{
+    Mesh,
+    tap::{Event, Filter, Tap},
+};
+use runtime::Shutdown;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::{Interval, interval};
+
+use crate::problem::Problem;
+
+/// An empty line goes out so often: writing is how a reader that went away is noticed.
+const BEAT: Duration = Duration::from_secs(1);
+/// Most events that one reader may ask for in a second.
+const EVENTS_PER_SECOND_MAX: u32 = 10_000;
+
+/// What the page needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) mesh: Mesh,
+    /// The page ends with the process: nobody else would end it.
+    pub(crate) shutdown: Shutdown,
+}
+
+/// `?to=SERVICE&method=GET&path=/prefix&max_rps=100`, each of them optional.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Wanted {
+    #[serde(default)]
+    to: Option<String>,
+    #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    path: Option<String>,
+    #[serde(default)]
+    max_rps: Option<u32>,
+}
+
+pub(crate) async fn page(
+    State(source): State<Source>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    let invalid = |detail: &str| Problem::of(Code::InvalidRequest, detail);
+    let method = wanted.method.map(|it| Method::from_bytes(it.to_ascii_uppercase().as_bytes()));
+    let filter = Filter {
+        destination: wanted.to,
+        method: method.transpose().map_err(|_| invalid("the method is none"))?,
+        path_prefix: wanted.path,
+        events_per_second_max: wanted.max_rps.unwrap_or(100).min(EVENTS_PER_SECOND_MAX),
+    };
+    let tap = Tap::open(&source.mesh, filter)
+        .map_err(|it| Problem::of(Code::Overloaded, it.to_string()))?;
+    let shutdown = source.shutdown;
+    let stream = Stream {
+        tap,
+        beat: interval(BEAT),
+        ends: Box::pin(async move { shutdown.cancelled().await }),
+        dropped_told: 0,
+    };
+    let kind = [(header::CONTENT_TYPE, "application/jsonl")];
+    Ok((kind, Body::new(stream)).into_response())
+}
+
+struct Stream {
+    tap: Tap,
+    beat: Interval,
+    ends: Pin<Box<dyn Future<Output = ()> + Send>>,
+    dropped_told: u64,
+}
+
+impl Stream {
+    /// The event, behind how many were not told so far if that has changed.
+    fn lines(&mut self, event: Option<&Event>) -> Bytes {
+        let mut text = String::new();
+        let dropped = self.tap.dropped();
+        if dropped != self.dropped_told {
+            self.dropped_told = dropped;
+            text += &json!({"dropped": dropped}).to_string();
+            text.push('\n');
+        }
+        text += &event.map(|it| it.to_json().to_string()).unwrap_or_default();
+        text.push('\n');
+        text.into()
+    }
+}
+
+impl http_body::Body for Stream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.ends.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        let event = match self.tap.poll_next(context) {
+            Poll::Ready(event) => Some(event),
+            Poll::Pending if self.beat.poll_tick(context).is_ready() => None,
+            Poll::Pending => return Poll::Pending,
+        };
+        Poll::Ready(Some(Ok(Frame::data(self.lines(event.as_ref())))))
+    }
+}
