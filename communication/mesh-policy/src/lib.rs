@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod rate;
 pub mod retry;
 pub mod route;
+pub mod schema;
 pub mod version;
 
 pub use destination::Destination;
