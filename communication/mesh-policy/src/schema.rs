@@ -30,7 +30,7 @@ mod finding;
 mod gateway;
 mod grpc_route;
 mod http_route;
-mod nearest;
+pub(crate) mod nearest;
 mod origin;
 mod proxy;
 mod rate_limit;

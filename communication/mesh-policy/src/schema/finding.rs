@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::Code;
 
-/// Characters of a source line that are shown; of a longer one, the piece around the place.
-const SHOWN_MAX: usize = 100;
+/// Characters of a source line that are kept; of a longer one, the piece around the place.
+pub(super) const SHOWN_MAX: usize = 100;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,8 +47,10 @@ pub struct Finding {
     pub suggestion: Option<String>,
     /// Characters that the caret underlines.
     pub width: usize,
-    /// The line with its neighbours, each with its number.
+    /// The line with its neighbours, each with its number; of long ones a piece.
     pub excerpt: Vec<(usize, String)>,
+    /// Characters that are left out before the pieces.
+    pub skipped: usize,
 }
 
 impl Finding {
@@ -57,13 +59,11 @@ impl Finding {
     pub fn render(&self) -> String {
         let mut out = format!("{self}\n");
         let gutter = self.excerpt.last().map_or(0, |(number, _)| number.to_string().len());
-        let skipped = self.column.saturating_sub(SHOWN_MAX / 2 + 1);
-        let skipped = if self.column > SHOWN_MAX { skipped } else { 0 };
         for (number, line) in &self.excerpt {
-            let shown: String = line.chars().skip(skipped).take(SHOWN_MAX).map(printable).collect();
+            let shown: String = line.chars().map(printable).collect();
             push_line(&mut out, &number.to_string(), gutter, &shown);
             if *number == self.line {
-                let indent = self.column.saturating_sub(skipped + 1);
+                let indent = self.column.saturating_sub(self.skipped + 1);
                 let width = self.width.clamp(1, SHOWN_MAX.saturating_sub(indent).max(1));
                 let caret = format!("{}{}", " ".repeat(indent), "^".repeat(width));
                 push_line(&mut out, "", gutter, &caret);

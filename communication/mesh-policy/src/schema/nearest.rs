@@ -4,7 +4,7 @@
 const LENGTH_MAX: usize = 64;
 
 /// The nearest of the known words, if it is near: at most a third of its letters are wrong.
-pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     if word.len() > LENGTH_MAX {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Code, Finding, Level, SourceFile};
+use super::{Code, Finding, Level, SourceFile, finding::SHOWN_MAX};
 
 /// A place in one of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,6 +52,11 @@ impl Origins {
         }
     }
 
+    /// Which of the files has this name.
+    pub(crate) fn file_order(&self, name: &str) -> Option<usize> {
+        self.files.iter().position(|it| it.name == name)
+    }
+
     /// `file:line` of a thing, for a sentence about another one.
     pub(crate) fn describe(&self, subject: &str, path: &str) -> Option<String> {
         let spot = self.spot(subject, path)?;
@@ -83,11 +88,13 @@ pub(super) fn finding(
     let spot = spot.copied().unwrap_or_default();
     let first = spot.line.saturating_sub(1).max(1);
     let shown = if spot.line == 0 { 0 } else { spot.line + 2 - first };
+    let is_far = spot.column > SHOWN_MAX;
+    let skipped = if is_far { spot.column.saturating_sub(SHOWN_MAX / 2 + 1) } else { 0 };
     let lines = file.iter().flat_map(|it| it.text.split('\n')).enumerate();
     let excerpt = lines
         .skip(first - 1)
         .take(shown)
-        .map(|(index, line)| (index + 1, line.trim_end().to_owned()))
+        .map(|(index, line)| (index + 1, piece(line, skipped)))
         .filter(|(number, line)| *number == spot.line || !line.is_empty());
     Finding {
         level,
@@ -99,5 +106,16 @@ pub(super) fn finding(
         suggestion: None,
         width: spot.width,
         excerpt: excerpt.collect(),
+        skipped,
     }
+}
+
+/// So much of a line as is shown: a line may be as long as the file, and there are many findings.
+fn piece(line: &str, skipped: usize) -> String {
+    let mut characters = line.chars();
+    if skipped > 0 {
+        characters.nth(skipped - 1);
+    }
+    let piece: String = characters.take(SHOWN_MAX).collect();
+    piece.trim_end().to_owned()
 }

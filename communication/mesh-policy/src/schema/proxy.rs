@@ -29,6 +29,7 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Proxy> {
         let message = "a Proxy needs `inbound`, `outbound` or `edge`".to_owned();
         spec.context.error(document.spec.spot, Code::MissingMember, message);
     }
+    spec.context.record(subject, "admin", spec.spot_of("admin"));
     let edges = doors(&spec, "edge", subject, |context, node| edge(context, node, document));
     let mut names = Vec::new();
     for (edge, node) in edges.iter().zip(spec.one_or_more("edge", DOORS_MAX)) {
