@@ -30,6 +30,7 @@ mod finding;
 mod gateway;
 mod grpc_route;
 mod http_route;
+mod names;
 pub(crate) mod nearest;
 mod origin;
 mod proxy;
@@ -82,8 +83,7 @@ pub fn read_with_origins(files: &[SourceFile]) -> Result<(Policy, Origins), Vec<
         trees.iter().flat_map(|(context, nodes)| nodes.iter().map(move |it| (*context, it)));
     let mut documents: Vec<_> =
         nodes.filter_map(|(context, node)| Document::of(context, node)).collect();
-    // What builds on others comes after them, wherever it stands.
-    documents.sort_by_key(Document::phase);
+    documents.sort_by_key(assembly::phase);
     let mut assembly = Assembly::default();
     for document in &documents {
         assembly.take(document);

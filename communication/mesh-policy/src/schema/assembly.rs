@@ -1,12 +1,11 @@
 //! Documents become one policy; no two of them have the same name.
 
-use std::collections::BTreeMap;
-
 use super::{
     Code, api_versions, budget,
     context::Context,
     document::{Document, Kind},
     endpoints, fault, grpc_route, http_route,
+    names::Names,
     origin::Spot,
     proxy, rate_limit, traffic_policy,
 };
@@ -15,8 +14,8 @@ use crate::{Policy, retry::RouteRetry, route::Route};
 /// A policy that is not complete yet.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
-    pub(super) policy: Policy,
-    names: BTreeMap<String, Spot>,
+    policy: Policy,
+    names: Names,
     /// Routes that may be repeated, with the place that says so.
     idempotent: Vec<(String, Spot)>,
 }
@@ -43,8 +42,17 @@ impl Assembly {
             Kind::Fault => {
                 self.add(document, "fault", fault::read, |it, _, fault| it.faults.push(fault));
             }
-            Kind::TrafficPolicy => traffic_policy::read(document, self),
-            Kind::BackendTrafficPolicy => budget::read(document, self),
+            Kind::TrafficPolicy => {
+                let attachments = &mut self.policy.attachments;
+                self.idempotent.extend(traffic_policy::read(
+                    document,
+                    attachments,
+                    &mut self.names,
+                ));
+            }
+            Kind::BackendTrafficPolicy => {
+                budget::read(document, &mut self.policy.attachments, &mut self.names);
+            }
         }
     }
 
@@ -55,7 +63,7 @@ impl Assembly {
     ) {
         // Rate limits and faults name a route without its kind, so all kinds share their names.
         let subject = format!("route {}", document.full_name());
-        let is_new = self.claim(document.context, &subject, document.spot);
+        let is_new = self.names.claim(document.context, &subject, document.spot);
         let route = read(document, &subject);
         self.policy.routes.extend(route.filter(|_| is_new));
     }
@@ -68,26 +76,10 @@ impl Assembly {
         put: impl Fn(&mut Policy, String, T),
     ) {
         let subject = format!("{kind} {}", document.name);
-        let is_new = self.claim(document.context, &subject, document.spot);
+        let is_new = self.names.claim(document.context, &subject, document.spot);
         if let Some(value) = read(document, &subject).filter(|_| is_new) {
             put(&mut self.policy, document.name.clone(), value);
         }
-    }
-
-    /// Whether nobody had this name before; else it is told.
-    pub(super) fn claim(&mut self, context: &Context<'_>, subject: &str, spot: Spot) -> bool {
-        if let Some(first) = self.names.get(subject) {
-            let message = format!("{subject} is already at {}", context.describe(*first));
-            context.error(spot, Code::DuplicateName, message);
-            return false;
-        }
-        context.record(subject, "", spot);
-        self.names.insert(subject.to_owned(), spot);
-        true
-    }
-
-    pub(super) fn set_idempotent(&mut self, route: String, spot: Spot) {
-        self.idempotent.push((route, spot));
     }
 
     /// The policy, once routes know what was said about them elsewhere.
@@ -104,5 +96,21 @@ impl Assembly {
             }
         }
         self.policy
+    }
+}
+
+/// Documents of a lower phase are read before it: what builds on others comes after them.
+pub(super) fn phase(document: &Document<'_>) -> u8 {
+    match document.kind {
+        Kind::TrafficPolicy if traffic_policy::is_for_every(document.spec) => 1,
+        Kind::TrafficPolicy => 2,
+        Kind::BackendTrafficPolicy => 3,
+        Kind::HttpRoute
+        | Kind::GrpcRoute
+        | Kind::Proxy
+        | Kind::Endpoints
+        | Kind::ApiVersions
+        | Kind::RateLimit
+        | Kind::Fault => 0,
     }
 }

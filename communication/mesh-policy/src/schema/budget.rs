@@ -2,18 +2,18 @@
 //!
 //! It changes the budget alone; what else is set about retries comes from a TrafficPolicy.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Code,
-    assembly::Assembly,
     context::Context,
     document::Document,
+    names::Names,
     section::Section,
     values::{self, integer, word},
     yaml::Node,
 };
-use crate::{policy::EVERY, retry};
+use crate::{destination::Attachments, policy::EVERY, retry};
 
 /// Targets of one policy, by the API's schema.
 const TARGETS_MAX: usize = 16;
@@ -26,7 +26,11 @@ struct Budget {
     min_per_second: Option<f64>,
 }
 
-pub(super) fn read(document: &Document<'_>, assembly: &mut Assembly) {
+pub(super) fn read(
+    document: &Document<'_>,
+    attachments: &mut BTreeMap<String, Attachments>,
+    names: &mut Names,
+) {
     let known = ["targetRefs", "retryConstraint", "sessionPersistence"];
     let Some(spec) = document.section("an XBackendTrafficPolicy", &known) else { return };
     spec.refuse("sessionPersistence");
@@ -35,11 +39,10 @@ pub(super) fn read(document: &Document<'_>, assembly: &mut Assembly) {
     for node in spec.list("targetRefs", TARGETS_MAX) {
         let Some(service) = target(document.context, node) else { continue };
         let subject = format!("retry budget of {service}");
-        if !assembly.claim(document.context, &subject, node.spot) {
+        if !names.claim(document.context, &subject, node.spot) {
             continue;
         }
         let Some(budget) = budget else { continue };
-        let attachments = &mut assembly.policy.attachments;
         let every = attachments.get(EVERY).and_then(|it| it.retry.clone());
         let own = &mut attachments.entry(service).or_default().retry;
         apply(own.get_or_insert_with(|| every.unwrap_or_default()), budget);

@@ -5,7 +5,7 @@ use super::{
     context::Context,
     origin::Spot,
     section::Section,
-    traffic_policy, values,
+    values,
     yaml::{Node, Value},
 };
 
@@ -137,21 +137,5 @@ impl<'a> Document<'a> {
     /// Its members, once each that is not known has been told.
     pub(super) fn section(&self, what: &'static str, known: &[&str]) -> Option<Section<'a>> {
         Section::of(self.context, self.spec, what, known)
-    }
-
-    /// Documents of a lower phase are read before it.
-    pub(super) fn phase(&self) -> u8 {
-        match self.kind {
-            Kind::TrafficPolicy if traffic_policy::is_for_every(self.spec) => 1,
-            Kind::TrafficPolicy => 2,
-            Kind::BackendTrafficPolicy => 3,
-            Kind::HttpRoute
-            | Kind::GrpcRoute
-            | Kind::Proxy
-            | Kind::Endpoints
-            | Kind::ApiVersions
-            | Kind::RateLimit
-            | Kind::Fault => 0,
-        }
     }
 }

@@ -19,6 +19,10 @@ pub(super) const MATCHES_MAX: usize = 64;
 pub(super) const HEADERS_MAX: usize = 16;
 const BACKENDS_MAX: usize = 16;
 const WEIGHT_MAX: u32 = 1_000_000;
+/// Extra tries that may be asked for.
+pub(super) const ATTEMPTS_MAX: u32 = 100;
+/// There are no more than these.
+const CODES_MAX: usize = 200;
 
 /// How a value is compared.
 #[derive(Debug, Clone, Copy)]
@@ -156,4 +160,14 @@ fn backend(context: &Context<'_>, node: &Node, document: &Document<'_>) -> Optio
 /// The name of a rule, for people.
 pub(super) fn rule_name(section: &Section<'_>) -> Option<String> {
     section.read("name", values::name)
+}
+
+/// Statuses that are tried again.
+pub(super) fn codes(section: &Section<'_>) -> Vec<u16> {
+    let mut codes = Vec::new();
+    for node in section.list("codes", CODES_MAX) {
+        let code = integer(400, 599)(section.context, node);
+        codes.extend(code.filter(|it| !codes.contains(it)));
+    }
+    codes
 }

@@ -15,9 +15,6 @@ use crate::{
     route::{Match, PathMatch, Route, RouteKind, Rule, Timeouts},
 };
 
-/// Extra tries that a rule may ask for.
-pub(super) const ATTEMPTS_MAX: u32 = 100;
-
 #[derive(Debug, Clone, Copy)]
 enum PathType {
     Exact,
@@ -152,8 +149,8 @@ fn timeouts(section: &Section<'_>) -> Option<Timeouts> {
 fn retry(section: &Section<'_>) -> Option<RouteRetry> {
     let section = section.section("retry", "a retry", &["codes", "attempts", "backoff"])?;
     Some(RouteRetry {
-        codes: values::codes(&section),
-        attempts: section.read("attempts", integer(0, ATTEMPTS_MAX)),
+        codes: gateway::codes(&section),
+        attempts: section.read("attempts", integer(0, gateway::ATTEMPTS_MAX)),
         backoff: section.read("backoff", values::duration),
         is_idempotent: false,
     })

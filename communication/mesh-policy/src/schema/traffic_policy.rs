@@ -2,11 +2,14 @@
 //!
 //! A member that a section does not set comes from the same section for `*`, then from the defaults.
 
+use std::collections::BTreeMap;
+
 use super::{
     Code,
-    assembly::Assembly,
     document::Document,
-    http_route::ATTEMPTS_MAX,
+    gateway::{self, ATTEMPTS_MAX},
+    names::Names,
+    origin::Spot,
     section::Section,
     values::{self, integer, number, word},
     yaml::{Node, Value},
@@ -45,28 +48,31 @@ pub(super) fn is_for_every(spec: &Node) -> bool {
     matches!(name.map(|it| it.value), Some(Value::Scalar { text, .. }) if text == EVERY)
 }
 
-pub(super) fn read(document: &Document<'_>, assembly: &mut Assembly) {
+/// Fills attachments; routes that are called idempotent come out, with the place that says so.
+pub(super) fn read(
+    document: &Document<'_>,
+    attachments: &mut BTreeMap<String, Attachments>,
+    names: &mut Names,
+) -> Vec<(String, Spot)> {
     let context = document.context;
     let subject = format!("traffic policy {}", document.full_name());
-    assembly.claim(context, &subject, document.spot);
+    names.claim(context, &subject, document.spot);
     let mut known = vec!["targetRef", "idempotentRoutes"];
     known.extend(SECTIONS);
-    let Some(spec) = document.section("a TrafficPolicy", &known) else { return };
-    for node in spec.one_or_more("idempotentRoutes", ROUTES_MAX) {
-        if let Some(route) = values::qualified_name(context, node) {
-            assembly.set_idempotent(route, node.spot);
-        }
-    }
-    let Some(target) = target(&spec) else { return };
+    let Some(spec) = document.section("a TrafficPolicy", &known) else { return Vec::new() };
+    let routes = spec.one_or_more("idempotentRoutes", ROUTES_MAX).iter();
+    let routes =
+        routes.filter_map(|it| Some((values::qualified_name(context, it)?, it.spot))).collect();
+    let Some(target) = target(&spec) else { return routes };
     for name in SECTIONS {
         if spec.get(name).is_some() {
-            assembly.claim(context, &format!("{name} of {target}"), spec.spot_of(name));
+            names.claim(context, &format!("{name} of {target}"), spec.spot_of(name));
             context.record(&format!("service {target}"), name, spec.spot_of(name));
         }
     }
-    let every = assembly.policy.attachments.get(EVERY).cloned().unwrap_or_default();
-    let own = assembly.policy.attachments.entry(target).or_default();
-    fill(own, &every, &spec);
+    let every = attachments.get(EVERY).cloned().unwrap_or_default();
+    fill(attachments.entry(target).or_default(), &every, &spec);
+    routes
 }
 
 fn target(spec: &Section<'_>) -> Option<String> {
@@ -171,7 +177,7 @@ fn retry(spec: &Section<'_>, base: retry::Settings) -> Option<retry::Settings> {
         "budgetMinPerSecond",
     ];
     let section = spec.section("retry", "a retry", &known)?;
-    let codes = if section.get("codes").is_some() { values::codes(&section) } else { base.codes };
+    let codes = if section.get("codes").is_some() { gateway::codes(&section) } else { base.codes };
     let settings = retry::Settings {
         attempts: section.read("attempts", integer(0, ATTEMPTS_MAX)).unwrap_or(base.attempts),
         codes,

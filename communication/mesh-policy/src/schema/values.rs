@@ -349,13 +349,3 @@ pub(super) fn method(context: &Context<'_>, node: &Node) -> Option<String> {
     text(context, node)?;
     word(&METHODS)(context, node).map(str::to_owned)
 }
-
-/// Statuses that are tried again.
-pub(super) fn codes(section: &super::section::Section<'_>) -> Vec<u16> {
-    let mut codes = Vec::new();
-    for node in section.list("codes", 200) {
-        let code = integer(400, 599)(section.context, node);
-        codes.extend(code.filter(|it| !codes.contains(it)));
-    }
-    codes
-}

@@ -8,3 +8,5 @@ mod schema;
 mod schema_bounds;
 #[cfg(test)]
 mod schema_mutations;
+#[cfg(test)]
+mod schema_refusals;
