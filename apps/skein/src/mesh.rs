@@ -88,12 +88,22 @@ impl PolicyFiles {
     /// # Errors
     /// [`PolicyError`] with everything that is wrong, each with its place.
     pub fn read(&self) -> Result<Policy, PolicyError> {
-        let texts = self.paths.iter().map(|path| Ok((path.display().to_string(), read(path)?)));
-        let texts = texts.collect::<Result<Vec<_>, PolicyError>>()?;
-        let built_in = self.built_in.iter().map(|(name, text)| SourceFile { name, text });
-        let files = texts.iter().map(|(name, text)| SourceFile { name, text });
-        let sources: Vec<_> = built_in.chain(files).collect();
-        schema::read(&sources).map_err(PolicyError::Findings)
+        schema::read(&self.sources()?).map_err(PolicyError::Findings)
+    }
+
+    /// The texts, by name.
+    ///
+    /// # Errors
+    /// [`PolicyError::Io`] for a file that cannot be read.
+    pub fn sources(&self) -> Result<Vec<SourceFile>, PolicyError> {
+        let built_in = self.built_in.iter().map(|(name, text)| {
+            Ok(SourceFile { name: (*name).to_owned(), text: (*text).to_owned() })
+        });
+        let files = self
+            .paths
+            .iter()
+            .map(|path| Ok(SourceFile { name: path.display().to_string(), text: read(path)? }));
+        built_in.chain(files).collect()
     }
 
     fn stamp(&self) -> Stamp {

@@ -5,11 +5,13 @@
 //! or a socket; `mesh-proxy` does that, in each of its three placements, over these same decisions.
 //! Policy is data ([`Policy`]), read from the Gateway API's YAML and a few kinds of our own.
 
+pub mod analyze;
 pub mod authority;
 pub mod balance;
 pub mod breaker;
 pub mod concurrency;
 pub mod destination;
+pub mod explain;
 pub mod fault;
 pub mod filter;
 mod moment;

@@ -1,8 +1,10 @@
-//! Behaviours of the decisions: tables of cases and seeded histories. Numbers in comments are those of
-//! the list of behaviours that the mesh is held to.
+//! Behaviours of the decisions: tables of cases, files and seeded histories. Numbers in comments are
+//! those of the list of behaviours that the mesh is held to.
 
 #[cfg(test)]
 mod amplification;
+#[cfg(test)]
+mod analyze;
 #[cfg(test)]
 mod balancing;
 #[cfg(test)]
@@ -17,5 +19,13 @@ mod routing_filters;
 mod routing_paths;
 #[cfg(test)]
 mod routing_request;
+#[cfg(test)]
+mod schema;
+#[cfg(test)]
+mod schema_bounds;
+#[cfg(test)]
+mod schema_mutations;
+#[cfg(test)]
+mod schema_refusals;
 #[cfg(test)]
 mod simulation;

@@ -1,0 +1,104 @@
+//! Proxy: the program beside a service, or the edge.
+
+use std::path::PathBuf;
+
+use super::{
+    Code,
+    context::Context,
+    document::Document,
+    endpoints::PROTOCOLS,
+    section::Section,
+    values::{self, integer, word},
+    yaml::Node,
+};
+use crate::{
+    destination::Protocol,
+    proxy::{Edge, Inbound, Outbound, Proxy},
+};
+
+/// Doors of one kind, hosts of one edge, and files of one proxy; more is refused.
+const DOORS_MAX: usize = 256;
+
+/// Threads that serve.
+const WORKERS_MAX: usize = 1024;
+
+pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Proxy> {
+    let known = ["edge", "outbound", "inbound", "admin", "files", "workers", "traces", "accessLog"];
+    let spec = document.section("a Proxy", &known)?;
+    if !["edge", "outbound", "inbound"].iter().any(|it| spec.get(it).is_some()) {
+        let message = "a Proxy needs `inbound`, `outbound` or `edge`".to_owned();
+        spec.context.error(document.spec.spot, Code::MissingMember, message);
+    }
+    spec.context.record(subject, "admin", spec.spot_of("admin"));
+    let edges = doors(&spec, "edge", subject, |context, node| edge(context, node, document));
+    let mut names = Vec::new();
+    for (edge, node) in edges.iter().zip(spec.one_or_more("edge", DOORS_MAX)) {
+        if names.contains(&&edge.name) {
+            let message = format!("an edge `{}` is here already", edge.name);
+            spec.context.error(node.spot, Code::DuplicateName, message);
+        }
+        names.push(&edge.name);
+    }
+    let files = spec.one_or_more("files", DOORS_MAX).iter();
+    let file = |it| values::text_up_to(4096)(spec.context, it).map(PathBuf::from);
+    Some(Proxy {
+        name: document.name.clone(),
+        outbound: doors(&spec, "outbound", subject, outbound),
+        inbound: doors(&spec, "inbound", subject, inbound),
+        admin: spec.read("admin", values::address),
+        files: files.filter_map(file).collect(),
+        workers: spec.read("workers", integer_of_size(WORKERS_MAX)).unwrap_or(0),
+        trace_endpoint: spec.read("traces", values::url),
+        access_log_per_mille: spec.read("accessLog", values::per_mille).unwrap_or(0),
+        edges,
+    })
+}
+
+fn integer_of_size(max: usize) -> impl Fn(&Context<'_>, &Node) -> Option<usize> {
+    move |context, node| integer(0, max)(context, node)
+}
+
+fn doors<T>(
+    spec: &Section<'_>,
+    member: &str,
+    subject: &str,
+    read: impl Fn(&Context<'_>, &Node) -> Option<T>,
+) -> Vec<T> {
+    let mut doors = Vec::new();
+    for node in spec.one_or_more(member, DOORS_MAX) {
+        let Some(door) = read(spec.context, node) else { continue };
+        spec.context.record(subject, &format!("{member}[{}]", doors.len()), node.spot);
+        doors.push(door);
+    }
+    doors
+}
+
+fn edge(context: &Context<'_>, node: &Node, document: &Document<'_>) -> Option<Edge> {
+    let section = Section::of(context, node, "an edge", &["name", "listen", "hosts"])?;
+    let hosts = section.one_or_more("hosts", DOORS_MAX).iter();
+    let hosts = hosts.filter_map(|it| values::own_host(context, it)).collect();
+    let name = section.read("name", values::name).unwrap_or_else(|| document.name.clone());
+    Some(Edge { name, listen: section.read_needed("listen", values::address)?, hosts })
+}
+
+fn outbound(context: &Context<'_>, node: &Node) -> Option<Outbound> {
+    let known = ["listen", "service", "protocol"];
+    let section = Section::of(context, node, "an outbound door", &known)?;
+    let (service, protocol) = (section.read("service", values::name), protocol(&section));
+    let listen = section.read_needed("listen", values::address)?;
+    Some(Outbound { listen, service, protocol })
+}
+
+fn inbound(context: &Context<'_>, node: &Node) -> Option<Inbound> {
+    let known = ["listen", "application", "protocol", "readinessPath"];
+    let section = Section::of(context, node, "an inbound door", &known)?;
+    let protocol = protocol(&section);
+    let readiness_path = section.read("readinessPath", values::path);
+    let listen = section.read_needed("listen", values::address);
+    let application = section.read_needed("application", values::address);
+    Some(Inbound { listen: listen?, application: application?, protocol, readiness_path })
+}
+
+fn protocol(section: &Section<'_>) -> Option<Protocol> {
+    section.read("protocol", word(&PROTOCOLS))
+}

@@ -1,0 +1,72 @@
+//! RateLimit: how many requests may come in a time.
+
+use super::{
+    Code,
+    document::Document,
+    section::Section,
+    values::{self, integer, word},
+    yaml::{ScalarKind, Value, kind_of_plain},
+};
+use crate::rate::{RateKey, RateLimit};
+
+pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<RateLimit> {
+    let known = ["targetRef", "requests", "period", "burst", "key"];
+    let spec = document.section("a RateLimit", &known)?;
+    spec.context.record(subject, "route", spec.spot_of("targetRef"));
+    let target = target(&spec);
+    let requests = spec.read_needed("requests", integer(1, u32::MAX));
+    let burst = spec.read("burst", integer(1, u32::MAX));
+    let period = spec.read_needed("period", values::duration_above_zero);
+    let key = if spec.get("key").is_some() { key(&spec)? } else { RateKey::All };
+    let requests = requests?;
+    Some(RateLimit {
+        name: document.name.clone(),
+        route: target?,
+        requests,
+        period: period?,
+        burst: burst.unwrap_or(requests),
+        key,
+    })
+}
+
+/// The route, as `namespace/name`, or `None` for every request of a gateway.
+fn target(spec: &Section<'_>) -> Option<Option<String>> {
+    spec.need("targetRef")?;
+    let target = spec.section("targetRef", "a target", &["group", "kind", "namespace", "name"])?;
+    let kinds =
+        [("HTTPRoute", true), ("GRPCRoute", true), ("ApiVersions", true), ("Gateway", false)];
+    let groups = [("gateway.networking.k8s.io", ()), ("skein", ())];
+    target.read("group", word(&groups));
+    let is_route = target.read_needed("kind", word(&kinds));
+    let namespace = target.read("namespace", values::name);
+    let name = target.read_needed("name", values::name)?;
+    let namespace = namespace.unwrap_or_else(|| "default".to_owned());
+    Some(is_route?.then(|| format!("{namespace}/{name}")))
+}
+
+fn key(spec: &Section<'_>) -> Option<RateKey> {
+    let key = spec.section("key", "a key", &["client", "header"])?;
+    match (key.get("client"), key.get("header")) {
+        (Some(node), None) => {
+            let is_true = matches!(&node.value, Value::Scalar { text, is_quoted: false }
+                if kind_of_plain(text) == ScalarKind::Bool && text.eq_ignore_ascii_case("true"));
+            if is_true {
+                return Some(RateKey::Client);
+            }
+            let message = "`client` is true or absent".to_owned();
+            key.context.error(node.spot, Code::WrongType, message);
+            None
+        }
+        (None, Some(node)) => values::header_name(key.context, node).map(RateKey::Header),
+        (Some(_), Some(_)) => {
+            let message = "a key is `client` or `header`, not both".to_owned();
+            key.context.error(key.spot(), Code::Contradiction, message);
+            None
+        }
+        (None, None) => {
+            let message = "a key needs `client` or `header`".to_owned();
+            key.context.error(key.spot(), Code::MissingMember, message);
+            None
+        }
+    }
+}

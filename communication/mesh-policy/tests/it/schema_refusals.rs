@@ -1,0 +1,148 @@
+//! Small things that are wrong, each with its code and its column.
+
+use mesh_policy::schema::{Code, SourceFile, read};
+
+use crate::schema::rendered;
+
+/// A policy with `rule` as the only rule of a route is refused at `at`, and for nothing else.
+#[track_caller]
+fn check_rule(rule: &str, at: &str, expected: Code) {
+    let head = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\n\
+                spec:\n  parentRefs: [{name: edge}]\n  rules:\n";
+    check(head, &format!("    - {rule}\n"), at, expected);
+}
+
+/// A document of ours with this `spec`, likewise.
+#[track_caller]
+fn check_ours(kind: &str, spec: &str, at: &str, expected: Code) {
+    let head = format!("apiVersion: skein/v1\nkind: {kind}\nmetadata: {{name: a}}\n");
+    check(&head, &format!("spec: {spec}\n"), at, expected);
+}
+
+#[track_caller]
+fn check(head: &str, line: &str, at: &str, expected: Code) {
+    let file = SourceFile { name: "a.yaml".to_owned(), text: format!("{head}{line}") };
+    let findings = read(&[file]).expect_err("nothing was found");
+    assert_eq!(findings.len(), 1, "{}", rendered(&findings));
+    let column = line.find(at).unwrap() + 1;
+    let found = (findings[0].line, findings[0].column, findings[0].code);
+    assert_eq!(found, (head.lines().count() + 1, column, expected), "{}", rendered(&findings));
+}
+
+#[test]
+fn a_rule_keeps_to_the_schema_of_the_gateway_api() {
+    let path = |value: &str| format!("matches: [{{path: {{value: {value}}}}}]");
+    check_rule(&path("orders"), "orders", Code::Malformed);
+    check_rule(&path("/a//b"), "/a//b", Code::Malformed);
+    check_rule(&path("/a/../b"), "/a/../b", Code::Malformed);
+    check_rule(&path("/a%2Fb"), "/a%2Fb", Code::Malformed);
+    check_rule("matches: [{headers: [{name: 'a b', value: x}]}]", "'a b'", Code::Malformed);
+    check_rule("matches: [{headers: [{name: a}]}]", "{name", Code::MissingMember);
+    check_rule("backendRefs: [{name: a, kind: Pod}]", "Pod", Code::UnknownWord);
+    check_rule("backendRefs: [{name: a, port: 0}]", "0}", Code::OutOfRange);
+    check_rule("backendRefs: [{name: a, weight: -1}]", "-1", Code::OutOfRange);
+    check_rule("backendRefs: [{name: a, weight: 1.5}]", "1.5", Code::WrongType);
+    check_rule("backendRefs: [{name: a, namespace: b}]", "namespace", Code::NotSupported);
+    check_rule("backendRefs: {name: a}", "{name", Code::WrongType);
+    check_rule("retry: {codes: [200]}", "200", Code::OutOfRange);
+    check_rule("retry: {backoff: soon}", "soon", Code::Duration);
+    check_rule("timeouts: {request: '0'}", "'0'", Code::Duration);
+}
+
+#[test]
+fn filters_that_would_do_nothing_are_refused() {
+    let modifier = "{type: RequestHeaderModifier, requestHeaderModifier: {remove: [x]}}";
+    check_rule(
+        &format!("filters: [{modifier}, {modifier}]"),
+        "type: RequestHeaderModifier, requestHeaderModifier: {remove: [x]}}]",
+        Code::DuplicateName,
+    );
+    check_rule("filters: [{type: URLRewrite}]", "{type", Code::MissingMember);
+    let cors = "filters: [{type: CORS, cors: {}}]";
+    check_rule(cors, "CORS", Code::NotSupported);
+    let mixed = "filters: [{type: URLRewrite, urlRewrite: {hostname: a}, requestRedirect: {}}]";
+    check_rule(mixed, "requestRedirect", Code::Contradiction);
+    let both = "filters: [{type: RequestRedirect, requestRedirect: {port: 1}}]\n      \
+                backendRefs: [{name: a}]";
+    check_rule(both, "filters", Code::Contradiction);
+    let prefix = "filters: [{type: URLRewrite, urlRewrite: \
+                  {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]\n      \
+                  matches: [{path: {type: Exact, value: /a}}]";
+    check_rule(prefix, "filters", Code::Contradiction);
+    let backend = "backendRefs: [{name: a, filters: [{type: URLRewrite, urlRewrite: {}}]}]";
+    check_rule(backend, "URLRewrite", Code::NotSupported);
+    let split = "filters: [{type: ResponseHeaderModifier, responseHeaderModifier: \
+                 {set: [{name: a, value: \"b\\r\\nc: d\"}]}}]";
+    check_rule(split, "\"b", Code::Malformed);
+    let status = "filters: [{type: RequestRedirect, requestRedirect: {statusCode: 304}}]";
+    check_rule(status, "304", Code::OutOfRange);
+}
+
+#[test]
+fn kinds_of_our_own_are_as_strict() {
+    check_ours("Proxy", "{workers: 1}", "{", Code::MissingMember);
+    let edges = "{edge: [{listen: '[::1]:1'}, {listen: '[::1]:2'}]}";
+    check_ours("Proxy", edges, "{listen: '[::1]:2'", Code::DuplicateName);
+    check_ours("Proxy", "{edge: {listen: '[::1]:1'}, accessLog: 0.01%}", "0.01%", Code::OutOfRange);
+    let twice = "{endpoints: [{address: '[::1]:1'}, {address: '[::1]:1', weight: 2}]}";
+    check_ours("Endpoints", twice, "{address: '[::1]:1', weight", Code::DuplicateName);
+    check_ours("Endpoints", "{endpoints: [], protocol: h2}", "h2", Code::UnknownWord);
+    check_ours("Fault", "{service: a}", "{service", Code::MissingMember);
+    check_ours("Fault", "{service: a, delay: 1s, share: 101%}", "101%", Code::OutOfRange);
+    let abort = "{service: a, abort: {status: 500, resetAfterBytes: 1}}";
+    check_ours("Fault", abort, "{status", Code::Contradiction);
+    let target = "targetRef: {kind: Gateway, name: a}";
+    let limit = |more: &str| format!("{{{target}, requests: 1, {more}}}");
+    check_ours("RateLimit", &limit("period: 0s"), "0s", Code::OutOfRange);
+    check_ours("RateLimit", &limit("period: 1s, key: {client: yes}"), "yes", Code::WrongType);
+    let policy = |more: &str| format!("{{targetRef: {{name: a}}, {more}}}");
+    let breaker = policy("breaker: {openInitial: 2m}");
+    check_ours("TrafficPolicy", &breaker, "openInitial", Code::Contradiction);
+    let balancer = policy("balancer: {algorithm: fastest}");
+    check_ours("TrafficPolicy", &balancer, "fastest", Code::UnknownWord);
+    check_ours("TrafficPolicy", &policy("idempotentRoutes: [b]"), "b]", Code::UnknownName);
+}
+
+#[test]
+fn versions_name_each_other_right() {
+    let versions = |more: &str| {
+        format!(
+            "{{parentRefs: [{{name: a}}], sources: [path], \
+             versions: [{{name: v1, backend: a}}], {more}}}"
+        )
+    };
+    check_ours("ApiVersions", &versions("default: v2"), "v2", Code::UnknownName);
+    check_ours("ApiVersions", &versions("unknown: default"), "unknown", Code::MissingMember);
+    let link = "{parentRefs: [{name: a}], sources: [path], versions: [{name: v1, backend: a, link: 'http://a>'}]}";
+    check_ours("ApiVersions", link, "'http", Code::Malformed);
+}
+
+#[test]
+fn two_policies_do_not_set_one_thing() {
+    let policy = |name: &str, section: &str| {
+        format!(
+            "apiVersion: skein/v1\nkind: TrafficPolicy\nmetadata: {{name: {name}}}\n\
+             spec: {{targetRef: {{name: a}}, {section}: {{}}}}\n---\n"
+        )
+    };
+    let read = |one: &str, other: &str| {
+        let text = policy("one", one) + &policy("other", other);
+        read(&[SourceFile { name: "a.yaml".to_owned(), text }])
+    };
+    assert!(read("retry", "breaker").is_ok());
+    let findings = read("retry", "retry").unwrap_err();
+    assert_eq!(findings[0].code, Code::DuplicateName);
+}
+
+#[test]
+fn what_a_cluster_adds_to_an_object_is_passed_over() {
+    let text = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata:\n  \
+                name: a\n  uid: 4b1c\n  generation: 2\n  managedFields: [{manager: kubectl}]\n  \
+                annotations: {a: b}\nspec:\n  parentRefs: [{group: gateway.networking.k8s.io, \
+                kind: Gateway, name: edge, namespace: infra, sectionName: http}]\n  rules: \
+                [{backendRefs: [{group: '', kind: Service, name: a, namespace: default}]}]\n\
+                status: {parents: []}\n";
+    let file = SourceFile { name: "a.yaml".to_owned(), text: text.to_owned() };
+    let policy = read(&[file]).unwrap_or_else(|it| panic!("{}", rendered(&it)));
+    assert_eq!(policy.routes[0].rules[0].backends[0].weight, 1);
+}
