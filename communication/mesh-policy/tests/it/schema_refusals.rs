@@ -19,10 +19,13 @@ fn check_ours(kind: &str, spec: &str, at: &str, expected: Code) {
     check(&head, &format!("spec: {spec}\n"), at, expected);
 }
 
+fn file(head: &str, line: &str) -> SourceFile {
+    SourceFile { name: "a.yaml".to_owned(), text: format!("{head}{line}") }
+}
+
 #[track_caller]
 fn check(head: &str, line: &str, at: &str, expected: Code) {
-    let file = SourceFile { name: "a.yaml".to_owned(), text: format!("{head}{line}") };
-    let findings = read(&[file]).expect_err("nothing was found");
+    let findings = read(&[file(head, line)]).expect_err("nothing was found");
     assert_eq!(findings.len(), 1, "{}", rendered(&findings));
     let column = line.find(at).unwrap() + 1;
     let found = (findings[0].line, findings[0].column, findings[0].code);
@@ -47,6 +50,21 @@ fn a_rule_keeps_to_the_schema_of_the_gateway_api() {
     check_rule("retry: {codes: [200]}", "200", Code::OutOfRange);
     check_rule("retry: {backoff: soon}", "soon", Code::Duration);
     check_rule("timeouts: {request: '0'}", "'0'", Code::Duration);
+}
+
+#[test]
+fn the_rules_of_a_route_together_keep_to_it_too() {
+    let head =
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {name: a}\nspec:\n";
+    let route = |rules: &str| format!("  {{parentRefs: [{{name: edge}}], rules: {rules}}}\n");
+    check(head, &route("[]"), "rules", Code::MissingMember);
+    check(head, &route("{}"), "{}", Code::WrongType);
+    let named = route("[{name: a, backendRefs: [{name: b}]}, {name: a}]");
+    check(head, &named, "rules", Code::DuplicateName);
+    let rule = format!("{{matches: [{}]}}", vec!["{}"; 64].join(", "));
+    assert!(read(&[file(head, &route(&format!("[{rule}, {rule}]")))]).is_ok());
+    let three = route(&format!("[{rule}, {rule}, {{matches: [{{}}]}}]"));
+    check(head, &three, "rules", Code::TooMany);
 }
 
 #[test]
