@@ -152,7 +152,7 @@ pub(super) const PAGES: &[Explanation] = &[
         meaning: "The expression cannot be compiled. Expressions are those of the crate \
                   regex-lite, anchored at both ends: no look-around, no references back, no \
                   classes of Unicode.",
-        fix: "Mend what the message names; `\\` in double quotes is one backslash, single quotes \
+        fix: "Mend what the message names; `\\\\` in double quotes is one backslash, single quotes \
               need none.",
         example: "value: '/orders/[0-9]+'",
     },

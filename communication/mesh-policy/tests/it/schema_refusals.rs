@@ -1,6 +1,9 @@
 //! Small things that are wrong, each with its code and its column.
 
-use mesh_policy::schema::{Code, SourceFile, read};
+use mesh_policy::{
+    route::ValuePattern,
+    schema::{Code, SourceFile, read},
+};
 
 use crate::schema::rendered;
 
@@ -163,4 +166,27 @@ fn what_a_cluster_adds_to_an_object_is_passed_over() {
     let file = SourceFile { name: "a.yaml".to_owned(), text: text.to_owned() };
     let policy = read(&[file]).unwrap_or_else(|it| panic!("{}", rendered(&it)));
     assert_eq!(policy.routes[0].rules[0].backends[0].weight, 1);
+}
+
+#[test]
+fn of_two_conditions_on_one_header_the_first_counts() {
+    let text = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\n\
+                spec:\n  parentRefs: [{name: edge}]\n  rules:\n    - matches:\n        - headers: \
+                [{name: Color, value: red}, {name: color, value: blue}]\n";
+    let policy = read(&[file(text, "")]).unwrap_or_else(|it| panic!("{}", rendered(&it)));
+    let headers = &policy.routes[0].rules[0].matches[0].headers;
+    assert_eq!(headers.len(), 1);
+    assert_eq!(headers[0].name, "color");
+    assert_eq!(headers[0].value, ValuePattern::Exact("red".to_owned()));
+}
+
+#[test]
+fn files_of_other_editors_have_the_same_places() {
+    let text = "\u{feff}apiVersion: skein/v1\r\nkind: Endpoints\r\nmetadata: {name: a}\r\n\
+                spec: {endpoints: [], protocol: h3}\r\n";
+    let findings = read(&[file(text, "")]).unwrap_err();
+    let expected = "a.yaml:4:33  `h3` is none of http, h2c, tcp  [SK1015]\n  \
+                    3 | metadata: {name: a}\n  4 | spec: {endpoints: [], protocol: h3}\n    | \
+                    \u{20}                               ^^\n";
+    assert_eq!(findings[0].render(), expected);
 }
