@@ -28,7 +28,7 @@ pub(super) const PAGES: &[Explanation] = &[
                   passed over: its author expects an effect that nothing would have.",
         fix: "Take the member that is suggested, or move it to where it belongs; members are \
               case-sensitive.",
-        example: "retry: {codes: [503]}     # not: retrys:",
+        example: "retry: {codes: [503]}     # not: Retry:",
     },
     Explanation {
         code: Code::UnknownKind,

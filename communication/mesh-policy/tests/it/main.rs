@@ -1,4 +1,4 @@
-//! Behaviours of the decisions over files and seeded histories.
+//! Behaviors of the decisions over files and seeded histories.
 
 #[cfg(test)]
 mod analyze;
