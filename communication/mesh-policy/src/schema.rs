@@ -11,6 +11,19 @@
 //! another namespace is refused. A port of a reference is read and not used, endpoints carry theirs.
 //!
 //! It refuses to open files: texts come in, a [`Policy`] goes out.
+//!
+//! ```
+//! use mesh_policy::schema::{SourceFile, read};
+//!
+//! let text = "apiVersion: skein/v1\nkind: Endpoints\nmetadata: {name: stock}\n\
+//!             spec: {endpoint: [{address: 127.0.0.1:9001}], endpoints: []}\n";
+//! let file = SourceFile { name: "stock.yaml".to_owned(), text: text.to_owned() };
+//! let findings = read(&[file]).unwrap_err();
+//! assert_eq!(
+//!     findings[0].to_string(),
+//!     "stock.yaml:4:8  Endpoints has no member `endpoint`; did you mean `endpoints`?  [SK1003]"
+//! );
+//! ```
 
 use std::cell::RefCell;
 

@@ -23,7 +23,11 @@ pub(super) fn analyze(policy: &Policy, report: &mut Report<'_>) {
 fn hidden_rules(route: &Route, report: &mut Report<'_>) {
     let subject = subject_of(route);
     let mut first: BTreeMap<String, usize> = BTreeMap::new();
-    let mut takes_all: Vec<(usize, Match)> = Vec::new();
+    // These rank above every prefix, so it does not matter whether they come first.
+    let takes_all: Vec<(usize, Match)> = (route.rules.iter().enumerate())
+        .flat_map(|(index, rule)| rule.matches.iter().map(move |it| (index, it.clone())))
+        .filter(|(_, it)| takes_every_path(it))
+        .collect();
     for (index, rule) in route.rules.iter().enumerate() {
         let matches = effective_matches(rule);
         let hider = |it: &Match| {
@@ -50,11 +54,12 @@ fn hidden_rules(route: &Route, report: &mut Report<'_>) {
         }
         for it in matches {
             first.entry(key_of(&it)).or_insert(index);
-            if matches!(&it.path, Some(PathMatch::Regex(it)) if it == ".*" || it == "/.*") {
-                takes_all.push((index, it));
-            }
         }
     }
+}
+
+fn takes_every_path(it: &Match) -> bool {
+    matches!(&it.path, Some(PathMatch::Regex(it)) if it == ".*" || it == "/.*")
 }
 
 fn rule_path(index: usize) -> String {

@@ -28,7 +28,7 @@ pub(super) const PAGES: &[Explanation] = &[
                   passed over: its author expects an effect that nothing would have.",
         fix: "Take the member that is suggested, or move it to where it belongs; members are \
               case-sensitive.",
-        example: "retry: {codes: [503]}     # not: retrys:",
+        example: "retry: {codes: [503]}     # not: Retry:",
     },
     Explanation {
         code: Code::UnknownKind,
@@ -152,7 +152,7 @@ pub(super) const PAGES: &[Explanation] = &[
         meaning: "The expression cannot be compiled. Expressions are those of the crate \
                   regex-lite, anchored at both ends: no look-around, no references back, no \
                   classes of Unicode.",
-        fix: "Mend what the message names; `\\` in double quotes is one backslash, single quotes \
+        fix: "Mend what the message names; `\\\\` in double quotes is one backslash, single quotes \
               need none.",
         example: "value: '/orders/[0-9]+'",
     },

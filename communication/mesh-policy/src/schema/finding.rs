@@ -47,7 +47,7 @@ pub struct Finding {
     pub suggestion: Option<String>,
     /// Characters that the caret underlines.
     pub width: usize,
-    /// The line with its neighbours, each with its number; of long ones a piece.
+    /// The line with its neighbors, each with its number; of long ones a piece.
     pub excerpt: Vec<(usize, String)>,
     /// Characters that are left out before the pieces.
     pub skipped: usize,

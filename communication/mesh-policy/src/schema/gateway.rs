@@ -7,16 +7,17 @@ use super::{
     filters,
     section::Section,
     values::{self, integer, word},
-    yaml::Node,
+    yaml::{Node, Value},
 };
-use crate::route::{Backend, Parent, ValueMatch, ValuePattern};
+use crate::route::{Backend, Parent, Rule, ValueMatch, ValuePattern};
 
 /// Bounds of the Gateway API's schema.
-pub(super) const PARENTS_MAX: usize = 32;
-pub(super) const HOSTNAMES_MAX: usize = 16;
+const PARENTS_MAX: usize = 32;
+const HOSTNAMES_MAX: usize = 16;
 pub(super) const RULES_MAX: usize = 16;
 pub(super) const MATCHES_MAX: usize = 64;
-pub(super) const HEADERS_MAX: usize = 16;
+const MATCHES_IN_ALL_MAX: usize = 128;
+const HEADERS_MAX: usize = 16;
 const BACKENDS_MAX: usize = 16;
 const WEIGHT_MAX: u32 = 1_000_000;
 /// Extra tries that may be asked for.
@@ -155,6 +156,25 @@ fn backend(context: &Context<'_>, node: &Node, document: &Document<'_>) -> Optio
     let filters = filters::read(&section, filters::Place::Backend);
     let service = section.read_needed("name", values::name)?;
     Some(Backend { service, port, weight: weight.unwrap_or(1), filters })
+}
+
+/// What the Gateway API asks of the rules of a route together.
+pub(super) fn check_rules(spec: &Section<'_>, rules: &[Rule]) {
+    let (context, spot) = (spec.context, spec.spot_of("rules"));
+    if spec.need("rules").is_some_and(|it| matches!(&it.value, Value::List(it) if it.is_empty())) {
+        context.error(spot, Code::MissingMember, "a route needs a rule".to_owned());
+    }
+    let matches: usize = rules.iter().map(|it| it.matches.len()).sum();
+    if matches > MATCHES_IN_ALL_MAX {
+        let message = format!("{matches} matches in all rules, {MATCHES_IN_ALL_MAX} may be");
+        context.error(spot, Code::TooMany, message);
+    }
+    let mut names: Vec<&str> = rules.iter().filter_map(|it| it.name.as_deref()).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|it| it[0] == it[1]) {
+        let message = format!("two rules are called `{}`", pair[0]);
+        context.error(spot, Code::DuplicateName, message);
+    }
 }
 
 /// The name of a rule, for people.

@@ -13,7 +13,6 @@ const NAME_MAX: usize = 1024;
 
 pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Route> {
     let spec = document.section("a GRPCRoute", &["parentRefs", "hostnames", "rules"])?;
-    spec.need("rules");
     let parents = gateway::parents(&spec);
     let hostnames = gateway::hostnames(&spec, subject);
     let mut rules = Vec::new();
@@ -22,6 +21,7 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Route> {
         spec.context.record(subject, &path, node.spot);
         rules.extend(rule(document, node, (subject, &path)));
     }
+    gateway::check_rules(&spec, &rules);
     Some(Route {
         name: document.full_name(),
         kind: RouteKind::Grpc,

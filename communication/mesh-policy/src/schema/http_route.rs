@@ -30,7 +30,6 @@ const PATH_TYPES: [(&str, PathType); 3] = [
 
 pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Route> {
     let spec = document.section("an HTTPRoute", &["parentRefs", "hostnames", "rules"])?;
-    spec.need("rules");
     let parents = gateway::parents(&spec);
     let hostnames = gateway::hostnames(&spec, subject);
     let mut rules = Vec::new();
@@ -39,6 +38,7 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Route> {
         spec.context.record(subject, &path, node.spot);
         rules.extend(rule(document, node, (subject, &path)));
     }
+    gateway::check_rules(&spec, &rules);
     Some(Route {
         name: document.full_name(),
         kind: RouteKind::Http,

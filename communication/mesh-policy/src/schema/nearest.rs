@@ -14,7 +14,7 @@ pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     (distance <= nearest.chars().count().div_ceil(3)).then_some(nearest)
 }
 
-/// Letters to insert, remove, replace or swap with their neighbour (optimal string alignment).
+/// Letters to insert, remove, replace or swap with their neighbor (optimal string alignment).
 fn distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     let mut rows = vec![vec![0; to.len() + 1]; from.len() + 1];
@@ -54,8 +54,8 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_of_the_pen_is_recognised() {
-        check("retrys", Some("retry"));
+    fn a_slip_of_the_pen_is_recognized() {
+        check("Retry", Some("retry"));
         check("reyrt", Some("retry"));
         check("erty", Some("retry"));
         check("BackendRef", Some("backendRefs"));

@@ -76,7 +76,7 @@ impl Origins {
     }
 }
 
-/// A finding at a place, with the line and its neighbours.
+/// A finding at a place, with the line and its neighbors.
 pub(super) fn finding(
     files: &[SourceFile],
     spot: Option<&Spot>,

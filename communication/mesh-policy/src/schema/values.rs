@@ -322,7 +322,7 @@ pub(super) fn new_path(context: &Context<'_>, node: &Node) -> Option<String> {
     formed(context, node, "path", is_path).map(str::to_owned)
 }
 
-/// A path as a condition has it: the Gateway API refuses what normalising would change.
+/// A path as a condition has it: the Gateway API refuses what normalizing would change.
 pub(super) fn path(context: &Context<'_>, node: &Node) -> Option<String> {
     let is_path = |it: &str| {
         let is_visible = it.bytes().all(|it| it.is_ascii_graphic() && !b"?#".contains(&it));

@@ -91,3 +91,85 @@ fn what_is_mended_is_not_told_again() {
         ("- retry", "- timeouts: {backendRequest: 1s}\n      retry"),
     );
 }
+
+/// A route of service `orders` with these rules, on top of what `more` says.
+fn with_rules(rules: &str, more: &str) -> Vec<Code> {
+    let text = format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: orders}}\n\
+         spec:\n  parentRefs: [{{kind: Service, name: orders}}]\n  rules: [{rules}]\n{more}"
+    );
+    let found = findings(&[SourceFile { name: "a.yaml".to_owned(), text }]);
+    let is_judged = |it: &Finding| it.level != Level::Error || it.code == Code::UnknownBackend;
+    assert!(found.iter().all(is_judged), "{}", rendered(&found));
+    found.iter().map(|it| it.code).collect()
+}
+
+#[track_caller]
+fn check_hidden(first: &str, second: &str, expected: &[Code]) {
+    let rule = |it: &str| format!("{{matches: [{it}], backendRefs: [{{name: a}}]}}");
+    let rules = format!("{}, {}", rule(first), rule(second));
+    assert_eq!(with_rules(&rules, ""), expected, "{rules}");
+}
+
+#[test]
+fn a_rule_is_hidden_by_the_same_match_or_by_an_expression_for_every_path() {
+    let hidden = [Code::UnreachableRule];
+    let every = "{path: {type: RegularExpression, value: '/.*'}}";
+    check_hidden(every, "{path: {value: /orders}, method: GET}", &hidden);
+    check_hidden(every, "{path: {type: Exact, value: /orders}}", &[]);
+    check_hidden("{path: {value: /orders}}", every, &hidden);
+    let of_get = "{method: GET, path: {type: RegularExpression, value: '.*'}}";
+    check_hidden(of_get, "{path: {value: /orders}}", &[]);
+    check_hidden(of_get, "{path: {value: /orders}, method: GET}", &hidden);
+    check_hidden("{}", "{path: {value: /}}", &hidden);
+    check_hidden("{}", "{path: {value: /orders}}", &[]);
+    check_hidden("{method: GET}", "{method: HEAD}", &[]);
+    let (one, other) = ("{name: a, value: '1'}", "{name: b, value: '2'}");
+    let headers = |one, other| format!("{{headers: [{one}, {other}]}}");
+    check_hidden(&headers(one, other), &headers(other, one), &hidden);
+}
+
+#[test]
+fn a_service_is_known_by_its_endpoints_or_by_a_route() {
+    let more = |document: &str| {
+        format!(
+            "---\napiVersion: skein/v1\nkind: Endpoints\nmetadata: {{name: a}}\n\
+             spec: {{endpoints: []}}\n---\napiVersion: skein/v1\nmetadata: {{name: x}}\n\
+             {document}\n"
+        )
+    };
+    let rule = "{backendRefs: [{name: a}]}";
+    let door = |service: &str| {
+        let door = format!("{{listen: '[::1]:1', service: {service}}}");
+        more(&format!("kind: Proxy\nspec: {{outbound: {door}}}"))
+    };
+    assert_eq!(with_rules(rule, &door("a")), []);
+    assert_eq!(with_rules(rule, &door("orders")), []);
+    assert_eq!(with_rules(rule, &door("b")), [Code::UnknownBackend]);
+    let fault = |service: &str| {
+        more(&format!("kind: Fault\nspec: {{service: {service}, delay: 1s, expiresAfter: 1m}}"))
+    };
+    assert_eq!(with_rules(rule, &fault("a")), []);
+    assert_eq!(with_rules(rule, &fault("b")), [Code::UnknownBackend]);
+}
+
+#[test]
+fn a_destination_is_judged_like_a_rule() {
+    let policy = |sections: &str| {
+        format!(
+            "---\napiVersion: skein/v1\nkind: TrafficPolicy\nmetadata: {{name: a}}\n\
+             spec: {{targetRef: {{name: a}}, {sections}}}\n"
+        )
+    };
+    let rule = "{backendRefs: [{name: a}]}";
+    let tight = policy("timeouts: {request: 2s, backendRequest: 1s}");
+    assert_eq!(with_rules(rule, &tight), [Code::RetriesBeyondTimeout]);
+    let once = policy("timeouts: {request: 2s, backendRequest: 1s}, retry: {attempts: 0}");
+    assert_eq!(with_rules(rule, &once), []);
+    let hangs = policy("timeouts: {request: 2s}, retry: {attempts: 1}");
+    assert_eq!(with_rules(rule, &hangs), [Code::RetriesWithoutTryTimeout]);
+    let post = "{matches: [{method: POST}], timeouts: {backendRequest: 1s}, \
+                retry: {attempts: 1}, backendRefs: [{name: a}]}";
+    assert_eq!(with_rules(post, ""), [Code::UnsafeRetry]);
+    assert_eq!(with_rules(post, &policy("idempotentRoutes: [orders]")), []);
+}

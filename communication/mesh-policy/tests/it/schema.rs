@@ -245,7 +245,7 @@ fn written_endpoints_are_read_as_they_were() {
 fn errors_of_all_files_are_told_at_once_and_in_order() {
     let file = |name: &str, text: &str| SourceFile { name: name.to_owned(), text: text.to_owned() };
     let files = [
-        file("b.yaml", "kind: Fault\n---\nkind: Foult\napiVersion: skein/v1\n"),
+        file("b.yaml", "kind: Fault\n---\nkind: Fault2\napiVersion: skein/v1\n"),
         file("a.yaml", "a: [\n"),
     ];
     let findings = read(&files).unwrap_err();

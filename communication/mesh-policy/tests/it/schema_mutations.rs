@@ -11,7 +11,7 @@ use crate::schema::data;
 const MUTATIONS: u64 = 10_000;
 
 /// Pieces that mean something to YAML or to us.
-const PIECES: [&str; 24] = [
+const PIECES: [&str; 25] = [
     "{",
     "}",
     "[",
@@ -36,6 +36,7 @@ const PIECES: [&str; 24] = [
     "ü",
     "99999999999999999999",
     "\0",
+    "日本語の長い名前はどこで切れるのか",
 ];
 
 fn place(random: &mut Random, text: &str) -> usize {
@@ -50,7 +51,8 @@ fn mutate(random: &mut Random, text: &mut String) {
     let (one, other) = (place(random, text), place(random, text));
     let (from, to) = (one.min(other), one.max(other));
     match random.below(5) {
-        0 => text.insert_str(from, PIECES[usize::try_from(random.below(24)).unwrap()]),
+        0 => text
+            .insert_str(from, PIECES[usize::try_from(random.below(PIECES.len() as u64)).unwrap()]),
         1 => {
             let end = (from..=to).rev().find(|it| *it <= from + 8 && text.is_char_boundary(*it));
             text.replace_range(from..end.unwrap_or(from), "");

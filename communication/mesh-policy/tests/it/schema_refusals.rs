@@ -1,6 +1,9 @@
 //! Small things that are wrong, each with its code and its column.
 
-use mesh_policy::schema::{Code, SourceFile, read};
+use mesh_policy::{
+    route::ValuePattern,
+    schema::{Code, SourceFile, read},
+};
 
 use crate::schema::rendered;
 
@@ -19,10 +22,13 @@ fn check_ours(kind: &str, spec: &str, at: &str, expected: Code) {
     check(&head, &format!("spec: {spec}\n"), at, expected);
 }
 
+fn file(head: &str, line: &str) -> SourceFile {
+    SourceFile { name: "a.yaml".to_owned(), text: format!("{head}{line}") }
+}
+
 #[track_caller]
 fn check(head: &str, line: &str, at: &str, expected: Code) {
-    let file = SourceFile { name: "a.yaml".to_owned(), text: format!("{head}{line}") };
-    let findings = read(&[file]).expect_err("nothing was found");
+    let findings = read(&[file(head, line)]).expect_err("nothing was found");
     assert_eq!(findings.len(), 1, "{}", rendered(&findings));
     let column = line.find(at).unwrap() + 1;
     let found = (findings[0].line, findings[0].column, findings[0].code);
@@ -47,6 +53,21 @@ fn a_rule_keeps_to_the_schema_of_the_gateway_api() {
     check_rule("retry: {codes: [200]}", "200", Code::OutOfRange);
     check_rule("retry: {backoff: soon}", "soon", Code::Duration);
     check_rule("timeouts: {request: '0'}", "'0'", Code::Duration);
+}
+
+#[test]
+fn the_rules_of_a_route_together_keep_to_it_too() {
+    let head =
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {name: a}\nspec:\n";
+    let route = |rules: &str| format!("  {{parentRefs: [{{name: edge}}], rules: {rules}}}\n");
+    check(head, &route("[]"), "rules", Code::MissingMember);
+    check(head, &route("{}"), "{}", Code::WrongType);
+    let named = route("[{name: a, backendRefs: [{name: b}]}, {name: a}]");
+    check(head, &named, "rules", Code::DuplicateName);
+    let rule = format!("{{matches: [{}]}}", vec!["{}"; 64].join(", "));
+    assert!(read(&[file(head, &route(&format!("[{rule}, {rule}]")))]).is_ok());
+    let three = route(&format!("[{rule}, {rule}, {{matches: [{{}}]}}]"));
+    check(head, &three, "rules", Code::TooMany);
 }
 
 #[test]
@@ -145,4 +166,27 @@ fn what_a_cluster_adds_to_an_object_is_passed_over() {
     let file = SourceFile { name: "a.yaml".to_owned(), text: text.to_owned() };
     let policy = read(&[file]).unwrap_or_else(|it| panic!("{}", rendered(&it)));
     assert_eq!(policy.routes[0].rules[0].backends[0].weight, 1);
+}
+
+#[test]
+fn of_two_conditions_on_one_header_the_first_counts() {
+    let text = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\n\
+                spec:\n  parentRefs: [{name: edge}]\n  rules:\n    - matches:\n        - headers: \
+                [{name: Color, value: red}, {name: color, value: blue}]\n";
+    let policy = read(&[file(text, "")]).unwrap_or_else(|it| panic!("{}", rendered(&it)));
+    let headers = &policy.routes[0].rules[0].matches[0].headers;
+    assert_eq!(headers.len(), 1);
+    assert_eq!(headers[0].name, "color");
+    assert_eq!(headers[0].value, ValuePattern::Exact("red".to_owned()));
+}
+
+#[test]
+fn files_of_other_editors_have_the_same_places() {
+    let text = "\u{feff}apiVersion: skein/v1\r\nkind: Endpoints\r\nmetadata: {name: a}\r\n\
+                spec: {endpoints: [], protocol: h3}\r\n";
+    let findings = read(&[file(text, "")]).unwrap_err();
+    let expected = "a.yaml:4:33  `h3` is none of http, h2c, tcp  [SK1015]\n  \
+                    3 | metadata: {name: a}\n  4 | spec: {endpoints: [], protocol: h3}\n    | \
+                    \u{20}                               ^^\n";
+    assert_eq!(findings[0].render(), expected);
 }
