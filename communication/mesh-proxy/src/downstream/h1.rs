@@ -189,7 +189,9 @@ impl<H: Handler> Connection<'_, H> {
         if !written {
             return None;
         }
-        if persists && body.drain().await {
+        // Nor may a drop now and then hold the connection.
+        let longest = self.site.limits.body_idle_timeout;
+        if persists && timeout(longest, body.drain()).await.unwrap_or(false) {
             return Some((Next::Request, body.into_reader()));
         }
         let is_read = body.is_done();

@@ -562,6 +562,27 @@ async fn a_refusal_leaves_the_connection_in_step_where_the_rest_can_be_read() {
     }
 }
 
+/// A drop now and then is no reason to wait for the rest of a body that nobody wanted.
+#[tokio::test]
+async fn a_body_that_nobody_wanted_is_not_waited_for_for_ever() {
+    for placement in LISTENING {
+        let limits = Limits { body_idle_timeout: Duration::from_millis(50), ..Limits::default() };
+        let stage = Stage::new(placement, &Plan { limits, ..Plan::default() });
+        let mut client = stage.client().await;
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n").await;
+        assert_eq!(client.answer().await.status, 503, "{placement:?}");
+        let mut sent = 0;
+        within(async {
+            while client.stream.write_all(b"x").await.is_ok() {
+                sent += 1;
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+        assert!(sent < 59_000, "{sent}");
+    }
+}
+
 /// What an endpoint says that nobody asked for must not become the answer to another request.
 #[tokio::test]
 async fn what_an_endpoint_says_too_much_is_nobodys_answer() {

@@ -245,6 +245,11 @@ async fn another_try_goes_to_another_endpoint() {
         let good = Backend::new(|_, _| ok()).await;
         let mut settings = eager(1);
         settings.breaker = Some(never_open());
+        // By chance, a quarter would meet the bad one twice.
+        settings.balance = Some(balance::Settings {
+            algorithm: balance::Algorithm::Random,
+            ..balance::Settings::default()
+        });
         let stage = Stage::new(placement, &Plan { settings, ..Plan::to(&[&bad, &good]) });
         for _ in 0..30 {
             assert_eq!(stage.get("/things").await.status, 200, "{placement:?}");

@@ -77,7 +77,7 @@ impl Inbound {
         }
     }
 
-    /// Reads what is left of a body that nobody wanted; answers whether all of it came.
+    /// Reads what is left of a body that nobody wanted; answers whether all of it came. Cancel-safe.
     pub(super) async fn drain(&mut self) -> bool {
         let mut left = DRAIN_BYTES_MAX;
         while !self.is_done() {
