@@ -129,9 +129,13 @@ async fn what_has_begun_and_what_is_an_answer_is_not_tried_again() {
 
 #[tokio::test]
 async fn failures_in_trailers_open_the_breaker_each_counted_once() {
-    for data in [None, Some(MESSAGE)] {
+    for (data, is_looked_at) in [(None, true), (None, false), (Some(MESSAGE), false)] {
         let back = backend(Protocol::Http2, move |_| async move { answer("14", data) }).await;
         let mut policy = policy(Protocol::Http2, &[back.address]);
+        if is_looked_at {
+            policy = repeated(policy);
+            policy.routes[0].rules[0].retry.as_mut().unwrap().attempts = Some(0);
+        }
         let breaker = breaker::Settings { consecutive_failures: 7, ..breaker::Settings::default() };
         let breaker = breaker::Settings { success_rate_min: 0.0, ..breaker };
         let attachments = Attachments { breaker: Some(breaker), ..Attachments::default() };

@@ -176,6 +176,37 @@ async fn an_http1_client_that_goes_away_within_its_body_resets_the_stream_behind
 }
 
 #[tokio::test]
+async fn a_client_that_goes_away_after_the_answer_has_begun_resets_the_stream_behind() {
+    let (ended, mut ends) = mpsc::unbounded_channel();
+    let back = backend(Protocol::Http2, move |request: http::Request<Incoming>| {
+        let ended = ended.clone();
+        async move {
+            let reading = async move {
+                let end = request.into_body().collect().await.map(|it| it.to_bytes());
+                ended.send(end.map_err(|it| it.to_string())).unwrap();
+            };
+            hyper::rt::Executor::execute(&hyper_util::rt::TokioExecutor::new(), reading);
+            let (pieces, body) = piped();
+            // The answer does not end by itself.
+            std::mem::forget(pieces);
+            Response::new(body)
+        }
+    })
+    .await;
+    let proxy = Proxy::start(policy(Protocol::Http2, &[back.address]));
+    let mut client = proxy.h2().await;
+    let (pieces, body) = piped();
+    let asked = client.send_request(request("POST", "/", body));
+    pieces.send(Ok(Frame::data(Bytes::from_static(b"half")))).await.unwrap();
+    let answer = asked.await.unwrap();
+    // The client breaks its own body, which resets its stream.
+    pieces.send(Err(std::io::ErrorKind::Other.into())).await.unwrap();
+    drop((answer, pieces, client));
+    let end = ends.recv().await.unwrap();
+    assert!(end.is_err(), "half a body was taken for a whole one: {end:?}");
+}
+
+#[tokio::test]
 async fn a_client_that_cancels_while_it_waits_resets_the_stream_behind() {
     let (gone, mut seen) = mpsc::unbounded_channel::<()>();
     let (arrived, mut arrivals) = mpsc::unbounded_channel::<()>();
