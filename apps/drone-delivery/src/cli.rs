@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
-use skein::Format;
+use skein::{
+    Format,
+    commands::{MeshCommand, arguments::CostArguments},
+};
 
 /// Delivers parcels by drone: services that survive crashes, on one machine with one command.
 #[derive(Debug, Parser)]
@@ -32,6 +35,8 @@ pub(crate) enum OutputForm {
     /// For people.
     #[default]
     Table,
+    /// For people with wide windows.
+    Wide,
     /// For programs.
     Json,
 }
@@ -40,6 +45,7 @@ impl From<OutputForm> for Format {
     fn from(form: OutputForm) -> Self {
         match form {
             OutputForm::Table => Self::Table,
+            OutputForm::Wide => Self::Wide,
             OutputForm::Json => Self::Json,
         }
     }
@@ -97,6 +103,10 @@ pub(crate) enum Command {
     /// Dead letters: messages that could not be processed.
     #[command(subcommand)]
     Dlq(LetterCommand),
+    #[command(flatten)]
+    Mesh(MeshCommand),
+    /// Measures what the mesh's door in front of a service costs: time, processor, memory.
+    MeshCost(CostArguments),
     /// One process of one role; `up` starts these.
     #[command(hide = true)]
     Role(RoleArguments),

@@ -26,7 +26,7 @@ mod up;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use skein::{Color, Exit, Failure, Output, Table, supervise::lifeline};
+use skein::{Color, Exit, Failure, Output, Table, commands, supervise::lifeline};
 
 use crate::{
     cli::{Cli, Command, SettingArguments, UpArguments},
@@ -74,6 +74,11 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             transactions::failures(System::of(&data)?, command, output).await
         }
         Command::Topics(command) => messages::topics(System::of(&data)?, command, output).await,
+        Command::Mesh(command) => commands::run(&up::admins(&data).await?, command, output).await,
+        Command::MeshCost(arguments) => {
+            let policy = mesh::cost_policy(&data, &arguments)?;
+            commands::cost::run(&arguments, policy, output).await
+        }
         Command::Dlq(command) => messages::letters(System::of(&data)?, command, output).await,
     }
 }

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use mesh_policy::Policy;
 use mesh_proxy::{Mesh, Outbound};
 use service_kit::{Client, ServiceAddresses, ServiceContext};
 use skein::{
-    Failure, failure,
+    Failure,
+    commands::arguments::CostArguments,
+    failure,
     mesh::{PolicyFiles, follow},
 };
 
@@ -31,6 +34,17 @@ pub(crate) fn files(settings: &Settings, data: &Path) -> PolicyFiles {
         .with_text("edge.yaml", include_str!("../../../deploy/mesh/edge.yaml"))
         .with_file(endpoints::path(data))
         .with_files(&settings.route_files)
+}
+
+/// The policy that a door is measured with: that of the system, and further files.
+pub(crate) fn cost_policy(data: &Path, arguments: &CostArguments) -> Result<Policy, Failure> {
+    let settings = Settings::of(data)?.unwrap_or_default();
+    let files = PolicyFiles::new()
+        .with_text("traffic.yaml", include_str!("../../../deploy/mesh/traffic.yaml"))
+        .with_files(&settings.route_files)
+        .with_files(&arguments.policies);
+    let failure = Failure::new("bad_policy", "the policy of the mesh cannot be used");
+    files.read().map_err(|it| failure.because(failure::chain(&it)))
 }
 
 /// The mesh of this process, which follows its files from now on.

@@ -25,7 +25,7 @@ pub(crate) async fn trace(system: System, id: &str, output: Output) -> Result<Ex
     }
     match output.format {
         skein::Format::Json => output.document(&document),
-        skein::Format::Table => output.text(&render(&spans)),
+        skein::Format::Table | skein::Format::Wide => output.text(&render(&spans)),
     }
     Ok(Exit::Done)
 }

@@ -12,7 +12,9 @@ use std::{
 use base::SharedClock;
 use runtime::SystemClock;
 use skein::{
-    Exit, Failure, Output, Table, failure,
+    Exit, Failure, Output, Table,
+    commands::{Admins, Process},
+    failure,
     supervise::{
         self, ProcessState, ProcessStatus, Running, SystemPlan, UpError, Witness,
         control::{Answer, Ask, ControlError, ask},
@@ -23,6 +25,7 @@ use skein::{
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
+    addresses::loopback,
     cli::UpArguments,
     endpoints::EndpointsFile,
     plan::Plan,
@@ -311,6 +314,17 @@ pub(crate) async fn ps(data: &Path, output: Output) -> Result<Exit, Failure> {
     let answer = ask(data, &Ask::Ps).await.map_err(|it| control_failure(&it))?;
     output.result(&serde_json::json!({"services": answer.services}), &table(&answer.services));
     Ok(Exit::Done)
+}
+
+/// The operators' ports of the processes that run.
+pub(crate) async fn admins(data: &Path) -> Result<Admins, Failure> {
+    let answer = ask(data, &Ask::Ps).await.map_err(|it| control_failure(&it))?;
+    let process = |it: &ProcessStatus| {
+        let address = loopback(*it.ports.get("admin")?);
+        Some(Process { name: it.instance.clone(), address })
+    };
+    let processes = answer.services.iter().filter(|it| it.pid.is_some()).filter_map(process);
+    Ok(Admins::new(processes.collect(), "drone-delivery up --enable-faults"))
 }
 
 /// Restarts a role or an instance.

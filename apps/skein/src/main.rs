@@ -2,11 +2,18 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use runtime::{Drained, SystemClock, Tasks};
-use service_kit::ServiceContext;
+use service_kit::{FaultHook, ServiceConfig, ServiceContext};
 use skein::{
-    Color, Exit, Failure, Format, Output, proxy,
+    Color, Exit, Failure, Format, Output,
+    commands::{
+        self, Admins, MeshCommand,
+        arguments::{AdminArguments, CostArguments},
+    },
+    failure,
+    mesh::PolicyFiles,
+    proxy,
     supervise::lifeline::{Farewell, WatchInput, farewell},
 };
 use telemetry::{
@@ -24,8 +31,35 @@ const DRAIN: Duration = Duration::from_secs(12);
 #[derive(Debug, Parser)]
 #[command(name = "skein", version, about = "A mesh for services in any language")]
 struct Cli {
+    #[command(flatten)]
+    admin: AdminArguments,
+    /// Form of the result on standard output.
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    output: OutputForm,
     #[command(subcommand)]
     command: Command,
+}
+
+/// Form of a result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum OutputForm {
+    /// For people.
+    #[default]
+    Table,
+    /// For people with wide windows.
+    Wide,
+    /// For programs.
+    Json,
+}
+
+impl From<OutputForm> for Format {
+    fn from(form: OutputForm) -> Self {
+        match form {
+            OutputForm::Table => Self::Table,
+            OutputForm::Wide => Self::Wide,
+            OutputForm::Json => Self::Json,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -43,24 +77,50 @@ enum Command {
         /// New traces that are recorded in a second.
         #[arg(long, default_value_t = 50)]
         traces_per_second: u32,
+        /// Lets operators plant faults over the admin port.
+        #[arg(long)]
+        enable_faults: bool,
     },
+    /// Measures what a door in front of a service costs: time, processor, memory.
+    #[command(after_help = "Examples:\n  skein mesh-cost --target http://127.0.0.1:8080/health")]
+    MeshCost(CostArguments),
+    #[command(flatten)]
+    Mesh(MeshCommand),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let output = Output { format: Format::Table, color: Color::from_environment() };
+    let output = Output { format: cli.output.into(), color: Color::from_environment() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(Box::pin(dispatch(cli))),
+        Ok(runtime) => runtime.block_on(Box::pin(dispatch(cli, output))),
         Err(error) => Err(Failure::new("no_runtime", error.to_string())),
     };
     ended.unwrap_or_else(|failure| output.failure(&failure)).into()
 }
 
-async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
     match cli.command {
-        Command::Proxy { config, log, traces_per_second } => {
-            run_proxy(&config, &log, traces_per_second).await
+        Command::Proxy { config, log, traces_per_second, enable_faults } => {
+            let hook = if enable_faults { FaultHook::On } else { FaultHook::Off };
+            run_proxy(&config, &log, traces_per_second, hook).await
+        }
+        Command::MeshCost(arguments) => {
+            let files = PolicyFiles::new().with_files(&arguments.policies);
+            let policy = files.read().map_err(|it| {
+                let failure = Failure::new("bad_policy", "the policy cannot be used");
+                failure.because(failure::chain(&it))
+            })?;
+            commands::cost::run(&arguments, policy, output).await
+        }
+        Command::Mesh(command) => {
+            if cli.admin.addresses.is_empty() {
+                let failure = Failure::new("bad_argument", "no process is named");
+                let next = "--admin 127.0.0.1:PORT,… with what each process calls its admin port";
+                return Err(failure.exit(Exit::Usage).next(next));
+            }
+            let hint = "skein proxy --enable-faults --config FILE";
+            commands::run(&Admins::at(&cli.admin.addresses, hint), command, output).await
         }
     }
 }
@@ -69,6 +129,7 @@ async fn run_proxy(
     path: &std::path::Path,
     log: &str,
     traces_per_second: u32,
+    hook: FaultHook,
 ) -> Result<Exit, Failure> {
     let level = telemetry::logs::level(log).ok_or_else(|| {
         Failure::new("bad_argument", format!("`{log}` is no level of logs")).exit(Exit::Usage)
@@ -82,7 +143,8 @@ async fn run_proxy(
     let settings = TelemetryConfig { traces_per_second, ..TelemetryConfig::default() };
     let telemetry = Telemetry::new(settings, clock.clone());
     let tasks = Tasks::new();
-    let context = ServiceContext::new(proxy::config(&proxy), clock, telemetry, tasks.clone());
+    let config = ServiceConfig { faults: hook, ..proxy::config(&proxy) };
+    let context = ServiceContext::new(config, clock, telemetry, tasks.clone());
     let running = proxy::start(&proxy, files, &context, proxy::limits())?;
     let bound = &running.bound;
     tracing::info!(
@@ -99,4 +161,32 @@ async fn run_proxy(
         Farewell::Interrupted => Exit::Interrupted,
         Farewell::Orphaned | Farewell::Terminated => Exit::Done,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn processes_and_form_may_stand_behind_a_command() {
+        let line = "skein stat -t 30s --to stock -o json --admin 127.0.0.1:1,127.0.0.1:2";
+        let cli = Cli::parse_from(line.split(' '));
+        assert_eq!((cli.admin.addresses.len(), cli.output), (2, OutputForm::Json));
+        let Command::Mesh(MeshCommand::Stat(stat)) = cli.command else { panic!("it is `stat`") };
+        assert_eq!((stat.window, stat.to.as_deref()), (Duration::from_secs(30), Some("stock")));
+    }
+
+    #[test]
+    fn a_window_below_a_second_and_two_aborts_are_refused() {
+        for line in ["skein stat -t 500ms", "skein fault add stock --error 503 --reset-after 1"] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
 }

@@ -12,6 +12,8 @@ pub enum Format {
     /// For people.
     #[default]
     Table,
+    /// For people with wide windows, where a command has more to tell; else a table.
+    Wide,
     /// One JSON document; one JSON object a line where results stream.
     Json,
 }
@@ -61,7 +63,7 @@ impl Output {
     pub fn result(&self, document: &impl Serialize, table: &Table) {
         match self.format {
             Format::Json => self.document(document),
-            Format::Table => self.text(&table.render("")),
+            Format::Table | Format::Wide => self.text(&table.render("")),
         }
     }
 
@@ -89,8 +91,8 @@ impl Output {
     pub fn failure(&self, failure: &Failure) -> Exit {
         let text = match (self.format, self.color) {
             (Format::Json, _) => format!("{}\n", failure.to_json()),
-            (Format::Table, Color::Never) => failure.render(),
-            (Format::Table, Color::Always) => {
+            (Format::Table | Format::Wide, Color::Never) => failure.render(),
+            (Format::Table | Format::Wide, Color::Always) => {
                 failure.render().replacen("error:", "\u{1b}[1;31merror:\u{1b}[0m", 1)
             }
         };

@@ -108,6 +108,13 @@ impl Endpoint {
     }
 }
 
+impl Drop for Endpoint {
+    /// One that is listed no more has no breaker that could be open.
+    fn drop(&mut self) {
+        self.series.breaker_open.set(0.0);
+    }
+}
+
 /// The name of an instance for people and metrics.
 pub(super) fn name_of(listed: &destination::Endpoint) -> String {
     listed.instance.clone().unwrap_or_else(|| listed.address.to_string())

@@ -1,0 +1,37 @@
+//! Commands about a mesh that runs, for any program on top of it: they know nothing but the
+//! operators' addresses of processes, each with a name.
+//!
+//! They only read, except [`fault`]. Figures come from two looks at the counters that every process
+//! keeps anyway, so that looking costs the mesh nothing between them.
+
+pub mod admin;
+pub mod arguments;
+pub mod cost;
+pub mod fault;
+pub mod figures;
+pub mod live;
+pub mod metrics;
+pub mod pages;
+pub mod stat;
+
+use crate::{Exit, Failure, Output};
+
+pub use admin::{Admins, Process};
+pub use arguments::MeshCommand;
+
+/// Runs a command on the processes.
+///
+/// # Errors
+/// What went wrong, with what to do about it.
+pub async fn run(admins: &Admins, command: MeshCommand, output: Output) -> Result<Exit, Failure> {
+    match command {
+        MeshCommand::Routes => pages::routes(admins, output).await,
+        MeshCommand::Endpoints(arguments) => pages::endpoints(admins, &arguments, output).await,
+        MeshCommand::Why(arguments) => pages::why(admins, &arguments, output).await,
+        MeshCommand::Stat(arguments) => stat::stat(admins, &arguments, output).await,
+        MeshCommand::Edges(arguments) => stat::edges(admins, &arguments, output).await,
+        MeshCommand::Tap(arguments) => live::tap(admins, &arguments, output).await,
+        MeshCommand::Top(arguments) => live::top(admins, &arguments, output).await,
+        MeshCommand::Fault(command) => fault::run(admins, command, output).await,
+    }
+}

@@ -1,0 +1,262 @@
+//! The command line of the commands about a mesh, the same in every program.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+
+/// Commands about a mesh that runs.
+#[derive(Debug, Subcommand)]
+pub enum MeshCommand {
+    /// Lists the routes, rule by rule.
+    Routes,
+    /// Lists the endpoints with breaker, latency and outstanding requests.
+    Endpoints(EndpointArguments),
+    /// Shows success, rate, latency, retries and breaker of each caller and callee.
+    #[command(after_help = "Examples:\n  stat -t 30s --to stock\n  stat -o json")]
+    Stat(StatArguments),
+    /// Shows who calls whom.
+    Edges(StatArguments),
+    /// Shows requests as they end.
+    #[command(after_help = "Examples:\n  tap --to stock --method GET\n  tap -o json --for 10s")]
+    Tap(TapArguments),
+    /// Shows what is called most, live.
+    Top(TopArguments),
+    /// Faults at the mesh, to see what the callers make of them.
+    #[command(subcommand)]
+    Fault(FaultCommand),
+    /// Says where one request would go, and why. Nothing is sent.
+    #[command(after_help = "Examples:\n  why stock GET /items/1\n  why stock GET /shop/items/1 \
+                            --edge front")]
+    Why(WhyArguments),
+}
+
+/// Which endpoints.
+#[derive(Debug, Args, Default)]
+pub struct EndpointArguments {
+    /// Only those of this service.
+    pub service: Option<String>,
+}
+
+/// Which figures.
+#[derive(Debug, Args)]
+pub struct StatArguments {
+    /// Time between the two looks; at least a second.
+    #[arg(short = 't', long = "window", default_value = "10s", value_parser = window)]
+    pub window: Duration,
+    /// Only calls to this service.
+    #[arg(long, value_name = "SERVICE")]
+    pub to: Option<String>,
+    /// Only calls of this service.
+    #[arg(long, value_name = "SERVICE")]
+    pub from: Option<String>,
+}
+
+/// Which requests.
+#[derive(Debug, Args, Clone, Default)]
+pub struct TapArguments {
+    /// Only requests to this service.
+    #[arg(long, value_name = "SERVICE")]
+    pub to: Option<String>,
+    /// Only requests of this service.
+    #[arg(long, value_name = "SERVICE")]
+    pub from: Option<String>,
+    /// Only requests with this method.
+    #[arg(long)]
+    pub method: Option<String>,
+    /// Only requests whose path begins so.
+    #[arg(long)]
+    pub path: Option<String>,
+    /// Most requests that are shown in a second.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub max_rps: u32,
+    /// Ends by itself then.
+    #[arg(long = "for", value_parser = duration, value_name = "TIME")]
+    pub lasts: Option<Duration>,
+}
+
+/// Which requests are counted.
+#[derive(Debug, Args, Default)]
+pub struct TopArguments {
+    /// Only requests to this service.
+    #[arg(long, value_name = "SERVICE")]
+    pub to: Option<String>,
+    /// Only requests of this service.
+    #[arg(long, value_name = "SERVICE")]
+    pub from: Option<String>,
+    /// Shows one table, after this time.
+    #[arg(long = "for", value_parser = duration, value_name = "TIME")]
+    pub lasts: Option<Duration>,
+}
+
+/// What is done about faults.
+#[derive(Debug, Subcommand)]
+pub enum FaultCommand {
+    /// Plants one at every caller of a service.
+    #[command(after_help = "Examples:\n  fault add stock --error 503 --share 30% --for 60s\n  \
+                            fault add stock --delay 200ms")]
+    Add(FaultArguments),
+    /// Lists those that stand.
+    List,
+    /// Takes one away, or all.
+    Clear {
+        /// Which; all when it is not given.
+        name: Option<String>,
+    },
+}
+
+/// A fault.
+#[derive(Debug, Args, Default)]
+pub struct FaultArguments {
+    /// Calls to this service fail.
+    pub service: String,
+    /// Its name; made of service and effect when it is not given. One of the same name is replaced.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Answers with this status, 200 to 599.
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..600))]
+    pub error: Option<u16>,
+    /// Waits before the call.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub delay: Option<Duration>,
+    /// Cuts the connection after so many bytes of the answer.
+    #[arg(long, value_name = "BYTES", conflicts_with = "error")]
+    pub reset_after: Option<u64>,
+    /// Share of the calls, such as `30%` or `0.3`.
+    #[arg(long, default_value = "100%", value_parser = share)]
+    pub share: f64,
+    /// Only calls by this route, as `routes` lists it.
+    #[arg(long)]
+    pub route: Option<String>,
+    /// Ends by itself then; an hour at the longest.
+    #[arg(long = "for", default_value = "60s", value_parser = duration, value_name = "TIME")]
+    pub stands: Duration,
+}
+
+/// A request that is not sent.
+#[derive(Debug, Args, Default)]
+pub struct WhyArguments {
+    /// The service that is called, or that the edge is to lead to.
+    pub service: String,
+    /// Method.
+    pub method: String,
+    /// Path, with a query where routes look at it.
+    pub path: String,
+    /// Comes in through this edge.
+    #[arg(long, value_name = "NAME")]
+    pub edge: Option<String>,
+    /// Host that it names.
+    #[arg(long, default_value = "")]
+    pub host: String,
+    /// Only as this service sees it.
+    #[arg(long, value_name = "SERVICE")]
+    pub from: Option<String>,
+}
+
+/// A measurement of what a door costs.
+#[derive(Debug, Args)]
+pub struct CostArguments {
+    /// Where requests go, such as `http://127.0.0.1:8080/health`; they are GET.
+    #[arg(long, value_name = "URL")]
+    pub target: String,
+    /// Requests each way.
+    #[arg(long, default_value_t = 5_000, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub requests: u32,
+    /// Files with the policy of the door.
+    #[arg(long = "policy", value_name = "FILE")]
+    pub policies: Vec<PathBuf>,
+    /// The service that the target stands for in them.
+    #[arg(long, default_value = "target")]
+    pub service: String,
+    /// Measures although the target is not on this machine.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// The operators' addresses, where nothing lists them.
+#[derive(Debug, Args, Default)]
+pub struct AdminArguments {
+    /// Operators' addresses of the processes.
+    #[arg(long = "admin", global = true, value_delimiter = ',', value_name = "ADDRESS,…")]
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Durations as in the Gateway API: `250ms`, `30s`, `1m30s`.
+///
+/// # Errors
+/// In words, what was expected.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let expected = || format!("`{text}` is no duration such as 250ms, 30s or 5m");
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|it: char| !it.is_ascii_digit()).ok_or_else(expected)?;
+        let number: u32 = rest[..digits].parse().map_err(|_| expected())?;
+        rest = &rest[digits..];
+        let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+        let unit = units.into_iter().find_map(|(name, millis)| {
+            let rest = rest.strip_prefix(name)?;
+            // `m` is not the beginning of another unit here: `ms` was looked for first.
+            Some((rest, millis))
+        });
+        let (left, millis) = unit.ok_or_else(expected)?;
+        total += Duration::from_millis(u64::from(number) * millis);
+        rest = left;
+    }
+    if total.is_zero() { Err(expected()) } else { Ok(total) }
+}
+
+fn window(text: &str) -> Result<Duration, String> {
+    let window = duration(text)?;
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(3_600);
+    if bounds.contains(&window) { Ok(window) } else { Err("a window is 1s to 1h long".to_owned()) }
+}
+
+/// `30%` or `0.3`.
+///
+/// # Errors
+/// In words, what was expected.
+pub fn share(text: &str) -> Result<f64, String> {
+    let expected = || format!("`{text}` is no share such as 30% or 0.3");
+    let (number, whole) = text.strip_suffix('%').map_or((text, 1.0), |it| (it, 100.0));
+    let share = number.parse::<f64>().map_err(|_| expected())? / whole;
+    if share > 0.0 && share <= 1.0 { Ok(share) } else { Err(expected()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, millis: Option<u64>) {
+        assert_eq!(duration(text).ok(), millis.map(Duration::from_millis), "{text}");
+    }
+
+    #[test]
+    fn durations_are_those_of_the_gateway_api() {
+        check("250ms", Some(250));
+        check("30s", Some(30_000));
+        check("1m30s", Some(90_000));
+        check("1h", Some(3_600_000));
+        for bad in ["", "0s", "5", "s", "1.5s", "5d", "-5s", "5 s", "99999999999s"] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn a_share_lies_above_nothing_and_within_all() {
+        assert_eq!(share("30%"), Ok(0.3));
+        assert_eq!(share("0.3"), Ok(0.3));
+        assert_eq!(share("100%"), Ok(1.0));
+        for bad in ["0", "0%", "101%", "30", "-0.1", "NaN", "", "%"] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_window_is_a_second_at_least() {
+        assert_eq!(window("1s"), Ok(Duration::from_secs(1)));
+        assert!(window("999ms").is_err());
+        assert!(window("2h").is_err());
+    }
+}

@@ -1,0 +1,241 @@
+//! `fault`: planted at the callers of a service, at every process alike.
+
+use std::collections::BTreeMap;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{
+    admin::{Admins, Gathered, Process, Said, query},
+    arguments::{FaultArguments, FaultCommand},
+    pages::{known, text},
+    stat::millis,
+};
+use crate::{Exit, Failure, Output, Table};
+
+/// Adds, lists or clears faults.
+///
+/// # Errors
+/// Faults are off, no process answers, or the fault makes no sense.
+pub async fn run(admins: &Admins, command: FaultCommand, output: Output) -> Result<Exit, Failure> {
+    match command {
+        FaultCommand::Add(arguments) => add(admins, &arguments, output).await,
+        FaultCommand::List => list(admins, output).await,
+        FaultCommand::Clear { name } => clear(admins, name.as_deref(), output).await,
+    }
+}
+
+async fn add(admins: &Admins, arguments: &FaultArguments, output: Output) -> Result<Exit, Failure> {
+    let document = document(arguments)?;
+    let endpoints = admins.get("/endpoints").await?;
+    known(&endpoints, &arguments.service)?;
+    // A process whose mesh does not know the service cannot call it.
+    let calls = |it: &&Said| {
+        let destinations = it.json()["destinations"].as_array().cloned().unwrap_or_default();
+        destinations.iter().any(|it| it["service"] == arguments.service.as_str())
+    };
+    let callers: Vec<Process> =
+        endpoints.said.iter().filter(calls).map(|it| it.process.clone()).collect();
+    let body = document.to_string();
+    let gathered = admins.ask(&callers, Method::PUT, "/faults", &body).await?;
+    let planted = accepted(admins, &gathered, StatusCode::NO_CONTENT, output)?;
+    let mut table = Table::new(&["FAULT", "SERVICE", "EFFECT", "SHARE", "PROCESSES"]);
+    table.row([
+        text(&document["name"]),
+        arguments.service.clone(),
+        effect(arguments.error, arguments.delay.map(ms), arguments.reset_after),
+        share(arguments.share),
+        planted.len().to_string(),
+    ]);
+    output.result(&json!({"fault": document, "processes": planted}), &table);
+    Ok(ending(&gathered, planted.len(), output))
+}
+
+/// The fault as the operators' page takes it.
+///
+/// # Errors
+/// It has no effect.
+pub fn document(arguments: &FaultArguments) -> Result<Value, Failure> {
+    let FaultArguments { error, delay, reset_after, .. } = arguments;
+    if error.is_none() && delay.is_none() && reset_after.is_none() {
+        let failure = Failure::new("bad_argument", "a fault needs an effect").exit(Exit::Usage);
+        return Err(failure.next("one of --error 503, --delay 200ms, --reset-after 0"));
+    }
+    let made = || {
+        let effect = effect(*error, delay.map(ms), *reset_after).replace([' ', '+'], "-");
+        format!("{}-{effect}", arguments.service)
+    };
+    Ok(json!({
+        "name": arguments.name.clone().unwrap_or_else(made),
+        "service": arguments.service,
+        "route": arguments.route,
+        "share": arguments.share,
+        "delay_ms": delay.map(ms),
+        "status": error,
+        "reset_after_bytes": reset_after,
+        "for_ms": ms(arguments.stands),
+    }))
+}
+
+async fn list(admins: &Admins, output: Output) -> Result<Exit, Failure> {
+    let gathered = admins.get("/faults").await?;
+    let allowed = accepted(admins, &gathered, StatusCode::OK, output)?;
+    let pages: Vec<Value> = gathered.said.iter().map(Said::json).collect();
+    let rows = standing(&pages);
+    output.result(&rows, &faults_table(&rows));
+    Ok(ending(&gathered, allowed.len(), output))
+}
+
+/// The faults of all pages, each once, with how many processes have it.
+#[must_use]
+pub fn standing(pages: &[Value]) -> Vec<Value> {
+    let mut faults: BTreeMap<String, Value> = BTreeMap::new();
+    for fault in pages.iter().filter_map(|it| it["faults"].as_array()).flatten() {
+        let fault = fault.clone();
+        let known = faults.entry(text(&fault["name"])).or_insert(fault);
+        known["processes"] = (known["processes"].as_u64().unwrap_or(0) + 1).into();
+    }
+    faults.into_values().collect()
+}
+
+/// The table of `fault list`.
+#[must_use]
+pub fn faults_table(rows: &[Value]) -> Table {
+    let mut table =
+        Table::new(&["FAULT", "SERVICE", "ROUTE", "EFFECT", "SHARE", "LEFT", "PROCESSES"]);
+    for row in rows {
+        let status = row["abort"]["status"].as_u64().and_then(|it| u16::try_from(it).ok());
+        let left = row["left_ms"]
+            .as_u64()
+            .map_or_else(|| "–".to_owned(), |it| format!("{}s", it.div_ceil(1_000)));
+        table.row([
+            text(&row["name"]),
+            text(&row["service"]),
+            text(&row["route"]),
+            effect(status, row["delay_ms"].as_u64(), row["abort"]["reset_after_bytes"].as_u64()),
+            row["share"].as_f64().map_or_else(|| "–".to_owned(), share),
+            left,
+            text(&row["processes"]),
+        ]);
+    }
+    table
+}
+
+async fn clear(admins: &Admins, name: Option<&str>, output: Output) -> Result<Exit, Failure> {
+    let gathered = admins.get("/faults").await?;
+    let allowed = accepted(admins, &gathered, StatusCode::OK, output)?;
+    let pages: Vec<Value> = gathered.said.iter().map(Said::json).collect();
+    let gone: Vec<String> = standing(&pages).iter().map(|it| text(&it["name"])).collect();
+    let gone: Vec<String> =
+        gone.into_iter().filter(|it| name.is_none_or(|name| name == it)).collect();
+    if let (Some(name), true) = (name, gone.is_empty()) {
+        let failure = Failure::new("no_such_fault", format!("no fault `{name}` stands"));
+        return Err(failure.exit(Exit::NotFound));
+    }
+    let path = query("/faults", &[("name", name)]);
+    let processes: Vec<Process> = gathered
+        .said
+        .iter()
+        .filter(|it| allowed.contains(&it.process.name))
+        .map(|it| it.process.clone())
+        .collect();
+    let cleared = admins.ask(&processes, Method::DELETE, &path, "").await?;
+    let mut table = Table::new(&["CLEARED"]);
+    for fault in &gone {
+        table.row([fault.clone()]);
+    }
+    output.result(&json!({ "cleared": gone }), &table);
+    Ok(cleared.exit(output))
+}
+
+/// The processes that did as they were told; tells of those where faults are off.
+///
+/// # Errors
+/// They are off everywhere, or the fault was refused.
+fn accepted(
+    admins: &Admins,
+    gathered: &Gathered,
+    wanted: StatusCode,
+    output: Output,
+) -> Result<Vec<String>, Failure> {
+    let refused = |it: &&Said| it.status != wanted && it.status != StatusCode::NOT_FOUND;
+    if let Some(said) = gathered.said.iter().find(refused) {
+        let what = format!("{} refused the fault", said.process.name);
+        return Err(Failure::new("refused", what).because(text(&said.json()["detail"])));
+    }
+    let (on, off): (Vec<&Said>, Vec<&Said>) =
+        gathered.said.iter().partition(|it| it.status == wanted);
+    if on.is_empty() {
+        let failure = Failure::new("faults_off", "the processes do not let faults be planted");
+        return Err(failure.next(admins.faults_hint()));
+    }
+    for said in off {
+        output.remark(&format!("{} does not let faults be planted", said.process.name));
+    }
+    Ok(on.iter().map(|it| it.process.name.clone()).collect())
+}
+
+fn ending(gathered: &Gathered, done: usize, output: Output) -> Exit {
+    match gathered.exit(output) {
+        Exit::Done if done < gathered.said.len() => Exit::Partial,
+        exit => exit,
+    }
+}
+
+fn effect(status: Option<u16>, delay_ms: Option<u64>, reset_after: Option<u64>) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "it is shown with three digits")]
+    let parts = [
+        delay_ms.map(|it| format!("delay {}", millis(it as f64))),
+        status.map(|it| format!("error {it}")),
+        reset_after.map(|it| format!("reset after {it}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("+")
+}
+
+fn share(share: f64) -> String {
+    format!("{:.0}%", share * 100.0)
+}
+
+fn ms(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_fault_is_named_after_what_it_does() {
+        let arguments = FaultArguments {
+            service: "stock".to_owned(),
+            error: Some(503),
+            delay: Some(Duration::from_millis(200)),
+            share: 0.3,
+            stands: Duration::from_secs(60),
+            ..FaultArguments::default()
+        };
+        let expected = json!({"name": "stock-delay-200ms-error-503", "service": "stock",
+            "route": null, "share": 0.3, "delay_ms": 200, "status": 503,
+            "reset_after_bytes": null, "for_ms": 60_000});
+        assert_eq!(document(&arguments).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_fault_without_an_effect_is_none() {
+        let arguments = FaultArguments { service: "stock".to_owned(), ..Default::default() };
+        assert_eq!(document(&arguments).unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn a_fault_is_listed_once_with_the_number_of_its_processes() {
+        let page = json!({"faults": [{"name": "f", "service": "stock", "route": null,
+            "share": 0.3, "delay_ms": null, "abort": {"status": 503}, "left_ms": 59_001}]});
+        let expected = "\
+FAULT  SERVICE  ROUTE  EFFECT     SHARE  LEFT  PROCESSES
+f      stock    –      error 503  30%    60s   2
+";
+        assert_eq!(faults_table(&standing(&[page.clone(), page])).render(""), expected);
+    }
+}

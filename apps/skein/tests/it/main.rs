@@ -1,0 +1,4 @@
+//! The commands about a mesh, on proxies and services over real sockets.
+
+#[cfg(test)]
+mod mesh_commands;
