@@ -26,6 +26,7 @@ use crate::{
     cli::UpArguments,
     endpoints::EndpointsFile,
     plan::Plan,
+    processes::ProcessesFile,
     roles::Role,
     settings::{Layered, Settings},
 };
@@ -83,11 +84,15 @@ fn start(
     clock: &SharedClock,
 ) -> Result<Running, UpError> {
     let endpoints = Arc::new(EndpointsFile::new(data, plan.instances.clone()));
-    let seen = endpoints.clone();
+    let processes = Arc::new(ProcessesFile::new(data, plan.instances.clone()));
+    let seen = (endpoints.clone(), processes.clone());
     let witness = Witness::new(move |rows| {
         // What stands there stays; the next change is written again.
-        if let Err(error) = seen.write(rows) {
+        if let Err(error) = seen.0.write(rows) {
             tracing::warn!(%error, "the list of endpoints cannot be written");
+        }
+        if let Err(error) = seen.1.write(rows) {
+            tracing::warn!(%error, "the list of processes cannot be written");
         }
     });
     let system = SystemPlan { data: data.to_owned(), specs: plan.specs.clone(), witness };
@@ -95,7 +100,8 @@ fn start(
         settings.write(data).map_err(io::Error::other)?;
         plan.write()?;
         // Nothing runs yet.
-        endpoints.write(&[])
+        endpoints.write(&[])?;
+        processes.write(&[])
     };
     supervise::run(system, write, clock)
 }
