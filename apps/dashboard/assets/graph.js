@@ -2,12 +2,14 @@
 // stands is the server's word, so that the same system looks the same everywhere.
 
 const SPACE = "http://www.w3.org/2000/svg";
-const NODE = { width: 164, height: 58 };
-const GAP = { column: 236, row: 34 };
-const EDGE_OF_PICTURE = 28;
-const LABEL = { width: 104, line: 14 };
-/** Where on its line a label may stand, the best first. */
-const SPOTS = [0.56, 0.66, 0.46, 0.76, 0.36, 0.84, 0.26];
+const NODE = { width: 220, height: 56 };
+const GAP = { column: 370, row: 22 };
+const MARGIN = 20;
+/** A label is one line of text on the last, level piece of its edge, so that none covers another. */
+const LABEL = { letter: 6.5, pad: 8, height: 19, step: 21 };
+const TIP = 16;
+/** How far an edge that leads back goes below the services. */
+const BELOW = 40;
 /** A state is told by a sign and a word, never by its colour alone. */
 export const STATES = {
   well: ["✓", "well"],
@@ -35,113 +37,134 @@ function make(tag, attributes, ...children) {
   return element;
 }
 
-/** The middle of every service, and the size of all. Columns are centred on the highest one. */
-function arrange(services) {
-  const placed = services.filter((it) => it.layer != null);
-  const apart = services.filter((it) => it.layer == null);
-  const heights = new Map();
-  for (const { layer, row } of placed) heights.set(layer, Math.max(heights.get(layer) ?? 0, row + 1));
-  const step = { x: NODE.width + GAP.column, y: NODE.height + GAP.row };
-  const highest = Math.max(1, ...heights.values());
-  const columns = Math.max(1, heights.size);
-  const width = Math.max(columns * step.x - GAP.column, 3 * (NODE.width + GAP.row)) + 2 * EDGE_OF_PICTURE;
-  const middles = new Map();
-  // What is left of the width is left on both sides.
-  const left = (width - (columns * step.x - GAP.column)) / 2 + NODE.width / 2;
-  for (const { name, layer, row } of placed) {
-    const down = (highest - heights.get(layer)) / 2 + row;
-    middles.set(name, { x: left + layer * step.x, y: EDGE_OF_PICTURE + NODE.height / 2 + down * step.y });
+/** Edges that end at a service come in one below the other, in the order of where they begin. */
+function arrivals(edges) {
+  const arriving = new Map();
+  for (const edge of edges) {
+    if (!arriving.has(edge.destination)) arriving.set(edge.destination, []);
+    arriving.get(edge.destination).push(edge);
   }
-  // Who calls nobody stands below, in rows.
-  const perRow = Math.max(1, Math.floor((width - 2 * EDGE_OF_PICTURE + GAP.row) / (NODE.width + GAP.row)));
-  const top = placed.length ? EDGE_OF_PICTURE + highest * step.y + 22 : EDGE_OF_PICTURE;
-  for (const { name, row } of apart) {
-    middles.set(name, {
-      x: EDGE_OF_PICTURE + NODE.width / 2 + (row % perRow) * (NODE.width + GAP.row),
-      y: top + NODE.height / 2 + Math.floor(row / perRow) * step.y,
-    });
-  }
-  const rows = Math.ceil(apart.length / perRow);
-  const height = (rows ? top + rows * step.y - GAP.row : top - 22 - GAP.row) + EDGE_OF_PICTURE;
-  return { middles, width, height, line: rows && placed.length ? top - 28 : null };
+  return arriving;
 }
 
-/** The four points of the curve of an edge. One that leads back goes round below. */
-function curve(from, to) {
-  const half = NODE.width / 2;
+/** Where every service stands: its middle and its height. Columns are centred on the highest one. */
+function arrange(services, arriving) {
+  const heightOf = ({ name }) =>
+    Math.max(NODE.height, (arriving.get(name)?.length ?? 0) * LABEL.step + 14);
+  const columns = [];
+  for (const service of services.filter((it) => it.layer != null)) {
+    (columns[service.layer] ??= []).push(service);
+  }
+  const tall = (column) => column.reduce((sum, it) => sum + heightOf(it) + GAP.row, -GAP.row);
+  const highest = Math.max(0, ...columns.map(tall));
+  const inside = Math.max(columns.length * (NODE.width + GAP.column) - GAP.column, 4 * (NODE.width + GAP.row));
+  const places = new Map();
+  // What the columns leave of the width is left on both sides.
+  let left = MARGIN + (inside - (columns.length * (NODE.width + GAP.column) - GAP.column)) / 2;
+  for (const column of columns) {
+    let top = MARGIN + (highest - tall(column)) / 2;
+    for (const service of column.sort((one, other) => one.row - other.row)) {
+      const height = heightOf(service);
+      places.set(service.name, { x: left + NODE.width / 2, y: top + height / 2, height });
+      top += height + GAP.row;
+    }
+    left += NODE.width + GAP.column;
+  }
+  return { places, inside, bottom: MARGIN + highest };
+}
+
+/** Puts those that neither call nor are called in rows below; gives where they end. */
+function arrangeApart(services, places, inside, top) {
+  const step = NODE.width + GAP.row;
+  const perRow = Math.max(1, Math.floor((inside + GAP.row) / step));
+  for (const { name, row } of services) {
+    const down = Math.floor(row / perRow) * (NODE.height + GAP.row);
+    const x = MARGIN + NODE.width / 2 + (row % perRow) * step;
+    places.set(name, { x, y: top + down + NODE.height / 2, height: NODE.height });
+  }
+  return top + Math.ceil(services.length / perRow) * (NODE.height + GAP.row) - GAP.row;
+}
+
+function words(edge) {
+  const parts = [
+    [rate(edge.requestsPerSecond), ""],
+    [share(edge.errorShare), edge.errorShare > 0 ? "bad" : ""],
+    [`p99 ${time(edge.p99Seconds)}`, "faint"],
+  ];
+  if (edge.requestsPerSecond === 0) parts.splice(0, 3, ["no calls now", "faint"]);
+  if (edge.breakersOpen > 0) parts.unshift([`⊘ ${edge.breakersOpen} open`, "bad strong"]);
+  return parts;
+}
+
+/** The way of an edge, and the middle of its label. One that leads back goes round below. */
+function route(from, to, at, below, width) {
+  const side = NODE.width / 2;
   if (to.x > from.x) {
-    const bend = Math.min((to.x - from.x - NODE.width) / 2, 130);
-    const [start, end] = [[from.x + half, from.y], [to.x - half - 7, to.y]];
-    return [start, [start[0] + bend, start[1]], [end[0] - bend, end[1]], end];
+    const [start, end] = [from.x + side, to.x - side - TIP / 2];
+    const level = end - TIP - width;
+    const bend = Math.min((level - start) / 2, 90);
+    const path = `M${start},${from.y} C${start + bend},${from.y} ${level - bend},${at} ${level},${at} H${end}`;
+    return { path, x: end - TIP - width / 2, y: at };
   }
-  const start = [from.x, from.y + NODE.height / 2];
-  const end = [to.x + half / 2, to.y + NODE.height / 2 + 7];
-  const low = Math.max(start[1], end[1]) + 60;
-  return [start, [start[0], low], [end[0], low], end];
+  const [start, end] = [from.x - side / 2, to.x + side / 2];
+  const [leave, arrive] = [from.y + from.height / 2, to.y + to.height / 2 + TIP / 2];
+  const path = `M${start},${leave} C${start},${below} ${start},${below} ${(start + end) / 2},${below} S${end},${below} ${end},${arrive}`;
+  return { path, x: (start + end) / 2, y: below };
 }
 
-function along([a, b, c, d], t) {
-  const of = (axis) =>
-    (1 - t) ** 3 * a[axis] + 3 * (1 - t) ** 2 * t * b[axis] + 3 * (1 - t) * t ** 2 * c[axis] + t ** 3 * d[axis];
-  return { x: of(0), y: of(1) };
-}
-
-const overlaps = (one, other) =>
-  Math.abs(one.x - other.x) * 2 < one.width + other.width &&
-  Math.abs(one.y - other.y) * 2 < one.height + other.height;
-
-/** The first spot on the line that covers nothing else; the best one where all do. */
-function spot(points, height, taken) {
-  const boxes = SPOTS.map((t) => ({ ...along(points, t), width: LABEL.width, height }));
-  const box = boxes.find((it) => !taken.some((other) => overlaps(it, other))) ?? boxes[0];
-  taken.push(box);
-  return box;
-}
-
-function drawLabel(lines, box) {
-  const { x, y, width, height } = box;
-  const label = make("g", { class: "label" });
-  label.append(make("rect", { x: x - width / 2, y: y - height / 2, width, height, rx: 6 }));
-  lines.forEach(([words, className], index) => {
-    const down = y - height / 2 + 3 + LABEL.line * (index + 0.78);
-    label.append(make("text", { x, y: down, class: className }, words));
-  });
-  return label;
-}
-
-function drawEdge(edge, middles, taken, isSelected) {
-  const points = curve(middles.get(edge.source), middles.get(edge.destination));
-  const [a, b, c, d] = points.map((it) => it.map((number) => number.toFixed(1)).join(","));
-  const path = `M${a} C${b} ${c} ${d}`;
-  const isOpen = edge.breakersOpen > 0;
-  const isFailing = edge.errorShare > 0;
+/** The line of an edge and its label. */
+function drawEdge(edge, from, to, at, below, isSelected) {
+  const parts = words(edge);
+  const letters = parts.reduce((sum, it) => sum + it[0].length, 3 * (parts.length - 1));
+  const width = letters * LABEL.letter + 2 * LABEL.pad;
+  const { path, x, y } = route(from, to, at, below, width);
   const isIdle = edge.requestsPerSecond === 0;
-  const kind = isOpen ? "open" : isFailing ? "failing" : isIdle ? "idle" : "well";
-  const thickness = 1.5 + Math.min(3, Math.log10(1 + edge.requestsPerSecond) * 1.4);
-  const lines = [[`${rate(edge.requestsPerSecond)} · ${share(edge.errorShare)}`, isFailing ? "bad" : ""]];
-  if (edge.p99Seconds != null) lines.push([`p99 ${time(edge.p99Seconds)}`, "faint"]);
-  if (isOpen) lines.push([`⊘ ${edge.breakersOpen} open`, "bad strong"]);
-  const box = spot(points, lines.length * LABEL.line + 6, taken);
-  const line = make("g", { class: `edge ${kind}${isSelected ? " selected" : ""}`, "data-edge": nameOf(edge) });
+  const kind = edge.breakersOpen > 0 ? "open" : edge.errorShare > 0 ? "failing" : isIdle ? "idle" : "well";
+  const thickness = 1.5 + Math.min(2.5, Math.log10(1 + edge.requestsPerSecond) * 1.2);
+  const common = { class: `${kind}${isSelected ? " selected" : ""}`, "data-edge": nameOf(edge) };
+  const line = make("g", { ...common, class: `edge ${common.class}` });
   line.append(
     make("path", { class: "reach", d: path }),
     make("path", { class: "line", d: path, "stroke-width": thickness.toFixed(2), "marker-end": `url(#tip-${kind})` }),
   );
-  if (!isIdle) line.append(make("path", { class: "flow", d: path, "stroke-width": Math.max(1, thickness - 1).toFixed(2) }));
-  return [line, drawLabel(lines, box)];
+  if (!isIdle) line.append(make("path", { class: "flow", d: path, "stroke-width": thickness.toFixed(2) }));
+  const label = make("text", { x, y: y + 4 });
+  parts.forEach(([said, className], index) => {
+    if (index > 0) label.append(make("tspan", { class: "faint" }, " · "));
+    label.append(make("tspan", { class: className }, said));
+  });
+  const box = { x: x - width / 2, y: y - LABEL.height / 2, width, height: LABEL.height, rx: LABEL.height / 2 };
+  return [line, make("g", { ...common, class: `label ${common.class}` }, make("rect", box), label)];
 }
 
-function drawNode(service, middle) {
+function drawEdges(report, places, arriving, bottom, selected) {
+  let below = bottom + BELOW;
+  const drawn = [];
+  for (const [name, edges] of arriving) {
+    const to = places.get(name);
+    // Who stands higher comes in higher, so that lines to one service do not cross.
+    edges.sort((one, other) => places.get(one.source).y - places.get(other.source).y);
+    edges.forEach((edge, index) => {
+      const from = places.get(edge.source);
+      const at = to.y + (index - (edges.length - 1) / 2) * LABEL.step;
+      drawn.push(drawEdge(edge, from, to, at, below, nameOf(edge) === selected));
+      if (to.x <= from.x) below += LABEL.step;
+    });
+  }
+  return drawn;
+}
+
+function drawNode(service, place) {
   const [sign, word] = STATES[service.state];
-  const [x, y] = [middle.x - NODE.width / 2, middle.y - NODE.height / 2];
+  const [x, y] = [place.x - NODE.width / 2, place.y - place.height / 2];
   const node = make("g", { class: `node ${service.state}`, "data-service": service.name });
   node.append(
     make("title", {}, `${service.name}: ${word}, ${service.ready} of ${service.total} ready`),
-    make("rect", { x, y, width: NODE.width, height: NODE.height, rx: 10 }),
-    make("circle", { cx: x + 24, cy: middle.y, r: 11 }),
-    make("text", { class: "sign", x: x + 24, y: middle.y + 5 }, sign),
-    make("text", { class: service.name.length > 15 ? "name long" : "name", x: x + 44, y: middle.y - 3 }, service.name),
-    make("text", { class: "ready", x: x + 44, y: middle.y + 15 },
+    make("rect", { x, y, width: NODE.width, height: place.height, rx: 10 }),
+    make("circle", { cx: x + 22, cy: place.y, r: 11 }),
+    make("text", { class: "sign", x: x + 22, y: place.y + 5 }, sign),
+    make("text", { class: "name", x: x + 42, y: place.y - 3 }, service.name),
+    make("text", { class: "ready", x: x + 42, y: place.y + 15 },
       service.total ? `${service.ready}/${service.total} ready` : word),
   );
   return node;
@@ -149,7 +172,7 @@ function drawNode(service, middle) {
 
 function tips() {
   const tip = (kind) =>
-    make("marker", { id: `tip-${kind}`, class: `tip ${kind}`, viewBox: "0 0 8 8", refX: 2, refY: 4,
+    make("marker", { id: `tip-${kind}`, class: `tip ${kind}`, viewBox: "0 0 8 8", refX: 3, refY: 4,
       markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto" },
     make("path", { d: "M0,0 L8,4 L0,8 z" }));
   return make("defs", {}, ...["well", "failing", "open", "idle"].map(tip));
@@ -157,22 +180,31 @@ function tips() {
 
 /** Draws all anew; there are a few dozen things, and they keep their places. */
 export function drawGraph(svg, report, selected) {
-  const { middles, width, height, line } = arrange(report.services);
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.style.maxWidth = `${width * 1.25}px`;
-  const boxes = [...middles.values()].map((it) => ({ ...it, ...NODE }));
   const edges = report.edges.filter((it) => it.source !== it.destination);
-  const drawn = edges.map((it) => drawEdge(it, middles, boxes, nameOf(it) === selected));
+  const arriving = arrivals(edges);
+  const { places, inside, bottom } = arrange(report.services, arriving);
+  const drawn = drawEdges(report, places, arriving, bottom, selected);
+  const back = edges.filter((it) => places.get(it.destination).x <= places.get(it.source).x);
+  let end = bottom + (back.length ? BELOW + back.length * LABEL.step : 0);
+  const apart = report.services.filter((it) => it.layer == null);
   const parts = [tips()];
-  if (line != null) {
-    parts.push(
-      make("line", { class: "rule", x1: EDGE_OF_PICTURE, x2: width - EDGE_OF_PICTURE, y1: line, y2: line }),
-      make("text", { class: "rule-name", x: EDGE_OF_PICTURE, y: line + 17 }, "no calls through the mesh"),
-    );
+  if (apart.length) {
+    const line = end + GAP.row;
+    if (edges.length) {
+      parts.push(
+        make("line", { class: "rule", x1: MARGIN, x2: MARGIN + inside, y1: line, y2: line }),
+        make("text", { class: "rule-name", x: MARGIN, y: line + 18 }, "no calls through the mesh"),
+      );
+    }
+    end = arrangeApart(apart, places, inside, edges.length ? line + 30 : MARGIN);
   }
   parts.push(...drawn.map((it) => it[0]));
-  parts.push(...report.services.map((it) => drawNode(it, middles.get(it.name))));
+  parts.push(...report.services.map((it) => drawNode(it, places.get(it.name))));
+  // Last: a line that passes must not strike a label out.
   parts.push(...drawn.map((it) => it[1]));
+  const width = inside + 2 * MARGIN;
+  svg.setAttribute("viewBox", `0 0 ${width} ${end + MARGIN}`);
+  svg.style.maxWidth = `${width}px`;
   svg.replaceChildren(...parts);
 }
 

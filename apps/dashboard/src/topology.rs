@@ -109,7 +109,7 @@ impl Topology {
         let before = before.map(|(at, page)| if *at == admin { page } else { &nothing });
         for (destination, counts) in &page.calls {
             let edge = (process.service.clone(), destination.clone());
-            let sum = added.entry(edge).or_insert_with(Counts::default);
+            let sum = added.entry(edge).or_default();
             if let Some(before) = before {
                 let then = before.calls.get(destination).cloned().unwrap_or_default();
                 sum.add(&counts.since(&then));

@@ -148,11 +148,12 @@ fn introduce(processes: &[ProcessStatus], settings: &Settings, data: &Path, outp
     for process in processes.iter().filter(|it| it.state == ProcessState::CrashLoop) {
         output.remark(&format!("{} keeps dying; see `logs {0}`", process.instance));
     }
+    let (page, gateway) = (Role::Dashboard.address(settings), Role::Gateway.address(settings));
     output.remark(&format!(
-        "Map   http://{}\nTry   drone-delivery submit examples/plain.jsonl --wait\n      \
-         curl -i http://{}/api/deliveryrequests -H 'content-type: application/json' -d @request.json",
-        Role::Dashboard.address(settings),
-        Role::Gateway.address(settings),
+        "Map   http://{page}\nMesh  http://{page}/topology\n\
+         Try   drone-delivery submit examples/plain.jsonl --wait\n      \
+         curl -i http://{gateway}/api/deliveryrequests -H 'content-type: application/json' \
+         -d @request.json",
     ));
 }
 

@@ -46,14 +46,14 @@ fn ready<'a>(
     callers: &BTreeMap<&'a str, BTreeSet<&'a str>>,
     places: &BTreeMap<&'a str, Place>,
 ) -> Vec<&'a str> {
-    let has_place = |it: &&str| places.contains_key(it);
+    let has_place = |it: &&str| places.contains_key(*it);
     let open: Vec<_> = callers.iter().filter(|(name, _)| !has_place(name)).collect();
-    let free = open.iter().filter(|(_, callers)| callers.iter().all(|it| has_place(it)));
+    let free = open.iter().filter(|(_, callers)| callers.iter().all(has_place));
     let free: Vec<_> = free.map(|(name, _)| **name).collect();
     if !free.is_empty() {
         return free;
     }
-    let entered = open.iter().find(|(_, callers)| callers.iter().any(|it| has_place(it)));
+    let entered = open.iter().find(|(_, callers)| callers.iter().any(has_place));
     entered.or_else(|| open.first()).map(|(name, _)| **name).into_iter().collect()
 }
 

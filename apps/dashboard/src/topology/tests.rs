@@ -94,7 +94,7 @@ fn a_breaker_of_a_caller_that_is_silent_is_not_known() {
 fn only_the_newest_samples_are_kept_and_half_of_them_shown() {
     let rounds = (0..40).map(|it: u32| {
         // Ten a round until the end nears, then none.
-        (1, Some(page(10 * it.min(25), 0, false)))
+        (1, Some(page(10 * it.min(24), 0, false)))
     });
     let edge = after(rounds.collect());
     assert_eq!(edge.history.len(), SAMPLES_MAX);
