@@ -22,6 +22,7 @@ use telemetry::otlp;
 
 use crate::{
     sse::{self, Closed, Writer},
+    topology::{Report, Topology},
     traces::{TraceSpan, Traces},
     view::{Story, View},
 };
@@ -35,13 +36,15 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     pub(crate) view: Arc<Mutex<View>>,
+    pub(crate) topology: Arc<Mutex<Topology>>,
     traces: Arc<Mutex<Traces>>,
     tasks: Tasks,
 }
 
 impl Shared {
     pub(crate) fn new(spans_max: usize, tasks: Tasks) -> Self {
-        Self { view: Arc::default(), traces: Arc::new(Mutex::new(Traces::new(spans_max))), tasks }
+        let traces = Arc::new(Mutex::new(Traces::new(spans_max)));
+        Self { view: Arc::default(), topology: Arc::default(), traces, tasks }
     }
 
     /// The view. A panic elsewhere cannot leave it half-changed in a way that matters to a page.
@@ -58,15 +61,20 @@ impl Shared {
 pub(crate) fn page(shared: Shared) -> Routes {
     Routes::new()
         .get("/", || async { asset(HTML, include_str!("../assets/index.html")) })
+        .get("/topology", || async { asset(HTML, include_str!("../assets/topology.html")) })
         .get("/app.js", || async { asset(SCRIPT, include_str!("../assets/app.js")) })
         .get("/map.js", || async { asset(SCRIPT, include_str!("../assets/map.js")) })
         .get("/trace.js", || async { asset(SCRIPT, include_str!("../assets/trace.js")) })
+        .get("/topology.js", || async { asset(SCRIPT, include_str!("../assets/topology.js")) })
+        .get("/graph.js", || async { asset(SCRIPT, include_str!("../assets/graph.js")) })
+        .get("/topology.css", || async { asset(STYLE, include_str!("../assets/topology.css")) })
         .get("/style.css", || async { asset(STYLE, include_str!("../assets/style.css")) })
         .get("/icon.svg", || async { asset(PICTURE, include_str!("../assets/icon.svg")) })
         .get("/city.json", || async { asset(JSON, include_str!("../assets/city.json")) })
         .get("/api/stream", stream)
         .get("/api/deliveries/{id}", get_delivery)
         .get("/api/traces", list_spans)
+        .get("/api/topology", get_topology)
         .with_state(shared)
 }
 
@@ -162,6 +170,11 @@ struct Spans {
 
 async fn list_spans(State(shared): State<Shared>, Query(wanted): Query<Wanted>) -> Json<Spans> {
     Json(Spans { spans: shared.traces().of_delivery(&wanted.delivery) })
+}
+
+async fn get_topology(State(shared): State<Shared>) -> Json<Report> {
+    let topology = shared.topology.lock().unwrap_or_else(PoisonError::into_inner);
+    Json(topology.report())
 }
 
 async fn collect(

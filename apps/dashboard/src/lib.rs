@@ -1,4 +1,5 @@
-//! The live page and the server that feeds it: streets, drones, deliveries, one delivery's trace.
+//! The live page and the server that feeds it: streets, drones, deliveries, one delivery's trace,
+//! and who calls whom.
 //!
 //! It is a subscriber like any other: it reads the topics from their start, keeps a bounded view in
 //! memory, and nothing waits for it. It also takes spans in (OTLP over HTTP, JSON), so that a
@@ -9,7 +10,9 @@ mod api;
 mod feed;
 mod service;
 mod sse;
+mod topology;
 mod traces;
 mod view;
 
-pub use service::{DashboardConfig, run};
+pub use service::{DashboardConfig, Surroundings, run};
+pub use topology::{Part, Process, Processes};

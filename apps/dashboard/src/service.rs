@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -12,7 +13,7 @@ use telemetry::Telemetry;
 
 use crate::{
     api::{self, Shared},
-    feed,
+    feed, topology,
 };
 
 /// Settings of the role.
@@ -29,30 +30,39 @@ impl Default for DashboardConfig {
     }
 }
 
+/// What the role is told by whoever starts it.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Where spans come in.
+    pub collector: SocketAddr,
+    /// The file that lists the [`Processes`](crate::Processes) of the system.
+    pub processes: PathBuf,
+}
+
 /// Bytes of one request of spans. Exporters send 512 at a time; the limit of other bodies would
 /// leave two kilobytes to each, and refuse all of them for the long texts of a few.
 const SPAN_BODY_BYTES_MAX: usize = 8 << 20;
 /// Spans of the process itself that are dropped at a time.
 const OWN_SPANS: usize = 512;
 
-/// Starts the page on the context's address, and the collector of spans on another, on the
+/// Starts the page on the context's address, and the collector of spans on its own, on the
 /// context's tasks.
 ///
 /// # Errors
 /// There is no log, or an address cannot be listened on.
 pub async fn run(
     context: ServiceContext,
-    collector: SocketAddr,
+    surroundings: Surroundings,
     config: DashboardConfig,
 ) -> Result<Bound, StartError> {
-    let (page, _collector) = start(&context, collector, &config)?;
+    let (page, _collector) = start(&context, surroundings, &config)?;
     Ok(page)
 }
 
 /// Gives where the page listens, and where the collector does.
 fn start(
     context: &ServiceContext,
-    collector: SocketAddr,
+    surroundings: Surroundings,
     config: &DashboardConfig,
 ) -> Result<(Bound, Bound), StartError> {
     let messaging = context.require_messaging()?;
@@ -61,8 +71,9 @@ fn start(
     context.tasks.spawn("own spans", |shutdown| forget_own_spans(own, shutdown));
     // The collector first: whoever waits for the page may send spans when it is ready.
     let spans = Service::new(api::collector(shared.clone()));
-    let collector = spans.serve(&beside(context, collector))?;
+    let collector = spans.serve(&beside(context, surroundings.collector))?;
     feed::start(&messaging, &shared.view, &context.tasks);
+    topology::start(surroundings.processes, shared.topology.clone(), &context.tasks);
     let page = Service::new(api::page(shared)).health(context.health(None));
     Ok((page.serve(&unexported(context))?, collector))
 }

@@ -8,15 +8,14 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs, io,
+    io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
 };
 
 use mesh_policy::destination::{Endpoint, EndpointSet};
 use skein::supervise::{ProcessState, ProcessStatus};
 
-use crate::{addresses::loopback, instances::Instance, roles::Role};
+use crate::{addresses::loopback, instances::Instance, published::PublishedFile, roles::Role};
 
 /// The file, in the data directory of a system.
 pub(crate) fn path(data: &Path) -> PathBuf {
@@ -101,37 +100,26 @@ fn write_set(text: &mut String, name: &str, set: &EndpointSet) -> std::fmt::Resu
 /// The file of one running system.
 #[derive(Debug)]
 pub(crate) struct EndpointsFile {
-    path: PathBuf,
+    file: PublishedFile,
     instances: Vec<Instance>,
-    /// What stands in it.
-    last: Mutex<Option<String>>,
 }
 
 impl EndpointsFile {
     /// Not written yet.
     pub(crate) fn new(data: &Path, instances: Vec<Instance>) -> Self {
-        Self { path: path(data), instances, last: Mutex::new(None) }
+        Self { file: PublishedFile::new(path(data)), instances }
     }
 
-    /// Writes what holds now, unless it stands there already. Renamed into place: a reader finds the
-    /// old or the new, never half. Not synced: after a power cut nothing runs.
+    /// Writes what holds now.
     pub(crate) fn write(&self, rows: &[ProcessStatus]) -> io::Result<()> {
-        let text = text(&sets(&self.instances, rows));
-        // Held while it is written, so that an older one never follows a newer.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.as_ref() == Some(&text) {
-            return Ok(());
-        }
-        let draft = self.path.with_extension("yaml.new");
-        fs::write(&draft, &text)?;
-        fs::rename(&draft, &self.path)?;
-        *last = Some(text);
-        Ok(())
+        self.file.write(text(&sets(&self.instances, rows)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::{roles::Edition, sidecars::Sidecar};
 

@@ -13,6 +13,8 @@ mod logs;
 mod mesh;
 mod messages;
 mod plan;
+mod processes;
+mod published;
 mod role;
 mod roles;
 mod settings;

@@ -24,7 +24,7 @@ use telemetry::{
 use crate::{
     addresses::{addresses, collector, loopback},
     cli::RoleArguments,
-    mesh,
+    mesh, processes,
     roles::Role,
     settings::Settings,
     sidecars,
@@ -155,8 +155,11 @@ async fn start(
             })
         }
         Role::Dashboard => {
-            let collector = collector(&settings);
-            Box::pin(dashboard::run(own, collector, settings.dashboard))
+            let surroundings = dashboard::Surroundings {
+                collector: collector(&settings),
+                processes: processes::path(data),
+            };
+            Box::pin(dashboard::run(own, surroundings, settings.dashboard))
         }
         Role::Ingestion => Box::pin(ingestion_service::run(own, settings.ingestion)),
         Role::Scheduler => Box::pin(scheduler_service::run(own, settings.scheduler)),

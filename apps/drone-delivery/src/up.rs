@@ -29,6 +29,7 @@ use crate::{
     cli::UpArguments,
     endpoints::EndpointsFile,
     plan::Plan,
+    processes::ProcessesFile,
     roles::Role,
     settings::{Layered, Settings},
 };
@@ -86,11 +87,15 @@ fn start(
     clock: &SharedClock,
 ) -> Result<Running, UpError> {
     let endpoints = Arc::new(EndpointsFile::new(data, plan.instances.clone()));
-    let seen = endpoints.clone();
+    let processes = Arc::new(ProcessesFile::new(data, plan.instances.clone()));
+    let seen = (endpoints.clone(), processes.clone());
     let witness = Witness::new(move |rows| {
         // What stands there stays; the next change is written again.
-        if let Err(error) = seen.write(rows) {
+        if let Err(error) = seen.0.write(rows) {
             tracing::warn!(%error, "the list of endpoints cannot be written");
+        }
+        if let Err(error) = seen.1.write(rows) {
+            tracing::warn!(%error, "the list of processes cannot be written");
         }
     });
     let system = SystemPlan { data: data.to_owned(), specs: plan.specs.clone(), witness };
@@ -98,7 +103,8 @@ fn start(
         settings.write(data).map_err(io::Error::other)?;
         plan.write()?;
         // Nothing runs yet.
-        endpoints.write(&[])
+        endpoints.write(&[])?;
+        processes.write(&[])
     };
     supervise::run(system, write, clock)
 }
@@ -145,11 +151,12 @@ fn introduce(processes: &[ProcessStatus], settings: &Settings, data: &Path, outp
     for process in processes.iter().filter(|it| it.state == ProcessState::CrashLoop) {
         output.remark(&format!("{} keeps dying; see `logs {0}`", process.instance));
     }
+    let (page, gateway) = (Role::Dashboard.address(settings), Role::Gateway.address(settings));
     output.remark(&format!(
-        "Map   http://{}\nTry   drone-delivery submit examples/plain.jsonl --wait\n      \
-         curl -i http://{}/api/deliveryrequests -H 'content-type: application/json' -d @request.json",
-        Role::Dashboard.address(settings),
-        Role::Gateway.address(settings),
+        "Map   http://{page}\nMesh  http://{page}/topology\n\
+         Try   drone-delivery submit examples/plain.jsonl --wait\n      \
+         curl -i http://{gateway}/api/deliveryrequests -H 'content-type: application/json' \
+         -d @request.json",
     ));
 }
 

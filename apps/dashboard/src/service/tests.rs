@@ -62,7 +62,9 @@ async fn system(config: DashboardConfig, before: &[(&str, &str, Value)]) -> Syst
         publish(&messaging, topic, key, body).await;
     }
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let (page, collector) = start(&context, free, &config).unwrap();
+    let processes = directory.path().join("processes.json");
+    let surroundings = Surroundings { collector: free, processes };
+    let (page, collector) = start(&context, surroundings, &config).unwrap();
     let services = ServiceAddresses::new()
         .with("page", page.http_url())
         .with("collector", collector.http_url());
@@ -256,6 +258,10 @@ async fn the_page_is_whole_and_loads_nothing_from_elsewhere() {
         ("/app.js", "text/javascript"),
         ("/map.js", "text/javascript"),
         ("/trace.js", "text/javascript"),
+        ("/topology", "text/html"),
+        ("/topology.js", "text/javascript"),
+        ("/graph.js", "text/javascript"),
+        ("/topology.css", "text/css"),
         ("/style.css", "text/css"),
         ("/icon.svg", "image/svg+xml"),
         ("/city.json", "application/json"),

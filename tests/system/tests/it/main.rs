@@ -1,6 +1,8 @@
 //! The whole system, started as a newcomer starts it, seen from outside: HTTP, signals, files.
 
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod cancelling;
 #[cfg(test)]
 mod compatibility;
@@ -26,5 +28,7 @@ mod peers;
 mod program;
 #[cfg(test)]
 mod strangers;
+#[cfg(test)]
+mod topology;
 #[cfg(test)]
 mod wait;
