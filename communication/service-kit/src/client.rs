@@ -134,6 +134,7 @@ impl Client {
     /// A client that knows where services are and nothing else of them: one try each, no breaker. For
     /// tools and tests, and where another mesh stands between.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "a handle, given away as everywhere")]
     pub fn new(services: ServiceAddresses, timeout: Duration, telemetry: Telemetry) -> Self {
         let policy = plain(&services);
         // Routes alone can fail to compile, and there are none.
@@ -203,10 +204,9 @@ impl Client {
         };
         let mut upload = Upload::new(Whole::new(call.body.clone()));
         let door = Door::Service(call.service.clone().into_owned());
-        let reply = self
-            .outbound
-            .call(&door, call.head(self.hosts.authority(&call.service))?, context, &mut upload)
-            .await;
+        let head = call.head(self.hosts.authority(&call.service))?;
+        // Boxed: the path through the mesh is large, and whoever calls holds it.
+        let reply = Box::pin(self.outbound.call(&door, head, context, &mut upload)).await;
         if let Source::Mesh { code, is_unprocessed } = reply.source {
             return Err(refused(code, is_unprocessed, started.elapsed()));
         }

@@ -219,7 +219,7 @@ impl<'a> Try<'a> {
         let own = longest.map(|it| self.began + it);
         let end = [own, request.deadline.instant()].into_iter().flatten().min();
         let (head, mut body) = match self.destination.protocol {
-            Protocol::Http2 => self.make_h2(request, upload, end).await,
+            Protocol::Http2 => Box::pin(self.make_h2(request, upload, end)).await,
             Protocol::Http1 | Protocol::Tcp => self.make_h1(request, upload, repeatable, end).await,
         }?;
         // The status of a gRPC call may stand in trailers right behind the head: a look ahead, where
@@ -256,7 +256,7 @@ impl<'a> Try<'a> {
             Some(resting) => resting,
             None => {
                 let longest = self.destination.settings.timeouts.connect;
-                let connecting = upstream::connect(endpoint, longest);
+                let connecting = Box::pin(upstream::connect(endpoint, longest));
                 let stream = within(end, connecting).await;
                 let stream = stream.ok_or(TryError::TimedOut { has_begun: false })?;
                 (stream.map_err(TryError::Connect)?, Default::default())
