@@ -313,7 +313,7 @@ mod tests {
 
     use super::*;
 
-    fn page(name: &str, rows: Value) -> Value {
+    fn page(name: &str, rows: &Value) -> Value {
         json!({ name: rows })
     }
 
@@ -323,7 +323,7 @@ mod tests {
             "hosts": [], "matches": ["GET /items/*"],
             "backends": [{"service": "a", "weight": 9}, {"service": "b", "weight": 1}],
             "request_timeout_ms": 2000, "retry_attempts": null});
-        let pages = [page("routes", json!([rule])), page("routes", json!([rule]))];
+        let pages = [page("routes", &json!([rule])), page("routes", &json!([rule]))];
         let expected = "\
 DOOR           ROUTE          RULE  HOSTS  MATCHES       BACKENDS  TIMEOUT  RETRIES
 service/stock  default/stock  0     *      GET /items/*  a=9,b=1   2000ms   –
@@ -337,7 +337,7 @@ service/stock  default/stock  0     *      GET /items/*  a=9,b=1   2000ms   –
             "breaker": "open", "next_try_ms": 250, "latency_ms": 1.5, "outstanding": 3});
         let document = page(
             "destinations",
-            json!([
+            &json!([
                 {"service": "stock", "endpoints": [endpoint]}, {"service": "other", "endpoints": [endpoint]},
             ]),
         );
