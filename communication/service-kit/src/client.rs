@@ -31,6 +31,10 @@ pub use call::{Call, CallReply, segment};
 
 /// Bytes of a reply that are read; services bound what they take in by the same number.
 const REPLY_BYTES_MAX: usize = 1 << 20;
+/// Whose calls those of a client outside the mesh are, in measures and pages: no service can be called
+/// so. Where a proxy stands beside the program, the proxy's own figures say the same better.
+pub const PLAIN_SOURCE: &str = "(client)";
+
 /// Why a call has no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -138,7 +142,7 @@ impl Client {
     pub fn new(services: ServiceAddresses, timeout: Duration, telemetry: Telemetry) -> Self {
         let policy = plain(&services);
         // Routes alone can fail to compile, and there are none.
-        let mesh = Mesh::new("client", policy, &telemetry)
+        let mesh = Mesh::new(PLAIN_SOURCE, policy, &telemetry)
             .expect("a policy without routes can be compiled");
         let client = Self::over(Outbound::new(mesh), timeout, &telemetry);
         Self { hosts: Arc::new(services), ..client }

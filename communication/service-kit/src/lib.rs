@@ -34,7 +34,7 @@ mod system;
 mod tap;
 pub mod testing;
 
-pub use client::{Call, CallError, CallReply, Client, Refused, segment};
+pub use client::{Call, CallError, CallReply, Client, PLAIN_SOURCE, Refused, segment};
 pub use config::{FaultHook, Limits, PortSharing, Profile, ServiceAddresses, ServiceConfig};
 pub use context::ServiceContext;
 pub use deadline::Deadline;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use service_kit::PLAIN_SOURCE;
 
 use super::{
     admin::{Admins, Gathered, Process, Said, query},
@@ -34,8 +35,11 @@ async fn add(admins: &Admins, arguments: &FaultArguments, output: Output) -> Res
         let destinations = it.json()["destinations"].as_array().cloned().unwrap_or_default();
         destinations.iter().any(|it| it["service"] == arguments.service.as_str())
     };
-    let callers: Vec<Process> =
-        endpoints.said.iter().filter(calls).map(|it| it.process.clone()).collect();
+    let (named, plain): (Vec<&Said>, Vec<&Said>) =
+        endpoints.said.iter().filter(calls).partition(|it| it.json()["source"] != PLAIN_SOURCE);
+    // Behind a proxy a program would be struck twice.
+    let callers = if named.is_empty() { plain } else { named };
+    let callers: Vec<Process> = callers.iter().map(|it| it.process.clone()).collect();
     let body = document.to_string();
     let gathered = admins.ask(&callers, Method::PUT, "/faults", &body).await?;
     let planted = accepted(admins, &gathered, StatusCode::NO_CONTENT, output)?;

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
+use service_kit::PLAIN_SOURCE;
 
 use super::metrics::{Distribution, Sample};
 
@@ -120,7 +121,7 @@ impl Figures {
     }
 
     /// Those that have ever called, as far as they are asked for. What a proxy hands over to its own
-    /// program is no call between services.
+    /// program is no call between services, nor what a program hands over to its proxy.
     pub fn shown<'a>(
         &'a self,
         from: Option<&'a str>,
@@ -129,10 +130,23 @@ impl Figures {
         let rows = self.0.iter().map(|((source, it), row)| (source.as_str(), it.as_str(), row));
         rows.filter(move |(source, destination, row)| {
             let is_own = source.ends_with("-inbound") && destination.starts_with("application");
+            let is_told_by_its_proxy =
+                *source == PLAIN_SOURCE && self.is_called_by_name(destination);
             row.ever > 0.0
                 && !is_own
+                && !is_told_by_its_proxy
                 && from.is_none_or(|it| it == *source)
                 && to.is_none_or(|it| it == *destination)
+        })
+    }
+}
+
+impl Figures {
+    /// Whether anybody who is known by name has called it.
+    fn is_called_by_name(&self, destination: &str) -> bool {
+        let mut rows = self.0.iter();
+        rows.any(|((source, it), row)| {
+            it == destination && source != PLAIN_SOURCE && row.ever > 0.0
         })
     }
 }
@@ -258,6 +272,17 @@ mesh_endpoints_count{destination="stock"} 2
         let row = &figures.0[&("shop".to_owned(), "stock".to_owned())];
         assert_eq!((row.requests, row.per_second), (200.0, 30.0));
         assert_eq!(row.breaker(), "2/4 open");
+    }
+
+    #[test]
+    fn what_a_program_hands_to_its_proxy_is_not_counted_beside_it() {
+        let plain = |text: &str| text.replace("\"shop\"", "\"(client)\"");
+        let mut figures = figures(&plain(BEFORE), &plain(AFTER));
+        assert_eq!(figures.shown(None, None).next().map(|it| it.0), Some("(client)"));
+        let (before, after) = (parse(BEFORE, "mesh_"), parse(AFTER, "mesh_"));
+        figures.add(&before, &after, Duration::from_secs(10));
+        let callers: Vec<_> = figures.shown(None, None).map(|it| it.0).collect();
+        assert_eq!(callers, ["shop"]);
     }
 
     #[test]

@@ -337,7 +337,7 @@ service/stock  default/stock  0     *      GET /items/*  a=9,b=1   2000ms   –
             "breaker": "open", "next_try_ms": 250, "latency_ms": 1.5, "outstanding": 3});
         let document = page(
             "destinations",
-            json!([
+            &json!([
                 {"service": "stock", "endpoints": [endpoint]}, {"service": "other", "endpoints": [endpoint]},
             ]),
         );
