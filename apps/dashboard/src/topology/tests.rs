@@ -15,7 +15,12 @@ fn process(service: &str, number: u32, state: &str, port: u16) -> Process {
 
 /// A page on which the shop asked the stock so often, with so many failures, each in under 0.1 s.
 fn page(requests: u32, errors: u32, is_open: bool) -> Page {
-    let of = "source=\"shop\",route=\"\",destination=\"stock\"";
+    page_by("shop", requests, errors, is_open)
+}
+
+/// The same, counted under this name.
+fn page_by(source: &str, requests: u32, errors: u32, is_open: bool) -> Page {
+    let of = format!("source=\"{source}\",route=\"\",destination=\"stock\"");
     let (good, open) = (requests - errors, u32::from(is_open));
     let text = format!(
         "mesh_requests_total{{{of},class=\"2xx\"}} {good}\n\
@@ -146,7 +151,8 @@ fn a_proxy_is_no_further_instance_and_counts_for_its_service() {
     let proxy = Process { part: Part::Proxy, ..process("shop", 2, "ready", 2) };
     let mut topology = Topology::default();
     for requests in [10, 14] {
-        let program = reading(1, Some(Page::default()));
+        // The program calls its proxy, under a name that is no service's.
+        let program = reading(1, Some(page_by("client", requests, 0, false)));
         let proxy = Reading { process: proxy.clone(), page: Some(page(requests, 0, true)) };
         topology.take(ROUND, vec![program, proxy]);
     }

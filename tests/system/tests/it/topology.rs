@@ -117,6 +117,8 @@ async fn the_topology_can_be_read_and_walked_without_a_mouse() {
     assert_eq!(page.value(focused).await, second, "the focus is back on the row");
     page.value("history.back()").await;
     page.shows("!document.querySelector('#detail').hidden").await;
+    // Lines move while there are calls.
+    system.accepted(&sample_request()).await;
     let moves = "getComputedStyle(document.querySelector('#graph .flow')).animationName";
     page.shows(&format!("{moves} === 'flow'")).await;
     page.prefers("prefers-reduced-motion", "reduce").await;
