@@ -15,6 +15,8 @@ mod first_minute;
 #[cfg(test)]
 mod foreign;
 #[cfg(test)]
+mod foreign_mesh;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod instances;
@@ -26,5 +28,7 @@ mod peers;
 mod program;
 #[cfg(test)]
 mod strangers;
+#[cfg(test)]
+mod versions;
 #[cfg(test)]
 mod wait;

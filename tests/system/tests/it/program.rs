@@ -90,6 +90,11 @@ impl System {
         let base = self.port_base.to_string();
         let mut all = vec!["up", "--detach", "--wait", "--port-base", &base];
         all.extend(arguments);
+        // The same tests with the mesh elsewhere: `SYSTEM_MESH=sidecar cargo xtask test kills`.
+        let mesh = std::env::var("SYSTEM_MESH").unwrap_or_default();
+        if !mesh.is_empty() && !arguments.contains(&"--mesh") {
+            all.extend(["--mesh", &mesh]);
+        }
         let output = self.command(&all);
         assert!(output.status.success(), "up failed: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -260,8 +265,13 @@ pub(crate) fn sample_request() -> Value {
 
 /// The program that was built with these tests: `cargo xtask test` builds it first.
 pub(crate) fn program() -> PathBuf {
+    built("drone-delivery")
+}
+
+/// A program of this workspace, by its name.
+pub(crate) fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let built = test.ancestors().nth(2).unwrap().join("drone-delivery");
+    let built = test.ancestors().nth(2).unwrap().join(name);
     assert!(built.exists(), "{} is not built: run `cargo xtask test`", built.display());
     built
 }
