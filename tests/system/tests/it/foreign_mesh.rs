@@ -279,4 +279,8 @@ fn the_guide_shows_the_files_that_are_tested() {
         let text = fs::read_to_string(Path::new(EXAMPLES).join(name)).unwrap();
         assert!(GUIDE.contains(&text), "{name} stands otherwise in the guide");
     }
+    // Of this one the guide shows the part that splits.
+    let text = fs::read_to_string(Path::new(EXAMPLES).join("versions.yaml")).unwrap();
+    let (_, split) = text.split_once("metadata: {name: stock}\nspec:\n").unwrap();
+    assert!(GUIDE.contains(split), "versions.yaml stands otherwise in the guide");
 }

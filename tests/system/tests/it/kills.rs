@@ -47,7 +47,7 @@ fn load_for() -> Duration {
 #[derive(Debug, Default)]
 struct Journal {
     accepted: Mutex<BTreeSet<String>>,
-    refused: Mutex<BTreeMap<u16, u64>>,
+    refused: Mutex<BTreeMap<String, u64>>,
 }
 
 /// One client: posts under its own key until it gets an answer that settles it.
@@ -66,7 +66,8 @@ async fn post_until_answered(system: &System, journal: &Journal, number: u64, st
                 return;
             }
             Ok(reply) => {
-                *journal.refused.lock().unwrap().entry(reply.status.as_u16()).or_default() += 1;
+                let why = format!("{} {}", reply.status.as_u16(), reply.json()["code"]);
+                *journal.refused.lock().unwrap().entry(why).or_default() += 1;
                 // As a client should that is told to come back.
                 let seconds = reply.header("retry-after").parse().unwrap_or(1);
                 sleep_until(Instant::now() + Duration::from_secs(seconds)).await;

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::{
     http::Http,
-    program::{System, built},
+    program::{System, built, sample_request},
     wait::until,
 };
 
@@ -232,4 +232,21 @@ async fn the_old_version_says_that_it_will_go() {
     assert_eq!(since(caller.sent().await, before), [0, 1]);
     let none = caller.http.send(Method::GET, &caller.url(), &[("api-version", "v3")], "").await;
     assert_eq!(none.status, 404);
+}
+
+#[tokio::test]
+async fn a_route_file_of_up_leads_the_calls_of_its_services() {
+    let folder = TempDir::with_prefix("skein-").unwrap();
+    let file = routes_of(folder.path());
+    replace(&file, &split(0, 100));
+    let routes = file.to_str().unwrap();
+    let system = System::up(&["--role", "account@v2=", "--routes", routes, "--time-scale", "600"]);
+    let id = system.accepted(&sample_request()).await;
+    system.ends(&id, "Completed", Duration::from_secs(60)).await;
+    let served = async |instance: &str| {
+        let all = system.role("account");
+        let found = all.iter().find(|it| it.instance == instance).unwrap();
+        found.metric(&system.http, "http_server_request_duration_seconds_count").await
+    };
+    assert_eq!((served("account-1").await, served("account@v2-1").await), (0.0, 1.0));
 }
