@@ -84,8 +84,9 @@ fn say(line: &str) {
 fn test(filter: Option<&str>) -> ExitCode {
     let mut counts = Counts::default();
     let mut succeeded = true;
-    // The system tests start the program itself, which no test target builds.
-    succeeded &= run(&["build", "--package", "drone-delivery", "--bins"], &mut counts);
+    // The system tests start the programs themselves, which no test target builds.
+    let programs = ["build", "--package", "drone-delivery", "--package", "skein", "--bins"];
+    succeeded &= run(&programs, &mut counts);
     let runner = if has_nextest() { "nextest" } else { "test" };
     let mut arguments = match runner {
         "nextest" => vec!["nextest", "run", "--workspace", "--profile", "ci", "--no-tests=pass"],

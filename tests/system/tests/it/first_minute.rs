@@ -16,7 +16,27 @@ const STAGES: [&str; 4] = ["Created", "HeadedToPickup", "HeadedToDropoff", "Comp
 
 #[tokio::test]
 async fn the_sample_of_the_original_is_accepted_and_walks_the_stages() {
-    let system = System::up(&["--time-scale", "100"]);
+    walks_the_stages(&System::up(&["--time-scale", "100"])).await;
+}
+
+#[tokio::test]
+async fn the_sample_walks_the_stages_with_a_proxy_beside_each_service() {
+    let system = System::up(&["--time-scale", "100", "--mesh", "sidecar"]);
+    walks_the_stages(&system).await;
+    let called = ["account", "package", "drone", "delivery"];
+    for role in called {
+        let proxy = system.role(&format!("{role}-proxy")).remove(0);
+        let passed = proxy.metric(&system.http, "mesh_requests_total").await;
+        assert!(passed > 0.0, "no call came to {role} through its proxy");
+    }
+}
+
+#[tokio::test]
+async fn the_sample_walks_the_stages_without_a_mesh() {
+    walks_the_stages(&System::up(&["--time-scale", "100", "--mesh", "off"])).await;
+}
+
+async fn walks_the_stages(system: &System) {
     let url = system.gateway("/v0.1.0/api/deliveryrequests");
     let reply = system.http.json(Method::POST, &url, &sample_request()).await;
     assert_eq!(reply.status, 202);
@@ -51,7 +71,15 @@ async fn the_sample_of_the_original_is_accepted_and_walks_the_stages() {
 
 #[tokio::test]
 async fn a_trace_is_one_tree_from_the_request_to_completed() {
-    let system = System::up(&["--time-scale", "600"]);
+    is_one_tree(&System::up(&["--time-scale", "600"])).await;
+}
+
+#[tokio::test]
+async fn a_trace_is_one_tree_through_the_proxies_too() {
+    is_one_tree(&System::up(&["--time-scale", "600", "--mesh", "sidecar"])).await;
+}
+
+async fn is_one_tree(system: &System) {
     let id = system.accepted(&sample_request()).await;
     system.ends(&id, "Completed", Duration::from_secs(60)).await;
     // Spans arrive in no order: a tree is one once the last of them is there.

@@ -1,4 +1,5 @@
-//! A team with another language: a stock Kafka client reads what happens and asks for deliveries.
+//! A team with another language: a stock Kafka client reads what happens and asks for deliveries; a
+//! service in Python stands in the place of one of ours.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -8,10 +9,11 @@ use std::{
     time::Duration,
 };
 
+use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    peers::{not_run, python_with_kafka},
+    peers::{has, not_run, python_with_kafka},
     program::{System, sample_request},
     wait::until,
 };
@@ -78,4 +80,65 @@ async fn a_request_that_a_stock_client_produces_is_delivered() {
     let Some(script) = Script::start(&system, "request.py") else { return not_run(ABSENT) };
     let id = script.says("-").await;
     system.ends(&id, "Completed", Duration::from_secs(60)).await;
+}
+
+/// A system whose Package is the one of the examples.
+fn with_python_package(mesh: &str) -> System {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/mesh/package.py");
+    let service = serde_json::json!({"command": ["python3", file], "health": "/readyz"});
+    let set = format!("services.package={service}");
+    System::up(&["--time-scale", "600", "--mesh", mesh, "--set", &set])
+}
+
+async fn delivers_with_python_package(mesh: &str) {
+    if !has("python3") {
+        return not_run("there is no python3");
+    }
+    let system = with_python_package(mesh);
+    let id = system.accepted(&sample_request()).await;
+    system.ends(&id, "Completed", Duration::from_secs(60)).await;
+    let package = system.http.get(&system.url(106, "/api/packages/mypackage")).await;
+    assert_eq!((package.status.as_u16(), &package.json()["tag"]), (200, &"mytag".into()));
+    // It dies, and what it was told is still there.
+    system.role("package")[0].signal(Signal::KILL);
+    let id = system.accepted(&sample_request()).await;
+    system.ends(&id, "Completed", Duration::from_secs(60)).await;
+}
+
+#[tokio::test]
+async fn a_delivery_completes_with_a_package_service_in_python() {
+    delivers_with_python_package("in-process").await;
+}
+
+#[tokio::test]
+async fn a_delivery_completes_with_a_package_service_in_python_behind_a_proxy() {
+    delivers_with_python_package("sidecar").await;
+}
+
+#[tokio::test]
+async fn the_package_service_in_python_does_what_a_key_says_once() {
+    if !has("python3") {
+        return not_run("there is no python3");
+    }
+    let system = with_python_package("off");
+    let call = async |method: Method, key: &str, epoch: &str, body: &str| {
+        let key = format!("\"{key}\"");
+        let headers = [("idempotency-key", key.as_str()), ("skein-epoch", epoch)];
+        let url = system.url(106, "/api/packages/p?deliveryId=d");
+        let reply = system.http.send(method, &url, &headers, body.to_owned()).await;
+        let replayed = reply.header("idempotent-replayed") == "true";
+        (reply.status.as_u16(), replayed, reply.json()["code"].as_str().map(str::to_owned))
+    };
+    let body = r#"{"deliveryId": "d", "weight": 2}"#;
+    let (action, undo) = ("d/create/package/do/0", "d/create/package/undo/0");
+    let refused = |status, code: &str| (status, false, Some(code.to_owned()));
+    assert_eq!(call(Method::PUT, action, "5", body).await, (201, false, None));
+    assert_eq!(call(Method::PUT, action, "6", body).await, (201, true, None));
+    assert_eq!(call(Method::PUT, action, "6", "{}").await, refused(422, "body_mismatch"));
+    assert_eq!(call(Method::PUT, action, "5", body).await, refused(409, "stale_epoch"));
+    assert_eq!(call(Method::DELETE, undo, "6", "").await, (204, false, None));
+    assert_eq!(call(Method::DELETE, undo, "6", "").await, (204, true, None));
+    assert_eq!(call(Method::PUT, action, "6", body).await, refused(409, "undone"));
+    let gone = system.http.get(&system.url(106, "/api/packages/p")).await;
+    assert_eq!(gone.status, 404);
 }

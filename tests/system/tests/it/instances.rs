@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     peers::{has, not_run},
-    program::{Process, System},
+    program::{Process, System, sample_request},
     wait::until,
 };
 
@@ -119,4 +119,20 @@ async fn a_program_in_another_language_takes_the_place_of_a_service_and_ends_wit
     instance(&system, "up").signal(Signal::KILL);
     until("all ended with `up`", SOON, async || all.iter().all(Process::is_gone).then_some(()))
         .await;
+}
+
+#[tokio::test]
+async fn each_replica_calls_out_through_the_proxy_beside_it() {
+    let flags = ["--mesh", "sidecar", "--replicas", "scheduler=2", "--time-scale", "600"];
+    let system = System::up(&flags);
+    for _ in 0..12 {
+        let id = system.accepted(&sample_request()).await;
+        system.ends(&id, "Completed", Duration::from_secs(60)).await;
+    }
+    let proxies = system.role("scheduler-proxy");
+    assert_eq!(proxies.len(), 2);
+    for proxy in proxies {
+        let tries = proxy.metric(&system.http, "mesh_attempts_total").await;
+        assert!(tries > 0.0, "nothing went out through {}", proxy.instance);
+    }
 }

@@ -47,7 +47,7 @@ fn load_for() -> Duration {
 #[derive(Debug, Default)]
 struct Journal {
     accepted: Mutex<BTreeSet<String>>,
-    refused: Mutex<BTreeMap<u16, u64>>,
+    refused: Mutex<BTreeMap<String, u64>>,
 }
 
 /// One client: posts under its own key until it gets an answer that settles it.
@@ -66,7 +66,8 @@ async fn post_until_answered(system: &System, journal: &Journal, number: u64, st
                 return;
             }
             Ok(reply) => {
-                *journal.refused.lock().unwrap().entry(reply.status.as_u16()).or_default() += 1;
+                let why = format!("{} {}", reply.status.as_u16(), reply.json()["code"]);
+                *journal.refused.lock().unwrap().entry(why).or_default() += 1;
                 // As a client should that is told to come back.
                 let seconds = reply.header("retry-after").parse().unwrap_or(1);
                 sleep_until(Instant::now() + Duration::from_secs(seconds)).await;
@@ -77,20 +78,32 @@ async fn post_until_answered(system: &System, journal: &Journal, number: u64, st
 }
 
 /// Kills one process of each role in turn; a role is killed again only when it is back.
-async fn kill_in_turn(system: &System, stop: &AtomicBool, seed: u64) -> BTreeMap<String, u64> {
+async fn kill_in_turn(
+    system: &System,
+    roles: &[String],
+    stop: &AtomicBool,
+    seed: u64,
+) -> BTreeMap<String, u64> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut kills = BTreeMap::new();
     while !stop.load(Ordering::Relaxed) {
-        let role = ROLES[random.usize(..ROLES.len())];
+        let role = &roles[random.usize(..roles.len())];
         let ready: Vec<_> =
             system.role(role).into_iter().filter(|it| it.state == "ready").collect();
         if let Some(victim) = ready.get(random.usize(..ready.len().max(1))) {
             victim.signal(Signal::KILL);
-            *kills.entry(role.to_owned()).or_default() += 1;
+            *kills.entry(role.clone()).or_default() += 1;
         }
         sleep_until(Instant::now() + Duration::from_millis(random.u64(700..1_700))).await;
     }
     kills
+}
+
+/// What can be killed of a system: the roles, and the proxies where there are some.
+fn victims(system: &System) -> Vec<String> {
+    let runs: BTreeSet<_> = system.processes().into_iter().map(|it| it.service).collect();
+    let proxies = ROLES.iter().map(|it| format!("{it}-proxy")).filter(|it| runs.contains(it));
+    ROLES.iter().map(|it| (*it).to_owned()).chain(proxies).collect()
 }
 
 async fn survives_kills(replicas: &[&str]) {
@@ -105,7 +118,7 @@ async fn survives_kills(replicas: &[&str]) {
     #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
     let killer = tokio::spawn({
         let (system, stop) = (Arc::clone(&system), Arc::clone(&stop));
-        async move { kill_in_turn(&system, &stop, seed).await }
+        async move { kill_in_turn(&system, &victims(&system), &stop, seed).await }
     });
     // Open loop: a request is due every 20 ms, whatever became of the ones before.
     let mut due = interval(Duration::from_millis(20));
@@ -184,6 +197,11 @@ async fn nothing_is_lost_or_doubled_while_every_role_is_killed() {
 async fn nothing_is_lost_or_doubled_while_replicas_are_killed() {
     let replicas = "ingestion=2,scheduler=2,supervisor=2,account=2,package=2,drone=2,delivery=2";
     survives_kills(&["--replicas", replicas]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_doubled_while_services_and_the_proxies_beside_them_are_killed() {
+    survives_kills(&["--mesh", "sidecar", "--replicas", "account=2,package=2"]).await;
 }
 
 #[tokio::test]

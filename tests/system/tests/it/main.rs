@@ -17,6 +17,8 @@ mod first_minute;
 #[cfg(test)]
 mod foreign;
 #[cfg(test)]
+mod foreign_mesh;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod instances;
@@ -30,5 +32,7 @@ mod program;
 mod strangers;
 #[cfg(test)]
 mod topology;
+#[cfg(test)]
+mod versions;
 #[cfg(test)]
 mod wait;

@@ -90,6 +90,11 @@ impl System {
         let base = self.port_base.to_string();
         let mut all = vec!["up", "--detach", "--wait", "--port-base", &base];
         all.extend(arguments);
+        // The same tests with the mesh elsewhere: `SYSTEM_MESH=sidecar cargo xtask test kills`.
+        let mesh = std::env::var("SYSTEM_MESH").unwrap_or_default();
+        if !mesh.is_empty() && !arguments.contains(&"--mesh") {
+            all.extend(["--mesh", &mesh]);
+        }
         let output = self.command(&all);
         assert!(output.status.success(), "up failed: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -260,15 +265,22 @@ pub(crate) fn sample_request() -> Value {
 
 /// The program that was built with these tests: `cargo xtask test` builds it first.
 pub(crate) fn program() -> PathBuf {
+    built("drone-delivery")
+}
+
+/// A program of this workspace, by its name.
+pub(crate) fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let built = test.ancestors().nth(2).unwrap().join("drone-delivery");
+    let built = test.ancestors().nth(2).unwrap().join(name);
     assert!(built.exists(), "{} is not built: run `cargo xtask test`", built.display());
     built
 }
 
 /// A base whose ports are free now. Tests that run at once draw from different spots.
 fn free_port_base() -> u16 {
-    let offsets = [0, 18, 80, 92, 101, 102, 103, 104, 105, 106, 107, 108, 109];
+    // The page, spans, the gateway, the log; the services; the doors of the proxies beside them.
+    let offsets: Vec<u16> =
+        [0, 18, 80, 92].into_iter().chain(101..=109).chain(201..=209).chain(301..=309).collect();
     for _ in 0..200 {
         let base = fastrand::u16(20_000..28_000);
         let held: Vec<_> = offsets
