@@ -48,9 +48,19 @@ async fn the_same_key_fifty_times_at_once_makes_one_delivery() {
 }
 
 #[tokio::test]
-async fn a_crash_between_reserve_and_reply_makes_one_delivery() {
+async fn a_lost_reply_to_a_request_with_a_key_is_asked_for_again_by_the_edge() {
     let system = System::up(&["--enable-faults"]);
     let lost = json!({"route": "POST /api/deliveryrequests", "drop_reply": true, "count": 1});
+    system.plant("ingestion", &lost).await;
+    let reply = system.submit_with_key("\"k3\"", &sample_request()).await;
+    assert_eq!((reply.status.as_u16(), reply.header("idempotent-replayed")), (202, "true"));
+}
+
+#[tokio::test]
+async fn a_crash_between_reserve_and_reply_makes_one_delivery() {
+    let system = System::up(&["--enable-faults"]);
+    // The edge repeats a request that carries a key: each of its three tries loses its reply.
+    let lost = json!({"route": "POST /api/deliveryrequests", "drop_reply": true, "count": 3});
     system.plant("ingestion", &lost).await;
     let url = system.gateway("/api/deliveryrequests");
     let headers = [("content-type", "application/json"), ("idempotency-key", "\"k2\"")];

@@ -34,7 +34,11 @@ const FOR_EVER: u64 = 1_000_000;
 const SOON: Duration = Duration::from_secs(30);
 
 fn quick_fleet() -> System {
-    System::up(&[
+    quick_fleet_with(&[])
+}
+
+fn quick_fleet_with(further: &[&str]) -> System {
+    let ours = [
         "--enable-faults",
         "--time-scale",
         "600",
@@ -42,8 +46,19 @@ fn quick_fleet() -> System {
         "scheduler.complete_by_ms=4000",
         "--set",
         "scheduler.undo_attempts_max=3",
-    ])
+    ];
+    System::up(&[&ours, further].concat())
 }
+
+/// Policy under which no breaker hears of a callee's failures.
+const NO_BREAKER: &str = "\
+apiVersion: skein/v1
+kind: TrafficPolicy
+metadata: {name: no-breaker}
+spec:
+  targetRef: {kind: Service, name: package}
+  breaker: {consecutiveFailures: 0, successRateMin: 0}
+";
 
 fn request(package: &str) -> Value {
     let mut request = sample_request();
@@ -137,7 +152,12 @@ async fn a_lost_reply_leaves_one_effect() {
 /// meet it, and how the delivery ends.
 #[tokio::test]
 async fn each_answer_is_followed_by_as_many_calls_as_the_table_says() {
-    let system = quick_fleet();
+    // Row upon row fails the same callee: its breaker would open, and hold calls back that the table
+    // counts.
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("no-breaker.yaml");
+    std::fs::write(&policy, NO_BREAKER).unwrap();
+    let system = quick_fleet_with(&["--routes", policy.to_str().unwrap()]);
     let rows = [
         (json!({"status": 400, "count": 2}), 1, "Failed"),
         (json!({"status": 404, "count": 2}), 1, "Failed"),

@@ -48,7 +48,7 @@ kind: ApiVersions
 metadata: {name: account}
 spec:
   parentRefs: [{kind: Service, name: account}]
-  sources: [{type: Header, name: api-version}]
+  sources: [{header: api-version}]
   default: v1
   versions:
   - name: v1
