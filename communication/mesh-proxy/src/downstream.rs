@@ -7,7 +7,7 @@ mod accept;
 mod detect;
 mod doors;
 pub(crate) mod h1;
-pub(crate) mod h2;
+mod h2;
 mod tcp;
 
 use std::{future::Future, net::SocketAddr, time::Duration};
@@ -18,7 +18,6 @@ use telemetry::{CounterFamily, Gauge, Telemetry};
 pub(crate) use accept::Closing;
 pub use accept::{Sharing, listen, serve};
 pub use doors::Doors;
-pub use h2::{Flood, FrameBudget};
 
 use crate::{
     body::{RequestBody, Upload},

@@ -47,6 +47,16 @@ impl Fields {
         Self { block, added: Vec::new(), list: parsed.to_vec() }
     }
 
+    /// Fields whose names and values stand in `block` wherever `list` says.
+    pub(crate) const fn of(block: Bytes, list: Vec<Field>) -> Self {
+        Self { block, added: Vec::new(), list }
+    }
+
+    /// The bytes that the fields came in.
+    pub(crate) const fn block(&self) -> &Bytes {
+        &self.block
+    }
+
     /// The fields of a map.
     #[must_use]
     pub fn from_map(map: &HeaderMap) -> Self {
@@ -153,6 +163,17 @@ impl Fields {
         self.list.retain(|it| it.known != known);
     }
 
+    /// Removes what speaks to the next program alone, and Host and framing, which every writer says
+    /// itself.
+    pub(crate) fn without_framing(mut self) -> Self {
+        self.retain(|known, _, value| match known {
+            Known::Te => value == b"trailers",
+            Known::Host | Known::ContentLength | Known::Expect => false,
+            known => !known.is_hop_by_hop(),
+        });
+        self
+    }
+
     /// Removes every field of a name, whatever its case.
     pub fn remove_named(&mut self, name: &str) {
         self.retain(|_, it, _| !it.eq_ignore_ascii_case(name.as_bytes()));
@@ -165,9 +186,14 @@ impl Fields {
         self.list = list;
     }
 
+    /// Bytes that they take as text, about.
+    pub(crate) const fn bytes_about(&self) -> usize {
+        self.block.len() + self.added.len() + self.list.len() * 4
+    }
+
     /// Writes all of them as HTTP/1 field lines.
     pub(crate) fn write(&self, out: &mut BytesMut) {
-        out.reserve(self.block.len() + self.added.len() + self.list.len() * 4);
+        out.reserve(self.bytes_about());
         for (_, name, value) in self.iter() {
             out.put_slice(name);
             out.put_slice(b": ");

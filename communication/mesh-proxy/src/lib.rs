@@ -10,6 +10,7 @@ pub mod body;
 pub mod downstream;
 mod gate;
 pub mod h1;
+mod h2;
 pub mod head;
 mod mesh;
 mod outbound;
@@ -24,6 +25,7 @@ mod upstream;
 pub mod view;
 
 pub use downstream::{Handler, Limits, Peer, Site};
+pub use h2::{Flood, FrameBudget};
 pub use gate::{Full, Gate, Place};
 pub use mesh::Mesh;
 pub use outbound::{Context, Deadline, Door, Forward, Outbound, Way};

@@ -13,13 +13,14 @@ use http_body::{Body, Frame};
 
 use crate::{
     body::{BodyError, RequestBody, Upload},
+    h2::Handle,
     head::ResponseHead,
     outbound::Watch,
     stream::Stream,
     upstream::{
         Pool,
         h1::Exchange,
-        h2::{Carried, Feed, Slot},
+        h2::Sending,
     },
 };
 
@@ -100,9 +101,8 @@ enum Kind {
         address: SocketAddr,
     },
     Http2 {
-        body: Carried,
-        feed: Option<Feed>,
-        _slot: Slot,
+        stream: Handle,
+        sending: Sending,
     },
     Boxed(BoxedBody),
     /// The connection speaks another protocol from here on.
@@ -131,8 +131,8 @@ impl ReplyBody {
     }
 
     /// The rest of a stream.
-    pub(crate) fn http2(body: hyper::body::Incoming, feed: Option<Feed>, slot: Slot) -> Self {
-        Self::of(Kind::Http2 { body: Carried(body), feed, _slot: slot })
+    pub(crate) const fn http2(stream: Handle, sending: Sending) -> Self {
+        Self::of(Kind::Http2 { stream, sending })
     }
 
     /// A connection that has changed its protocol.
@@ -163,7 +163,7 @@ impl ReplyBody {
             Kind::Empty | Kind::Upgraded { .. } => true,
             Kind::Whole(bytes) => bytes.is_empty(),
             Kind::Http1 { exchange, .. } => exchange.is_done(),
-            Kind::Http2 { body, .. } => body.is_end_stream(),
+            Kind::Http2 { stream, .. } => stream.is_taken(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -206,12 +206,10 @@ impl ReplyBody {
             Kind::Whole(bytes) if bytes.is_empty() => None,
             Kind::Whole(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
             Kind::Http1 { exchange, .. } => ready!(exchange.poll_piece(context, upload)),
-            Kind::Http2 { body, feed, .. } => {
+            Kind::Http2 { stream, sending } => {
                 // What becomes of the rest of the request no longer matters to the answer.
-                if let Some(feed) = feed {
-                    let _fed = feed.poll(context, upload);
-                }
-                ready!(Pin::new(body).poll_frame(context))
+                let _sent = sending.poll(stream, context, upload);
+                ready!(stream.poll_piece(context))
             }
             Kind::Boxed(body) => ready!(body.as_mut().poll_frame(context)),
         })

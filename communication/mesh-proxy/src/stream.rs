@@ -1,7 +1,5 @@
 //! A connection's bytes. The seam where TLS will stand: everything above it reads and writes this.
 
-mod corked;
-
 use std::{
     io,
     mem::MaybeUninit,
@@ -11,7 +9,6 @@ use std::{
 };
 
 use bytes::{Buf as _, BytesMut};
-pub(crate) use corked::Corked;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{

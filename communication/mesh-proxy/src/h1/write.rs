@@ -6,7 +6,10 @@
 
 use bytes::BufMut;
 
-use super::class::{self, TOKEN, VALUE};
+use super::{
+    authority::Authority,
+    class::{self, TARGET, TOKEN, VALUE},
+};
 
 /// The end of a head, and of trailers.
 pub const END: &[u8] = b"\r\n";
@@ -92,6 +95,18 @@ pub fn is_name(name: &[u8]) -> bool {
 pub fn is_value(value: &[u8]) -> bool {
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     class::run(value, VALUE) == value.len() && !blank(value.first()) && !blank(value.last())
+}
+
+/// Whether a target may be written as it is.
+#[must_use]
+pub fn is_target(target: &[u8]) -> bool {
+    class::all(target, TARGET)
+}
+
+/// Whether an authority is a host with or without a port.
+#[must_use]
+pub fn is_authority(text: &[u8]) -> bool {
+    Authority::read(text).is_ok()
 }
 
 /// The words for a status of the IANA registry (RFC 9110 15); empty for others.

@@ -296,6 +296,7 @@ impl<'a> Try<'a> {
             SendError::Connect(error) => TryError::Connect(error),
             SendError::Unprocessed => TryError::Unprocessed("the endpoint refused the stream"),
             SendError::Lost => TryError::Lost,
+            SendError::Malformed(reason) => TryError::Malformed(reason),
             SendError::Upload(error) => TryError::Upload(error),
         })
     }

@@ -3,47 +3,40 @@
 
 use std::{
     collections::HashMap,
+    future::poll_fn,
     io,
     net::SocketAddr,
-    pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll, ready},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Request, Uri, uri::PathAndQuery};
-use http_body::{Body, Frame, SizeHint};
-use hyper::{body::Incoming, client::conn::http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{sync::mpsc, time::Instant};
-use tokio_util::sync::PollSender;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method};
+use http_body::Frame;
+use tokio::time::Instant;
 
 use crate::{
     body::{BodyError, RequestBody, Upload},
-    h1::Known,
-    head::{Fields, RequestHead, ResponseHead},
+    h2::{Bounds, Connection, End, Handle, Pings, Reason, Reset, Shared, Side, Then, Wire, poll_turn, put_request},
+    head::{RequestHead, ResponseHead},
     mesh::endpoint::Endpoint,
     owned::Owner,
     reply::ReplyBody,
-    stream::Corked,
+    stream::Stream,
     upstream,
 };
 
-/// Bytes that the endpoint may send on one stream before we have passed them on.
-const STREAM_WINDOW: u32 = 256 << 10;
-/// The same for all streams of a connection together.
-const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Pieces of a request's body that wait for the connection.
-const PIECES_MAX: usize = 2;
-/// Bytes of one stream that wait for the endpoint's window.
-const SEND_BUFFER_BYTES: usize = 64 << 10;
-/// How long a connection is silent before it is asked whether it lives, and how long it may think.
-const PING_AFTER: Duration = Duration::from_secs(10);
-const PING_WAIT: Duration = Duration::from_secs(3);
+/// Bounds on the head of an answer.
+const ANSWER: Bounds = Bounds { bytes_max: 64 << 10, fields_max: 200 };
+/// How an endpoint is asked whether it lives. Servers of gRPC end a connection that asks more often
+/// than every five minutes while it sends nothing (gRFC A8), so that the second time is later.
+const PINGS: Pings = Pings {
+    after: Duration::from_secs(10),
+    again: Duration::from_secs(310),
+    wait: Duration::from_secs(3),
+    only_in_use: true,
+};
 /// Connections to one endpoint; then requests wait for a stream.
 const CONNECTIONS_MAX: usize = 8;
 
@@ -52,15 +45,16 @@ const CONNECTIONS_MAX: usize = 8;
 pub(crate) enum SendError {
     /// No connection.
     Connect(io::Error),
-    /// The endpoint has not processed it: `REFUSED_STREAM`, or a GOAWAY below it (RFC 9113 8.7).
+    /// The endpoint has not processed it: `REFUSED_STREAM`, a GOAWAY below it (RFC 9113 8.7), or
+    /// nothing of it was sent.
     Unprocessed,
     /// The connection or the stream ended after something was sent.
     Lost,
+    /// What came back breaks the rules of HTTP/2.
+    Malformed(&'static str),
     /// The client's own body broke.
     Upload(BodyError),
 }
-
-type Sender = http2::SendRequest<Outgoing>;
 
 /// The HTTP/2 connections of one worker; a cheap handle. They end with the last one.
 #[derive(Debug, Clone, Default)]
@@ -75,7 +69,7 @@ struct Inner {
 /// The connections to one endpoint.
 #[derive(Debug, Default)]
 struct Place {
-    links: Mutex<Vec<Link>>,
+    links: Mutex<Vec<Arc<Shared>>>,
     /// One connects at a time; the others wait for what comes of it.
     turn: tokio::sync::Mutex<Option<Failed>>,
 }
@@ -87,25 +81,6 @@ struct Failed {
     kind: io::ErrorKind,
 }
 
-/// One connection.
-#[derive(Debug, Clone)]
-struct Link {
-    sender: Sender,
-    streams: Arc<AtomicUsize>,
-    /// Streams that the endpoint allows.
-    streams_max: Arc<AtomicUsize>,
-}
-
-/// A stream's place on its connection, until all of the answer was taken.
-#[derive(Debug)]
-pub(crate) struct Slot(Arc<AtomicUsize>);
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Connections {
     /// Sends a request and answers the head of its response. Cancelled, it resets the stream.
     pub(crate) async fn send<B: RequestBody>(
@@ -115,54 +90,65 @@ impl Connections {
         head: &RequestHead,
         upload: &mut Upload<B>,
     ) -> Result<(ResponseHead, ReplyBody), SendError> {
-        let (mut sender, slot) = self.sender(endpoint, connect_timeout).await?;
-        let (body, mut feed) = Outgoing::of(upload).map_err(SendError::Upload)?;
-        let sending = sender.send_request(request(head, body));
-        let mut sending = std::pin::pin!(sending);
-        let answer = std::future::poll_fn(|context| {
-            // Whoever reads the answer goes on feeding; until then it is done here.
-            if let Some(feed) = &mut feed
-                && let Poll::Ready(Err(error)) = feed.poll(context, upload)
-            {
+        let mut body = Sending::of(upload).map_err(SendError::Upload)?;
+        let place = Arc::clone(self.lock().entry(endpoint.address()).or_default());
+        let stream = self.open(&place, endpoint, connect_timeout, head, &body).await?;
+        let answer = poll_fn(|context| {
+            // Whoever reads the answer goes on sending; until then it is done here.
+            if let Poll::Ready(Err(error)) = body.poll(&stream, context, upload) {
                 return Poll::Ready(Err(SendError::Upload(error)));
             }
-            sending.as_mut().poll(context).map_err(|error| classify(&error))
+            stream.poll_response(context).map_err(SendError::from)
         });
-        let (parts, body) = answer.await?.into_parts();
-        let length = body.size_hint().exact();
-        let head = ResponseHead {
-            status: parts.status,
-            fields: without_framing(&parts.headers),
-            length: length.or_else(|| told(&parts.headers)),
-        };
-        Ok((head, ReplyBody::http2(body, feed, slot)))
+        let response = answer.await?;
+        let (status, fields) = (response.status, response.fields.without_framing());
+        let length = if stream.is_taken() { response.length.or(Some(0)) } else { response.length };
+        Ok((ResponseHead { status, fields, length }, ReplyBody::http2(stream, body)))
     }
 
-    /// A connection with room for a stream.
-    async fn sender(
+    /// A stream on a connection with room for it; where all are full, it waits.
+    async fn open(
         &self,
+        place: &Place,
         endpoint: &Endpoint,
         longest: Duration,
-    ) -> Result<(Sender, Slot), SendError> {
-        let place = Arc::clone(self.lock().entry(endpoint.address()).or_default());
-        if let Some(ready) = place.ready() {
-            return Ok(ready);
+        head: &RequestHead,
+        body: &Sending,
+    ) -> Result<Handle, SendError> {
+        loop {
+            let full = match place.open(head, body) {
+                Opened::Stream(stream) => return Ok(stream),
+                Opened::Full(connection) => connection,
+                Opened::Nowhere => {
+                    self.connect_in_turn(place, endpoint, longest).await?;
+                    continue;
+                }
+            };
+            full.room().await;
         }
+    }
+
+    /// Makes a connection, unless somebody else does so meanwhile.
+    async fn connect_in_turn(
+        &self,
+        place: &Place,
+        endpoint: &Endpoint,
+        longest: Duration,
+    ) -> Result<(), SendError> {
         let began = Instant::now();
         let mut failed = place.turn.lock().await;
-        if let Some(ready) = place.ready() {
-            return Ok(ready);
+        if place.has_room() {
+            return Ok(());
         }
         // Whoever waited while it failed need not find out once more.
         if let Some(Failed { kind, .. }) = failed.filter(|it| it.at > began) {
             return Err(SendError::Connect(kind.into()));
         }
         match self.connect(endpoint, longest).await {
-            Ok(link) => {
+            Ok(connection) => {
                 *failed = None;
-                let taken = link.take();
-                place.lock().push(link);
-                Ok(taken)
+                place.lock().push(connection);
+                Ok(())
             }
             Err(error) => {
                 *failed = Some(Failed { at: Instant::now(), kind: error.kind() });
@@ -171,40 +157,24 @@ impl Connections {
         }
     }
 
-    async fn connect(&self, endpoint: &Endpoint, longest: Duration) -> io::Result<Link> {
+    async fn connect(&self, endpoint: &Endpoint, longest: Duration) -> io::Result<Arc<Shared>> {
         let stream = upstream::connect(endpoint, longest).await?;
-        let starter = self.0.tasks.starter("http2 to endpoint");
-        let handshake = http2::Builder::new(starter.clone())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(SEND_BUFFER_BYTES)
-            .keep_alive_interval(PING_AFTER)
-            .keep_alive_timeout(PING_WAIT)
-            .handshake(TokioIo::new(Corked::new(stream)));
-        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
-        let address = endpoint.address();
-        let streams_max = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
-        let told = Arc::clone(&streams_max);
-        let mut connection = Box::pin(connection);
-        hyper::rt::Executor::execute(&starter, async move {
-            let ended = std::future::poll_fn(|context| {
-                let ended = connection.as_mut().poll(context);
-                told.store(connection.current_max_send_streams(), Ordering::Relaxed);
-                ended
-            });
-            if let Err(error) = ended.await {
-                tracing::debug!(%address, %error, "connection to endpoint ended");
-            }
+        let shared = Shared::new(Connection::new(Side::Client, ANSWER));
+        let (driven, address) = (Arc::clone(&shared), endpoint.address());
+        self.0.tasks.start("http2 to endpoint", async move {
+            let ended = drive(&driven, stream).await;
+            driven.lock().end(None);
+            driven.ended();
+            tracing::debug!(%address, error = %ended, "connection to endpoint ended");
         });
-        Ok(Link { sender, streams: Arc::default(), streams_max })
+        Ok(shared)
     }
 
     /// Forgets connections that ended, and those to endpoints that are no more.
     pub(crate) fn sweep(&self, is_known: impl Fn(SocketAddr) -> bool) {
         self.lock().retain(|address, place| {
             let mut links = place.lock();
-            links.retain(|it| !it.sender.is_closed());
+            links.retain(|it| it.lock().is_open());
             // Who connects holds the place.
             (!links.is_empty() || Arc::strong_count(place) > 1) && is_known(*address)
         });
@@ -216,208 +186,148 @@ impl Connections {
     }
 }
 
+/// Moves the bytes of a connection until it ends.
+async fn drive(shared: &Shared, stream: Stream) -> End {
+    let mut wire = Wire::new(stream, BytesMut::new(), PINGS);
+    poll_fn(|context| {
+        shared.lock().drive(None);
+        match poll_turn(&mut wire, shared, context, |_| {}) {
+            Poll::Ready(end) => Poll::Ready(end),
+            Poll::Pending => {
+                shared.lock().drive(Some(context.waker()));
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+enum Opened {
+    Stream(Handle),
+    /// Every connection is full, and there may be no other.
+    Full(Arc<Shared>),
+    /// There is to be another connection.
+    Nowhere,
+}
+
 impl Place {
-    /// A connection with room; at the bound on connections any, where the request waits for a stream.
-    fn ready(&self) -> Option<(Sender, Slot)> {
+    fn open(&self, head: &RequestHead, body: &Sending) -> Opened {
         let mut links = self.lock();
-        links.retain(|it| !it.sender.is_closed());
-        let with_room = links.iter().find(|it| it.has_room());
-        let least = || links.iter().min_by_key(|it| it.streams.load(Ordering::Relaxed));
-        let is_full = links.len() >= CONNECTIONS_MAX;
-        with_room.or_else(|| if is_full { least() } else { None }).map(Link::take)
+        links.retain(|it| it.lock().is_open());
+        let is_head = head.method == Method::HEAD;
+        let then = if body.is_ended { Then::End } else { Then::More };
+        let opened = links.iter().find_map(|link| {
+            Handle::open(link, is_head, then, |out| put_request(out, head, body.length))
+        });
+        match (opened, links.first()) {
+            (Some(stream), _) => Opened::Stream(stream),
+            (None, Some(first)) if links.len() >= CONNECTIONS_MAX => {
+                Opened::Full(Arc::clone(first))
+            }
+            _ => Opened::Nowhere,
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Link>> {
+    fn has_room(&self) -> bool {
+        self.lock().iter().any(|it| it.lock().has_room())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Shared>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Link {
-    fn has_room(&self) -> bool {
-        self.streams.load(Ordering::Relaxed) < self.streams_max.load(Ordering::Relaxed)
-    }
-
-    fn take(&self) -> (Sender, Slot) {
-        self.streams.fetch_add(1, Ordering::Relaxed);
-        (self.sender.clone(), Slot(Arc::clone(&self.streams)))
-    }
-}
-
-fn classify(error: &hyper::Error) -> SendError {
-    if error.is_canceled() {
-        return SendError::Unprocessed;
-    }
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<h2::Error>() {
-            let is_refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-            let is_away = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
-            return if is_refused || is_away { SendError::Unprocessed } else { SendError::Lost };
+impl From<Reset> for SendError {
+    fn from(reset: Reset) -> Self {
+        match reset {
+            Reset::Unprocessed | Reset::Theirs(Reason::REFUSED_STREAM) => Self::Unprocessed,
+            Reset::Theirs(_) | Reset::Lost => Self::Lost,
+            Reset::Ours(_) => Self::Malformed("it breaks the rules of HTTP/2"),
         }
-        source = cause.source();
     }
-    SendError::Lost
 }
 
-fn request(head: &RequestHead, body: Outgoing) -> Request<Outgoing> {
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
-    let authority = http::uri::Authority::from_maybe_shared(head.authority.clone()).ok();
-    let path = PathAndQuery::from_maybe_shared(head.target().clone()).ok();
-    let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(http::uri::Scheme::HTTP);
-    uri.authority = authority.or_else(|| Some(http::uri::Authority::from_static("localhost")));
-    uri.path_and_query = path.or_else(|| Some(PathAndQuery::from_static("/")));
-    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-    *request.headers_mut() = head.fields.to_map();
-    request
-}
-
-fn told(headers: &http::HeaderMap) -> Option<u64> {
-    headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Fields of a message that came over HTTP/2, without what every writer says itself.
-pub(crate) fn without_framing(headers: &http::HeaderMap) -> Fields {
-    let mut fields = Fields::from_map(headers);
-    fields.retain(|known, _, value| match known {
-        Known::Te => value == b"trailers",
-        Known::Host | Known::ContentLength | Known::Expect => false,
-        known => !known.is_hop_by_hop(),
-    });
-    fields
-}
-
-/// A request's body on its way into a connection.
+/// A request's body on its way onto a stream.
 #[derive(Debug)]
-pub(crate) enum Outgoing {
-    Once(Option<Bytes>),
-    Fed { pieces: mpsc::Receiver<Piece>, length: Option<u64>, is_ended: bool },
-}
-
-/// A piece of a request's body. The end is said, so that a feed that was dropped is no end.
-#[derive(Debug)]
-pub(crate) struct Piece {
-    frame: Option<Frame<Bytes>>,
+pub(crate) struct Sending {
+    length: Option<u64>,
+    waiting: Bytes,
+    trailers: Option<HeaderMap>,
+    /// Nothing follows what waits.
     is_last: bool,
-}
-
-/// The other end of a body that is fed piece by piece. Dropped before the end, it resets the stream.
-#[derive(Debug)]
-pub(crate) struct Feed {
-    pieces: PollSender<Piece>,
-    waiting: Option<Piece>,
+    /// The stream has seen the end, or nobody wants it.
     is_ended: bool,
 }
 
-impl Outgoing {
-    /// A body that is there goes along as it is; another is fed.
-    fn of<B: RequestBody>(upload: &mut Upload<B>) -> Result<(Self, Option<Feed>), BodyError> {
-        if upload.is_done() {
-            return Ok((Self::Once(None), None));
+impl Sending {
+    /// What is there of a body already.
+    fn of<B: RequestBody>(upload: &mut Upload<B>) -> Result<Self, BodyError> {
+        let length = upload.length();
+        let mut sending = Self {
+            length,
+            waiting: Bytes::new(),
+            trailers: None,
+            is_last: false,
+            is_ended: false,
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(taken) = sending.poll_take(&mut context, upload) {
+            taken?;
+            sending.is_ended =
+                sending.is_last && sending.waiting.is_empty() && sending.trailers.is_none();
         }
-        let mut context = Context::from_waker(std::task::Waker::noop());
-        let mut waiting = None;
-        match upload.poll_piece(&mut context) {
-            Poll::Ready(Some(frame)) => match frame?.into_data() {
-                Ok(data) if upload.is_done() => return Ok((Self::Once(Some(data)), None)),
-                Ok(data) => {
-                    waiting = Some(Piece { frame: Some(Frame::data(data)), is_last: false })
-                }
-                Err(frame) => waiting = Some(Piece { frame: Some(frame), is_last: true }),
-            },
-            Poll::Ready(None) => return Ok((Self::Once(None), None)),
-            Poll::Pending => {}
-        }
-        let (sender, pieces) = mpsc::channel(PIECES_MAX);
-        let feed = Feed { pieces: PollSender::new(sender), waiting, is_ended: false };
-        Ok((Self::Fed { pieces, length: upload.length(), is_ended: false }, Some(feed)))
+        Ok(sending)
     }
-}
 
-impl Feed {
-    /// Hands on what can be handed on now. Ready when all of it has been, or the body broke.
-    pub(crate) fn poll<B: RequestBody>(
+    /// Takes the next piece. Ready when there is one, or the end.
+    fn poll_take<B: RequestBody>(
         &mut self,
         context: &mut Context<'_>,
         upload: &mut Upload<B>,
     ) -> Poll<Result<(), BodyError>> {
-        while !self.is_ended {
-            if self.waiting.is_none() {
-                let frame = ready!(upload.poll_piece(context)).transpose()?;
-                let is_last = upload.is_done() || frame.as_ref().is_none_or(Frame::is_trailers);
-                self.waiting = Some(Piece { frame, is_last });
+        if upload.is_done() {
+            self.is_last = true;
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(upload.poll_piece(context)).transpose()?.map(Frame::into_data) {
+            Some(Ok(data)) => {
+                self.waiting = data;
+                self.is_last = upload.is_done();
             }
-            if ready!(self.pieces.poll_reserve(context)).is_err() {
-                // The stream has ended: nobody wants the rest.
-                self.is_ended = true;
-                break;
+            Some(Err(frame)) => {
+                self.trailers = frame.into_trailers().ok();
+                self.is_last = true;
             }
-            if let Some(piece) = self.waiting.take() {
-                self.is_ended = piece.is_last;
-                // There is a place, so it is taken.
-                let _sent = self.pieces.send_item(piece);
-            }
+            None => self.is_last = true,
         }
         Poll::Ready(Ok(()))
     }
-}
 
-impl Body for Outgoing {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+    /// Sends what can be sent now. Ready when all of it has been, or the body broke: then the stream
+    /// gets no end, and is reset once nobody holds it.
+    pub(crate) fn poll<B: RequestBody>(
+        &mut self,
+        stream: &Handle,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut *self {
-            Self::Once(bytes) => Poll::Ready(bytes.take().map(|it| Ok(Frame::data(it)))),
-            Self::Fed { is_ended: true, .. } => Poll::Ready(None),
-            Self::Fed { pieces, is_ended, .. } => match ready!(pieces.poll_recv(context)) {
-                Some(Piece { frame, is_last }) => {
-                    *is_ended = is_last;
-                    Poll::Ready(frame.map(Ok))
+        upload: &mut Upload<B>,
+    ) -> Poll<Result<(), BodyError>> {
+        while !self.is_ended {
+            if self.waiting.is_empty() && !self.is_last {
+                let taken = ready!(self.poll_take(context, upload));
+                if taken.is_err() {
+                    self.is_ended = true;
+                    return Poll::Ready(taken);
                 }
-                None => Poll::Ready(Some(Err(BodyError::Cut))),
-            },
+            }
+            let is_end = self.is_last && self.trailers.is_none();
+            let then = if is_end { Then::End } else { Then::More };
+            let sent = ready!(stream.poll_data(&mut self.waiting, then, context));
+            if let (true, Some(trailers)) = (self.is_last, self.trailers.take()) {
+                stream.trailers(&trailers);
+            }
+            // Of a stream that has ended nobody wants the rest.
+            self.is_ended = self.is_last || sent.is_err();
         }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Once(None) | Self::Fed { is_ended: true, .. })
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Once(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Fed { length: Some(length), .. } => SizeHint::with_exact(*length),
-            Self::Fed { length: None, .. } => SizeHint::default(),
-        }
-    }
-}
-
-/// A body that hyper carries, with our errors.
-#[derive(Debug)]
-pub(crate) struct Carried(pub(crate) Incoming);
-
-impl Body for Carried {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.0).poll_frame(context));
-        Poll::Ready(frame.map(|it| it.map_err(|error| BodyError::Io(io::Error::other(error)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        Poll::Ready(Ok(()))
     }
 }

@@ -629,6 +629,9 @@ async fn whatever_bytes_come_from_either_side_the_next_request_is_served() {
         let mut random = fastrand::Rng::with_seed(seed ^ number);
         let mut bytes = text.as_bytes().to_vec();
         for _ in 0..random.usize(1..4) {
+            if bytes.is_empty() {
+                break;
+            }
             let at = random.usize(..bytes.len());
             match random.u8(..4) {
                 0 => bytes[at] = random.u8(..),

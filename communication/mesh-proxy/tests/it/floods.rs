@@ -111,12 +111,14 @@ async fn a_client_that_makes_us_reset_is_ended_within_a_thousand() {
         [headers(END_HEADERS | END_STREAM, odd(number), GET), much].concat()
     })
     .await;
-    // A window that is widened by nothing ends the connection at once.
-    check("http2_error", 1_000, Vec::new(), |number| {
+    // And so is one that is widened by nothing (6.9).
+    check("made_you_reset_flood", 1_000, Vec::new(), |number| {
         let nothing = frame(8, 0, odd(number), &0_u32.to_be_bytes());
         [headers(END_HEADERS | END_STREAM, odd(number), GET), nothing].concat()
     })
     .await;
+    // On the connection's own window that ends it at once.
+    check("http2_error", 1_000, Vec::new(), |_| frame(8, 0, 0, &0_u32.to_be_bytes())).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,527 @@
+//! Both ends as machines, without a socket: what they say to each other, and what they answer to
+//! those who break the rules.
+
+use std::{
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use fastrand::Rng;
+use http::{HeaderMap, StatusCode};
+
+use super::*;
+use crate::{
+    h1::Known,
+    h2::{
+        frame::{FrameHeader, HEADER_BYTES, PREFACE, flag, kind},
+        hpack,
+        settings::Fatal,
+    },
+};
+
+const BOUNDS: Bounds = Bounds { bytes_max: 32 << 10, fields_max: 100 };
+const SERVER: Side = Side::Server { streams_max: 3 };
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    frame::put_header(&mut out, payload.len(), kind, flags, stream);
+    out.extend_from_slice(payload);
+    out.to_vec()
+}
+
+fn block(write: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    write(&mut out);
+    out.to_vec()
+}
+
+fn get() -> Vec<u8> {
+    request(&[])
+}
+
+fn request(fields: &[(&str, &str)]) -> Vec<u8> {
+    block(|out| {
+        hpack::put_method(out, "GET");
+        hpack::put_scheme(out);
+        hpack::put_authority(out, b"back");
+        hpack::put_path(out, b"/");
+        for (name, value) in fields {
+            hpack::put_field(out, Known::Other, name.as_bytes(), value.as_bytes());
+        }
+    })
+}
+
+fn headers(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
+    frame(kind::HEADERS, flags, stream, block)
+}
+
+const LAST: u8 = flag::END_HEADERS | flag::END_STREAM;
+const OPEN: u8 = flag::END_HEADERS;
+
+/// A server that has said and heard what comes first.
+fn server() -> Connection {
+    let mut server = Connection::new(SERVER, BOUNDS);
+    let said = server.out().len();
+    server.wrote(said);
+    receive(&mut server, &frame(kind::SETTINGS, 0, 0, &[])).unwrap();
+    let said = server.out().len();
+    server.wrote(said);
+    server
+}
+
+fn receive(connection: &mut Connection, bytes: &[u8]) -> Result<(), Fatal> {
+    connection.receive(&mut BytesMut::from(bytes), Duration::ZERO)
+}
+
+/// What a connection says: kind, stream, and the first number of the payload.
+fn said(connection: &mut Connection) -> Vec<(u8, u32, u32)> {
+    let mut out = connection.out().to_vec();
+    connection.wrote(out.len());
+    let mut frames = Vec::new();
+    while let Some(header) = FrameHeader::read(&out) {
+        let end = HEADER_BYTES + header.length;
+        let number = frame::number(&out[HEADER_BYTES..end]).unwrap_or(0);
+        frames.push((header.kind, header.stream, number));
+        out.drain(..end);
+    }
+    frames
+}
+
+/// The stream gets this reset, and the connection goes on.
+#[track_caller]
+fn check_reset(frames: &[Vec<u8>], reason: Reason) {
+    let mut server = server();
+    for frame in frames {
+        receive(&mut server, frame).unwrap();
+    }
+    let resets: Vec<_> =
+        said(&mut server).into_iter().filter(|it| it.0 == kind::RST_STREAM).collect();
+    assert_eq!(resets, [(kind::RST_STREAM, 1, reason.0)]);
+    receive(&mut server, &headers(LAST, 3, &get())).unwrap();
+    assert!(server.next_opened().is_some_and(|it| it.0 == 3 || it.0 == 1));
+}
+
+/// The connection ends for this reason.
+#[track_caller]
+fn check_fatal(frames: &[Vec<u8>], reason: Reason) {
+    let mut server = server();
+    let ended = frames.iter().try_for_each(|frame| receive(&mut server, frame));
+    assert_eq!(ended.map_err(|it| it.reason), Err(reason));
+}
+
+#[test]
+fn a_request_that_breaks_a_rule_resets_its_stream_alone() {
+    let field = |name: &str, value: &str| headers(LAST, 1, &request(&[(name, value)]));
+    for (name, value) in [
+        ("connection", "close"),
+        ("transfer-encoding", "chunked"),
+        ("keep-alive", "5"),
+        ("proxy-connection", "keep-alive"),
+        ("upgrade", "h2c"),
+        ("te", "gzip"),
+        ("a b", "1"),
+        ("x", "a\nb"),
+        ("x", " a"),
+        ("x", "a\0"),
+        (":path", "/again"),
+        (":status", "200"),
+        (":odd", "1"),
+        ("content-length", "5"),
+        ("content-length", "+5"),
+        ("", "1"),
+    ] {
+        println!("{name}: {value}");
+        check_reset(&[field(name, value)], Reason::PROTOCOL_ERROR);
+    }
+    // Capital letters, which the writer would lower.
+    let capital = [&get()[..], &[0, 1, b'X', 1, b'1']].concat();
+    check_reset(&[headers(LAST, 1, &capital)], Reason::PROTOCOL_ERROR);
+    // A pseudo-field behind a field, and one that is missing.
+    let late = [&[0x82, 0x86, 0, 1, b'x', 1, b'1'][..], &[0x84]].concat();
+    check_reset(&[headers(LAST, 1, &late)], Reason::PROTOCOL_ERROR);
+    check_reset(&[headers(LAST, 1, &[0x82, 0x86])], Reason::PROTOCOL_ERROR);
+    check_reset(&[headers(LAST, 1, &[0x82, 0x84])], Reason::PROTOCOL_ERROR);
+}
+
+#[test]
+fn a_body_that_is_not_as_long_as_it_was_said_resets_its_stream() {
+    let asked = headers(OPEN, 1, &request(&[("content-length", "3")]));
+    let data = |flags, text: &[u8]| frame(kind::DATA, flags, 1, text);
+    check_reset(&[asked.clone(), data(0, b"four")], Reason::PROTOCOL_ERROR);
+    check_reset(&[asked.clone(), data(flag::END_STREAM, b"ab")], Reason::PROTOCOL_ERROR);
+    let trailers = headers(LAST, 1, &block(|out| hpack::put_field(out, Known::Other, b"x", b"1")));
+    check_reset(&[asked.clone(), data(0, b"ab"), trailers], Reason::PROTOCOL_ERROR);
+    let mut server = server();
+    for frame in [asked, data(0, b"ab"), data(flag::END_STREAM, b"c")] {
+        receive(&mut server, &frame).unwrap();
+    }
+    assert_eq!(said(&mut server), []);
+}
+
+#[test]
+fn what_comes_behind_the_end_of_a_stream_resets_it() {
+    let asked = headers(LAST, 1, &get());
+    let data = frame(kind::DATA, 0, 1, b"late");
+    check_reset(&[asked.clone(), data], Reason::STREAM_CLOSED);
+    check_reset(&[asked.clone(), headers(LAST, 1, &get())], Reason::STREAM_CLOSED);
+    // Trailers that end nothing, and trailers with a pseudo-field.
+    let open = headers(OPEN, 1, &get());
+    let field = block(|out| hpack::put_field(out, Known::Other, b"x", b"1"));
+    check_reset(&[open.clone(), headers(OPEN, 1, &field)], Reason::PROTOCOL_ERROR);
+    check_reset(&[open, headers(LAST, 1, &get())], Reason::PROTOCOL_ERROR);
+}
+
+#[test]
+fn streams_past_the_bound_are_refused_and_places_come_back() {
+    let mut server = server();
+    for id in [1, 3, 5, 7] {
+        receive(&mut server, &headers(LAST, id, &get())).unwrap();
+    }
+    assert_eq!(said(&mut server), [(kind::RST_STREAM, 7, Reason::REFUSED_STREAM.0)]);
+    server.drop_stream(3);
+    assert_eq!(said(&mut server), [(kind::RST_STREAM, 3, Reason::CANCEL.0)]);
+    receive(&mut server, &headers(LAST, 9, &get())).unwrap();
+    assert_eq!(server.streams(), 3);
+}
+
+#[test]
+fn windows_are_kept_in_both_directions() {
+    let open = headers(OPEN, 1, &get());
+    let data = frame(kind::DATA, 0, 1, &[0; 16_384]);
+    // 256 KiB fit, and one byte more does not; what is not taken is not widened.
+    let fits: Vec<_> = [open.clone()].into_iter().chain(vec![data.clone(); 16]).collect();
+    let more = [&fits[..], &[frame(kind::DATA, 0, 1, b"x")]].concat();
+    check_reset(&more, Reason::FLOW_CONTROL_ERROR);
+    // Four such streams fill the connection's window, whatever becomes of each.
+    let mut server = server();
+    for id in [1, 3, 5] {
+        receive(&mut server, &headers(OPEN, id, &get())).unwrap();
+        for _ in 0..16 {
+            receive(&mut server, &frame(kind::DATA, 0, id, &[0; 16_384])).unwrap();
+        }
+    }
+    assert_eq!(said(&mut server), []);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..8 {
+        assert!(server.poll_piece(1, &mut context).is_ready());
+    }
+    assert_eq!(said(&mut server), [(kind::WINDOW_UPDATE, 1, 128 << 10)]);
+    for _ in 0..8 {
+        assert!(server.poll_piece(1, &mut context).is_ready());
+        assert!(server.poll_piece(3, &mut context).is_ready());
+        assert!(server.poll_piece(5, &mut context).is_ready());
+    }
+    let widened = said(&mut server);
+    assert!(widened.contains(&(kind::WINDOW_UPDATE, 0, 512 << 10)), "{widened:?}");
+    // A window of the other end that grows past all bounds.
+    let much = |id| frame(kind::WINDOW_UPDATE, 0, id, &0x7fff_ffff_u32.to_be_bytes());
+    let none = |id| frame(kind::WINDOW_UPDATE, 0, id, &[0; 4]);
+    check_reset(&[open.clone(), much(1)], Reason::FLOW_CONTROL_ERROR);
+    check_reset(&[open, none(1)], Reason::PROTOCOL_ERROR);
+    check_fatal(&[much(0)], Reason::FLOW_CONTROL_ERROR);
+    check_fatal(&[none(0)], Reason::PROTOCOL_ERROR);
+}
+
+#[test]
+fn what_concerns_everybody_ends_the_connection() {
+    let open = headers(OPEN, 1, &get());
+    let unfinished = headers(0, 1, &get());
+    let fatal = |frames: &[Vec<u8>], reason| check_fatal(frames, reason);
+    // Frames that do not belong where they stand.
+    fatal(&[headers(LAST, 0, &get())], Reason::PROTOCOL_ERROR);
+    fatal(&[headers(LAST, 2, &get())], Reason::PROTOCOL_ERROR);
+    fatal(&[frame(kind::DATA, 0, 0, b"x")], Reason::PROTOCOL_ERROR);
+    fatal(&[frame(kind::DATA, 0, 1, b"x")], Reason::PROTOCOL_ERROR);
+    fatal(&[frame(kind::RST_STREAM, 0, 1, &[0; 4])], Reason::PROTOCOL_ERROR);
+    fatal(&[frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])], Reason::PROTOCOL_ERROR);
+    fatal(&[frame(kind::PRIORITY, 0, 0, &[0; 5])], Reason::PROTOCOL_ERROR);
+    fatal(&[frame(kind::SETTINGS, 0, 1, &[])], Reason::PROTOCOL_ERROR);
+    fatal(&[frame(kind::PING, 0, 1, &[0; 8])], Reason::PROTOCOL_ERROR);
+    fatal(&[frame(kind::GOAWAY, 0, 1, &[0; 8])], Reason::PROTOCOL_ERROR);
+    fatal(&[frame(kind::PUSH_PROMISE, 4, 1, &[0; 8])], Reason::PROTOCOL_ERROR);
+    fatal(&[frame(kind::CONTINUATION, 4, 1, &[])], Reason::PROTOCOL_ERROR);
+    fatal(&[unfinished.clone(), frame(kind::PING, 0, 0, &[0; 8])], Reason::PROTOCOL_ERROR);
+    fatal(&[unfinished.clone(), frame(0x77, 0, 0, &[])], Reason::PROTOCOL_ERROR);
+    fatal(&[unfinished, frame(kind::CONTINUATION, 4, 3, &[])], Reason::PROTOCOL_ERROR);
+    // Padding that is longer than its frame.
+    fatal(&[open.clone(), frame(kind::DATA, flag::PADDED, 1, &[9, 0])], Reason::PROTOCOL_ERROR);
+    fatal(&[headers(LAST | flag::PADDED, 1, &[255, 0x82])], Reason::PROTOCOL_ERROR);
+    // Frames of a wrong size.
+    fatal(&[frame(kind::PING, 0, 0, &[0; 7])], Reason::FRAME_SIZE_ERROR);
+    fatal(&[frame(kind::SETTINGS, 0, 0, &[0; 5])], Reason::FRAME_SIZE_ERROR);
+    fatal(&[frame(kind::SETTINGS, flag::ACK, 0, &[0; 6])], Reason::FRAME_SIZE_ERROR);
+    fatal(&[open.clone(), frame(kind::RST_STREAM, 0, 1, &[0; 3])], Reason::FRAME_SIZE_ERROR);
+    fatal(&[open.clone(), frame(kind::WINDOW_UPDATE, 0, 1, &[0; 5])], Reason::FRAME_SIZE_ERROR);
+    fatal(&[headers(LAST | flag::PRIORITY, 1, &[0; 4])], Reason::FRAME_SIZE_ERROR);
+    fatal(&[frame(kind::DATA, 0, 1, &[0; 16_385])], Reason::FRAME_SIZE_ERROR);
+    // Fields that cannot be read: the tables of both ends no longer agree.
+    fatal(&[headers(LAST, 1, &[0xff; 4])], Reason::COMPRESSION_ERROR);
+    // Settings that nobody may have.
+    let setting = |name: u8, value: u32| {
+        frame(kind::SETTINGS, 0, 0, &[&[0, name][..], &value.to_be_bytes()].concat())
+    };
+    fatal(&[setting(4, 0x8000_0000)], Reason::FLOW_CONTROL_ERROR);
+    fatal(&[setting(5, 16_383)], Reason::PROTOCOL_ERROR);
+    fatal(&[setting(2, 2)], Reason::PROTOCOL_ERROR);
+    let wide = frame(kind::WINDOW_UPDATE, 0, 1, &0x7fff_0000_u32.to_be_bytes());
+    fatal(&[open, wide, setting(4, 0x7fff_ffff)], Reason::FLOW_CONTROL_ERROR);
+}
+
+#[test]
+fn settings_come_first() {
+    let mut server = Connection::new(SERVER, BOUNDS);
+    let ended = receive(&mut server, &headers(LAST, 1, &get()));
+    assert_eq!(ended.map_err(|it| it.reason), Err(Reason::PROTOCOL_ERROR));
+    let mut server = Connection::new(SERVER, BOUNDS);
+    assert!(receive(&mut server, &frame(kind::SETTINGS, flag::ACK, 0, &[])).is_err());
+}
+
+#[test]
+fn what_is_unknown_or_late_is_passed_over() {
+    let mut server = server();
+    receive(&mut server, &frame(0x77, 0xff, 9, b"whatever")).unwrap();
+    receive(&mut server, &frame(kind::PRIORITY, 0, 9, &[0; 5])).unwrap();
+    receive(&mut server, &frame(kind::SETTINGS, 0, 0, &[0, 0x77, 0, 0, 0, 1])).unwrap();
+    receive(&mut server, &headers(OPEN, 1, &get())).unwrap();
+    server.drop_stream(1);
+    said(&mut server);
+    // The client had not seen the reset yet.
+    receive(&mut server, &frame(kind::DATA, 0, 1, &[0; 1_000])).unwrap();
+    receive(&mut server, &frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])).unwrap();
+    let trailer = block(|out| hpack::put_field(out, Known::Other, b"x", b"1"));
+    receive(&mut server, &headers(LAST, 1, &trailer)).unwrap();
+    receive(&mut server, &frame(kind::RST_STREAM, 0, 1, &[0; 4])).unwrap();
+    assert_eq!(said(&mut server), []);
+    assert_eq!(server.streams(), 0);
+}
+
+#[test]
+fn a_head_that_is_too_large_is_said_to_be_and_one_without_end_ends_the_connection() {
+    let long = "v".repeat(33_000);
+    let block = request(&[("x", &long)]);
+    let mut frames = vec![headers(flag::END_STREAM, 1, &block[..16_000])];
+    frames.push(frame(kind::CONTINUATION, 0, 1, &block[16_000..32_000]));
+    let end = frame(kind::CONTINUATION, flag::END_HEADERS, 1, &block[32_000..]);
+    let mut server = server();
+    for frame in frames.iter().chain([&end]) {
+        receive(&mut server, frame).unwrap();
+    }
+    assert!(server.next_opened().unwrap().1.is_too_large);
+    frames.push(frame(kind::CONTINUATION, 0, 1, &[0; 16_384]));
+    frames.push(frame(kind::CONTINUATION, 0, 1, &[0; 16_384]));
+    check_fatal(&frames, Reason::ENHANCE_YOUR_CALM);
+}
+
+#[test]
+fn crumbs_of_a_cookie_are_one_field() {
+    let mut server = server();
+    let crumbs = request(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]);
+    receive(&mut server, &headers(LAST, 1, &crumbs)).unwrap();
+    let (_, request) = server.next_opened().unwrap();
+    let cookies: Vec<_> = request.fields.iter().filter(|it| it.0 == Known::Cookie).collect();
+    assert_eq!(cookies, [(Known::Cookie, &b"cookie"[..], &b"a=1; b=2"[..])]);
+}
+
+/// Two ends with what is on its way between them.
+struct Pair {
+    client: Connection,
+    server: Connection,
+    to_server: BytesMut,
+    to_client: BytesMut,
+    random: Rng,
+}
+
+impl Pair {
+    fn new(seed: u64) -> Self {
+        let mut pair = Self {
+            client: Connection::new(Side::Client, BOUNDS),
+            server: Connection::new(SERVER, BOUNDS),
+            to_server: BytesMut::new(),
+            to_client: BytesMut::new(),
+            random: Rng::with_seed(seed),
+        };
+        let preface = pair.client.out()[..PREFACE.len()].to_vec();
+        assert_eq!(preface, PREFACE);
+        pair.client.wrote(PREFACE.len());
+        pair
+    }
+
+    /// Carries what waits, in pieces of any size.
+    fn carry(&mut self) {
+        let random = &mut self.random;
+        let mut carry = |from: &mut Connection, to: &mut Connection, way: &mut BytesMut| {
+            let size = random.usize(..=from.out().len());
+            way.extend_from_slice(&from.out()[..size]);
+            from.wrote(size);
+            to.receive(way, Duration::ZERO).unwrap();
+        };
+        carry(&mut self.client, &mut self.server, &mut self.to_server);
+        carry(&mut self.server, &mut self.client, &mut self.to_client);
+    }
+}
+
+/// Whatever the size of what is carried at once: three requests and answers of up to 2 MB at a time, over
+/// windows of 64 and 256 KiB, arrive whole, with their trailers.
+#[test]
+fn bodies_larger_than_all_windows_go_both_ways_in_pieces_of_any_size() {
+    for seed in 0..20 {
+        println!("seed {seed}");
+        let mut pair = Pair::new(seed);
+        let mut context = Context::from_waker(Waker::noop());
+        let sizes = [0_usize, 70_000, 2_000_000];
+        let mut calls = Vec::new();
+        for size in sizes {
+            let id = pair.client.request(false, Then::More, |out| {
+                out.extend_from_slice(&get());
+            });
+            calls.push((id, Bytes::from(vec![7_u8; size]), 0_usize));
+        }
+        let mut answers: Vec<(u32, Bytes, usize)> = Vec::new();
+        let mut ended = 0;
+        let mut turns = 0;
+        while ended < 3 {
+            turns += 1;
+            assert!(turns < 200_000, "nothing goes on");
+            pair.carry();
+            for (id, left, _) in &mut calls {
+                let _sent = pair.client.poll_data(*id, left, Then::End, &context);
+            }
+            while let Some((id, _)) = pair.server.next_opened() {
+                answers.push((id, Bytes::new(), 0));
+            }
+            for (id, left, taken) in &mut answers {
+                match pair.server.poll_piece(*id, &context) {
+                    Poll::Ready(Some(piece)) => *taken += piece.unwrap().data_ref().unwrap().len(),
+                    Poll::Ready(None) if *taken != usize::MAX => {
+                        *left = Bytes::from(vec![9_u8; *taken]);
+                        *taken = usize::MAX;
+                        pair.server.respond(*id, Then::More, |out| hpack::put_status(out, 200));
+                    }
+                    Poll::Ready(None) if left.is_empty() => {
+                        let mut trailers = HeaderMap::new();
+                        trailers.insert("x-end", "said".parse().unwrap());
+                        pair.server.trailers(*id, &trailers);
+                    }
+                    Poll::Ready(None) => {
+                        let _sent = pair.server.poll_data(*id, left, Then::More, &context);
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            for (id, _, received) in &mut calls {
+                if let Poll::Ready(response) = pair.client.poll_response(*id, &context) {
+                    assert_eq!(response.unwrap().status, StatusCode::OK);
+                }
+                match pair.client.poll_piece(*id, &mut context) {
+                    Poll::Ready(Some(piece)) => match piece.unwrap().into_data() {
+                        Ok(data) => *received += data.len(),
+                        Err(frame) => {
+                            assert_eq!(frame.into_trailers().unwrap()["x-end"], "said");
+                            ended += 1;
+                        }
+                    },
+                    Poll::Ready(None) | Poll::Pending => {}
+                }
+            }
+        }
+        assert_eq!(calls.iter().map(|it| it.2).collect::<Vec<_>>(), sizes);
+    }
+}
+
+#[test]
+fn a_farewell_lets_requests_on_their_way_in_and_none_later() {
+    let mut pair = Pair::new(1);
+    let carry = |pair: &mut Pair| (0..200).for_each(|_| pair.carry());
+    carry(&mut pair);
+    pair.server.leave();
+    let asked = |pair: &mut Pair| {
+        pair.client.request(false, Then::End, |out| out.extend_from_slice(&get()))
+    };
+    let early = asked(&mut pair);
+    carry(&mut pair);
+    assert_eq!(pair.server.next_opened().map(|it| it.0), Some(early));
+    assert!(!pair.client.is_open(), "the client knows");
+    assert!(!pair.server.is_over(), "one is being answered");
+    // A client that does not care.
+    let late = asked(&mut pair);
+    carry(&mut pair);
+    assert!(pair.server.next_opened().is_none());
+    let context = Context::from_waker(Waker::noop());
+    assert_eq!(pair.client.poll_reset(late, &context), Poll::Pending);
+    pair.server.respond(early, Then::End, |out| hpack::put_status(out, 204));
+    pair.server.drop_stream(early);
+    carry(&mut pair);
+    assert!(pair.server.is_over());
+    let response = pair.client.poll_response(early, &context);
+    assert!(matches!(response, Poll::Ready(Ok(it)) if it.status == StatusCode::NO_CONTENT));
+}
+
+#[test]
+fn what_certainly_was_not_looked_at_is_told_from_what_may_have_been() {
+    let mut client = Connection::new(Side::Client, BOUNDS);
+    receive(&mut client, &frame(kind::SETTINGS, 0, 0, &[])).unwrap();
+    let asked = |client: &mut Connection| {
+        client.request(false, Then::End, |out| out.extend_from_slice(&get()))
+    };
+    let (seen, named) = (asked(&mut client), asked(&mut client));
+    let size = client.out().len();
+    client.wrote(size);
+    let unsent = asked(&mut client);
+    let context = Context::from_waker(Waker::noop());
+    // GOAWAY with the first of them as the last that was looked at.
+    receive(&mut client, &frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0])).unwrap();
+    assert_eq!(client.poll_reset(seen, &context), Poll::Pending);
+    assert_eq!(client.poll_reset(named, &context), Poll::Ready(Reset::Unprocessed));
+    client.end(None);
+    assert_eq!(client.poll_reset(seen, &context), Poll::Ready(Reset::Lost));
+    assert_eq!(client.poll_reset(unsent, &context), Poll::Ready(Reset::Unprocessed));
+    // The same without a word of the other end.
+    let mut client = Connection::new(Side::Client, BOUNDS);
+    let unsent = asked(&mut client);
+    client.end(None);
+    assert_eq!(client.poll_reset(unsent, &context), Poll::Ready(Reset::Unprocessed));
+}
+
+#[test]
+fn an_end_that_asks_for_a_smaller_table_is_told_that_it_is_empty() {
+    let mut client = Connection::new(Side::Client, BOUNDS);
+    client.wrote(PREFACE.len());
+    receive(&mut client, &frame(kind::SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0])).unwrap();
+    said(&mut client);
+    for expected in [0x20, 0x82] {
+        client.request(false, Then::End, |out| out.extend_from_slice(&get()));
+        assert_eq!(client.out()[HEADER_BYTES], expected);
+        said(&mut client);
+    }
+}
+
+/// Whatever comes in, nothing panics, and what waits to go out stays within its bound.
+#[test]
+fn whatever_bytes_come_the_machine_ends_or_goes_on_within_its_bounds() {
+    for seed in 0..3_000 {
+        let mut random = Rng::with_seed(seed);
+        let mut server = server();
+        let whole: Vec<u8> = [
+            headers(OPEN, 1, &request(&[("x", "y")])),
+            frame(kind::DATA, flag::PADDED, 1, &[2, 1, 2, 3, 0, 0]),
+            frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 1, 0]),
+            headers(0, 3, &get()[..3]),
+            frame(kind::CONTINUATION, OPEN, 3, &get()[3..]),
+            frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 1, 0]),
+            frame(kind::PING, 0, 0, &[1; 8]),
+            frame(kind::RST_STREAM, 0, 3, &[0, 0, 0, 8]),
+            headers(LAST, 5, &get()),
+        ]
+        .concat();
+        let mut bytes = whole;
+        for _ in 0..random.usize(1..6) {
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+        }
+        let mut input = BytesMut::from(&bytes[..]);
+        let _ended = server.receive(&mut input, Duration::ZERO);
+        assert!(server.out().len() < 1_000, "seed {seed}: {}", server.out().len());
+        assert!(server.streams() <= 3, "seed {seed}");
+    }
+}
