@@ -90,6 +90,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Proxy { .. }) {
+        take_small_pages();
+    }
     let output = Output { format: cli.output.into(), color: Color::from_environment() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
@@ -125,6 +128,14 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
     }
 }
 
+/// Memory is taken in small pages: a proxy has many small things, and a large page for each kind of
+/// them would be most of what it holds.
+fn take_small_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "large pages stay on");
+    }
+}
+
 async fn run_proxy(
     path: &std::path::Path,
     log: &str,
@@ -140,7 +151,9 @@ async fn run_proxy(
     let logs = LogConfig { format: LogFormat::Json, level, service, instance };
     // A subscriber that is there already writes the same lines.
     let _installed = telemetry::logs::init(logs, clock.clone());
-    let settings = TelemetryConfig { traces_per_second, ..TelemetryConfig::default() };
+    // Nobody takes a proxy's spans: it hands trace contexts on.
+    let settings =
+        TelemetryConfig { traces_per_second, span_queue_max: 0, ..TelemetryConfig::default() };
     let telemetry = Telemetry::new(settings, clock.clone());
     let tasks = Tasks::new();
     let config = ServiceConfig { faults: hook, ..proxy::config(&proxy) };

@@ -50,13 +50,20 @@ impl Gate {
         }
     }
 
+    /// A place, where one is free.
+    #[must_use]
+    pub fn enter_now(&self) -> Option<Place> {
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        Some(Place { _permit: permit })
+    }
+
     /// A place, at once or after a wait in order of arrival. Cancel-safe.
     ///
     /// # Errors
     /// [`Full`] when the queue is, at once.
     pub async fn enter(&self) -> Result<Place, Full> {
-        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(Place { _permit: permit });
+        if let Some(place) = self.enter_now() {
+            return Ok(place);
         }
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);

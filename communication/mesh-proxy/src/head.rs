@@ -212,6 +212,10 @@ impl Fields {
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Span {
+        if self.added.capacity() == 0 {
+            // What a hop says: trace, deadline, attempt.
+            self.added.reserve(160);
+        }
         let start = self.added.len();
         self.added.extend_from_slice(bytes);
         let mark = |at: usize| u32::try_from(at).unwrap_or(0) | ADDED;

@@ -25,8 +25,8 @@ mod upstream;
 pub mod view;
 
 pub use downstream::{Handler, Limits, Peer, Site};
-pub use h2::{Flood, FrameBudget};
 pub use gate::{Full, Gate, Place};
+pub use h2::{Flood, FrameBudget};
 pub use mesh::Mesh;
 pub use outbound::{Context, Deadline, Door, Forward, Outbound, Way};
 pub use refusal::Refusal;

@@ -241,7 +241,12 @@ impl Mesh {
     }
 
     pub(crate) fn now(&self) -> Moment {
-        Moment::after_start(self.0.start.elapsed())
+        self.moment(Instant::now())
+    }
+
+    /// An instant as policy sees it.
+    pub(crate) fn moment(&self, at: Instant) -> Moment {
+        Moment::after_start(at.saturating_duration_since(self.0.start))
     }
 
     pub(crate) fn refused(&self, destination: &str, code: Code) {

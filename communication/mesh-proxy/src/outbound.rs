@@ -76,7 +76,8 @@ pub struct Context {
 /// A request on its way, with everything that was found out about it.
 pub(crate) struct Request<'a> {
     pub(crate) head: RequestHead,
-    pub(crate) name: Cow<'static, str>,
+    /// Name of its spans, where somebody gave it one.
+    pub(crate) name: Option<Cow<'static, str>>,
     pub(crate) parent: Option<TraceContext>,
     pub(crate) rule: Option<&'a Rule>,
     pub(crate) lane: &'a BackendLane,
@@ -182,10 +183,12 @@ impl Outbound {
             return Ok(Reply::reset());
         }
         // Cap: what cannot be served soon is better refused now.
-        let place = enter(lane, deadline).await.map_err(at)?;
-        let name = context.name.unwrap_or_else(|| name_of(&head, &lane.destination.name));
+        let place = match lane.destination.gate.enter_now() {
+            Some(place) => place,
+            None => enter(lane, deadline).await.map_err(at)?,
+        };
         let depth = depth_of(&head);
-        let (place, parent) = (Some(place), context.parent);
+        let (place, parent, name) = (Some(place), context.parent, context.name);
         let request =
             Request { head, name, parent, rule, lane, deadline, depth, started, place, tap };
         // Tries: each picks anew, behind the breaker of each endpoint.
@@ -281,11 +284,12 @@ impl Outbound {
 
     pub(crate) fn try_span(&self, request: &Request<'_>, number: u32) -> Span {
         let telemetry = self.0.mesh.telemetry();
-        let mut span =
-            telemetry.span(request.name.clone(), SpanKind::Client, request.parent.as_ref());
+        let destination = &request.lane.destination.name;
+        let name = || request.name.clone().unwrap_or_else(|| name_of(&request.head, destination));
+        let mut span = telemetry.span_with(name, SpanKind::Client, request.parent.as_ref());
         if span.is_recording() {
             span.attribute("http.request.method", request.head.method.as_str());
-            span.attribute("peer.service", request.lane.destination.name.as_str());
+            span.attribute("peer.service", destination.as_str());
             if number > 0 {
                 span.attribute("http.request.resend_count", number);
             }

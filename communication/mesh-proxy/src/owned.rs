@@ -10,7 +10,11 @@ pub(crate) struct Owner(Mutex<JoinSet<()>>);
 
 impl Owner {
     /// Starts a task under a name in the log.
-    pub(crate) fn start(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn start(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         let mut tasks = lock(&self.0);
         // Those that have ended are forgotten here, so that there are never more of them than came
         // since the last one began.

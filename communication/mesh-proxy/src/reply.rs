@@ -17,11 +17,7 @@ use crate::{
     head::ResponseHead,
     outbound::Watch,
     stream::Stream,
-    upstream::{
-        Pool,
-        h1::Exchange,
-        h2::Sending,
-    },
+    upstream::{Pool, h1::Exchange, h2::Sending},
 };
 
 /// A body that some library or application gives.

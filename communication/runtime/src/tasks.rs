@@ -1,7 +1,9 @@
 //! Tasks with an owner: spawned here or nowhere, told to stop together, waited for together.
 
 use std::{
+    any::Any,
     future::Future,
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::error;
 
@@ -49,22 +52,15 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let running = task(self.shutdown_signal());
         let panics = Arc::clone(&self.panics);
-        // The watcher is tracked, not the task itself: whoever waits for it has seen how it ended.
-        self.tracker.spawn(async move {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "this is the owner that the rule asks for"
-            )]
-            let ended = tokio::spawn(running).await;
-            if let Err(failure) = ended
-                && failure.is_panic()
-            {
+        // What a panic leaves behind is dropped with the task.
+        let running = AssertUnwindSafe(task(self.shutdown_signal())).catch_unwind();
+        self.tracker.spawn(running.map(move |ended| {
+            if let Err(panic) = ended {
                 panics.fetch_add(1, Ordering::Relaxed);
-                error!(task = name, error = %failure, "task panicked");
+                error!(task = name, error = words_of(&panic), "task panicked");
             }
-        });
+        }));
     }
 
     /// A set that stops when this one does, and that can be stopped and drained by itself.
@@ -111,6 +107,12 @@ impl Tasks {
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
     }
+}
+
+/// What a panic said.
+fn words_of(panic: &Box<dyn Any + Send>) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it said nothing")
 }
 
 impl Shutdown {

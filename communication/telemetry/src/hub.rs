@@ -21,7 +21,8 @@ use crate::{
 pub struct TelemetryConfig {
     /// New traces that are recorded in a second; 0 records none.
     pub traces_per_second: u32,
-    /// Finished spans that wait for the exporter; more are dropped and counted.
+    /// Finished spans that wait for the exporter; more are dropped and counted. 0 where nobody takes
+    /// them: spans then carry ids to those downstream and record nothing.
     pub span_queue_max: usize,
     /// Label sets of all metrics together; more fold into `other`. A histogram counts once.
     pub metric_series_max: usize,
@@ -111,6 +112,17 @@ impl Telemetry {
         kind: SpanKind,
         parent: Option<&TraceContext>,
     ) -> Span {
+        self.span_with(|| name.into(), kind, parent)
+    }
+
+    /// The same with a name that is made only where the span is recorded.
+    #[must_use]
+    pub fn span_with(
+        &self,
+        name: impl FnOnce() -> Cow<'static, str>,
+        kind: SpanKind,
+        parent: Option<&TraceContext>,
+    ) -> Span {
         let mut dice = self.dice();
         let context = match parent {
             Some(parent) => parent.child(&mut dice.random),
@@ -119,7 +131,7 @@ impl Telemetry {
                 TraceContext::root(&mut dice.random, sampled)
             }
         };
-        if !context.sampled {
+        if !context.sampled || self.0.queue_max == 0 {
             return Span::new(context, None);
         }
         let (start_ns, started) = dice.instant(&self.0.clock);
@@ -129,7 +141,7 @@ impl Telemetry {
             span_id: context.span_id,
             parent: parent.map(|it| it.span_id),
             state: context.tracestate().map(str::to_owned),
-            name: name.into(),
+            name: name(),
             kind,
             start_ns,
             end_ns: start_ns,
@@ -211,6 +223,22 @@ mod tests {
     fn hub(config: TelemetryConfig) -> Telemetry {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
         Telemetry::new(TelemetryConfig { seed: Some(1), ..config }, clock)
+    }
+
+    #[test]
+    fn where_nobody_takes_spans_none_is_recorded_and_ids_go_on() {
+        let telemetry = hub(TelemetryConfig { span_queue_max: 0, ..TelemetryConfig::default() });
+        let parent = TraceContext::parse(
+            &telemetry.span("a", SpanKind::Server, None).context().traceparent(),
+            None,
+        );
+        let parent = parent.unwrap();
+        let span = telemetry.span("inner", SpanKind::Client, Some(&parent));
+        assert!(!span.is_recording());
+        assert_eq!(span.context().trace_id, parent.trace_id);
+        assert!(span.context().sampled, "those downstream may record");
+        drop(span);
+        assert!(telemetry.take_ready(1).is_empty());
     }
 
     #[tokio::test]

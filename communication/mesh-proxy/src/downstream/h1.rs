@@ -138,6 +138,11 @@ impl<H: Handler> Connection<'_, H> {
             return Err(NoRequest::Over);
         }
         let is_waiting = reader.received.is_empty();
+        if is_waiting {
+            // Nor does it hold a buffer.
+            reader.received = BytesMut::new();
+            self.outgoing = Outgoing::default();
+        }
         let end = since + self.site.limits.head_timeout;
         let head = timeout_at(end, reader.head(&limits, &mut self.list));
         // Cancel-safe: what was read is in the reader.
@@ -170,7 +175,9 @@ impl<H: Handler> Connection<'_, H> {
         let (method, version) = (head.method.clone(), head.version);
         let body = Inbound::new(reader, &line, &self.site.limits);
         let mut upload = Upload::new(body);
-        let mut reply = self.site.handler.handle(head, self.peer, &mut upload).await;
+        // Boxed, so that a connection that waits holds nothing of it.
+        let handling = Box::pin(self.site.handler.handle(head, self.peer, &mut upload));
+        let mut reply = handling.await;
         if reply.source == Source::Reset {
             self.is_reset = true;
             return None;

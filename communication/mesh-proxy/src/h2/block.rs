@@ -47,7 +47,11 @@ impl Block {
     ///
     /// # Errors
     /// The connection is over, see [`Invalid`].
-    pub(crate) fn read(decoder: &mut Decoder, bytes: &[u8], bounds: Bounds) -> Result<Self, Invalid> {
+    pub(crate) fn read(
+        decoder: &mut Decoder,
+        bytes: &[u8],
+        bounds: Bounds,
+    ) -> Result<Self, Invalid> {
         let mut block = Self { bytes: Vec::with_capacity(bytes.len() * 2), ..Self::default() };
         block.list.reserve(16);
         decoder.decode(bytes, |name, value| block.take(name, value, bounds))?;
@@ -137,8 +141,7 @@ impl Block {
             return Err("a request has a status");
         }
         let path = self.text(self.path.as_ref());
-        if method != Method::CONNECT
-            && (self.scheme.is_none() || path.is_none_or(<[u8]>::is_empty))
+        if method != Method::CONNECT && (self.scheme.is_none() || path.is_none_or(<[u8]>::is_empty))
         {
             return Err("there is no scheme or no path");
         }

@@ -100,7 +100,13 @@ impl FrameBudget {
     ///
     /// # Errors
     /// A bound was passed: the connection is to end.
-    pub fn frame(&mut self, kind: u8, flags: u8, length: usize, now: Duration) -> Result<(), Flood> {
+    pub fn frame(
+        &mut self,
+        kind: u8,
+        flags: u8,
+        length: usize,
+        now: Duration,
+    ) -> Result<(), Flood> {
         if now.saturating_sub(self.window_start) >= WINDOW {
             self.window_start = now;
             self.window = Window::default();

@@ -10,7 +10,9 @@ mod integer;
 mod table;
 
 pub(crate) use decode::{Decoder, Invalid};
-pub(crate) use encode::{put_field, put_method, put_path, put_scheme, put_authority, put_status, put_table_cleared};
+pub(crate) use encode::{
+    put_authority, put_field, put_method, put_path, put_scheme, put_status, put_table_cleared,
+};
 
 /// The size of the decoder's table that a peer may count on before it is told otherwise.
 pub(crate) const TABLE_BYTES: usize = 4_096;

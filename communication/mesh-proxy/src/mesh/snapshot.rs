@@ -98,7 +98,7 @@ pub(crate) struct Lane {
 #[derive(Debug)]
 pub(crate) struct BackendLane {
     pub(crate) destination: Arc<Destination>,
-    pub(crate) series: EdgeSeries,
+    pub(crate) series: Arc<EdgeSeries>,
 }
 
 impl Snapshot {
@@ -129,7 +129,7 @@ impl Snapshot {
         let lane = |route: &str, backends: Vec<&str>| {
             let backend = |name: &str| BackendLane {
                 destination: Arc::clone(&destinations[name]),
-                series: families.edge(source, route, name),
+                series: Arc::new(families.edge(source, route, name)),
             };
             Arc::new(Lane {
                 route: route.to_owned(),

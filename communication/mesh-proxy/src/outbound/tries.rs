@@ -1,10 +1,12 @@
 //! Tries: an endpoint, a connection, a request, an answer; and again where that is safe.
 
-use std::{future::poll_fn, io, time::Duration};
+use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use base::Code;
+use futures_util::FutureExt as _;
 use http::StatusCode;
 use mesh_policy::{
+    Moment,
     balance::Sample,
     breaker::{self, Pass, Transition, Verdict},
     destination::Protocol,
@@ -35,6 +37,9 @@ const ANSWER: h1::Limits =
 /// Longest look ahead for the status of a gRPC answer; a head that comes later than it could is worse
 /// than a try that is not made.
 const PEEK_LONGEST: Duration = Duration::from_millis(100);
+
+/// Where nobody set a bound.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 /// An answer's head with the body behind it.
 type Answer = (ResponseHead, ReplyBody);
@@ -80,32 +85,34 @@ pub(super) async fn run<B: RequestBody>(
     if may_repeat {
         upload.keep(settings.retry.body_bytes_max);
     }
-    destination.shared.budget().arrive(request.depth, outbound.mesh().now());
+    destination.shared.budget().arrive(request.depth, outbound.mesh().moment(request.started));
     let mut tried: Vec<usize> = Vec::new();
     let mut tries = 0;
     let mut earlier: Option<Refusal> = None;
     // What one try may have done stays done, however the next one ends.
     let mut is_unprocessed = true;
     loop {
-        let now = outbound.mesh().now();
+        let began = Instant::now();
+        let now = outbound.mesh().moment(began);
         let chosen = outbound.draw(|random| destination.choose(&tried, now, random));
         // After a try, what it came to is the answer: somebody may have seen the request.
         let chosen =
             chosen.map_err(|it| earlier.take().unwrap_or_else(|| nobody(destination, it)))?;
         tried.push(chosen.index);
         let mut span = outbound.try_span(&request, tries);
-        prepare(&mut request, &span, tries);
+        prepare(&mut request, &span, tries, began);
         if let Some(tap) = request.tap {
             tap.tried(&span.context());
         }
-        let mut attempt = Try::new(outbound, destination, chosen);
+        let mut attempt = Try::new(outbound, destination, chosen, began);
         let outcome = attempt.make(&request, upload, repeatable).await;
+        let ended = Instant::now();
         let status = outcome.as_ref().ok().map(|it| it.0.status);
-        attempt.settle(&outcome);
+        attempt.settle(&outcome, ended);
         tell(&mut span, &attempt, &outcome);
         tries += 1;
         is_unprocessed &= outcome.as_ref().is_err_and(|it| code_of(it).1);
-        let decision = decide(outbound, &request, &outcome, repeatable, tries, upload);
+        let decision = decide(outbound, &request, &outcome, repeatable, tries, upload, ended);
         match decision {
             Decision::Again { after } => {
                 let refusal = remember(&request, &attempt, &outcome);
@@ -121,13 +128,14 @@ pub(super) async fn run<B: RequestBody>(
                 if is_failure(status, &outcome) {
                     destination.shared.series.not_retried(reason);
                 }
-                let endpoint = attempt.chosen.endpoint.name();
                 return match outcome {
                     Ok(answer) => {
                         let judged = request.depth + tries;
-                        Ok(finish(outbound, request, &attempt, answer, span, judged))
+                        let took = ended - request.started;
+                        Ok(finish(outbound, request, &attempt, answer, span, judged, took))
                     }
                     Err(error) => {
+                        let endpoint = attempt.chosen.endpoint.name();
                         let refusal = refusal(&error, &endpoint, request.started.elapsed());
                         let judged = if may_repeat { request.depth + tries } else { 0 };
                         Err(refusal.after(judged, is_unprocessed))
@@ -176,11 +184,10 @@ fn repeatable(request: &Request<'_>) -> Repeatable {
 }
 
 /// What this try says of itself to the endpoint.
-fn prepare(request: &mut Request<'_>, span: &Span, tries: u32) {
+fn prepare(request: &mut Request<'_>, span: &Span, tries: u32, now: Instant) {
     let fields = &mut request.head.fields;
     let trace = span.context();
-    let parent = trace.traceparent();
-    fields.set_known(Known::Traceparent, b"traceparent", parent.as_bytes());
+    fields.set_known(Known::Traceparent, b"traceparent", &trace.traceparent_bytes());
     match trace.tracestate() {
         Some(state) => fields.set_known(Known::Tracestate, b"tracestate", state.as_bytes()),
         None => fields.remove(Known::Tracestate),
@@ -190,7 +197,7 @@ fn prepare(request: &mut Request<'_>, span: &Span, tries: u32) {
         let depth = depth.to_string();
         fields.set_known(Known::SkeinAttempt, b"skein-attempt", depth.as_bytes());
     }
-    if let Some(left) = request.deadline.left(Instant::now()) {
+    if let Some(left) = request.deadline.left(now) {
         if fields.get(Known::GrpcTimeout).is_some() {
             let left = deadline::write_grpc_timeout(left);
             fields.set_known(Known::GrpcTimeout, b"grpc-timeout", left.as_bytes());
@@ -202,8 +209,12 @@ fn prepare(request: &mut Request<'_>, span: &Span, tries: u32) {
 }
 
 impl<'a> Try<'a> {
-    fn new(outbound: &'a Outbound, destination: &'a Destination, chosen: Chosen) -> Self {
-        let began = Instant::now();
+    const fn new(
+        outbound: &'a Outbound,
+        destination: &'a Destination,
+        chosen: Chosen,
+        began: Instant,
+    ) -> Self {
         Self { outbound, destination, chosen, began, is_settled: false, is_pending: false }
     }
 
@@ -223,13 +234,13 @@ impl<'a> Try<'a> {
             Protocol::Http1 | Protocol::Tcp => self.make_h1(request, upload, repeatable, end).await,
         }?;
         // The status of a gRPC call may stand in trailers right behind the head: a look ahead, where
-        // another try could follow and the server does not wait for more of the request.
+        // another try could follow. A server that may wait for more of the request is not waited for.
         let is_open = repeatable == Repeatable::Yes
-            && upload.is_done()
             && head.fields.get(Known::GrpcStatus).is_none()
             && Grpc::of(head.fields.get(Known::ContentType)) == Grpc::Yes;
         if is_open {
-            let longest = Instant::now() + PEEK_LONGEST;
+            let wait = if upload.is_done() { PEEK_LONGEST } else { Duration::ZERO };
+            let longest = Instant::now() + wait;
             let end = end.map_or(longest, |it| it.min(longest));
             // In vain: a stream whose first message takes its time begins as it is.
             let _seen = timeout_at(end, body.peek(upload)).await;
@@ -302,9 +313,9 @@ impl<'a> Try<'a> {
     }
 
     /// Tells balancer and breaker what came of it.
-    fn settle(&mut self, outcome: &Result<Answer, TryError>) {
+    fn settle(&mut self, outcome: &Result<Answer, TryError>, now: Instant) {
         self.is_settled = true;
-        let elapsed = self.began.elapsed();
+        let elapsed = now.saturating_duration_since(self.began);
         let retry_after = outcome.as_ref().ok().and_then(|it| retry_after(&it.0));
         let (sample, verdict) = match outcome {
             Ok(answer) => match verdict_of(answer) {
@@ -323,21 +334,21 @@ impl<'a> Try<'a> {
         let series = &self.chosen.endpoint.series;
         series.count(outcome.as_ref().ok().map(|it| it.0.status));
         series.duration.observe_duration(elapsed);
-        self.end_load(sample);
+        let now = self.outbound.mesh().moment(now);
+        self.end_load(sample, now);
         match outcome {
             Ok(answer) if is_status_open(answer) => self.is_pending = true,
-            _ => self.record(verdict),
+            _ => self.record(verdict, now),
         }
     }
 
-    fn end_load(&self, sample: Sample) {
+    fn end_load(&self, sample: Sample, now: Moment) {
         let balance = &self.destination.settings.balance;
-        self.chosen.endpoint.end_load(balance, sample, self.outbound.mesh().now());
+        self.chosen.endpoint.end_load(balance, sample, now);
     }
 
-    fn record(&self, verdict: Option<Verdict>) {
+    fn record(&self, verdict: Option<Verdict>, now: Moment) {
         let (endpoint, settings) = (&self.chosen.endpoint, &self.destination.settings);
-        let now = self.outbound.mesh().now();
         let changed = self.outbound.draw(|random| {
             endpoint.record(&settings.breaker, self.chosen.pass, verdict, now, random)
         });
@@ -371,18 +382,20 @@ impl<'a> Try<'a> {
 impl Drop for Try<'_> {
     fn drop(&mut self) {
         if !self.is_settled {
-            self.end_load(Sample::Cancelled(self.began.elapsed()));
-            self.record(None);
+            let now = self.outbound.mesh().now();
+            self.end_load(Sample::Cancelled(self.began.elapsed()), now);
+            self.record(None, now);
         }
     }
 }
 
 /// `None` when the end came first. Cancel-safe where the work is.
-async fn within<F: Future>(end: Option<Instant>, work: F) -> Option<F::Output> {
-    match end {
-        Some(end) => timeout_at(end, work).await.ok(),
-        None => Some(work.await),
-    }
+fn within<F: Future>(
+    end: Option<Instant>,
+    work: F,
+) -> impl Future<Output = Option<F::Output>> + use<F> {
+    // An async function would hold the work twice: as an argument, and where it is awaited.
+    timeout_at(end.unwrap_or_else(|| Instant::now() + FOREVER), work).map(Result::ok)
 }
 
 fn verdict_of(answer: &Answer) -> Verdict {
@@ -420,6 +433,7 @@ fn decide<B: RequestBody>(
     repeatable: Repeatable,
     tries: u32,
     upload: &Upload<B>,
+    now: Instant,
 ) -> Decision {
     let failure = match outcome {
         Ok(answer @ (head, _)) => match grpc_status(answer) {
@@ -448,10 +462,10 @@ fn decide<B: RequestBody>(
         body_is_replayable: upload.is_replayable(),
         answer_begun: false,
         retry_after: outcome.as_ref().ok().and_then(|it| retry_after(&it.0)),
-        time_left: request.deadline.left(Instant::now()),
+        time_left: request.deadline.left(now),
     };
     let route = request.rule.and_then(|it| it.retry.as_ref());
-    let now = outbound.mesh().now();
+    let now = outbound.mesh().moment(now);
     let mut budget = destination.shared.budget();
     let settings = &destination.settings.retry;
     outbound.draw(|random| retry::decide(settings, route, &situation, &mut budget, now, random))
@@ -488,6 +502,7 @@ fn finish(
     answer: Answer,
     span: Span,
     judged: u32,
+    took: Duration,
 ) -> Reply {
     let is_failure = verdict_of(&answer) != Verdict::Success;
     let (mut head, mut body) = answer;
@@ -496,8 +511,8 @@ fn finish(
         let judged = judged.to_string();
         head.fields.set_known(Known::SkeinAttempt, b"skein-attempt", judged.as_bytes());
     }
-    let series = request.lane.series.clone();
-    series.duration.observe_duration(request.started.elapsed());
+    let series = Arc::clone(&request.lane.series);
+    series.duration.observe_duration(took);
     body.idle = attempt.destination.settings.timeouts.idle;
     let endpoint = attempt.chosen.endpoint.clone();
     let breaker = attempt.destination.settings.breaker;

@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(super) outbound: Outbound,
-    pub(super) series: EdgeSeries,
+    pub(super) series: Arc<EdgeSeries>,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) breaker: breaker::Settings,
     pub(super) bytes: u64,

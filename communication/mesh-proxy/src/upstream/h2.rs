@@ -18,7 +18,10 @@ use tokio::time::Instant;
 
 use crate::{
     body::{BodyError, RequestBody, Upload},
-    h2::{Bounds, Connection, End, Handle, Pings, Reason, Reset, Shared, Side, Then, Wire, poll_turn, put_request},
+    h2::{
+        Bounds, Connection, End, Handle, Pings, Reason, Reset, Shared, Side, Then, Wire, poll_turn,
+        put_request,
+    },
     head::{RequestHead, ResponseHead},
     mesh::endpoint::Endpoint,
     owned::Owner,
@@ -263,13 +266,8 @@ impl Sending {
     /// What is there of a body already.
     fn of<B: RequestBody>(upload: &mut Upload<B>) -> Result<Self, BodyError> {
         let length = upload.length();
-        let mut sending = Self {
-            length,
-            waiting: Bytes::new(),
-            trailers: None,
-            is_last: false,
-            is_ended: false,
-        };
+        let mut sending =
+            Self { length, waiting: Bytes::new(), trailers: None, is_last: false, is_ended: false };
         let mut context = Context::from_waker(Waker::noop());
         if let Poll::Ready(taken) = sending.poll_take(&mut context, upload) {
             taken?;

@@ -164,7 +164,7 @@ fn what_comes_behind_the_end_of_a_stream_resets_it() {
     let asked = headers(LAST, 1, &get());
     let data = frame(kind::DATA, 0, 1, b"late");
     check_reset(&[asked.clone(), data], Reason::STREAM_CLOSED);
-    check_reset(&[asked.clone(), headers(LAST, 1, &get())], Reason::STREAM_CLOSED);
+    check_reset(&[asked, headers(LAST, 1, &get())], Reason::STREAM_CLOSED);
     // Trailers that end nothing, and trailers with a pseudo-field.
     let open = headers(OPEN, 1, &get());
     let field = block(|out| hpack::put_field(out, Known::Other, b"x", b"1"));
@@ -190,7 +190,7 @@ fn windows_are_kept_in_both_directions() {
     let open = headers(OPEN, 1, &get());
     let data = frame(kind::DATA, 0, 1, &[0; 16_384]);
     // 256 KiB fit, and one byte more does not; what is not taken is not widened.
-    let fits: Vec<_> = [open.clone()].into_iter().chain(vec![data.clone(); 16]).collect();
+    let fits: Vec<_> = [open.clone()].into_iter().chain(vec![data; 16]).collect();
     let more = [&fits[..], &[frame(kind::DATA, 0, 1, b"x")]].concat();
     check_reset(&more, Reason::FLOW_CONTROL_ERROR);
     // Four such streams fill the connection's window, whatever becomes of each.
@@ -202,15 +202,15 @@ fn windows_are_kept_in_both_directions() {
         }
     }
     assert_eq!(said(&mut server), []);
-    let mut context = Context::from_waker(Waker::noop());
+    let context = Context::from_waker(Waker::noop());
     for _ in 0..8 {
-        assert!(server.poll_piece(1, &mut context).is_ready());
+        assert!(server.poll_piece(1, &context).is_ready());
     }
     assert_eq!(said(&mut server), [(kind::WINDOW_UPDATE, 1, 128 << 10)]);
     for _ in 0..8 {
-        assert!(server.poll_piece(1, &mut context).is_ready());
-        assert!(server.poll_piece(3, &mut context).is_ready());
-        assert!(server.poll_piece(5, &mut context).is_ready());
+        assert!(server.poll_piece(1, &context).is_ready());
+        assert!(server.poll_piece(3, &context).is_ready());
+        assert!(server.poll_piece(5, &context).is_ready());
     }
     let widened = said(&mut server);
     assert!(widened.contains(&(kind::WINDOW_UPDATE, 0, 512 << 10)), "{widened:?}");
@@ -368,7 +368,7 @@ fn bodies_larger_than_all_windows_go_both_ways_in_pieces_of_any_size() {
     for seed in 0..20 {
         println!("seed {seed}");
         let mut pair = Pair::new(seed);
-        let mut context = Context::from_waker(Waker::noop());
+        let context = Context::from_waker(Waker::noop());
         let sizes = [0_usize, 70_000, 2_000_000];
         let mut calls = Vec::new();
         for size in sizes {
@@ -413,7 +413,7 @@ fn bodies_larger_than_all_windows_go_both_ways_in_pieces_of_any_size() {
                 if let Poll::Ready(response) = pair.client.poll_response(*id, &context) {
                     assert_eq!(response.unwrap().status, StatusCode::OK);
                 }
-                match pair.client.poll_piece(*id, &mut context) {
+                match pair.client.poll_piece(*id, &context) {
                     Poll::Ready(Some(piece)) => match piece.unwrap().into_data() {
                         Ok(data) => *received += data.len(),
                         Err(frame) => {

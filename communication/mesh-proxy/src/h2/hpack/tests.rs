@@ -25,12 +25,8 @@ fn check(decoder: &mut Decoder, hex: &str, expected: &[(&str, &str)], table_byte
     assert_eq!(decoder.table_bytes(), table_bytes);
 }
 
-const FIRST: [(&str, &str); 4] = [
-    (":method", "GET"),
-    (":scheme", "http"),
-    (":path", "/"),
-    (":authority", "www.example.com"),
-];
+const FIRST: [(&str, &str); 4] =
+    [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "www.example.com")];
 
 /// RFC 7541 C.3 and C.4: three requests on one connection, in plain text and in Huffman's code.
 #[test]
@@ -106,14 +102,14 @@ fn a_name_is_taken_from_an_entry_that_it_pushes_out() {
 #[test]
 fn what_is_broken_is_refused() {
     for block in [
-        &[0x80][..],                       // index 0
-        &[0xbe],                           // nothing there
-        &[0x7f, 0x80, 0x80],               // an integer cut off
-        &[0x40, 3, b'a'],                  // a name cut off
-        &[0x40, 1, b'a', 5, b'b'],         // a value cut off
-        &[0x82, 0x20],                     // a new size behind a field
-        &[0x3f, 0xe2, 0x1f],               // 4,097 bytes
-        &[0x40, 0x81, 0xff, 0],            // a broken code
+        &[0x80][..],               // index 0
+        &[0xbe],                   // nothing there
+        &[0x7f, 0x80, 0x80],       // an integer cut off
+        &[0x40, 3, b'a'],          // a name cut off
+        &[0x40, 1, b'a', 5, b'b'], // a value cut off
+        &[0x82, 0x20],             // a new size behind a field
+        &[0x3f, 0xe2, 0x1f],       // 4,097 bytes
+        &[0x40, 0x81, 0xff, 0],    // a broken code
     ] {
         assert_eq!(read(&mut Decoder::default(), block), Err(Invalid), "{block:x?}");
     }
