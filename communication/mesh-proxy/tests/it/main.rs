@@ -5,6 +5,8 @@ mod behaviour_breaker;
 #[cfg(test)]
 mod behaviour_flow;
 #[cfg(test)]
+mod behaviour_gone;
+#[cfg(test)]
 mod behaviour_h1;
 #[cfg(test)]
 mod behaviour_retry;
