@@ -153,7 +153,8 @@ async fn run_proxy(
     );
     let why = farewell(WatchInput::No).await;
     let why = why.map_err(|it| Failure::new("no_signals", it.to_string()))?;
-    if let Drained::TimedOut { running } = tasks.drain(DRAIN).await {
+    let longest = mesh_proxy::program::drain_delay(&proxy) + DRAIN;
+    if let Drained::TimedOut { running } = tasks.drain(longest).await {
         tracing::warn!(running, "tasks were still running at the end");
     }
     running.join(&tasks);

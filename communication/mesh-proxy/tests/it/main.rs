@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod behaviour_breaker;
 #[cfg(test)]
+mod behaviour_door;
+#[cfg(test)]
 mod behaviour_flow;
 #[cfg(test)]
 mod behaviour_gone;
