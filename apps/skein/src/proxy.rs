@@ -104,7 +104,9 @@ fn health(proxy: &Proxy) -> Health {
 #[must_use]
 pub fn config(proxy: &Proxy) -> ServiceConfig {
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut config = ServiceConfig::new("proxy", format!("{}-proxy", proxy.name), "");
+    // Its spans are its own, told apart from those of the program beside it.
+    let name = format!("{}-proxy", proxy.name);
+    let mut config = ServiceConfig::new(name.clone(), name, "");
     config.admin = proxy.admin.unwrap_or(free);
     config.trace_endpoint.clone_from(&proxy.trace_endpoint);
     config.drain_delay = program::drain_delay(proxy);
