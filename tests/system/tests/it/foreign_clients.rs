@@ -224,7 +224,8 @@ async fn both_proxies_send_their_spans_and_write_down_what_failed() {
         return not_run("there is no python3");
     }
     let (port, taken) = collector();
-    let more = format!("  traces: \"http://127.0.0.1:{port}\"\n  accessLog: {{share: 0%}}\n");
+    let more =
+        format!("  traces: \"http://127.0.0.1:{port}\"\n  accessLog: {{share: 0%, slow: 0s}}\n");
     let rig = Rig::open(Path::new("python3"), &["http_peer.py"], "http", &more).await;
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let url = rig.url("/file");
@@ -249,12 +250,18 @@ async fn both_proxies_send_their_spans_and_write_down_what_failed() {
         .await;
     }
     for name in ["caller", "peer"] {
-        let log = fs::read_to_string(rig.file(&format!("{name}.log"))).unwrap();
-        let lines = log.lines().filter_map(|it| serde_json::from_str::<Value>(it).ok());
-        let told: Vec<_> = lines.filter(|it| it["target"] == "access").collect();
-        assert_eq!(told.len(), 1, "{name}: errors alone are written down: {log}");
+        // A line is written when its answer has ended, of which the client may know first.
+        let told = until(format!("{name} writes a line"), SOON, || async {
+            let log = fs::read_to_string(rig.file(&format!("{name}.log"))).unwrap();
+            let lines = log.lines().filter_map(|it| serde_json::from_str::<Value>(it).ok());
+            let told: Vec<_> = lines.filter(|it| it["target"] == "access").collect();
+            (!told.is_empty()).then_some(told)
+        })
+        .await;
+        // What came before and did not fail is not there.
+        assert_eq!(told.len(), 1, "{name}: {told:?}");
         assert_eq!((&told[0]["status"], &told[0]["method"]), (&501.into(), &"DELETE".into()));
-        assert!(told[0]["latency_ms"].as_f64().unwrap() > 0.0, "{name}: {log}");
+        assert!(told[0]["latency_ms"].as_f64().unwrap() > 0.0, "{name}: {told:?}");
     }
 }
 
