@@ -151,9 +151,11 @@ async fn run_proxy(
     let logs = LogConfig { format: LogFormat::Json, level, service, instance };
     // A subscriber that is there already writes the same lines.
     let _installed = telemetry::logs::init(logs, clock.clone());
-    // Nobody takes a proxy's spans: it hands trace contexts on.
-    let settings =
-        TelemetryConfig { traces_per_second, span_queue_max: 0, ..TelemetryConfig::default() };
+    let mut settings = TelemetryConfig { traces_per_second, ..TelemetryConfig::default() };
+    if proxy.trace_endpoint.is_none() {
+        // Nobody takes its spans: it hands trace contexts on.
+        settings.span_queue_max = 0;
+    }
     let telemetry = Telemetry::new(settings, clock.clone());
     let tasks = Tasks::new();
     let config = ServiceConfig { faults: hook, ..proxy::config(&proxy) };
@@ -166,7 +168,8 @@ async fn run_proxy(
     );
     let why = farewell(WatchInput::No).await;
     let why = why.map_err(|it| Failure::new("no_signals", it.to_string()))?;
-    if let Drained::TimedOut { running } = tasks.drain(DRAIN).await {
+    let longest = mesh_proxy::program::drain_delay(&proxy) + DRAIN;
+    if let Drained::TimedOut { running } = tasks.drain(longest).await {
         tracing::warn!(running, "tasks were still running at the end");
     }
     running.join(&tasks);

@@ -3,11 +3,12 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
+    sync::Arc,
 };
 
 use mesh_policy::proxy::Proxy;
 use mesh_proxy::{
-    Limits, Mesh,
+    Limits, Mesh, Readiness,
     program::{self, Program},
 };
 use runtime::Tasks;
@@ -72,21 +73,43 @@ pub fn start(
     let program = Program::start(proxy, &mesh, limits, &context.telemetry, &context.tasks)
         .map_err(|it| start_failed(failure::chain(&it)))?;
     let admin = Service::new(Routes::new())
-        .health(Health::new())
+        .health(health(proxy))
         .mesh(&mesh)
         .serve_admin(context)
         .map_err(|it: StartError| start_failed(failure::chain(&it)))?;
-    follow(files, vec![mesh], &context.telemetry, &context.tasks);
+    let meshes = vec![mesh, program.inbound.clone()];
+    follow(files, meshes, &context.telemetry, &context.tasks);
     Ok(Running { bound: program.bound.clone(), admin, program })
+}
+
+/// Ready is a proxy when the programs behind its doors are: who asks the proxy would send them work.
+fn health(proxy: &Proxy) -> Health {
+    let asked: Vec<_> = proxy.inbound.iter().map(Readiness::of).collect();
+    if asked.is_empty() {
+        return Health::new();
+    }
+    let asked = Arc::new(asked);
+    Health::new().check("application", move || {
+        let asked = Arc::clone(&asked);
+        async move {
+            for application in &*asked {
+                application.ask().await.map_err(|it| it.to_string())?;
+            }
+            Ok(())
+        }
+    })
 }
 
 /// What the process of a proxy is told about itself.
 #[must_use]
 pub fn config(proxy: &Proxy) -> ServiceConfig {
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut config = ServiceConfig::new("proxy", format!("{}-proxy", proxy.name), "");
+    // Its spans are its own, told apart from those of the program beside it.
+    let name = format!("{}-proxy", proxy.name);
+    let mut config = ServiceConfig::new(name.clone(), name, "");
     config.admin = proxy.admin.unwrap_or(free);
     config.trace_endpoint.clone_from(&proxy.trace_endpoint);
+    config.drain_delay = program::drain_delay(proxy);
     config
 }
 

@@ -30,6 +30,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Between two pieces of a body.
     pub idle: Duration,
+    /// Of a tunnel (upgraded, or bytes as they are) in which neither side says anything.
+    pub tunnel_idle: Duration,
 }
 
 impl Default for Timeouts {
@@ -39,6 +41,9 @@ impl Default for Timeouts {
             backend_request: Duration::ZERO,
             connect: Duration::from_secs(1),
             idle: Duration::from_secs(60),
+            // Envoy's for TCP: longer than the two hours' half of a kernel's keep-alive, so that nobody is
+            // cut who is only quiet, and a client that is gone without a word is not kept for days.
+            tunnel_idle: Duration::from_hours(1),
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Fault {
     pub name: String,
     /// The destination that it stands before.
     pub service: String,
+    /// At whose door.
+    pub at: At,
     /// The route that it is bound to, as `namespace/name`; `None` means all.
     pub route: Option<String>,
     /// A header that must be there with this value; name in lower case.
@@ -31,6 +33,16 @@ pub struct Fault {
     pub abort: Option<Abort>,
     /// How long it stands from when it was planted.
     pub expires_after: Option<Duration>,
+}
+
+/// At whose door a fault stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum At {
+    /// At the door through which others call the service; each of them sees its share.
+    #[default]
+    Caller,
+    /// At the door through which calls come in to the service: whoever calls, through a mesh or not.
+    Service,
 }
 
 /// What becomes of a request that a fault hits.
@@ -128,7 +140,8 @@ impl Faults {
 impl Fault {
     fn fits(&self, service: &str, route: Option<&str>, request: &impl RequestView) -> bool {
         let has_header = |(name, value): &(String, String)| request.header(name) == Some(value);
-        self.service == service
+        self.at == At::Caller
+            && self.service == service
             && self.route.as_deref().is_none_or(|it| Some(it) == route)
             && self.header.as_ref().is_none_or(has_header)
     }
@@ -164,6 +177,7 @@ mod tests {
         Fault {
             name: name.to_owned(),
             service: "account".to_owned(),
+            at: At::Caller,
             route: None,
             header: None,
             share,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     destination::{Attachments, Destination, EndpointSet},
-    fault::Fault,
+    fault::{At, Fault},
     proxy::Proxy,
     rate::RateLimit,
     route::Route,
@@ -43,6 +43,22 @@ impl Policy {
             retry: pick(own, every, |it| it.retry.clone()).unwrap_or(defaults.retry),
             timeouts: pick(own, every, |it| it.timeouts).unwrap_or(defaults.timeouts),
         }
+    }
+
+    /// What is set at the door of a service, for what comes in to it: its rate limits and faults, as if
+    /// they bound every request. `door` is what calls to it are calls to, there.
+    #[must_use]
+    pub fn at_door_of(&self, service: &str, door: &str) -> (Vec<RateLimit>, Vec<Fault>) {
+        let limits = self.rate_limits.iter().filter(|it| it.service.as_deref() == Some(service));
+        let faults = self.faults.iter().filter(|it| it.at == At::Service && it.service == service);
+        let here = |it: &Fault| Fault {
+            name: format!("{}@{door}", it.name),
+            service: door.to_owned(),
+            at: At::Caller,
+            ..it.clone()
+        };
+        let limits = limits.map(|it| RateLimit { service: None, ..it.clone() });
+        (limits.collect(), faults.map(here).collect())
     }
 }
 

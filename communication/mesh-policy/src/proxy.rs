@@ -1,6 +1,6 @@
 //! A proxy as a program: what `skein proxy --config FILE` is told.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::destination::Protocol;
 
@@ -23,8 +23,26 @@ pub struct Proxy {
     pub workers: usize,
     /// Base URL that takes OTLP/HTTP.
     pub trace_endpoint: Option<String>,
-    /// Share of requests in the access log, 0 to 1, in thousandths; none where it is 0.
-    pub access_log_per_mille: u16,
+    /// Which requests are written down; none where nothing is said.
+    pub access_log: Option<AccessLog>,
+    /// How long the doors still take connections once `/readyz` says no; 200 ms where nothing is said.
+    pub drain_delay: Option<Duration>,
+}
+
+/// Which requests stand in the access log. Those that failed (no answer, a 5xx, an answer that broke)
+/// and those that were slow always do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Share of all the others, in thousandths.
+    pub per_mille: u16,
+    /// Time to the head of the answer from which a request is slow; zero calls none slow.
+    pub slow: Duration,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { per_mille: 0, slow: Duration::from_secs(1) }
+    }
 }
 
 /// A public listener.

@@ -23,6 +23,8 @@ pub struct RateLimit {
     pub name: String,
     /// The route that it binds, as `namespace/name`; `None` means every request of the parent.
     pub route: Option<String>,
+    /// The service whose own door it stands at; `None` means the doors of those who call.
+    pub service: Option<String>,
     /// Requests in `period`.
     pub requests: u32,
     /// The period.
@@ -230,7 +232,7 @@ mod tests {
 
     fn limit(requests: u32, burst: u32, key: RateKey) -> RateLimit {
         let (name, period) = ("orders".to_owned(), Duration::from_secs(1));
-        RateLimit { name, route: None, requests, period, burst, key }
+        RateLimit { name, route: None, service: None, requests, period, burst, key }
     }
 
     fn allowed(limiter: &mut Limiter, key: Option<&str>, times: u32, now: Moment) -> u32 {

@@ -64,6 +64,9 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Time between two pieces of a request's body; then 408.
     pub body_idle_timeout: Duration,
+    /// Time in which a client that has ended its own direction still gets an answer; one that closed
+    /// looks the same, and what it asked for must not be worked on for nobody.
+    pub half_close_wait: Duration,
     /// Connections at a time.
     pub connections_max: usize,
     /// Time in which a client must say what it speaks.
@@ -85,6 +88,7 @@ impl Default for Limits {
             body_bytes_max: 1 << 20,
             head_timeout: Duration::from_secs(10),
             body_idle_timeout: Duration::from_secs(10),
+            half_close_wait: Duration::from_secs(1),
             connections_max: 1_024,
             detect_timeout: Duration::from_millis(500),
             streams_max: 256,

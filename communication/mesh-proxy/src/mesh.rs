@@ -11,8 +11,9 @@ pub(crate) mod series;
 mod snapshot;
 
 use std::{
+    fmt,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -23,6 +24,7 @@ use mesh_policy::{
     Moment, Policy,
     destination::EndpointSet,
     fault::{Abort, Fault, Faults, TooManyFaultsError},
+    proxy::AccessLog,
     route::{CompileError, RequestView},
 };
 use telemetry::{Gauge, Telemetry};
@@ -54,6 +56,17 @@ struct Inner {
     /// Whether any stands: looked at for each request.
     has_faults: AtomicBool,
     taps: Taps,
+    view: Option<View>,
+    access_log: OnceLock<AccessLog>,
+}
+
+/// What a mesh makes of each policy that it is given.
+struct View(Box<dyn Fn(&Policy) -> Policy + Send + Sync>);
+
+impl fmt::Debug for View {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("View")
+    }
 }
 
 impl Mesh {
@@ -66,8 +79,31 @@ impl Mesh {
         policy: Policy,
         telemetry: &Telemetry,
     ) -> Result<Self, CompileError> {
+        Self::build(source.into(), policy, telemetry, None)
+    }
+
+    /// The same for one that takes from each policy what concerns it, now and at each
+    /// [`replace`](Self::replace).
+    ///
+    /// # Errors
+    /// What it takes has a route that cannot be compiled.
+    pub fn seeing(
+        source: impl Into<String>,
+        policy: &Policy,
+        telemetry: &Telemetry,
+        view: impl Fn(&Policy) -> Policy + Send + Sync + 'static,
+    ) -> Result<Self, CompileError> {
+        let seen = view(policy);
+        Self::build(source.into(), seen, telemetry, Some(View(Box::new(view))))
+    }
+
+    fn build(
+        source: String,
+        policy: Policy,
+        telemetry: &Telemetry,
+        view: Option<View>,
+    ) -> Result<Self, CompileError> {
         let families = Families::new(telemetry.metrics());
-        let source = source.into();
         let snapshot = Snapshot::build(&source, policy, None, &families, Moment::default())?;
         let generation = telemetry
             .metrics()
@@ -86,6 +122,8 @@ impl Mesh {
             faults: RwLock::default(),
             has_faults: AtomicBool::new(false),
             taps: Taps::default(),
+            view,
+            access_log: OnceLock::new(),
         }));
         mesh.plant_all(faults);
         Ok(mesh)
@@ -96,7 +134,8 @@ impl Mesh {
     /// # Errors
     /// It has a route that cannot be compiled; then the last good one stays.
     pub fn replace(&self, policy: Policy) -> Result<(), CompileError> {
-        self.change(|present| *present = policy)
+        let seen = self.0.view.as_ref().map(|it| it.0(&policy));
+        self.change(|present| *present = seen.unwrap_or(policy))
     }
 
     /// One at a time: two changes at once would each undo the other.
@@ -111,7 +150,10 @@ impl Mesh {
         let planted = next.policy.faults.clone();
         *place = Arc::new(next);
         drop(place);
-        self.0.generation.add(1.0);
+        // One that sees a part sees the same change as the one that sees all.
+        if self.0.view.is_none() {
+            self.0.generation.add(1.0);
+        }
         // One that stood in the policy before has its time from then.
         let stood = |fault: &Fault| before.policy.faults.contains(fault);
         let gone = before.policy.faults.iter().filter(|it| !planted.contains(it));
@@ -230,6 +272,15 @@ impl Mesh {
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.0.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Writes requests down from now on; the first setting stays.
+    pub fn log_accesses(&self, which: AccessLog) {
+        self.0.access_log.get_or_init(|| which);
+    }
+
+    pub(crate) fn access_log(&self) -> Option<AccessLog> {
+        self.0.access_log.get().copied()
     }
 
     pub(crate) fn taps(&self) -> &Taps {

@@ -372,8 +372,11 @@ impl Lane {
 }
 
 fn parent_of(head: &RequestHead) -> Option<TraceContext> {
-    let parent = head.fields.text(Known::Traceparent)?;
-    TraceContext::parse(parent, head.fields.text(Known::Tracestate))
+    match head.fields.text(Known::Traceparent) {
+        Some(parent) => TraceContext::parse(parent, head.fields.text(Known::Tracestate)),
+        // Its own headers go on as they came: the program behind may read them.
+        None => TraceContext::parse_b3(|name| head.header(name)),
+    }
 }
 
 fn depth_of(head: &RequestHead) -> u32 {

@@ -65,6 +65,9 @@ pub struct Bound {
 pub struct Program {
     /// Where it listens.
     pub bound: Bound,
+    /// What its doors for calls to the program go by; whoever follows the sources of policy replaces it
+    /// there too.
+    pub inbound: Mesh,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -95,11 +98,16 @@ struct Plan {
     limits: Limits,
     telemetry: Telemetry,
     tasks: Tasks,
+    drain_delay: Duration,
 }
+
+/// Time between "not ready" and the end of the doors where a proxy does not say: a balancer learns late.
+const DRAIN_DELAY: Duration = Duration::from_millis(200);
 
 impl Program {
     /// Starts the workers; answers when all of them listen. `mesh` holds the policy for what goes
-    /// out; whoever follows its sources replaces it there.
+    /// out; whoever follows its sources replaces it there. Once the tasks are told to stop, the doors
+    /// take connections for the proxy's `drain_delay` longer; then requests in flight end.
     ///
     /// # Errors
     /// [`StartError`]; then nothing listens any more once `tasks` are drained.
@@ -111,15 +119,20 @@ impl Program {
         tasks: &Tasks,
     ) -> Result<Self, StartError> {
         let inbound = application(proxy, &mesh.policy(), telemetry)?;
+        if let Some(which) = proxy.access_log {
+            mesh.log_accesses(which);
+            inbound.log_accesses(which);
+        }
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let count = if proxy.workers == 0 { cores } else { proxy.workers };
         let mut plan = Plan {
             openings: openings(proxy),
             mesh: mesh.clone(),
-            inbound,
+            inbound: inbound.clone(),
             limits,
             telemetry: telemetry.clone(),
             tasks: tasks.clone(),
+            drain_delay: drain_delay(proxy),
         };
         let mut workers = Vec::new();
         let mut bound = Bound::default();
@@ -134,7 +147,7 @@ impl Program {
                 }
             }
         }
-        Ok(Self { bound, workers })
+        Ok(Self { bound, inbound, workers })
     }
 
     /// Waits for the workers, once the tasks were told to stop.
@@ -146,8 +159,21 @@ impl Program {
     }
 }
 
-/// The mesh of one: calls that come in go to the application, once, with the same bounds and measures.
+/// How long the doors of a proxy still take connections once it is not ready any more.
+#[must_use]
+pub fn drain_delay(proxy: &Proxy) -> Duration {
+    proxy.drain_delay.unwrap_or(DRAIN_DELAY)
+}
+
+/// The mesh of one: calls that come in go to the application, once, with the same bounds and measures,
+/// and with the limits and faults that stand at the door of the service itself.
 fn application(proxy: &Proxy, policy: &Policy, telemetry: &Telemetry) -> Result<Mesh, StartError> {
+    let (source, of) = (format!("{}-inbound", proxy.name), proxy.clone());
+    let mesh = Mesh::seeing(source, policy, telemetry, move |policy| at_door(&of, policy));
+    mesh.map_err(StartError::Policy)
+}
+
+fn at_door(proxy: &Proxy, policy: &Policy) -> Policy {
     let mut own = Policy::default();
     let mut settings = policy.destination(&proxy.name);
     settings.retry.attempts = 0;
@@ -162,6 +188,10 @@ fn application(proxy: &Proxy, policy: &Policy, telemetry: &Telemetry) -> Result<
         };
         let protocol = inbound.protocol.unwrap_or(Protocol::Http1);
         let name = application_name(number);
+        let (limits, faults) = policy.at_door_of(&proxy.name, &name);
+        // One count for all doors of the service.
+        own.rate_limits = limits;
+        own.faults.extend(faults);
         own.endpoints.insert(name.clone(), EndpointSet { protocol, endpoints: vec![endpoint] });
         own.attachments.insert(
             name,
@@ -174,7 +204,7 @@ fn application(proxy: &Proxy, policy: &Policy, telemetry: &Telemetry) -> Result<
             },
         );
     }
-    Mesh::new(format!("{}-inbound", proxy.name), own, telemetry).map_err(StartError::Policy)
+    own
 }
 
 fn application_name(number: usize) -> String {
@@ -258,7 +288,7 @@ async fn work(plan: Plan, listening: &mpsc::SyncSender<Result<Vec<SocketAddr>, S
     serve(&plan, listeners, &tasks);
     drop(listening.send(Ok(addresses)));
     plan.tasks.shutdown_signal().cancelled().await;
-    tasks.drain(plan.limits.drain).await;
+    tasks.drain(plan.drain_delay + plan.limits.drain).await;
 }
 
 fn serve(plan: &Plan, listeners: Vec<TcpListener>, tasks: &Tasks) {
@@ -273,7 +303,7 @@ fn serve(plan: &Plan, listeners: Vec<TcpListener>, tasks: &Tasks) {
         let slashes = if opening.side == Side::Edge { Slashes::Refused } else { Slashes::Kept };
         let limits = Limits { slashes, ..plan.limits };
         let site = Site::new(opening.name, handler, limits, &plan.telemetry);
-        downstream::serve(Arc::new(site), listener, Duration::ZERO, tasks);
+        downstream::serve(Arc::new(site), listener, plan.drain_delay, tasks);
     }
     outbound.keep_swept(tasks);
     inbound.keep_swept(tasks);

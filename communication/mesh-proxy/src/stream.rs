@@ -6,21 +6,26 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::{Buf as _, BytesMut};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    time::sleep,
 };
 
 /// Room that a read makes when the buffer has none.
 pub(crate) const READ_BYTES: usize = 16 << 10;
 /// Room for a body that fills whole buffers.
 pub(crate) const READ_MORE_BYTES: usize = 64 << 10;
+
+/// How often a peer that has sent more than is read yet is looked after.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A connection as a whole.
 #[derive(Debug)]
@@ -128,6 +133,20 @@ impl AsyncRead for ReadSide {
 }
 
 impl WriteSide {
+    /// Waits until nobody is there any more to read an answer: the connection was reset, or the peer
+    /// has ended its direction and `half_close_wait` has passed since. Cancel-safe.
+    pub(crate) async fn peer_gone(&self, half_close_wait: Duration) {
+        loop {
+            match self.0.ready(Interest::READABLE | Interest::ERROR).await {
+                Ok(ready) if ready.is_error() => return,
+                Ok(ready) if ready.is_read_closed() => return sleep(half_close_wait).await,
+                // Bytes that nobody wants yet would be told of again at once.
+                Ok(_) => sleep(LOOK_AGAIN).await,
+                Err(_) => return,
+            }
+        }
+    }
+
     /// Ends the connection, whose other side is gone already, with a reset.
     pub(crate) fn reset(self) {
         // Who is gone already has seen that it was no end in order.

@@ -4,6 +4,8 @@
 //! what is missed is counted. Nobody learns secrets here: no field, no body, no query is told. While
 //! nobody listens, a request costs one atomic load.
 
+mod access;
+
 use std::{
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -15,7 +17,7 @@ use std::{
 
 use base::Code;
 use http::{Method, StatusCode};
-use mesh_policy::{Moment, route::RequestView as _};
+use mesh_policy::{Moment, proxy::AccessLog, route::RequestView as _};
 use serde_json::{Value, json};
 use telemetry::{TraceContext, TraceId};
 use tokio::{sync::mpsc, time::Instant};
@@ -241,12 +243,16 @@ pub(crate) struct Pending {
     started: Instant,
     event: Event,
     is_answered: bool,
+    /// The answer says that it is a failure, or broke.
+    has_failed: bool,
+    log: Option<AccessLog>,
 }
 
 impl Pending {
-    /// `None` while nobody listens.
+    /// `None` while nobody listens and nothing is written down.
     pub(crate) fn of(mesh: &Mesh, head: &RequestHead) -> Option<Box<Self>> {
-        mesh.taps().is_open().then(|| {
+        let log = mesh.access_log();
+        (log.is_some() || mesh.taps().is_open()).then(|| {
             let mut path: String = head.path().chars().take(PATH_CHARS_MAX).collect();
             if head.target().contains(&b'?') {
                 path.push_str("?…");
@@ -269,6 +275,8 @@ impl Pending {
                 started: Instant::now(),
                 event,
                 is_answered: false,
+                has_failed: false,
+                log,
             })
         })
     }
@@ -309,6 +317,11 @@ impl Pending {
         self.is_answered = true;
     }
 
+    /// Its answer is a failure although its status is none, or broke.
+    pub(crate) const fn failed(&mut self) {
+        self.has_failed = true;
+    }
+
     /// Bytes of the body that went by.
     pub(crate) fn counted(&mut self, bytes: u64) {
         self.event.bytes = bytes;
@@ -320,6 +333,11 @@ impl Drop for Pending {
         if !self.is_answered {
             // Its client went away before there was an answer.
             self.event.latency = self.started.elapsed();
+        }
+        if let Some(log) = self.log
+            && access::is_kept(log, &self.event, self.has_failed, fastrand::u16(..1_000))
+        {
+            access::write(&self.event);
         }
         self.mesh.taps().tell(&self.event, self.mesh.now());
     }

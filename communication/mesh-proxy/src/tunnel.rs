@@ -1,12 +1,20 @@
 //! Bytes both ways, for connections that are no HTTP, or no longer.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use base::Code;
+use base::{Backoff, Code, Random};
 use mesh_policy::{balance::Sample, breaker::Verdict, destination::Protocol};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    time::{Instant, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -16,15 +24,18 @@ use crate::{
         destination::{Chosen, Destination},
         series::TcpSeries,
     },
-    outbound::Outbound,
+    outbound::{Outbound, bound},
     stream::{ReadSide, Stream, WriteSide},
     upstream,
 };
 
 /// Bytes that one direction holds.
 const BUFFER_BYTES: usize = 16 << 10;
-/// Endpoints that are tried for one connection.
+/// Endpoints that are tried for one connection before it waits.
 const TRIES_MAX: usize = 3;
+/// Waits before they are tried again: those of the mesh's retries.
+const PAUSES: Backoff =
+    Backoff { initial: Duration::from_millis(25), factor: 2, cap: Duration::from_millis(250) };
 
 /// Which way bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,15 +46,37 @@ pub(crate) enum Direction {
     Down,
 }
 
-/// Copies until both directions have ended, one has failed, or connections are to end. An end in one
-/// direction is passed on and leaves the other open.
+/// When a tunnel ends although both sides would go on.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    /// Longest time in which nothing passes in either direction; zero for none.
+    pub(crate) idle: Duration,
+    pub(crate) closing: Closing,
+}
+
+/// Why a tunnel ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Both sides have ended, or one broke, or connections are to end.
+    Over,
+    /// Nothing passed for too long.
+    Idle,
+}
+
+/// Copies until both directions have ended, one has failed, nothing passes any more, or connections
+/// are to end. An end in one direction is passed on and leaves the other open.
 pub(crate) async fn both_ways(
     mut client_read: ReadSide,
     client_write: &mut WriteSide,
     server: Stream,
-    mut closing: Closing,
+    mut rules: Rules,
     passed: impl Fn(Direction, usize),
-) {
+) -> End {
+    let clock = IdleClock::start();
+    let passed = |direction, bytes| {
+        clock.touch();
+        passed(direction, bytes);
+    };
     let (mut server_read, mut server_write) = server.split();
     let up = async {
         let mut buffer = vec![0; BUFFER_BYTES];
@@ -69,8 +102,38 @@ pub(crate) async fn both_ways(
     };
     // A failure on either side ends both: there is nobody left to tell.
     tokio::select! {
-        _ended = async { tokio::try_join!(up, down) } => {}
-        () = closing.said() => {}
+        _ended = async { tokio::try_join!(up, down) } => End::Over,
+        () = rules.closing.said() => End::Over,
+        () = clock.quiet_for(rules.idle) => End::Idle,
+    }
+}
+
+/// When something passed last.
+struct IdleClock {
+    start: Instant,
+    last_ms: AtomicU64,
+}
+
+impl IdleClock {
+    fn start() -> Self {
+        Self { start: Instant::now(), last_ms: AtomicU64::new(0) }
+    }
+
+    fn touch(&self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.store(now, Ordering::Relaxed);
+    }
+
+    /// Waits until nothing has passed for so long. Cancel-safe.
+    async fn quiet_for(&self, longest: Duration) {
+        let Some(longest) = bound(longest) else { return pending().await };
+        loop {
+            let last = self.last_ms.load(Ordering::Relaxed);
+            sleep_until(self.start + Duration::from_millis(last) + longest).await;
+            if self.last_ms.load(Ordering::Relaxed) == last {
+                return;
+            }
+        }
     }
 }
 
@@ -109,7 +172,8 @@ impl Tunnel {
         self.when
     }
 
-    /// A connection to an endpoint; where one cannot be reached, to another. Cancel-safe.
+    /// A connection to an endpoint; where one cannot be reached, to another; where none can, it waits
+    /// for one as long as the queue lets it. Cancel-safe.
     ///
     /// # Errors
     /// Why there is none.
@@ -122,23 +186,53 @@ impl Tunnel {
     }
 
     async fn try_open(&self) -> Result<Opened, Code> {
+        let destination = self.destination()?;
+        let longest = destination.settings.concurrency.queue_wait;
+        let end = Instant::now() + longest;
+        let place = timeout(longest, destination.gate.enter()).await;
+        let place = place.map_err(|_| Code::Overloaded)?.map_err(|_| Code::Overloaded)?;
+        let mut first = None;
+        let mut round = 0;
+        loop {
+            // Looked at anew: an endpoint that comes while this one waits is as good as any.
+            let code = match self.try_each().await {
+                Ok(found) => return Ok(found.opened(place)),
+                Err(Code::NoEndpoint) => return Err(Code::NoEndpoint),
+                Err(code) => *first.get_or_insert(code),
+            };
+            round += 1;
+            let pause = PAUSES.delay(round, self.outbound.draw(Random::unit));
+            if Instant::now() + pause >= end {
+                return Err(code);
+            }
+            sleep(pause).await;
+        }
+    }
+
+    fn destination(&self) -> Result<Arc<Destination>, Code> {
         let snapshot = self.outbound.mesh().snapshot();
         let lane = snapshot.direct(&self.service).ok_or(Code::NoEndpoint)?;
-        let destination = &lane.backends.first().ok_or(Code::NoEndpoint)?.destination;
-        let wait = destination.settings.concurrency.queue_wait;
-        let place = timeout(wait, destination.gate.enter()).await;
-        let place = place.map_err(|_| Code::Overloaded)?.map_err(|_| Code::Overloaded)?;
+        let first = lane.backends.first().ok_or(Code::NoEndpoint)?;
+        if first.destination.endpoints.is_empty() {
+            return Err(Code::NoEndpoint);
+        }
+        Ok(Arc::clone(&first.destination))
+    }
+
+    /// Tries a few endpoints, each once.
+    async fn try_each(&self) -> Result<Reached, Code> {
+        let destination = self.destination()?;
         let series = destination.shared.series.tcp();
         let mut tried = Vec::new();
         while tried.len() < TRIES_MAX.min(destination.endpoints.len()) {
-            let mut load = Load::choose(&self.outbound, destination, &tried)?;
+            let mut load = Load::choose(&self.outbound, &destination, &tried)?;
             tried.push(load.chosen.index);
             let longest = destination.settings.timeouts.connect;
             match upstream::connect(&load.chosen.endpoint, longest).await {
                 Ok(stream) => {
                     load.connected();
                     series.opened.inc();
-                    return Ok(Opened { stream, series, _load: load, _place: place });
+                    return Ok(Reached { stream, series, load });
                 }
                 Err(error) => {
                     series.failed.inc();
@@ -146,8 +240,21 @@ impl Tunnel {
                 }
             }
         }
-        let none = destination.endpoints.is_empty();
-        Err(if none { Code::NoEndpoint } else { Code::UpstreamUnavailable })
+        Err(Code::UpstreamUnavailable)
+    }
+}
+
+/// A connection to an endpoint.
+struct Reached {
+    stream: Stream,
+    series: TcpSeries,
+    load: Load,
+}
+
+impl Reached {
+    fn opened(self, place: Place) -> Opened {
+        let Self { stream, series, load } = self;
+        Opened { stream, series, load, _place: place }
     }
 }
 
@@ -156,21 +263,27 @@ impl Tunnel {
 pub(crate) struct Opened {
     pub(crate) stream: Stream,
     pub(crate) series: TcpSeries,
-    _load: Load,
+    load: Load,
     _place: Place,
 }
 
 impl Opened {
     /// Passes bytes on until both sides have ended; `up` and `down` were read already.
-    pub(crate) async fn carry(self, client: Stream, up: &[u8], down: &[u8], closing: Closing) {
-        let Self { mut stream, series, _load, _place } = self;
+    pub(crate) async fn carry(
+        self,
+        client: Stream,
+        up: &[u8],
+        down: &[u8],
+        closing: Closing,
+    ) -> End {
+        let Self { mut stream, series, load, _place } = self;
         let (read, mut write) = client.split();
         let begun = async {
             write.write_all(down).await?;
             stream.write_all(up).await
         };
         if begun.await.is_err() {
-            return;
+            return End::Over;
         }
         let passed = |direction, bytes: usize| match direction {
             Direction::Up => series.up.add(bytes as u64),
@@ -178,7 +291,8 @@ impl Opened {
         };
         passed(Direction::Up, up.len());
         passed(Direction::Down, down.len());
-        both_ways(read, &mut write, stream, closing, passed).await;
+        let rules = Rules { idle: load.destination.settings.timeouts.tunnel_idle, closing };
+        both_ways(read, &mut write, stream, rules, passed).await
     }
 }
 

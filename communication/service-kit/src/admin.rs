@@ -159,6 +159,7 @@ async fn plant_mesh(State(mesh): State<Mesh>, body: Bytes) -> Result<StatusCode,
     let planted = fault::Fault {
         name: told.name,
         service: told.service,
+        at: fault::At::Caller,
         route: told.route,
         header: told.header.map(|(name, value)| (name.to_ascii_lowercase(), value)),
         share,

@@ -69,7 +69,10 @@ pub(crate) fn text<'a>(fields: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// The trace context that the caller sent.
 pub(crate) fn trace_parent(fields: &HeaderMap) -> Option<TraceContext> {
     let state = text(fields, headers::TRACESTATE);
-    TraceContext::parse(text(fields, headers::TRACEPARENT)?, state)
+    match text(fields, headers::TRACEPARENT) {
+        Some(parent) => TraceContext::parse(parent, state),
+        None => TraceContext::parse_b3(|name| text(fields, name)),
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for RequestContext {

@@ -117,6 +117,49 @@ impl TraceContext {
         })
     }
 
+    /// Reads B3, in one header or in several: what programs say that are traced by Zipkin's libraries.
+    /// `field` gives the value of a header by its name in lower case. For whoever found no
+    /// `traceparent`; B3 has ids of 64 bits too, which become the lower half (b3-propagation, "TraceId").
+    #[must_use]
+    pub fn parse_b3<'a>(field: impl Fn(&'static str) -> Option<&'a str>) -> Option<Self> {
+        let (trace_id, span_id, decision) = match field("b3") {
+            Some(all) => {
+                let mut parts = all.trim_matches([' ', '\t']).split('-');
+                let ids = (parts.next()?, parts.next()?);
+                // The parent of the parent may follow.
+                let (decision, _parent, end) = (parts.next(), parts.next(), parts.next());
+                if end.is_some() {
+                    return None;
+                }
+                (ids.0, ids.1, decision)
+            }
+            None => {
+                let decision = match field("x-b3-flags") {
+                    Some("1") => Some("d"),
+                    _ => field("x-b3-sampled"),
+                };
+                (field("x-b3-traceid")?, field("x-b3-spanid")?, decision)
+            }
+        };
+        let sampled = match decision {
+            Some("1" | "d" | "true") => true,
+            // Who defers the decision gets none: this proxy is not where it is taken.
+            None | Some("0" | "false") => false,
+            Some(_) => return None,
+        };
+        let trace_id = match trace_id.len() {
+            16 => TraceId::parse(&format!("{:0>32}", trace_id.to_ascii_lowercase())),
+            _ => TraceId::parse(&trace_id.to_ascii_lowercase()),
+        };
+        Some(Self {
+            trace_id: trace_id?,
+            span_id: SpanId::parse(&span_id.to_ascii_lowercase())?,
+            sampled,
+            random: false,
+            state: None,
+        })
+    }
+
     /// The `traceparent` header, always version 00.
     #[must_use]
     pub fn traceparent(&self) -> String {
@@ -227,6 +270,39 @@ mod tests {
         assert_eq!((child.trace_id, child.sampled), (parent.trace_id, true));
         assert_ne!(child.span_id, parent.span_id);
         assert_eq!(child.tracestate(), Some("a=1,b=2"));
+    }
+
+    #[test]
+    fn b3_is_read_in_one_header_and_in_several_and_what_breaks_its_grammar_is_not() {
+        let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+        let one = |text: &str| {
+            let read = TraceContext::parse_b3(|name| (name == "b3").then_some(text));
+            read.map(|it| it.traceparent())
+        };
+        let expected = |flags: &str| Some(format!("00-{trace}-{span}-{flags}"));
+        for (decision, flags) in [("-1", "01"), ("-d", "01"), ("-0", "00"), ("", "00")] {
+            assert_eq!(one(&format!("{trace}-{span}{decision}")), expected(flags), "{decision}");
+        }
+        assert_eq!(one(&format!("{trace}-{span}-1-05e3ac9a4f6e3b90")), expected("01"));
+        let short = format!("00-{:0>32}-{span}-01", "a3ce929d0e0e4736");
+        assert_eq!(one(&format!("A3CE929D0E0E4736-{span}-1")), Some(short));
+        let dashes = format!("{trace}-{span}-1-05e3ac9a4f6e3b90-more");
+        for wrong in ["0", "", "1-2", "x-y-1", &dashes, &format!("{trace}-{span}-2")] {
+            assert_eq!(one(wrong), None, "{wrong}");
+        }
+        let several = |sampled: &'static str, flags: &'static str| {
+            let read = TraceContext::parse_b3(|name| match name {
+                "x-b3-traceid" => Some(trace),
+                "x-b3-spanid" => Some(span),
+                "x-b3-sampled" => Some(sampled),
+                "x-b3-flags" => Some(flags),
+                _ => None,
+            });
+            read.map(|it| it.sampled)
+        };
+        assert_eq!((several("1", "0"), several("0", "0")), (Some(true), Some(false)));
+        assert_eq!(several("0", "1"), Some(true), "debug is a decision to record");
+        assert_eq!(TraceContext::parse_b3(|_| None), None);
     }
 
     #[test]

@@ -9,11 +9,11 @@ use super::{
     endpoints::PROTOCOLS,
     section::Section,
     values::{self, integer, word},
-    yaml::Node,
+    yaml::{Node, Value},
 };
 use crate::{
     destination::Protocol,
-    proxy::{Edge, Inbound, Outbound, Proxy},
+    proxy::{AccessLog, Edge, Inbound, Outbound, Proxy},
 };
 
 /// Doors of one kind, hosts of one edge, and files of one proxy; more is refused.
@@ -23,7 +23,17 @@ const DOORS_MAX: usize = 256;
 const WORKERS_MAX: usize = 1024;
 
 pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Proxy> {
-    let known = ["edge", "outbound", "inbound", "admin", "files", "workers", "traces", "accessLog"];
+    let known = [
+        "edge",
+        "outbound",
+        "inbound",
+        "admin",
+        "files",
+        "workers",
+        "traces",
+        "accessLog",
+        "drainDelay",
+    ];
     let spec = document.section("a Proxy", &known)?;
     if !["edge", "outbound", "inbound"].iter().any(|it| spec.get(it).is_some()) {
         let message = "a Proxy needs `inbound`, `outbound` or `edge`".to_owned();
@@ -49,13 +59,27 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Proxy> {
         files: files.filter_map(file).collect(),
         workers: spec.read("workers", integer_of_size(WORKERS_MAX)).unwrap_or(0),
         trace_endpoint: spec.read("traces", values::url),
-        access_log_per_mille: spec.read("accessLog", values::per_mille).unwrap_or(0),
+        access_log: spec.read("accessLog", access_log),
+        drain_delay: spec.read("drainDelay", values::duration),
         edges,
     })
 }
 
 fn integer_of_size(max: usize) -> impl Fn(&Context<'_>, &Node) -> Option<usize> {
     move |context, node| integer(0, max)(context, node)
+}
+
+/// A share alone, or a mapping.
+fn access_log(context: &Context<'_>, node: &Node) -> Option<AccessLog> {
+    let defaults = AccessLog::default();
+    if !matches!(node.value, Value::Map(_)) {
+        return values::per_mille(context, node).map(|it| AccessLog { per_mille: it, ..defaults });
+    }
+    let section = Section::of(context, node, "an access log", &["share", "slow"])?;
+    Some(AccessLog {
+        per_mille: section.read("share", values::per_mille).unwrap_or(defaults.per_mille),
+        slow: section.read("slow", values::duration).unwrap_or(defaults.slow),
+    })
 }
 
 fn doors<T>(

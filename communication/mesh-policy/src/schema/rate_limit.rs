@@ -18,30 +18,61 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<RateLimit> 
     let burst = spec.read("burst", integer(1, u32::MAX));
     let period = spec.read_needed("period", values::duration_above_zero);
     let key = if spec.get("key").is_some() { key(&spec)? } else { RateKey::All };
-    let requests = requests?;
+    let (requests, period) = (requests?, period?);
+    let (route, service) = match target? {
+        Target::Gateway => (None, None),
+        Target::Route(name) => (Some(name), None),
+        Target::Service(name) => (None, Some(name)),
+    };
     Some(RateLimit {
         name: document.name.clone(),
-        route: target?,
+        route,
+        service,
         requests,
-        period: period?,
+        period,
         burst: burst.unwrap_or(requests),
         key,
     })
 }
 
-/// The route, as `namespace/name`, or `None` for every request of a gateway.
-fn target(spec: &Section<'_>) -> Option<Option<String>> {
+/// What a limit binds.
+enum Target {
+    /// Every request of whoever reads the file.
+    Gateway,
+    /// A route, as `namespace/name`.
+    Route(String),
+    /// What comes in at the door of a service.
+    Service(String),
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Gateway,
+    Route,
+    Service,
+}
+
+fn target(spec: &Section<'_>) -> Option<Target> {
     spec.need("targetRef")?;
     let target = spec.section("targetRef", "a target", &["group", "kind", "namespace", "name"])?;
-    let kinds =
-        [("HTTPRoute", true), ("GRPCRoute", true), ("ApiVersions", true), ("Gateway", false)];
-    let groups = [("gateway.networking.k8s.io", ()), ("skein", ())];
+    let kinds = [
+        ("HTTPRoute", Kind::Route),
+        ("GRPCRoute", Kind::Route),
+        ("ApiVersions", Kind::Route),
+        ("Gateway", Kind::Gateway),
+        ("Service", Kind::Service),
+    ];
+    let groups = [("gateway.networking.k8s.io", ()), ("skein", ()), ("", ()), ("core", ())];
     target.read("group", word(&groups));
-    let is_route = target.read_needed("kind", word(&kinds));
+    let kind = target.read_needed("kind", word(&kinds));
     let namespace = target.read("namespace", values::name);
     let name = target.read_needed("name", values::name)?;
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());
-    Some(is_route?.then(|| format!("{namespace}/{name}")))
+    Some(match kind? {
+        Kind::Gateway => Target::Gateway,
+        Kind::Route => Target::Route(format!("{namespace}/{name}")),
+        Kind::Service => Target::Service(name),
+    })
 }
 
 fn key(spec: &Section<'_>) -> Option<RateKey> {

@@ -204,7 +204,7 @@ fn retry(spec: &Section<'_>, base: retry::Settings) -> Option<retry::Settings> {
 }
 
 fn timeouts(spec: &Section<'_>, base: Timeouts) -> Option<Timeouts> {
-    let known = ["request", "backendRequest", "connect", "idle"];
+    let known = ["request", "backendRequest", "connect", "idle", "tunnelIdle"];
     let section = spec.section("timeouts", "timeouts", &known)?;
     let duration = |member| section.read(member, values::duration);
     let timeouts = Timeouts {
@@ -212,6 +212,7 @@ fn timeouts(spec: &Section<'_>, base: Timeouts) -> Option<Timeouts> {
         backend_request: duration("backendRequest").unwrap_or(base.backend_request),
         connect: duration("connect").unwrap_or(base.connect),
         idle: duration("idle").unwrap_or(base.idle),
+        tunnel_idle: duration("tunnelIdle").unwrap_or(base.tunnel_idle),
     };
     if !timeouts.request.is_zero() && timeouts.backend_request > timeouts.request {
         let message = "`backendRequest` is longer than `request`".to_owned();

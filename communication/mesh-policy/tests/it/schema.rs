@@ -6,8 +6,9 @@ use mesh_policy::{
     Policy,
     balance::Algorithm,
     destination::{Endpoint, EndpointSet, Protocol},
+    fault::At,
     filter::{Filter, HeaderChange, PathChange, Redirect},
-    proxy::{Edge, Inbound, Outbound, Proxy},
+    proxy::{AccessLog, Edge, Inbound, Outbound, Proxy},
     rate::{RateKey, RateLimit},
     retry::RouteRetry,
     route::{Match, Parent, PathMatch, Route, Rule, Timeouts, ValueMatch, ValuePattern},
@@ -77,7 +78,8 @@ fn an_edge_has_hosts_routes_and_a_redirect() {
         hosts: vec!["shop.example.com".to_owned(), "localhost".to_owned()],
     };
     assert_eq!(proxy.edges, [edge]);
-    assert_eq!((proxy.workers, proxy.access_log_per_mille), (2, 10));
+    let log = AccessLog { per_mille: 10, slow: Duration::from_secs(1) };
+    assert_eq!((proxy.workers, proxy.access_log), (2, Some(log)));
     assert_eq!(proxy.files, [Path::new("endpoints.yaml")]);
     let route = &policy.routes[0];
     assert_eq!(route.name, "default/shop");
@@ -128,6 +130,8 @@ fn a_setting_comes_from_the_service_then_from_every_service_then_from_the_defaul
     assert_eq!(other.breaker.open_max, Duration::from_secs(60));
     assert_eq!(stock.breaker.requests_min, 20);
     assert_eq!(stock.concurrency.queue_wait, Duration::from_millis(500));
+    assert_eq!(stock.timeouts.tunnel_idle, Duration::from_mins(5));
+    assert_eq!(other.timeouts.tunnel_idle, Duration::from_hours(1));
     assert_eq!(stock.timeouts.idle, Duration::from_secs(60));
     assert_eq!((stock.retry.attempts, &*stock.retry.codes), (1, &[503][..]));
 }
@@ -192,6 +196,7 @@ fn a_limit_and_a_fault_are_read() {
     let limit = RateLimit {
         name: "per-client".to_owned(),
         route: None,
+        service: None,
         requests: 10,
         period: Duration::from_secs(1),
         burst: 20,
@@ -203,6 +208,54 @@ fn a_limit_and_a_fault_are_read() {
     assert_eq!(fault.delay, Some(Duration::from_millis(250)));
     assert_eq!(fault.expires_after, Some(Duration::from_mins(10)));
     assert_eq!(fault.header, Some(("x-test".to_owned(), "chaos".to_owned())));
+}
+
+#[test]
+fn what_stands_at_the_door_of_a_service_is_read_and_is_that_services_alone() {
+    let ours = |kind: &str, name: &str, spec: &str| {
+        format!(
+            "apiVersion: skein/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n---\n"
+        )
+    };
+    let limit = |name: &str, target: &str| {
+        ours("RateLimit", name, &format!("{{targetRef: {target}, requests: 5, period: 1s}}"))
+    };
+    let fault =
+        |name: &str, at: &str| ours("Fault", name, &format!("{{service: stock, {at} delay: 1s}}"));
+    let text = [
+        limit("own", "{kind: Service, name: stock}"),
+        limit("others", "{kind: Service, name: orders}"),
+        limit("every", "{kind: Gateway, name: shop}"),
+        fault("inside", "at: service,"),
+        fault("outside", "at: caller,"),
+        fault("unsaid", ""),
+    ];
+    let policy = read(&[SourceFile { name: "a.yaml".to_owned(), text: text.concat() }]);
+    let policy = policy.unwrap_or_else(|it| panic!("{}", rendered(&it)));
+    let (limits, faults) = policy.at_door_of("stock", "application");
+    let names = |of: Vec<&str>| of.join(" ");
+    assert_eq!(names(limits.iter().map(|it| it.name.as_str()).collect()), "own");
+    assert_eq!(names(faults.iter().map(|it| it.name.as_str()).collect()), "inside@application");
+    assert_eq!((faults[0].service.as_str(), faults[0].at), ("application", At::Caller));
+    assert_eq!(policy.at_door_of("other", "application"), (vec![], vec![]));
+}
+
+#[test]
+fn a_proxy_says_what_it_writes_down_and_how_long_it_drains() {
+    let proxy = |members: &str| {
+        let text = format!(
+            "apiVersion: skein/v1\nkind: Proxy\nmetadata: {{name: a}}\n\
+             spec: {{edge: {{listen: '[::1]:1'}}{members}}}\n"
+        );
+        let policy = read(&[SourceFile { name: "a.yaml".to_owned(), text }]);
+        policy.unwrap_or_else(|it| panic!("{}", rendered(&it))).proxies.remove(0)
+    };
+    let said = proxy(", accessLog: {share: 2.5%, slow: 500ms}, drainDelay: 5s");
+    let log = AccessLog { per_mille: 25, slow: Duration::from_millis(500) };
+    assert_eq!((said.access_log, said.drain_delay), (Some(log), Some(Duration::from_secs(5))));
+    assert_eq!(proxy(", accessLog: {}").access_log, Some(AccessLog::default()));
+    let unsaid = proxy("");
+    assert_eq!((unsaid.access_log, unsaid.drain_delay), (None, None));
 }
 
 #[test]

@@ -105,6 +105,11 @@ fn kinds_of_our_own_are_as_strict() {
     let edges = "{edge: [{listen: '[::1]:1'}, {listen: '[::1]:2'}]}";
     check_ours("Proxy", edges, "{listen: '[::1]:2'", Code::DuplicateName);
     check_ours("Proxy", "{edge: {listen: '[::1]:1'}, accessLog: 0.01%}", "0.01%", Code::OutOfRange);
+    let log = "{edge: {listen: '[::1]:1'}, accessLog: {share: 1%, slwo: 1s}}";
+    check_ours("Proxy", log, "slwo", Code::UnknownMember);
+    let routed = "{service: a, at: service, route: b, delay: 1s}";
+    check_ours("Fault", routed, "route", Code::Contradiction);
+    check_ours("Fault", "{service: a, at: server, delay: 1s}", "server", Code::UnknownWord);
     let twice = "{endpoints: [{address: '[::1]:1'}, {address: '[::1]:1', weight: 2}]}";
     check_ours("Endpoints", twice, "{address: '[::1]:1', weight", Code::DuplicateName);
     check_ours("Endpoints", "{endpoints: [], protocol: h2}", "h2", Code::UnknownWord);

@@ -85,7 +85,7 @@ pub(super) async fn serve<H: Handler>(
     match found {
         Some(Found::Greeted(greeted)) => {
             place.busy();
-            greeted.carry(stream, closing).await;
+            greeted.carry(site, stream, closing).await;
         }
         Some(Found::Spoken(Spoken::Http2)) => {
             h2::serve(Arc::clone(site), stream, received, peer, place, closing).await;

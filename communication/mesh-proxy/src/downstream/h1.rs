@@ -26,6 +26,7 @@ use crate::{
     refusal::Refusal,
     reply::{Reply, Source},
     stream::{Outgoing, READ_BYTES, ReadSide, Stream, WriteSide, poll_fill},
+    tunnel::{End, Rules, both_ways},
 };
 
 /// Bytes of a refused or unread request that are still read, so that the answer is not lost in a reset.
@@ -175,9 +176,19 @@ impl<H: Handler> Connection<'_, H> {
         let (method, version) = (head.method.clone(), head.version);
         let body = Inbound::new(reader, &line, &self.site.limits);
         let mut upload = Upload::new(body);
+        let site = self.site;
         // Boxed, so that a connection that waits holds nothing of it.
-        let handling = Box::pin(self.site.handler.handle(head, self.peer, &mut upload));
-        let mut reply = handling.await;
+        let handling = Box::pin(site.handler.handle(head, self.peer, &mut upload));
+        // Who is gone waits for nothing: dropped, the call behind is cancelled.
+        let answered = tokio::select! {
+            biased;
+            reply = handling => Some(reply),
+            () = self.write.peer_gone(site.limits.half_close_wait) => None,
+        };
+        let Some(mut reply) = answered else {
+            site.counts.ended("client_gone");
+            return None;
+        };
         if reply.source == Source::Reset {
             self.is_reset = true;
             return None;
@@ -279,6 +290,7 @@ impl<H: Handler> Connection<'_, H> {
     /// The connection changes its protocol: bytes go both ways until both sides have ended.
     async fn switch(&mut self, mut reply: Reply, body: Inbound) {
         write::switching(&mut self.outgoing, &mut reply);
+        let idle = reply.body.idle;
         let Some((mut upstream, received)) = reply.body.into_upgraded() else { return };
         let Reader { side, received: early, .. } = body.into_reader();
         let head = std::mem::take(&mut self.outgoing);
@@ -291,7 +303,10 @@ impl<H: Handler> Connection<'_, H> {
         if upstream.write_all(&early).await.is_err() {
             return;
         }
-        crate::tunnel::both_ways(side, write, upstream, self.closing.clone(), |_, _| {}).await;
+        let rules = Rules { idle, closing: self.closing.clone() };
+        if both_ways(side, write, upstream, rules, |_, _| {}).await == End::Idle {
+            self.site.counts.ended("tunnel_idle");
+        }
     }
 
     async fn too_slow(&mut self, reader: &Reader) -> Next {

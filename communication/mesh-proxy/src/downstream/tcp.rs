@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use super::{Handler, Site, accept::Closing};
 use crate::{
     stream::{READ_BYTES, Stream, poll_fill},
-    tunnel::{Opened, Tunnel},
+    tunnel::{End, Opened, Tunnel},
 };
 
 /// A tunnel whose server has spoken first.
@@ -28,9 +28,18 @@ pub(super) async fn serve<H: Handler>(
         () = closing.said() => return,
     };
     match opened {
-        Ok(opened) => opened.carry(stream, &[], &[], closing).await,
+        Ok(opened) => {
+            let end = opened.carry(stream, &[], &[], closing).await;
+            count(site, end);
+        }
         // There is no word for it: the connection ends.
         Err(code) => site.counts.ended(code.as_str()),
+    }
+}
+
+fn count<H: Handler>(site: &Site<H>, end: End) {
+    if end == End::Idle {
+        site.counts.ended("tunnel_idle");
     }
 }
 
@@ -46,7 +55,8 @@ impl Greeted {
         read.is_ok_and(|it| it > 0).then_some(Self { opened, greeting })
     }
 
-    pub(super) async fn carry(self, stream: Stream, closing: Closing) {
-        self.opened.carry(stream, &[], &self.greeting, closing).await;
+    pub(super) async fn carry<H: Handler>(self, site: &Site<H>, stream: Stream, closing: Closing) {
+        let end = self.opened.carry(stream, &[], &self.greeting, closing).await;
+        count(site, end);
     }
 }

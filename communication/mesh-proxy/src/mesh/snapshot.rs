@@ -153,7 +153,9 @@ impl Snapshot {
         };
         let limiter =
             |limit: &RateLimit| known(limit).unwrap_or_else(|| Arc::new(Limited::new(limit)));
-        let limiters = policy.rate_limits.iter().map(limiter).collect();
+        // Those at the door of a service are that door's.
+        let limits = policy.rate_limits.iter().filter(|it| it.service.is_none());
+        let limiters = limits.map(limiter).collect();
         Ok(Self { policy, doors, destinations, direct, limiters })
     }
 

@@ -513,11 +513,16 @@ fn finish(
     }
     let series = Arc::clone(&request.lane.series);
     series.duration.observe_duration(took);
-    body.idle = attempt.destination.settings.timeouts.idle;
+    let timeouts = &attempt.destination.settings.timeouts;
+    let is_tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    body.idle = if is_tunnel { timeouts.tunnel_idle } else { timeouts.idle };
     let endpoint = attempt.chosen.endpoint.clone();
     let breaker = attempt.destination.settings.breaker;
     if let Some(tap) = request.tap {
         tap.answered(Some(head.status), None);
+        if is_failure {
+            tap.failed();
+        }
     }
     let watch = Watch {
         outbound: outbound.clone(),

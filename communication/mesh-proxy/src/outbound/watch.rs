@@ -43,6 +43,11 @@ impl Watch {
             }
         }
         let status = frame.trailers_ref().and_then(grpc_status);
+        if status.map(breaker::verdict_of_grpc) == Some(Verdict::Failure)
+            && let Some(tap) = &mut self.tap
+        {
+            tap.failed();
+        }
         if let Some(status) = status
             && !self.is_judged
         {
@@ -54,6 +59,9 @@ impl Watch {
     pub(crate) fn broke(&mut self, error: &BodyError) {
         if let Some(span) = &mut self.span {
             span.fail(error.to_string());
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.failed();
         }
         if matches!(error, BodyError::Cut | BodyError::Io(_) | BodyError::Malformed(_)) {
             self.learn(Verdict::Failure);

@@ -39,7 +39,8 @@ const MIB: usize = 1 << 20;
 /// What the kernel may hold of two connections, in both directions, whatever it is tuned to.
 const KERNEL_BYTES_MAX: usize = 24 * MIB;
 
-/// Waits until a number stands still.
+/// Waits until a number stands still. That nothing moves can only be seen over time: 50 looks, 2 ms
+/// apart.
 async fn still(number: &AtomicUsize) -> usize {
     within(async {
         let (mut last, mut same) = (0, 0);
@@ -320,6 +321,7 @@ async fn a_client_that_goes_within_an_answer_frees_its_upstream_and_its_place() 
             let mut said = wire.stream.write_all(head).await;
             while said.is_ok() {
                 said = wire.stream.write_all(b"4\r\ntick\r\n").await;
+                // The pace of a backend that has something to say now and then, for ever.
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             super::stage::lock(&log).ended += 1;

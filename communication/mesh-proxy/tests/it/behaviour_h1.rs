@@ -162,6 +162,7 @@ async fn a_head_that_does_not_come_in_time_ends_the_connection() {
         client.send("GET / HTTP/1.1\r\nX: ").await;
         within(async {
             while client.stream.write_all(b"x").await.is_ok() {
+                // The attack's own shape: a byte far more often than any time-out.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
@@ -575,6 +576,7 @@ async fn a_body_that_nobody_wanted_is_not_waited_for_for_ever() {
         within(async {
             while client.stream.write_all(b"x").await.is_ok() {
                 sent += 1;
+                // The attack's own shape, as above.
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })
@@ -602,6 +604,7 @@ async fn what_an_endpoint_says_too_much_is_nobodys_answer() {
             wire.head().await.unwrap();
             let (mine, other) = TWICE.split_at(TWICE.len() / 2 - 1);
             wire.send(mine).await;
+            // So that it comes apart from the answer, as a segment of its own.
             tokio::time::sleep(Duration::from_millis(3)).await;
             wire.send(other).await;
             wire.end().await;
@@ -612,6 +615,7 @@ async fn what_an_endpoint_says_too_much_is_nobodys_answer() {
             for _ in 0..10 {
                 let answer = stage.get("/").await;
                 assert_eq!((answer.status, answer.text()), (200, "mine"), "{placement:?}");
+                // A caller's pace in which what is too much has come, and rests with the connection.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }

@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod behaviour_breaker;
 #[cfg(test)]
+mod behaviour_door;
+#[cfg(test)]
 mod behaviour_flow;
+#[cfg(test)]
+mod behaviour_gone;
 #[cfg(test)]
 mod behaviour_h1;
 #[cfg(test)]

@@ -1,23 +1,27 @@
 //! Bytes through the mesh: endpoints chosen, ends passed on, servers that speak first.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
 use mesh_policy::{
     balance::{self, Algorithm},
-    destination::{Attachments, Protocol},
+    concurrency,
+    destination::{Attachments, Protocol, Timeouts},
 };
 use mesh_proxy::{Door, Forward, Limits, Way};
 use runtime::Drained;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::mpsc,
     task::JoinSet,
 };
 
-use super::rig::{Proxy, backend, counted_relay, empty, policy, read, request, text, until};
+use super::{
+    rig::{Proxy, backend, counted_relay, empty, policy, read, request, text, until},
+    stage::within,
+};
 
 /// Serves each connection by a function.
 async fn serve<F, A>(answer: F) -> (SocketAddr, JoinSet<()>)
@@ -47,14 +51,47 @@ fn balanced(
     addresses: &[SocketAddr],
     spoken: Option<Protocol>,
 ) -> Proxy {
-    let mut policy = policy(protocol, addresses);
     let balance = Some(balance::Settings { algorithm, ..balance::Settings::default() });
-    let attachments = Attachments { balance, ..Attachments::default() };
+    set(Attachments { balance, ..Attachments::default() }, protocol, addresses, spoken)
+}
+
+fn set(
+    attachments: Attachments,
+    protocol: Protocol,
+    addresses: &[SocketAddr],
+    spoken: Option<Protocol>,
+) -> Proxy {
+    let mut policy = policy(protocol, addresses);
     policy.attachments.insert("back".to_owned(), attachments);
     Proxy::behind(policy, Limits::default(), move |outbound| {
         Forward::new(outbound, Way::To(Door::Service("back".to_owned()))).speaking(spoken)
     })
 }
+
+/// A tunnel in which so little may pass, to an endpoint that may be waited for so long.
+fn bounded(tunnel_idle: Duration, queue_wait: Duration, addresses: &[SocketAddr]) -> Proxy {
+    let concurrency = concurrency::Settings { queue_wait, ..concurrency::Settings::default() };
+    let attachments = Attachments {
+        timeouts: Some(Timeouts { tunnel_idle, ..Timeouts::default() }),
+        concurrency: Some(concurrency),
+        ..Attachments::default()
+    };
+    set(attachments, Protocol::Tcp, addresses, None)
+}
+
+fn ended(proxy: &Proxy, reason: &str) -> f64 {
+    let labels = format!("{{listener=\"door\",reason=\"{reason}\"}}");
+    proxy.metric(&format!("mesh_connections_ended_total{labels}"))
+}
+
+/// Gives back what it gets, to the end.
+async fn echo(mut stream: TcpStream) {
+    let (mut from, mut to) = stream.split();
+    // Whichever side ends it is judged by its own peer.
+    let _ended = tokio::io::copy(&mut from, &mut to).await;
+}
+
+const NEVER: Duration = Duration::from_hours(1);
 
 fn bytes(proxy: &Proxy, direction: &str) -> f64 {
     let series = "mesh_tcp_bytes_total{destination=\"back\",direction=\"";
@@ -116,12 +153,76 @@ async fn where_one_endpoint_cannot_be_reached_another_is() {
 async fn where_none_can_be_reached_the_connection_ends_and_is_counted() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     for (addresses, reason) in [(vec![], "no_endpoint"), (vec![gone], "upstream_unavailable")] {
-        let proxy = proxy(Protocol::Tcp, &addresses, None);
+        // What is there and fails is waited for; what is not there is not.
+        let queue_wait = if addresses.is_empty() { NEVER } else { Duration::from_millis(120) };
+        let proxy = bounded(NEVER, queue_wait, &addresses);
         let mut client = TcpStream::connect(proxy.address).await.unwrap();
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
-        let labels = format!("{{listener=\"door\",reason=\"{reason}\"}}");
-        assert_eq!(proxy.metric(&format!("mesh_connections_ended_total{labels}")), 1.0);
+        assert_eq!(ended(&proxy, reason), 1.0);
+        let tries = if addresses.is_empty() { 0.0..=0.0 } else { 2.0..=100.0 };
+        let failed = connections(&proxy, "failed");
+        assert!(tries.contains(&failed), "{reason}: tried {failed} times");
     }
+}
+
+#[tokio::test]
+async fn a_client_waits_for_an_endpoint_that_comes_back() {
+    let back = TcpSocket::new_v4().unwrap();
+    back.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let proxy = bounded(NEVER, NEVER, &[back.local_addr().unwrap()]);
+    let mut client = TcpStream::connect(proxy.address).await.unwrap();
+    until(|| connections(&proxy, "failed") >= 2.0).await;
+    let listener = back.listen(8).unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    stream.write_all(b"here").await.unwrap();
+    let mut said = [0; 4];
+    client.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"here");
+}
+
+#[tokio::test]
+async fn a_tunnel_in_which_nothing_passes_ends_and_one_that_is_used_does_not() {
+    let idle = Duration::from_millis(400);
+    let (address, _serving) = serve(echo).await;
+    let proxy = bounded(idle, NEVER, &[address]);
+    let mut used = TcpStream::connect(proxy.address).await.unwrap();
+    let mut quiet = TcpStream::connect(proxy.address).await.unwrap();
+    let began = tokio::time::Instant::now();
+    let using = async {
+        let mut said = [0];
+        while began.elapsed() < idle * 4 {
+            used.write_all(b"x").await.unwrap();
+            assert_eq!(used.read(&mut said).await.unwrap(), 1, "after {:?}", began.elapsed());
+            // The shape of the traffic: gaps far below the bound.
+            tokio::time::sleep(idle / 20).await;
+        }
+    };
+    let waiting = async {
+        assert_eq!(within(quiet.read(&mut [0])).await.unwrap(), 0);
+        assert!(began.elapsed() >= idle, "{:?}", began.elapsed());
+    };
+    tokio::join!(using, waiting);
+    until(|| ended(&proxy, "tunnel_idle") == 1.0).await;
+}
+
+#[tokio::test]
+async fn an_end_in_one_direction_does_not_count_as_use_nor_end_the_other() {
+    // Reads to the end, says a word, and then nothing for ever.
+    let (address, _serving) = serve(|mut stream| async move {
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        stream.write_all(b"heard").await.unwrap();
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let proxy = bounded(Duration::from_millis(200), NEVER, &[address]);
+    let mut client = TcpStream::connect(proxy.address).await.unwrap();
+    client.write_all(b"all").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    within(client.read_to_end(&mut rest)).await.unwrap();
+    assert_eq!(rest, b"heard");
+    until(|| ended(&proxy, "tunnel_idle") == 1.0).await;
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! A connection that changes its protocol: bytes both ways, early ones too, and ends passed on.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use http::Response;
-use mesh_policy::destination::Protocol;
+use mesh_policy::destination::{Attachments, Protocol, Timeouts};
 use runtime::Drained;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -11,7 +11,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::rig::{Proxy, backend, policy, text};
+use super::{
+    rig::{Proxy, backend, policy, text, until},
+    stage::within,
+};
 
 const ASKED: &str = "GET /chat HTTP/1.1\r\nHost: back\r\nConnection: keep-alive, Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -85,6 +88,28 @@ async fn after_the_change_bytes_go_both_ways_early_ones_first() {
     {
         assert!(asked.contains(field), "{asked}");
     }
+}
+
+#[tokio::test]
+async fn a_changed_connection_in_which_nothing_passes_ends() {
+    let (address, _server) = switching().await;
+    let mut policy = policy(Protocol::Http1, &[address]);
+    // The bound on pieces of a body is another one.
+    let timeouts = Timeouts {
+        idle: Duration::from_hours(1),
+        tunnel_idle: Duration::from_millis(100),
+        ..Timeouts::default()
+    };
+    let attachments = Attachments { timeouts: Some(timeouts), ..Attachments::default() };
+    policy.attachments.insert("back".to_owned(), attachments);
+    let proxy = Proxy::start(policy);
+    let mut client = TcpStream::connect(proxy.address).await.unwrap();
+    client.write_all(ASKED.as_bytes()).await.unwrap();
+    head(&mut client).await;
+    client.read_exact(&mut [0; 5]).await.unwrap();
+    assert_eq!(within(client.read(&mut [0])).await.unwrap(), 0);
+    let series = "mesh_connections_ended_total{listener=\"door\",reason=\"tunnel_idle\"}";
+    until(|| proxy.metric(series) == 1.0).await;
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ mod first_minute;
 #[cfg(test)]
 mod foreign;
 #[cfg(test)]
+mod foreign_clients;
+#[cfg(test)]
 mod foreign_mesh;
 #[cfg(test)]
 mod http;
