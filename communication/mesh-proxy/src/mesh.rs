@@ -28,7 +28,7 @@ use mesh_policy::{
 use telemetry::{Gauge, Telemetry};
 use tokio::time::Instant;
 
-use crate::tap::Taps;
+use crate::tap::{Filter, Tap, Taps, TooManyTapsError};
 use series::Families;
 pub use snapshot::Door;
 pub(crate) use snapshot::{BackendLane, Lane, Snapshot};
@@ -53,7 +53,7 @@ struct Inner {
     faults: RwLock<Faults>,
     /// Whether any stands: looked at for each request.
     has_faults: AtomicBool,
-    taps: Taps,
+    taps: Arc<Taps>,
 }
 
 impl Mesh {
@@ -85,7 +85,7 @@ impl Mesh {
             trouble: RwLock::default(),
             faults: RwLock::default(),
             has_faults: AtomicBool::new(false),
-            taps: Taps::default(),
+            taps: Arc::default(),
         }));
         mesh.plant_all(faults);
         Ok(mesh)
@@ -230,6 +230,14 @@ impl Mesh {
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.0.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Listens to its requests from now on.
+    ///
+    /// # Errors
+    /// As many listen already as may, [`LISTENERS_MAX`](crate::tap::LISTENERS_MAX).
+    pub fn tap(&self, filter: Filter) -> Result<Tap, TooManyTapsError> {
+        Tap::open(Arc::clone(&self.0.taps), filter)
     }
 
     pub(crate) fn taps(&self) -> &Taps {

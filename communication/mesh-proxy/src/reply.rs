@@ -10,17 +10,18 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
+use hyper::body::Incoming;
 
 use crate::{
     body::{BodyError, RequestBody, Upload},
-    head::ResponseHead,
-    outbound::Watch,
+    head::{ResponseHead, grpc_status},
     stream::Stream,
     upstream::{
         Pool,
         h1::Exchange,
         h2::{Carried, Feed, Slot},
     },
+    watch::Watch,
 };
 
 /// A body that some library or application gives.
@@ -51,6 +52,17 @@ pub enum Source {
     },
     /// No answer is to be given: the connection is reset (a planted fault).
     Reset,
+}
+
+impl Source {
+    /// Why the mesh answered by itself; `None` where it did not.
+    #[must_use]
+    pub const fn code(self) -> Option<base::Code> {
+        match self {
+            Self::Mesh { code, .. } => Some(code),
+            Self::Application | Self::Reset => None,
+        }
+    }
 }
 
 impl Reply {
@@ -131,7 +143,7 @@ impl ReplyBody {
     }
 
     /// The rest of a stream.
-    pub(crate) fn http2(body: hyper::body::Incoming, feed: Option<Feed>, slot: Slot) -> Self {
+    pub(crate) fn http2(body: Incoming, feed: Option<Feed>, slot: Slot) -> Self {
         Self::of(Kind::Http2 { body: Carried(body), feed, _slot: slot })
     }
 
@@ -257,11 +269,6 @@ impl ReplyBody {
             pool.put(address, stream, buffers);
         }
     }
-}
-
-/// The status of a gRPC call in its trailers.
-pub(crate) fn grpc_status(trailers: &http::HeaderMap) -> Option<u32> {
-    trailers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 impl fmt::Debug for Kind {

@@ -29,10 +29,11 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 pub use self::budget::{Flood, FrameBudget};
 use self::wire::{Watched, Wire};
-use super::{Handler, Limits, Peer, Site, accept::Closing, doors::Place};
+use super::{Handler, Limits, Site, doors::Place};
 use crate::{
     body::{BodyError, Upload},
-    head::{RequestHead, Version},
+    closing::Closing,
+    head::{Peer, RequestHead, Version},
     owned::Owner,
     refusal::{Grpc, Refusal},
     reply::{Reply, ReplyBody, Source},

@@ -28,7 +28,6 @@ use crate::{
     head::{Fields, RequestHead, ResponseHead},
     mesh::endpoint::Endpoint,
     owned::Owner,
-    reply::ReplyBody,
     stream::Corked,
     upstream,
 };
@@ -96,6 +95,16 @@ struct Link {
     streams_max: Arc<AtomicUsize>,
 }
 
+/// The head of an answer, with what the rest of it is read by.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) head: ResponseHead,
+    pub(crate) body: Incoming,
+    /// What is still to be sent.
+    pub(crate) feed: Option<Feed>,
+    pub(crate) slot: Slot,
+}
+
 /// A stream's place on its connection, until all of the answer was taken.
 #[derive(Debug)]
 pub(crate) struct Slot(Arc<AtomicUsize>);
@@ -114,7 +123,7 @@ impl Connections {
         connect_timeout: Duration,
         head: &RequestHead,
         upload: &mut Upload<B>,
-    ) -> Result<(ResponseHead, ReplyBody), SendError> {
+    ) -> Result<Received, SendError> {
         let (mut sender, slot) = self.sender(endpoint, connect_timeout).await?;
         let (body, mut feed) = Outgoing::of(upload).map_err(SendError::Upload)?;
         let sending = sender.send_request(request(head, body));
@@ -135,7 +144,7 @@ impl Connections {
             fields: without_framing(&parts.headers),
             length: length.or_else(|| told(&parts.headers)),
         };
-        Ok((head, ReplyBody::http2(body, feed, slot)))
+        Ok(Received { head, body, feed, slot })
     }
 
     /// A connection with room for a stream.
