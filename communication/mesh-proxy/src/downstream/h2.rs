@@ -33,6 +33,7 @@ use super::{Handler, Limits, Site, doors::Place};
 use crate::{
     body::{BodyError, Upload},
     closing::Closing,
+    h1::write,
     head::{Peer, RequestHead, Version},
     owned::Owner,
     refusal::{Grpc, Refusal},
@@ -188,6 +189,10 @@ fn head(limits: &Limits, parts: http::request::Parts) -> Result<RequestHead, Ref
     let target = parts.uri.path_and_query().map_or("/", |it| it.as_str());
     if target.len() > limits.target_bytes_max {
         return Err(Refusal::new(Code::TargetTooLong, "the request target is too long"));
+    }
+    // The library takes what HTTP/1 does not: what is good must not hang on how it came.
+    if !write::is_target(target.as_bytes()) {
+        return Err(invalid("the request target has a byte that must be encoded"));
     }
     if parts.headers.len() > limits.fields_max {
         return Err(Refusal::new(Code::HeadTooLarge, "there are too many header fields"));

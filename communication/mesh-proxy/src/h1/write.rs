@@ -1,12 +1,12 @@
 //! Heads and chunks, appended to a buffer.
 //!
 //! The writers copy what they are given. Names, values and targets that come from a head that was
-//! parsed here are good; those of a configuration are to be checked with [`is_name`] and
-//! [`is_value`] when it is read. The caller adds Date, and keeps its text for a second.
+//! parsed here are good; those that come from elsewhere are to be checked with [`is_target`],
+//! [`is_name`] and [`is_value`] when they are read. The caller adds Date, and keeps its text for a second.
 
 use bytes::BufMut;
 
-use super::class::{self, TOKEN, VALUE};
+use super::class::{self, TARGET, TOKEN, VALUE};
 
 /// The end of a head, and of trailers.
 pub const END: &[u8] = b"\r\n";
@@ -79,6 +79,12 @@ fn digits(text: &mut [u8], mut value: u64, base: u64) -> usize {
         }
     }
     start
+}
+
+/// Whether a target may be written as it is.
+#[must_use]
+pub fn is_target(target: &[u8]) -> bool {
+    class::all(target, TARGET)
 }
 
 /// Whether a name may be written as it is.
