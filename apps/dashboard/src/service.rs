@@ -3,7 +3,6 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
 };
 
 use runtime::Shutdown;
@@ -82,7 +81,7 @@ fn start(
 /// another reading to every trace that it keeps.
 fn unexported(context: &ServiceContext) -> ServiceContext {
     let config = ServiceConfig { trace_endpoint: None, ..(*context.config).clone() };
-    ServiceContext { config: Arc::new(config), ..context.clone() }
+    context.with_config(config)
 }
 
 /// The same surroundings at another address, with room for bodies of spans.
@@ -97,7 +96,7 @@ fn beside(context: &ServiceContext, address: SocketAddr) -> ServiceContext {
         limits: Limits { body_bytes_max, ..context.config.limits.clone() },
         ..(*unexported.config).clone()
     };
-    ServiceContext { config: Arc::new(config), ..unexported }
+    unexported.with_config(config)
 }
 
 async fn forget_own_spans(own: Telemetry, shutdown: Shutdown) {

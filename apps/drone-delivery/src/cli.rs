@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use skein::{
     Format,
-    commands::{MeshCommand, arguments::CostArguments},
+    commands::{FileCommand, MeshCommand, arguments::CostArguments},
 };
 
 /// Delivers parcels by drone: services that survive crashes, on one machine with one command.
@@ -18,7 +18,7 @@ pub(crate) struct Cli {
     pub(crate) data: PathBuf,
     /// Form of the result on standard output.
     #[arg(short, long, global = true, value_enum, default_value_t)]
-    pub(crate) output: OutputForm,
+    pub(crate) output: Format,
     /// `up` when there is none.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -28,28 +28,6 @@ const EXAMPLES: &str = "Examples:
   drone-delivery                                      starts everything
   drone-delivery submit examples/helsinki.jsonl --wait
   drone-delivery trace DELIVERY";
-
-/// Form of a result.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OutputForm {
-    /// For people.
-    #[default]
-    Table,
-    /// For people with wide windows.
-    Wide,
-    /// For programs.
-    Json,
-}
-
-impl From<OutputForm> for Format {
-    fn from(form: OutputForm) -> Self {
-        match form {
-            OutputForm::Table => Self::Table,
-            OutputForm::Wide => Self::Wide,
-            OutputForm::Json => Self::Json,
-        }
-    }
-}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -103,6 +81,8 @@ pub(crate) enum Command {
     /// Dead letters: messages that could not be processed.
     #[command(subcommand)]
     Dlq(LetterCommand),
+    #[command(flatten)]
+    Files(FileCommand),
     #[command(flatten)]
     Mesh(MeshCommand),
     /// Measures what the mesh's door in front of a service costs: time, processor, memory.
@@ -454,6 +434,6 @@ mod tests {
     #[test]
     fn the_flags_that_both_have_stand_behind_a_command_too() {
         let cli = Cli::parse_from(["drone-delivery", "ps", "-o", "json", "--data", "/d"]);
-        assert_eq!((cli.output, cli.data), (OutputForm::Json, PathBuf::from("/d")));
+        assert_eq!((cli.output, cli.data), (Format::Json, PathBuf::from("/d")));
     }
 }

@@ -28,7 +28,7 @@ mod up;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use skein::{Color, Exit, Failure, Output, Table, commands, supervise::lifeline};
+use skein::{Exit, Failure, Output, Table, commands, program, supervise::lifeline};
 
 use crate::{
     cli::{Cli, Command, SettingArguments, UpArguments},
@@ -42,14 +42,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let output = Output { format: cli.output.into(), color: Color::from_environment() };
-    // One thread: what a process has to do beside waiting, its store and its log do on their own.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = match runtime {
-        Ok(runtime) => runtime.block_on(Box::pin(dispatch(cli, output))),
-        Err(error) => Err(Failure::new("no_runtime", error.to_string())),
-    };
-    ended.unwrap_or_else(|failure| output.failure(&failure)).into()
+    program::run(cli.output, |output| dispatch(cli, output))
 }
 
 async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
@@ -76,6 +69,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             transactions::failures(System::of(&data)?, command, output).await
         }
         Command::Topics(command) => messages::topics(System::of(&data)?, command, output).await,
+        Command::Files(command) => commands::files::run(&command, output),
         Command::Mesh(command) => commands::run(&up::admins(&data).await?, command, output).await,
         Command::MeshCost(arguments) => {
             let policy = mesh::cost_policy(&data, &arguments)?;

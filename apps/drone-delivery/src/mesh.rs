@@ -40,7 +40,7 @@ pub(crate) fn files(settings: &Settings, data: &Path) -> PolicyFiles {
 pub(crate) fn cost_policy(data: &Path, arguments: &CostArguments) -> Result<Policy, Failure> {
     let settings = Settings::of(data)?.unwrap_or_default();
     let files = PolicyFiles::new()
-        .with_text("traffic.yaml", include_str!("../../../deploy/mesh/traffic.yaml"))
+        .with_text(TRAFFIC.0, TRAFFIC.1)
         .with_files(&settings.route_files)
         .with_files(&arguments.policies);
     let failure = Failure::new("bad_policy", "the policy of the mesh cannot be used");
@@ -81,12 +81,12 @@ pub(crate) fn place(
             let mesh = start(context, settings, data)?;
             let outbound = Outbound::new(mesh.clone());
             outbound.keep_swept(&context.tasks);
-            context.client = Client::over(outbound, timeout, &context.telemetry);
+            context.call_by(Client::over(outbound, timeout, &context.telemetry));
             Ok(Some(mesh))
         }
         MeshPlacement::Sidecar if role.is_service() => {
             let door = outbound.unwrap_or_else(|| sidecars::well_known(role, settings).0);
-            context.client = Client::beside(beside(door), timeout, context.telemetry.clone());
+            context.call_by(Client::beside(beside(door), timeout, context.telemetry.clone()));
             Ok(None)
         }
         MeshPlacement::Sidecar | MeshPlacement::Off => Ok(None),

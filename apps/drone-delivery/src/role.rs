@@ -7,14 +7,14 @@ use base::SharedClock;
 use broker::{BoundBroker, Broker, BrokerConfig, TopicConfig};
 use contracts::topics;
 use mesh_proxy::Mesh;
-use runtime::{Drained, SystemClock, Tasks};
+use runtime::{SystemClock, Tasks};
 use service_kit::{
     Bound, FaultHook, Health, Routes, Service, ServiceConfig, ServiceContext, StartError,
     announce_ready,
 };
 use skein::{
-    Exit, Failure, failure,
-    supervise::lifeline::{Farewell, WatchInput, farewell},
+    Exit, Failure, failure, program,
+    supervise::lifeline::{WatchInput, farewell},
 };
 use telemetry::{
     Telemetry, TelemetryConfig,
@@ -67,17 +67,11 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
     };
     let why = ended.await.map_err(|it| Failure::new("start_failed", it.to_string()))?;
     tracing::info!(?why, "draining");
-    if let Drained::TimedOut { running } = tasks.drain(DRAIN).await {
-        tracing::warn!(running, "tasks were still running at the end");
-    }
+    let exit = program::drain(&tasks, DRAIN, why).await;
     if let Some(broker) = started.broker {
         broker.close().await;
     }
-    Ok(match why {
-        Farewell::Interrupted => Exit::Interrupted,
-        // What it was asked to do.
-        Farewell::Orphaned | Farewell::Terminated => Exit::Done,
-    })
+    Ok(exit)
 }
 
 /// The telemetry of a process of this system.
@@ -110,12 +104,13 @@ fn service_config(
     let mut config = ServiceConfig::new(role.name(), &told.instance, data.join(role.name()));
     config.version = told.version.clone().unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
     config.profile = settings.profile;
-    config.services = addresses(settings);
     config.trace_endpoint = Some(format!("http://{}", collector(settings)));
     config.faults = if settings.faults { FaultHook::On } else { FaultHook::Off };
     config.limits = settings.limits.clone();
     config.call_timeout = Duration::from_millis(settings.call_timeout_ms);
+    // The broker listens by its own protocol, and calls nobody.
     if role != Role::Broker {
+        config.services = addresses(settings);
         config.http = told.port.map_or_else(|| role.address(settings), loopback);
     }
     // The edge only leads on, and the log does not write to itself.

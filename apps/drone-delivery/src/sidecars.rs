@@ -8,13 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use runtime::{Drained, SystemClock, Tasks};
+use runtime::{SystemClock, Tasks};
 use service_kit::{Bound, ServiceConfig, ServiceContext, announce_ready};
 use skein::{
-    Exit, Failure, proxy,
+    Exit, Failure, program, proxy,
     supervise::{
         ProcessSpec,
-        lifeline::{Farewell, WatchInput, farewell},
+        lifeline::{WatchInput, farewell},
     },
 };
 
@@ -147,14 +147,9 @@ pub(crate) async fn run(data: &Path, told: &RoleArguments) -> Result<Exit, Failu
     };
     let why = ended.await.map_err(|it| Failure::new("start_failed", it.to_string()))?;
     tracing::info!(?why, "draining");
-    if let Drained::TimedOut { running } = tasks.drain(DRAIN).await {
-        tracing::warn!(running, "tasks were still running at the end");
-    }
+    let exit = program::drain(&tasks, DRAIN, why).await;
     running.join(&tasks);
-    Ok(match why {
-        Farewell::Interrupted => Exit::Interrupted,
-        Farewell::Orphaned | Farewell::Terminated => Exit::Done,
-    })
+    Ok(exit)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Commands about a mesh that runs, for any program on top of it: they know nothing but the
-//! operators' addresses of processes, each with a name.
+//! Commands about a mesh, for any program on top of it.
 //!
-//! They only read, except [`fault`]. Figures come from two looks at the counters that every process
+//! Those of [`files`] read files of policy. The others ask a mesh that runs: they know nothing but
+//! the operators' addresses of processes, each with a name. They only read, except [`fault`]. Figures come from two looks at the counters that every process
 //! keeps anyway, so that looking costs the mesh nothing between them.
 
 pub mod admin;
@@ -9,6 +9,7 @@ pub mod arguments;
 pub mod cost;
 pub mod fault;
 pub mod figures;
+pub mod files;
 pub mod live;
 pub mod metrics;
 pub mod pages;
@@ -17,7 +18,7 @@ pub mod stat;
 use crate::{Exit, Failure, Output};
 
 pub use admin::{Admins, Process};
-pub use arguments::MeshCommand;
+pub use arguments::{FileCommand, MeshCommand};
 
 /// Runs a command on the processes.
 ///

@@ -19,6 +19,8 @@ pub enum Exit {
     Unreachable,
     /// Some items failed, others did not.
     Partial,
+    /// Files were judged, and something in them is wrong.
+    Findings,
     /// Ended by SIGINT.
     Interrupted,
     /// Ended by SIGTERM.
@@ -37,6 +39,7 @@ impl Exit {
             Self::TimedOut => 4,
             Self::Unreachable => 5,
             Self::Partial => 10,
+            Self::Findings => 79,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }

@@ -10,6 +10,7 @@ pub mod failure;
 pub mod letters;
 pub mod mesh;
 pub mod output;
+pub mod program;
 pub mod proxy;
 pub mod supervise;
 pub mod table;

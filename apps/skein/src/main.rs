@@ -2,19 +2,19 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Parser, Subcommand, ValueEnum};
-use runtime::{Drained, SystemClock, Tasks};
+use clap::{Parser, Subcommand};
+use runtime::{SystemClock, Tasks};
 use service_kit::{FaultHook, ServiceConfig, ServiceContext};
 use skein::{
-    Color, Exit, Failure, Format, Output,
+    Exit, Failure, Format, Output,
     commands::{
-        self, Admins, MeshCommand,
+        self, Admins, FileCommand, MeshCommand,
         arguments::{AdminArguments, CostArguments},
     },
     failure,
     mesh::PolicyFiles,
-    proxy,
-    supervise::lifeline::{Farewell, WatchInput, farewell},
+    program, proxy,
+    supervise::lifeline::{WatchInput, farewell},
 };
 use telemetry::{
     Telemetry, TelemetryConfig,
@@ -35,31 +35,9 @@ struct Cli {
     admin: AdminArguments,
     /// Form of the result on standard output.
     #[arg(short, long, global = true, value_enum, default_value_t)]
-    output: OutputForm,
+    output: Format,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Form of a result.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum OutputForm {
-    /// For people.
-    #[default]
-    Table,
-    /// For people with wide windows.
-    Wide,
-    /// For programs.
-    Json,
-}
-
-impl From<OutputForm> for Format {
-    fn from(form: OutputForm) -> Self {
-        match form {
-            OutputForm::Table => Self::Table,
-            OutputForm::Wide => Self::Wide,
-            OutputForm::Json => Self::Json,
-        }
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -85,6 +63,8 @@ enum Command {
     #[command(after_help = "Examples:\n  skein mesh-cost --target http://127.0.0.1:8080/health")]
     MeshCost(CostArguments),
     #[command(flatten)]
+    Files(FileCommand),
+    #[command(flatten)]
     Mesh(MeshCommand),
 }
 
@@ -93,13 +73,7 @@ fn main() -> ExitCode {
     if matches!(cli.command, Command::Proxy { .. }) {
         take_small_pages();
     }
-    let output = Output { format: cli.output.into(), color: Color::from_environment() };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = match runtime {
-        Ok(runtime) => runtime.block_on(Box::pin(dispatch(cli, output))),
-        Err(error) => Err(Failure::new("no_runtime", error.to_string())),
-    };
-    ended.unwrap_or_else(|failure| output.failure(&failure)).into()
+    program::run(cli.output, |output| dispatch(cli, output))
 }
 
 async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
@@ -116,6 +90,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             })?;
             commands::cost::run(&arguments, policy, output).await
         }
+        Command::Files(command) => commands::files::run(&command, output),
         Command::Mesh(command) => {
             if cli.admin.addresses.is_empty() {
                 let failure = Failure::new("bad_argument", "no process is named");
@@ -169,14 +144,9 @@ async fn run_proxy(
     let why = farewell(WatchInput::No).await;
     let why = why.map_err(|it| Failure::new("no_signals", it.to_string()))?;
     let longest = mesh_proxy::program::drain_delay(&proxy) + DRAIN;
-    if let Drained::TimedOut { running } = tasks.drain(longest).await {
-        tracing::warn!(running, "tasks were still running at the end");
-    }
+    let exit = program::drain(&tasks, longest, why).await;
     running.join(&tasks);
-    Ok(match why {
-        Farewell::Interrupted => Exit::Interrupted,
-        Farewell::Orphaned | Farewell::Terminated => Exit::Done,
-    })
+    Ok(exit)
 }
 
 #[cfg(test)]
@@ -194,7 +164,7 @@ mod tests {
     fn processes_and_form_may_stand_behind_a_command() {
         let line = "skein stat -t 30s --to stock -o json --admin 127.0.0.1:1,127.0.0.1:2";
         let cli = Cli::parse_from(line.split(' '));
-        assert_eq!((cli.admin.addresses.len(), cli.output), (2, OutputForm::Json));
+        assert_eq!((cli.admin.addresses.len(), cli.output), (2, Format::Json));
         let Command::Mesh(MeshCommand::Stat(stat)) = cli.command else { panic!("it is `stat`") };
         assert_eq!((stat.window, stat.to.as_deref()), (Duration::from_secs(30), Some("stock")));
     }

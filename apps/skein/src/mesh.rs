@@ -12,7 +12,7 @@ use std::{
 
 use mesh_policy::{
     Policy,
-    schema::{self, Finding, SourceFile},
+    schema::{self, FILE_BYTES_MAX, Finding, SourceFile},
 };
 use mesh_proxy::Mesh;
 use runtime::Tasks;
@@ -22,8 +22,6 @@ use tokio::time::interval;
 /// How often the files are looked at. An instance that died is avoided by its callers' breakers long
 /// before it would matter; this bounds how late a new one gets work.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A file of policy is no longer than this.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Why there is no policy.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +116,7 @@ impl PolicyFiles {
 fn read(path: &Path) -> Result<String, PolicyError> {
     let io = |source| PolicyError::Io { path: path.to_owned(), source };
     let length = fs::metadata(path).map_err(io)?.len();
-    if length > FILE_BYTES_MAX {
+    if length > FILE_BYTES_MAX as u64 {
         let detail = format!("it is longer than {FILE_BYTES_MAX} bytes");
         return Err(io(io::Error::new(io::ErrorKind::FileTooLarge, detail)));
     }

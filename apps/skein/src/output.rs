@@ -2,19 +2,20 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::{exit::Exit, failure::Failure, table::Table};
 
-/// The form of results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The form of results, as the command line names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
     /// For people.
     #[default]
     Table,
     /// For people with wide windows, where a command has more to tell; else a table.
     Wide,
-    /// One JSON document; one JSON object a line where results stream.
+    /// For programs: one document; one object a line where results stream.
     Json,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::schema::Code;
+use crate::schema::{Code, nearest};
 
 mod judging;
 mod reading;
@@ -37,6 +37,14 @@ pub fn explain(code: &str) -> Option<&'static Explanation> {
     pages.find(|it| it.code.as_str().eq_ignore_ascii_case(code.trim()))
 }
 
+/// The code that was probably meant, if one is near.
+#[must_use]
+pub fn nearest(code: &str) -> Option<Code> {
+    let known: Vec<&str> = Code::ALL.iter().map(|it| it.as_str()).collect();
+    let near = nearest::nearest(code.trim(), &known)?;
+    Code::ALL.iter().copied().find(|it| it.as_str() == near)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +65,12 @@ mod tests {
     fn a_code_is_found_in_any_case_and_an_unknown_one_is_not() {
         assert_eq!(explain(" sk1003 ").map(|it| it.code), Some(Code::UnknownMember));
         assert_eq!(explain("SK9999"), None);
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_leads_to_the_nearest_code() {
+        assert_eq!(nearest("SK103"), Some(Code::UnknownMember));
+        assert_eq!(nearest("sk2O13 "), Some(Code::RetriesWithoutTryTimeout));
+        assert_eq!(nearest("breaker_open"), None);
     }
 }

@@ -49,6 +49,10 @@ pub enum BadPath {
     /// A space or a byte beyond ASCII, raw: RFC 3986 wants them encoded.
     #[error("a byte that is not visible ASCII")]
     NotVisible,
+    /// `"`, `<`, `>` or a backtick, raw: RFC 3986 has no place for them, and a strict reader of
+    /// HTTP/1, such as our own at the next hop, refuses them.
+    #[error("a quote, angle bracket or backtick that is not encoded")]
+    NotEncoded,
     /// `?` or `#`: what stands behind it is no path to those who split there.
     #[error("a question mark or number sign within the path")]
     Delimiter,
@@ -138,6 +142,7 @@ const CLASSES: [Class; 256] = {
             b'.' => Class::Dot,
             b'%' => Class::Percent,
             b'\\' => Class::Refused(BadPath::Backslash),
+            b'"' | b'<' | b'>' | b'`' => Class::Refused(BadPath::NotEncoded),
             b'?' | b'#' => Class::Refused(BadPath::Delimiter),
             0..=0x1F | 0x7F => Class::Refused(BadPath::Control),
             b' ' | 0x80.. => Class::Refused(BadPath::NotVisible),
@@ -292,6 +297,7 @@ const fn hex(digit: u8) -> Option<u8> {
 fn refuse_double_encoding(normal: &[u8]) -> Result<(), BadPath> {
     let mut rest = normal;
     while let Some((&byte, behind)) = rest.split_first() {
+        let before = &normal[..normal.len() - rest.len()];
         rest = behind;
         let Some(mut decoded) = behind.strip_prefix(b"25").filter(|_| byte == b'%') else {
             continue;
@@ -300,7 +306,9 @@ fn refuse_double_encoding(normal: &[u8]) -> Result<(), BadPath> {
         while let Some(behind) = decoded.strip_prefix(b"25") {
             decoded = behind;
         }
-        if escaped_byte(decoded).is_some_and(|(byte, _)| changes_when_decoded(byte)) {
+        let ends_dots = || before.ends_with(b"/.") || before.ends_with(b"/..");
+        let is_refused = |byte| changes_when_decoded(byte) || (byte == b';' && ends_dots());
+        if escaped_byte(decoded).is_some_and(|(byte, _)| is_refused(byte)) {
             return Err(BadPath::DoubleEncoding);
         }
     }

@@ -5,6 +5,13 @@ use mesh_proxy::h1::{
 };
 use telemetry::TraceContext;
 
+#[path = "checks/frames.rs"]
+pub(crate) mod frames;
+#[path = "checks/paths.rs"]
+pub(crate) mod paths;
+#[path = "checks/policies.rs"]
+pub(crate) mod policies;
+
 /// The head of a request, and of a response: pieces change nothing, nothing that is accepted could
 /// split a message, and what is written again is read as the same.
 pub(crate) fn h1_request(data: &[u8]) {

@@ -10,28 +10,20 @@ pub(crate) mod h1;
 mod h2;
 mod tcp;
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{future::Future, time::Duration};
 
 use mesh_policy::path::Slashes;
 use telemetry::{CounterFamily, Gauge, Telemetry};
 
-pub(crate) use accept::Closing;
 pub use accept::{Sharing, listen, serve};
 pub use doors::Doors;
 
 use crate::{
     body::{RequestBody, Upload},
-    head::RequestHead,
+    head::{Peer, RequestHead},
     reply::Reply,
     tunnel::Tunnel,
 };
-
-/// Who sent a request. The caller's identity will stand here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer {
-    /// Address of the client's end.
-    pub address: SocketAddr,
-}
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {

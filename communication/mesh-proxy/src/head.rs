@@ -4,6 +4,8 @@
 //! list of where each field lies; what is added stands in a buffer of its own. Only where a library
 //! wants a map ([`Fields::to_map`]) is one made.
 
+use std::net::SocketAddr;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use mesh_policy::route::RequestView;
@@ -234,6 +236,13 @@ pub enum Version {
     Http2,
 }
 
+/// Who sent a request. The caller's identity will stand here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Address of the client's end.
+    pub address: SocketAddr,
+}
+
 /// The head of a request. Its path is normalised: what is judged here is what is forwarded.
 #[derive(Debug, Clone)]
 pub struct RequestHead {
@@ -317,6 +326,11 @@ fn host_of(authority: &Bytes) -> Bytes {
     };
     let host = authority.slice(..end);
     if host.iter().any(u8::is_ascii_uppercase) { host.to_ascii_lowercase().into() } else { host }
+}
+
+/// The status of a gRPC call in its trailers.
+pub(crate) fn grpc_status(trailers: &HeaderMap) -> Option<u32> {
+    trailers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// The head of a response.

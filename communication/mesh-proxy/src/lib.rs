@@ -7,7 +7,9 @@
 //! beside a program in any language, and at the edge.
 
 pub mod body;
+mod closing;
 pub mod downstream;
+mod forward;
 mod gate;
 pub mod h1;
 mod h2;
@@ -15,6 +17,7 @@ pub mod head;
 mod mesh;
 mod outbound;
 mod owned;
+mod pending;
 pub mod program;
 mod readiness;
 pub mod refusal;
@@ -24,12 +27,16 @@ pub mod tap;
 mod tunnel;
 mod upstream;
 pub mod view;
+mod watch;
+mod worker;
 
-pub use downstream::{Handler, Limits, Peer, Site};
+pub use downstream::{Handler, Limits, Site};
+pub use forward::{Forward, Way};
 pub use gate::{Full, Gate, Place};
 pub use h2::{Flood, FrameBudget};
-pub use mesh::Mesh;
-pub use outbound::{Context, Deadline, Door, Forward, Outbound, Way};
+pub use head::Peer;
+pub use mesh::{Door, Mesh};
+pub use outbound::{Context, Deadline, Outbound};
 pub use readiness::{NotReady, Readiness};
 pub use refusal::Refusal;
 pub use reply::{Reply, ReplyBody, Source};

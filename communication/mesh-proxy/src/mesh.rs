@@ -30,7 +30,7 @@ use mesh_policy::{
 use telemetry::{Gauge, Telemetry};
 use tokio::time::Instant;
 
-use crate::tap::Taps;
+use crate::tap::{Filter, Tap, Taps, TooManyTapsError};
 use series::Families;
 pub use snapshot::Door;
 pub(crate) use snapshot::{BackendLane, Lane, Snapshot};
@@ -55,7 +55,7 @@ struct Inner {
     faults: RwLock<Faults>,
     /// Whether any stands: looked at for each request.
     has_faults: AtomicBool,
-    taps: Taps,
+    taps: Arc<Taps>,
     view: Option<View>,
     access_log: OnceLock<AccessLog>,
 }
@@ -121,7 +121,7 @@ impl Mesh {
             trouble: RwLock::default(),
             faults: RwLock::default(),
             has_faults: AtomicBool::new(false),
-            taps: Taps::default(),
+            taps: Arc::default(),
             view,
             access_log: OnceLock::new(),
         }));
@@ -281,6 +281,14 @@ impl Mesh {
 
     pub(crate) fn access_log(&self) -> Option<AccessLog> {
         self.0.access_log.get().copied()
+    }
+
+    /// Listens to its requests from now on.
+    ///
+    /// # Errors
+    /// As many listen already as may, [`LISTENERS_MAX`](crate::tap::LISTENERS_MAX).
+    pub fn tap(&self, filter: Filter) -> Result<Tap, TooManyTapsError> {
+        Tap::open(Arc::clone(&self.0.taps), filter)
     }
 
     pub(crate) fn taps(&self) -> &Taps {

@@ -4,22 +4,15 @@
 //! language, at the edge. What differs is who hands the request over and who takes the answer.
 
 mod deadline;
-pub(crate) mod edge;
 mod filters;
 mod limits;
 mod tries;
-mod watch;
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use base::{Code, Random};
 use http::{Method, StatusCode};
 use mesh_policy::{
-    destination::Protocol,
     fault::Abort,
     route::{Found, RequestView as _, Rule, choose_backend},
 };
@@ -28,21 +21,17 @@ use telemetry::{Span, SpanKind, TraceContext};
 use tokio::time::{Instant, interval, sleep_until, timeout, timeout_at};
 
 pub use deadline::Deadline;
-pub(crate) use watch::Watch;
 
-pub use crate::mesh::Door;
 use crate::{
     body::{RequestBody, Upload},
-    downstream::{Handler, Peer},
     gate::Place,
     h1::Known,
-    head::RequestHead,
-    mesh::{self, BackendLane, Lane, Mesh, Snapshot, series::EdgeSeries},
+    head::{Peer, RequestHead},
+    mesh::{BackendLane, Door, Lane, Mesh, Snapshot, series::EdgeSeries},
+    pending::Pending,
     refusal::{Grpc, Refusal},
     reply::{Reply, Source},
-    tap::Pending,
-    tunnel::Tunnel,
-    upstream::{Pool, h2::Connections},
+    worker::Worker,
 };
 
 /// How often a worker looks for connections that rested too long.
@@ -51,14 +40,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(2);
 /// Sends requests into the mesh: one for each worker thread, a cheap handle.
 #[derive(Debug, Clone)]
 pub struct Outbound(Arc<Worker>);
-
-#[derive(Debug)]
-struct Worker {
-    mesh: Mesh,
-    pool: Pool,
-    connections: Connections,
-    random: Mutex<Random>,
-}
 
 /// What is known of a request beside its bytes.
 #[derive(Debug, Clone, Default)]
@@ -94,12 +75,7 @@ impl Outbound {
     /// A worker of a mesh, with connections of its own.
     #[must_use]
     pub fn new(mesh: Mesh) -> Self {
-        Self(Arc::new(Worker {
-            mesh,
-            pool: Pool::default(),
-            connections: Connections::default(),
-            random: Mutex::new(mesh::random()),
-        }))
+        Self(Arc::new(Worker::new(mesh)))
     }
 
     /// The mesh that it sends into.
@@ -130,7 +106,9 @@ impl Outbound {
         });
         if let Some(tap) = &mut tap {
             tap.traced_by(trace_id);
-            tap.answered_by(&reply);
+            let is_reset = reply.source == Source::Reset;
+            tap.answered((!is_reset).then_some(reply.head.status), reply.source.code());
+            tap.counted(reply.head.length.unwrap_or(0));
         }
         reply
     }
@@ -212,7 +190,7 @@ impl Outbound {
         deadline: Deadline,
     ) -> Result<Option<Abort>, Refusal> {
         let destination = &lane.destination.name;
-        let strike = self.draw(|random| self.0.mesh.strike(destination, route, head, random));
+        let strike = self.0.draw(|random| self.0.mesh.strike(destination, route, head, random));
         let Some((delay, abort)) = strike else { return Ok(None) };
         if let Some(delay) = delay {
             let end = Instant::now() + delay;
@@ -238,7 +216,7 @@ impl Outbound {
         let nowhere = || Refusal::new(Code::Internal, "the rule of the route leads nowhere");
         let index = match rule {
             Some(rule) if rule.backends.len() > 1 => {
-                let draw = self.draw(Random::unit);
+                let draw = self.0.draw(Random::unit);
                 let chosen = choose_backend(rule, draw).ok_or_else(nowhere)?;
                 rule.backends.iter().position(|it| std::ptr::eq(it, chosen)).unwrap_or(0)
             }
@@ -251,24 +229,13 @@ impl Outbound {
         Ok(BackendChoice { index, lane })
     }
 
-    /// Lends the worker's generator. Never held over a wait.
-    pub(crate) fn draw<T>(&self, draw: impl FnOnce(&mut Random) -> T) -> T {
-        draw(&mut self.0.random.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(crate) fn pool(&self) -> &Pool {
-        &self.0.pool
-    }
-
-    pub(crate) fn connections(&self) -> &Connections {
-        &self.0.connections
+    pub(crate) const fn worker(&self) -> &Arc<Worker> {
+        &self.0
     }
 
     /// Closes what rested too long; whoever owns the worker calls it now and then.
     pub fn sweep(&self) {
-        let snapshot = self.0.mesh.snapshot();
-        self.0.pool.sweep(|address| snapshot.has_address(address));
-        self.0.connections.sweep(|address| snapshot.has_address(address));
+        self.0.sweep();
     }
 
     /// Sweeps until the tasks are told to stop.
@@ -399,99 +366,6 @@ fn name_of(head: &RequestHead, destination: &str) -> Cow<'static, str> {
         _ => "_OTHER",
     };
     format!("{method} {destination}").into()
-}
-
-/// Requests of clients, led through a door: what stands behind the listeners of a sidecar.
-#[derive(Debug, Clone)]
-pub struct Forward {
-    outbound: Outbound,
-    door: Way,
-    /// Hosts that are ours; none means every one.
-    hosts: Arc<[String]>,
-    /// What the door says is spoken at it; `None` looks.
-    spoken: Option<Protocol>,
-}
-
-/// How a request's door is found.
-#[derive(Debug, Clone)]
-pub enum Way {
-    /// Always the same one.
-    To(Door),
-    /// By the first label of the Host: `http://stock/…` and `http://stock.shop.svc/…` go to `stock`.
-    ByHost,
-}
-
-impl Forward {
-    /// Leads requests on.
-    #[must_use]
-    pub fn new(outbound: Outbound, door: Way) -> Self {
-        Self { outbound, door, hosts: Arc::from([]), spoken: Some(Protocol::Http1) }
-    }
-
-    /// Only for these hosts: a page of a stranger whose name was made to point here is refused.
-    #[must_use]
-    pub fn for_hosts(self, hosts: impl IntoIterator<Item = String>) -> Self {
-        Self { hosts: hosts.into_iter().map(|it| it.to_ascii_lowercase()).collect(), ..self }
-    }
-
-    /// The same for a door at which another protocol is spoken, or `None`: whichever the first bytes
-    /// show, and bytes where the server speaks first. HTTP/1 and HTTP/2 are told apart in any case.
-    #[must_use]
-    pub fn speaking(self, spoken: Option<Protocol>) -> Self {
-        Self { spoken, ..self }
-    }
-
-    async fn at_edge<B: RequestBody>(
-        &self,
-        door: &Door,
-        mut head: RequestHead,
-        peer: Peer,
-        upload: &mut Upload<B>,
-    ) -> Reply {
-        if !self.hosts.is_empty() && !self.hosts.iter().any(|it| it == head.host()) {
-            let detail = "the host is not served here";
-            let status = Some(StatusCode::MISDIRECTED_REQUEST);
-            return Refusal { status, ..Refusal::new(Code::NoRoute, detail) }.reply(None);
-        }
-        edge::strip(&mut head, peer);
-        let context = Context { peer: Some(peer), ..Context::default() };
-        let mut reply = self.outbound.call(door, head, context, upload).await;
-        if let Source::Mesh { code: Code::Overloaded, .. } = reply.source {
-            // Strangers are told that they ask for too much.
-            reply.head.status = StatusCode::TOO_MANY_REQUESTS;
-        }
-        edge::strip_reply(&mut reply.head);
-        reply
-    }
-}
-
-impl Handler for Forward {
-    fn tunnel(&self) -> Option<Tunnel> {
-        match &self.door {
-            Way::To(Door::Service(name)) => Tunnel::of(&self.outbound, name, self.spoken),
-            // Where bytes are to go is not in them.
-            Way::To(Door::Edge(_)) | Way::ByHost => None,
-        }
-    }
-
-    async fn handle<B: RequestBody>(
-        &self,
-        head: RequestHead,
-        peer: Peer,
-        upload: &mut Upload<B>,
-    ) -> Reply {
-        let context = Context { peer: Some(peer), ..Context::default() };
-        match &self.door {
-            Way::To(door @ Door::Edge(_)) => self.at_edge(door, head, peer, upload).await,
-            Way::To(door @ Door::Service(_)) => {
-                self.outbound.call(door, head, context, upload).await
-            }
-            Way::ByHost => {
-                let label = head.host().split('.').next().unwrap_or_default().to_owned();
-                self.outbound.call(&Door::Service(label), head, context, upload).await
-            }
-        }
-    }
 }
 
 /// Zero switches a bound off.

@@ -25,8 +25,9 @@ use tokio::net::TcpListener;
 
 use crate::{
     downstream::{self, Limits, Sharing, Site},
-    mesh::Mesh,
-    outbound::{Door, Forward, Outbound, Way},
+    forward::{Forward, Way},
+    mesh::{Door, Mesh},
+    outbound::Outbound,
 };
 
 /// Why a proxy did not start.

@@ -14,10 +14,10 @@ use http_body::{Body, Frame};
 use crate::{
     body::{BodyError, RequestBody, Upload},
     h2::Handle,
-    head::ResponseHead,
-    outbound::Watch,
+    head::{ResponseHead, grpc_status},
     stream::Stream,
     upstream::{Pool, h1::Exchange, h2::Sending},
+    watch::Watch,
 };
 
 /// A body that some library or application gives.
@@ -48,6 +48,17 @@ pub enum Source {
     },
     /// No answer is to be given: the connection is reset (a planted fault).
     Reset,
+}
+
+impl Source {
+    /// Why the mesh answered by itself; `None` where it did not.
+    #[must_use]
+    pub const fn code(self) -> Option<base::Code> {
+        match self {
+            Self::Mesh { code, .. } => Some(code),
+            Self::Application | Self::Reset => None,
+        }
+    }
 }
 
 impl Reply {
@@ -251,11 +262,6 @@ impl ReplyBody {
             pool.put(address, stream, buffers);
         }
     }
-}
-
-/// The status of a gRPC call in its trailers.
-pub(crate) fn grpc_status(trailers: &http::HeaderMap) -> Option<u32> {
-    trailers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 impl fmt::Debug for Kind {

@@ -4,7 +4,7 @@
 //! what is missed is counted. Nobody learns secrets here: no field, no body, no query is told. While
 //! nobody listens, a request costs one atomic load.
 
-mod access;
+pub(crate) mod access;
 
 use std::{
     sync::{
@@ -17,23 +17,14 @@ use std::{
 
 use base::Code;
 use http::{Method, StatusCode};
-use mesh_policy::{Moment, proxy::AccessLog, route::RequestView as _};
+use mesh_policy::Moment;
 use serde_json::{Value, json};
-use telemetry::{TraceContext, TraceId};
-use tokio::{sync::mpsc, time::Instant};
-
-use crate::{
-    head::RequestHead,
-    mesh::Mesh,
-    reply::{Reply, Source},
-};
+use tokio::sync::mpsc;
 
 /// Listeners of one mesh; more are refused.
 pub const LISTENERS_MAX: usize = 16;
 /// Events that wait for one listener; what comes beyond is dropped and counted.
 pub const WAITING_MAX: usize = 1_024;
-/// Characters of a path that are told; the rest is cut.
-const PATH_CHARS_MAX: usize = 1_024;
 
 /// One request that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,7 +168,7 @@ impl Taps {
     }
 
     /// Tells whoever wants to know.
-    fn tell(&self, event: &Event, now: Moment) {
+    pub(crate) fn tell(&self, event: &Event, now: Moment) {
         let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
         for listener in listeners.iter().filter(|it| it.filter.takes(event)) {
             let most = listener.filter.events_per_second_max;
@@ -194,19 +185,16 @@ impl Taps {
 /// One listener; dropped, it listens no more.
 #[derive(Debug)]
 pub struct Tap {
-    mesh: Mesh,
+    taps: Arc<Taps>,
     listener: Arc<Listener>,
     events: mpsc::Receiver<Event>,
 }
 
 impl Tap {
-    /// Listens to a mesh from now on.
-    ///
-    /// # Errors
-    /// As many listen already as may, [`LISTENERS_MAX`].
-    pub fn open(mesh: &Mesh, filter: Filter) -> Result<Self, TooManyTapsError> {
-        let (listener, events) = mesh.taps().open(filter)?;
-        Ok(Self { mesh: mesh.clone(), listener, events })
+    /// Listens from now on.
+    pub(crate) fn open(taps: Arc<Taps>, filter: Filter) -> Result<Self, TooManyTapsError> {
+        let (listener, events) = taps.open(filter)?;
+        Ok(Self { taps, listener, events })
     }
 
     /// The next event. Cancel-safe.
@@ -232,114 +220,7 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        self.mesh.taps().close(&self.listener);
-    }
-}
-
-/// What is known of a request under way that somebody will want to know of. Dropped, it is told.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    mesh: Mesh,
-    started: Instant,
-    event: Event,
-    is_answered: bool,
-    /// The answer says that it is a failure, or broke.
-    has_failed: bool,
-    log: Option<AccessLog>,
-}
-
-impl Pending {
-    /// `None` while nobody listens and nothing is written down.
-    pub(crate) fn of(mesh: &Mesh, head: &RequestHead) -> Option<Box<Self>> {
-        let log = mesh.access_log();
-        (log.is_some() || mesh.taps().is_open()).then(|| {
-            let mut path: String = head.path().chars().take(PATH_CHARS_MAX).collect();
-            if head.target().contains(&b'?') {
-                path.push_str("?…");
-            }
-            let event = Event {
-                source: mesh.source().to_owned(),
-                destination: String::new(),
-                route: String::new(),
-                method: head.method.clone(),
-                path,
-                status: None,
-                code: None,
-                latency: Duration::ZERO,
-                bytes: 0,
-                trace_id: None,
-                attempts: 0,
-            };
-            Box::new(Self {
-                mesh: mesh.clone(),
-                started: Instant::now(),
-                event,
-                is_answered: false,
-                has_failed: false,
-                log,
-            })
-        })
-    }
-
-    /// Where it goes.
-    pub(crate) fn routed(&mut self, route: &str, destination: &str) {
-        self.event.route.replace_range(.., route);
-        self.event.destination.replace_range(.., destination);
-    }
-
-    /// A further try of it, under this span.
-    pub(crate) fn tried(&mut self, span: &TraceContext) {
-        self.event.attempts += 1;
-        self.event.trace_id = Some(span.trace_id.to_string());
-    }
-
-    /// The trace that it came with, unless tries have told already.
-    pub(crate) fn traced_by(&mut self, trace_id: Option<TraceId>) {
-        let known = self.event.trace_id.take();
-        self.event.trace_id = known.or_else(|| trace_id.map(|it| it.to_string()));
-    }
-
-    /// An answer that no application gave, whole as it is.
-    pub(crate) fn answered_by(&mut self, reply: &Reply) {
-        let code = match reply.source {
-            Source::Mesh { code, .. } => Some(code),
-            Source::Application | Source::Reset => None,
-        };
-        self.answered((reply.source != Source::Reset).then_some(reply.head.status), code);
-        self.counted(reply.head.length.unwrap_or(0));
-    }
-
-    /// The head of its answer is there.
-    pub(crate) fn answered(&mut self, status: Option<StatusCode>, code: Option<Code>) {
-        self.event.latency = self.started.elapsed();
-        self.event.status = status;
-        self.event.code = code;
-        self.is_answered = true;
-    }
-
-    /// Its answer is a failure although its status is none, or broke.
-    pub(crate) const fn failed(&mut self) {
-        self.has_failed = true;
-    }
-
-    /// Bytes of the body that went by.
-    pub(crate) fn counted(&mut self, bytes: u64) {
-        self.event.bytes = bytes;
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if !self.is_answered {
-            // Its client went away before there was an answer.
-            self.event.latency = self.started.elapsed();
-        }
-        if let Some(log) = self.log
-            && access::is_kept(log, &self.event, self.has_failed, fastrand::u16(..1_000))
-        {
-            access::write(&self.event);
-        }
-        self.mesh.taps().tell(&self.event, self.mesh.now());
+        self.taps.close(&self.listener);
     }
 }
 
@@ -350,6 +231,7 @@ mod tests {
     use telemetry::{Telemetry, TelemetryConfig};
 
     use super::*;
+    use crate::{mesh::Mesh, pending::Pending};
 
     fn mesh() -> Mesh {
         let telemetry = Telemetry::new(TelemetryConfig::default(), SystemClock::shared());
@@ -367,7 +249,7 @@ mod tests {
     #[tokio::test]
     async fn a_query_is_not_told() {
         let mesh = mesh();
-        let mut tap = Tap::open(&mesh, Filter::default()).unwrap();
+        let mut tap = mesh.tap(Filter::default()).unwrap();
         request(&mesh, "/a?token=secret");
         let event = tap.next().await;
         assert_eq!((event.path.as_str(), event.destination.as_str()), ("/a?…", "stock"));
@@ -378,7 +260,7 @@ mod tests {
     async fn what_is_beyond_the_rate_is_counted_until_the_next_second() {
         let mesh = mesh();
         let filter = Filter { events_per_second_max: 3, ..Filter::default() };
-        let mut tap = Tap::open(&mesh, filter).unwrap();
+        let mut tap = mesh.tap(filter).unwrap();
         for _ in 0..5 {
             request(&mesh, "/a");
         }
@@ -395,7 +277,7 @@ mod tests {
     async fn a_listener_that_does_not_read_loses_events_and_keeps_no_more_than_the_bound() {
         let mesh = mesh();
         let filter = Filter { events_per_second_max: u32::MAX, ..Filter::default() };
-        let tap = Tap::open(&mesh, filter).unwrap();
+        let tap = mesh.tap(filter).unwrap();
         for _ in 0..WAITING_MAX + 7 {
             request(&mesh, "/a");
         }
@@ -411,7 +293,7 @@ mod tests {
             Filter { path_prefix: Some("/b".to_owned()), ..Filter::default() },
             Filter { path_prefix: Some("/a".to_owned()), ..Filter::default() },
         ];
-        let taps = filters.map(|it| Tap::open(&mesh, it).unwrap());
+        let taps = filters.map(|it| mesh.tap(it).unwrap());
         request(&mesh, "/a/1");
         assert_eq!(taps.map(|it| it.events.len()), [0, 0, 0, 1]);
     }
@@ -419,7 +301,7 @@ mod tests {
     #[tokio::test]
     async fn listeners_are_bounded_and_nothing_is_gathered_when_the_last_one_left() {
         let mesh = mesh();
-        let open = || Tap::open(&mesh, Filter::default());
+        let open = || mesh.tap(Filter::default());
         let taps: Vec<_> = (0..LISTENERS_MAX).map(|_| open().unwrap()).collect();
         assert_eq!(open().unwrap_err(), TooManyTapsError);
         drop(taps);

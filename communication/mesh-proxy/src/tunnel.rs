@@ -18,15 +18,16 @@ use tokio::{
 };
 
 use crate::{
-    downstream::Closing,
+    closing::Closing,
     gate::Place,
     mesh::{
         destination::{Chosen, Destination},
         series::TcpSeries,
     },
-    outbound::{Outbound, bound},
+    outbound::bound,
     stream::{ReadSide, Stream, WriteSide},
     upstream,
+    worker::Worker,
 };
 
 /// Bytes that one direction holds.
@@ -140,7 +141,7 @@ impl IdleClock {
 /// A service that a door leads bytes to.
 #[derive(Debug, Clone)]
 pub struct Tunnel {
-    outbound: Outbound,
+    worker: Arc<Worker>,
     service: String,
     when: When,
 }
@@ -157,15 +158,19 @@ pub enum When {
 
 impl Tunnel {
     /// A tunnel to a service; `None` where the door is for HTTP alone. `spoken` is what the door says.
-    pub(crate) fn of(outbound: &Outbound, service: &str, spoken: Option<Protocol>) -> Option<Self> {
-        let snapshot = outbound.mesh().snapshot();
+    pub(crate) fn of(
+        worker: &Arc<Worker>,
+        service: &str,
+        spoken: Option<Protocol>,
+    ) -> Option<Self> {
+        let snapshot = worker.mesh.snapshot();
         let behind = snapshot.direct(service)?.backends.first()?.destination.protocol;
         let when = match (spoken, behind) {
             (Some(Protocol::Tcp), _) | (_, Protocol::Tcp) => When::Always,
             (Some(Protocol::Http1 | Protocol::Http2), _) => return None,
             (None, Protocol::Http1 | Protocol::Http2) => When::ServerFirst,
         };
-        Some(Self { outbound: outbound.clone(), service: service.to_owned(), when })
+        Some(Self { worker: Arc::clone(worker), service: service.to_owned(), when })
     }
 
     pub(crate) const fn when(&self) -> When {
@@ -180,7 +185,7 @@ impl Tunnel {
     pub(crate) async fn open(&self) -> Result<Opened, Code> {
         let opened = self.try_open().await;
         if let Err(code) = opened {
-            self.outbound.mesh().refused(&self.service, code);
+            self.worker.mesh.refused(&self.service, code);
         }
         opened
     }
@@ -201,7 +206,7 @@ impl Tunnel {
                 Err(code) => *first.get_or_insert(code),
             };
             round += 1;
-            let pause = PAUSES.delay(round, self.outbound.draw(Random::unit));
+            let pause = PAUSES.delay(round, self.worker.draw(Random::unit));
             if Instant::now() + pause >= end {
                 return Err(code);
             }
@@ -210,7 +215,7 @@ impl Tunnel {
     }
 
     fn destination(&self) -> Result<Arc<Destination>, Code> {
-        let snapshot = self.outbound.mesh().snapshot();
+        let snapshot = self.worker.mesh.snapshot();
         let lane = snapshot.direct(&self.service).ok_or(Code::NoEndpoint)?;
         let first = lane.backends.first().ok_or(Code::NoEndpoint)?;
         if first.destination.endpoints.is_empty() {
@@ -225,7 +230,7 @@ impl Tunnel {
         let series = destination.shared.series.tcp();
         let mut tried = Vec::new();
         while tried.len() < TRIES_MAX.min(destination.endpoints.len()) {
-            let mut load = Load::choose(&self.outbound, &destination, &tried)?;
+            let mut load = Load::choose(&self.worker, &destination, &tried)?;
             tried.push(load.chosen.index);
             let longest = destination.settings.timeouts.connect;
             match upstream::connect(&load.chosen.endpoint, longest).await {
@@ -299,7 +304,7 @@ impl Opened {
 /// An endpoint's load by one connection, while it is open.
 #[derive(Debug)]
 struct Load {
-    outbound: Outbound,
+    worker: Arc<Worker>,
     destination: Arc<Destination>,
     chosen: Chosen,
     began: Instant,
@@ -310,15 +315,15 @@ struct Load {
 
 impl Load {
     fn choose(
-        outbound: &Outbound,
+        worker: &Arc<Worker>,
         destination: &Arc<Destination>,
         tried: &[usize],
     ) -> Result<Self, Code> {
-        let now = outbound.mesh().now();
-        let chosen = outbound.draw(|random| destination.choose(tried, now, random));
+        let now = worker.mesh.now();
+        let chosen = worker.draw(|random| destination.choose(tried, now, random));
         let chosen = chosen.map_err(|it| it.code())?;
         Ok(Self {
-            outbound: outbound.clone(),
+            worker: Arc::clone(worker),
             destination: Arc::clone(destination),
             chosen,
             began: Instant::now(),
@@ -340,9 +345,9 @@ impl Load {
     }
 
     fn record(&self, verdict: Option<Verdict>) {
-        let now = self.outbound.mesh().now();
+        let now = self.worker.mesh.now();
         let (endpoint, settings) = (&self.chosen.endpoint, &self.destination.settings.breaker);
-        self.outbound.draw(|random| {
+        self.worker.draw(|random| {
             endpoint.record(settings, self.chosen.pass, verdict, now, random);
         });
     }
@@ -361,6 +366,6 @@ impl Drop for Load {
             self.record(None);
         }
         let balance = &self.destination.settings.balance;
-        self.chosen.endpoint.end_load(balance, sample, self.outbound.mesh().now());
+        self.chosen.endpoint.end_load(balance, sample, self.worker.mesh.now());
     }
 }

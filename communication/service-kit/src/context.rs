@@ -1,6 +1,6 @@
 //! What the parts of a service share: one value, made once, passed down.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base::SharedClock;
 use messaging::{Messaging, MessagingConfig};
@@ -21,14 +21,14 @@ pub struct ServiceContext {
     pub telemetry: Telemetry,
     /// Owner of every task of the service.
     pub tasks: Tasks,
-    /// Calls to other services.
-    pub client: Client,
+    /// Set before it is used, or made then.
+    client: Arc<OnceLock<Client>>,
     /// The log, when there are addresses of one.
     pub messaging: Option<Messaging>,
 }
 
 impl ServiceContext {
-    /// Makes the client and, when there are addresses of a log, the connection to it.
+    /// Makes, when there are addresses of a log, the connection to it.
     #[must_use]
     pub fn new(
         config: ServiceConfig,
@@ -36,7 +36,6 @@ impl ServiceContext {
         telemetry: Telemetry,
         tasks: Tasks,
     ) -> Self {
-        let client = Client::new(config.services.clone(), config.call_timeout, telemetry.clone());
         let messaging = (!config.bootstrap.is_empty()).then(|| {
             let settings = MessagingConfig {
                 bootstrap: config.bootstrap.clone(),
@@ -45,7 +44,36 @@ impl ServiceContext {
             };
             Messaging::new(settings, clock.clone(), telemetry.clone(), &tasks)
         });
-        Self { config: Arc::new(config), clock, telemetry, tasks, client, messaging }
+        Self {
+            config: Arc::new(config),
+            clock,
+            telemetry,
+            tasks,
+            client: Arc::default(),
+            messaging,
+        }
+    }
+
+    /// The same surroundings for a further service of the process, which is told otherwise.
+    #[must_use]
+    pub fn with_config(&self, config: ServiceConfig) -> Self {
+        Self { config: Arc::new(config), ..self.clone() }
+    }
+
+    /// Calls go out by this client from now on; those who asked before keep theirs.
+    pub fn call_by(&mut self, client: Client) {
+        self.client = Arc::new(OnceLock::from(client));
+    }
+
+    /// Calls to other services: by the client that it was given, else by a plain one. That is made when
+    /// it is first asked for: every client has its series of measures, and one that nobody uses would
+    /// show beside the one that is.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        self.client.get_or_init(|| {
+            let (services, timeout) = (self.config.services.clone(), self.config.call_timeout);
+            Client::new(services, timeout, self.telemetry.clone())
+        })
     }
 
     /// Opens the service's database, named after its role. Blocks while it is brought up to date.

@@ -238,7 +238,7 @@ fn open_admin<'a>(
         drain_delay: config.drain_delay,
         telemetry: &context.telemetry,
     };
-    let mesh = pages.mesh.unwrap_or_else(|| context.client.mesh().clone());
+    let mesh = pages.mesh.unwrap_or_else(|| context.client().mesh().clone());
     let routes = admin::routes(config.faults, pages.faults, pages.store);
     let routes =
         routes.merge(admin::mesh_routes(config.faults, mesh, context.tasks.shutdown_signal()));

@@ -65,8 +65,8 @@ pub(crate) async fn page(
         path_prefix: wanted.path,
         events_per_second_max: wanted.max_rps.unwrap_or(100).min(EVENTS_PER_SECOND_MAX),
     };
-    let tap = Tap::open(&source.mesh, filter)
-        .map_err(|it| Problem::of(Code::Overloaded, it.to_string()))?;
+    let tap =
+        source.mesh.tap(filter).map_err(|it| Problem::of(Code::Overloaded, it.to_string()))?;
     let shutdown = source.shutdown;
     let stream = Stream {
         tap,

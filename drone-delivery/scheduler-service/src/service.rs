@@ -68,7 +68,7 @@ pub async fn run(context: ServiceContext, config: SchedulerConfig) -> Result<Bou
     let parts = EngineParts {
         store: store.clone(),
         definitions,
-        caller: SagaCaller::new(context.client.clone()),
+        caller: SagaCaller::new(context.client().clone()),
         observer: Announcer,
         clock: context.clock.clone(),
         telemetry: context.telemetry.clone(),

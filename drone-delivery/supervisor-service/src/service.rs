@@ -49,7 +49,7 @@ pub async fn run(context: ServiceContext, config: SupervisorConfig) -> Result<Bo
         store: store.clone(),
         // What to undo is read from the store: this service knows no workflow.
         definitions: Vec::new(),
-        caller: SagaCaller::new(context.client.clone()),
+        caller: SagaCaller::new(context.client().clone()),
         observer: Announcer,
         clock: context.clock.clone(),
         telemetry: context.telemetry.clone(),

@@ -2,7 +2,45 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+
+/// Commands about files of policy.
+#[derive(Debug, Subcommand)]
+pub enum FileCommand {
+    /// Says what is wrong in files of policy, and what is hardly meant. Nothing has to run.
+    #[command(after_help = "Examples:\n  analyze where.yaml how.yaml\n  \
+                            analyze --failure-threshold warning -o json routes.yaml")]
+    Analyze(AnalyzeArguments),
+    /// Says what a code means, and what to do.
+    #[command(after_help = "Examples:\n  explain SK1003\n  explain -o json SK2006")]
+    Explain {
+        /// Such as `SK1003`.
+        code: String,
+    },
+}
+
+/// Which files, and how strictly.
+#[derive(Debug, Args)]
+pub struct AnalyzeArguments {
+    /// Files that are read as one policy.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The least bad finding that makes the command fail.
+    #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
+    pub failure_threshold: Threshold,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Threshold {
+    /// Good to know.
+    Info,
+    /// It runs, but hardly as meant.
+    Warning,
+    /// It must not run.
+    #[default]
+    Error,
+}
 
 /// Commands about a mesh that runs.
 #[derive(Debug, Subcommand)]

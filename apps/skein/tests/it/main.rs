@@ -1,4 +1,6 @@
 //! The commands about a mesh, on proxies and services over real sockets.
 
 #[cfg(test)]
+mod file_commands;
+#[cfg(test)]
 mod mesh_commands;

@@ -57,7 +57,13 @@ impl Finding {
     /// The finding as people read it: place, message, code, source lines with a caret.
     #[must_use]
     pub fn render(&self) -> String {
-        let mut out = format!("{self}\n");
+        format!("{self}\n{}", self.source())
+    }
+
+    /// The source lines with a caret under the place.
+    #[must_use]
+    pub fn source(&self) -> String {
+        let mut out = String::new();
         let gutter = self.excerpt.last().map_or(0, |(number, _)| number.to_string().len());
         for (number, line) in &self.excerpt {
             let shown: String = line.chars().map(printable).collect();
@@ -70,6 +76,13 @@ impl Finding {
             }
         }
         out
+    }
+
+    /// What is wrong and what to do, in one line: it may quote the file, which may hold anything.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let suggestion = self.suggestion.iter().flat_map(|it| "; ".chars().chain(it.chars()));
+        self.message.chars().chain(suggestion).map(printable).collect()
     }
 }
 
@@ -86,11 +99,7 @@ impl fmt::Display for Finding {
         if self.level != Level::Error {
             write!(out, "{}: ", self.level)?;
         }
-        out.write_str(&self.message)?;
-        if let Some(suggestion) = &self.suggestion {
-            write!(out, "; {suggestion}")?;
-        }
-        write!(out, "  [{}]", self.code)
+        write!(out, "{}  [{}]", self.text(), self.code)
     }
 }
 

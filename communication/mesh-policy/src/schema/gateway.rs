@@ -1,4 +1,4 @@
-//! What HTTPRoute and GRPCRoute share: parents, hosts, header conditions, backends.
+//! What HTTPRoute and GRPCRoute share: parents, hosts, the frame of rules, header conditions, backends.
 
 use super::{
     Code,
@@ -9,13 +9,13 @@ use super::{
     values::{self, integer, word},
     yaml::{Node, Value},
 };
-use crate::route::{Backend, Parent, Rule, ValueMatch, ValuePattern};
+use crate::route::{Backend, Match, Parent, Route, RouteKind, Rule, ValueMatch, ValuePattern};
 
 /// Bounds of the Gateway API's schema.
 const PARENTS_MAX: usize = 32;
 const HOSTNAMES_MAX: usize = 16;
-pub(super) const RULES_MAX: usize = 16;
-pub(super) const MATCHES_MAX: usize = 64;
+const RULES_MAX: usize = 16;
+const MATCHES_MAX: usize = 64;
 const MATCHES_IN_ALL_MAX: usize = 128;
 const HEADERS_MAX: usize = 16;
 const BACKENDS_MAX: usize = 16;
@@ -34,6 +34,43 @@ enum Comparison {
 
 const COMPARISONS: [(&str, Comparison); 2] =
     [("Exact", Comparison::Exact), ("RegularExpression", Comparison::Regex)];
+
+/// A route: how its kind is called in a sentence, and what it is; `rule` reads each of its rules, told
+/// the subject and the path of the rule in it.
+pub(super) fn route(
+    document: &Document<'_>,
+    subject: &str,
+    (what, kind): (&'static str, RouteKind),
+    rule: fn(&Document<'_>, &Node, (&str, &str)) -> Option<Rule>,
+) -> Option<Route> {
+    let spec = document.section(what, &["parentRefs", "hostnames", "rules"])?;
+    let parents = parents(&spec);
+    let hostnames = hostnames(&spec, subject);
+    let mut rules = Vec::new();
+    for (index, node) in spec.list("rules", RULES_MAX).iter().enumerate() {
+        let path = format!("rules[{index}]");
+        spec.context.record(subject, &path, node.spot);
+        rules.extend(rule(document, node, (subject, &path)));
+    }
+    check_rules(&spec, &rules);
+    let name = document.full_name();
+    Some(Route { name, kind, created: document.created, parents, hostnames, rules })
+}
+
+/// The conditions of a rule, each read by `condition`.
+pub(super) fn matches(
+    rule: &Section<'_>,
+    (subject, path): (&str, &str),
+    condition: fn(&Context<'_>, &Node) -> Option<Match>,
+) -> Vec<Match> {
+    rule.refuse("sessionPersistence");
+    let mut matches = Vec::new();
+    for (index, node) in rule.list("matches", MATCHES_MAX).iter().enumerate() {
+        rule.context.record(subject, &format!("{path}.matches[{index}]"), node.spot);
+        matches.extend(condition(rule.context, node));
+    }
+    matches
+}
 
 /// What the route is attached to.
 pub(super) fn parents(section: &Section<'_>) -> Vec<Parent> {
@@ -159,7 +196,7 @@ fn backend(context: &Context<'_>, node: &Node, document: &Document<'_>) -> Optio
 }
 
 /// What the Gateway API asks of the rules of a route together.
-pub(super) fn check_rules(spec: &Section<'_>, rules: &[Rule]) {
+fn check_rules(spec: &Section<'_>, rules: &[Rule]) {
     let (context, spot) = (spec.context, spec.spot_of("rules"));
     if spec.need("rules").is_some_and(|it| matches!(&it.value, Value::List(it) if it.is_empty())) {
         context.error(spot, Code::MissingMember, "a route needs a rule".to_owned());

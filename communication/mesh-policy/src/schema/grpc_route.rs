@@ -12,39 +12,15 @@ use crate::route::{Match, PathMatch, Route, RouteKind, Rule, ValuePattern};
 const NAME_MAX: usize = 1024;
 
 pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Route> {
-    let spec = document.section("a GRPCRoute", &["parentRefs", "hostnames", "rules"])?;
-    let parents = gateway::parents(&spec);
-    let hostnames = gateway::hostnames(&spec, subject);
-    let mut rules = Vec::new();
-    for (index, node) in spec.list("rules", gateway::RULES_MAX).iter().enumerate() {
-        let path = format!("rules[{index}]");
-        spec.context.record(subject, &path, node.spot);
-        rules.extend(rule(document, node, (subject, &path)));
-    }
-    gateway::check_rules(&spec, &rules);
-    Some(Route {
-        name: document.full_name(),
-        kind: RouteKind::Grpc,
-        created: document.created,
-        parents,
-        hostnames,
-        rules,
-    })
+    gateway::route(document, subject, ("a GRPCRoute", RouteKind::Grpc), rule)
 }
 
 fn rule(document: &Document<'_>, node: &Node, (subject, path): (&str, &str)) -> Option<Rule> {
-    let context = document.context;
     let known = ["name", "matches", "filters", "backendRefs", "sessionPersistence"];
-    let section = Section::of(context, node, "a rule", &known)?;
-    section.refuse("sessionPersistence");
-    let mut matches = Vec::new();
-    for (index, node) in section.list("matches", gateway::MATCHES_MAX).iter().enumerate() {
-        context.record(subject, &format!("{path}.matches[{index}]"), node.spot);
-        matches.extend(condition(context, node));
-    }
+    let section = Section::of(document.context, node, "a rule", &known)?;
     Some(Rule {
         name: gateway::rule_name(&section),
-        matches,
+        matches: gateway::matches(&section, (subject, path), condition),
         filters: filters::read(&section, filters::Place::GrpcRule),
         backends: gateway::backends(&section, document, (subject, path)),
         ..Rule::default()
@@ -84,9 +60,9 @@ fn lowered(service: Option<ValuePattern>, method: Option<ValuePattern>) -> PathM
     let is_regex = |it: &Option<ValuePattern>| matches!(it, Some(ValuePattern::Regex(_)));
     if is_regex(&service) || is_regex(&method) {
         let part = |it: Option<ValuePattern>| match it {
-            Some(ValuePattern::Regex(pattern) | ValuePattern::Exact(pattern)) => {
-                format!("(?:{pattern})")
-            }
+            Some(ValuePattern::Regex(pattern)) => format!("(?:{pattern})"),
+            // Of what a name may hold, the dot alone means something else in a pattern.
+            Some(ValuePattern::Exact(name)) => name.replace('.', "[.]"),
             None => "[^/]+".to_owned(),
         };
         return PathMatch::Regex(format!("/{}/{}", part(service), part(method)));
@@ -114,5 +90,13 @@ mod tests {
         check(None, Some("Get|List"), "/[^/]+/(?:Get|List)");
         check(Some("a|b"), Some("Get"), "/(?:a|b)/(?:Get)");
         check(Some("a"), None, "/(?:a)/[^/]+");
+    }
+
+    #[test]
+    fn a_name_beside_a_pattern_stands_for_itself() {
+        let service = ValuePattern::Exact("shop.Stock".to_owned());
+        let method = ValuePattern::Regex("Get|List".to_owned());
+        let expected = PathMatch::Regex("/shop[.]Stock/(?:Get|List)".to_owned());
+        assert_eq!(lowered(Some(service), Some(method)), expected);
     }
 }

@@ -29,24 +29,7 @@ const PATH_TYPES: [(&str, PathType); 3] = [
 ];
 
 pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Route> {
-    let spec = document.section("an HTTPRoute", &["parentRefs", "hostnames", "rules"])?;
-    let parents = gateway::parents(&spec);
-    let hostnames = gateway::hostnames(&spec, subject);
-    let mut rules = Vec::new();
-    for (index, node) in spec.list("rules", gateway::RULES_MAX).iter().enumerate() {
-        let path = format!("rules[{index}]");
-        spec.context.record(subject, &path, node.spot);
-        rules.extend(rule(document, node, (subject, &path)));
-    }
-    gateway::check_rules(&spec, &rules);
-    Some(Route {
-        name: document.full_name(),
-        kind: RouteKind::Http,
-        created: document.created,
-        parents,
-        hostnames,
-        rules,
-    })
+    gateway::route(document, subject, ("an HTTPRoute", RouteKind::Http), rule)
 }
 
 fn rule(document: &Document<'_>, node: &Node, (subject, path): (&str, &str)) -> Option<Rule> {
@@ -54,12 +37,7 @@ fn rule(document: &Document<'_>, node: &Node, (subject, path): (&str, &str)) -> 
     let known =
         ["name", "matches", "filters", "timeouts", "retry", "backendRefs", "sessionPersistence"];
     let section = Section::of(context, node, "a rule", &known)?;
-    section.refuse("sessionPersistence");
-    let mut matches = Vec::new();
-    for (index, node) in section.list("matches", gateway::MATCHES_MAX).iter().enumerate() {
-        context.record(subject, &format!("{path}.matches[{index}]"), node.spot);
-        matches.extend(condition(context, node));
-    }
+    let matches = gateway::matches(&section, (subject, path), condition);
     for member in ["retry", "timeouts"] {
         context.record(subject, &format!("{path}.{member}"), section.spot_of(member));
     }

@@ -90,7 +90,7 @@ pub(super) fn finding(
     let shown = if spot.line == 0 { 0 } else { spot.line + 2 - first };
     let is_far = spot.column > SHOWN_MAX;
     let skipped = if is_far { spot.column.saturating_sub(SHOWN_MAX / 2 + 1) } else { 0 };
-    let lines = file.iter().flat_map(|it| it.text.split('\n')).enumerate();
+    let lines = file.iter().flat_map(|it| lines(&it.text)).enumerate();
     let excerpt = lines
         .skip(first - 1)
         .take(shown)
@@ -108,6 +108,11 @@ pub(super) fn finding(
         excerpt: excerpt.collect(),
         skipped,
     }
+}
+
+/// The lines of a text as YAML counts them (YAML 1.2.2, 5.4): a lone carriage return ends one too.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|it| it.strip_suffix('\r').unwrap_or(it).split('\r'))
 }
 
 /// So much of a line as is shown: a line may be as long as the file, and there are many findings.

@@ -40,6 +40,34 @@ fn a_billion_laughs_are_refused_at_the_first_anchor() {
 }
 
 #[test]
+fn the_end_of_a_file_is_a_place_in_it() {
+    for (text, line, column) in
+        [("[", 1, 2), ("a: [\n", 2, 1), ("a: 1\r\n\r[", 3, 2), ("[\r[", 2, 2), ("é: [", 1, 5)]
+    {
+        let found = &refused(text.to_owned())[0];
+        assert_eq!(
+            (found.code, found.line, found.column),
+            (Code::Syntax, line, column),
+            "{text:?}"
+        );
+    }
+}
+
+#[test]
+fn a_lone_carriage_return_ends_a_line() {
+    let found = &refused("# é\rkind: x\rapiVersion: y\r".to_owned())[0];
+    assert_eq!((found.line, found.excerpt.len()), (2, 3), "{found:?}");
+    assert_eq!(found.excerpt[1], (2, "kind: x".to_owned()));
+}
+
+#[test]
+fn what_a_file_holds_stays_on_its_line() {
+    let found = &refused("apiVersion: skein/v1\nkind: \"Fa\\nu\\e[2Jlt\"\n".to_owned())[0];
+    assert_eq!(found.to_string().lines().count(), 1, "{found}");
+    assert!(!found.to_string().contains('\u{1b}'), "{found:?}");
+}
+
+#[test]
 fn findings_end_with_one_that_says_so() {
     let findings = refused("kind: x\n---\n".repeat(FINDINGS_MAX));
     assert_eq!(findings.len(), FINDINGS_MAX + 1);

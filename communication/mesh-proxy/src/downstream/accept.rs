@@ -9,8 +9,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Handler, Peer, Site, detect, doors::Place};
-use crate::stream::Stream;
+use super::{Handler, Site, detect, doors::Place};
+use crate::{closing::Closing, head::Peer, stream::Stream};
 
 /// Connections that the kernel holds for us.
 const BACKLOG: u32 = 1_024;
@@ -63,29 +63,10 @@ async fn accept_all<H: Handler>(
     shutdown: Shutdown,
 ) {
     let (closing, closed) = watch::channel(false);
-    let entry = Entry { site, listener, tasks, closed: Closing(closed) };
+    let entry = Entry { site, listener, tasks, closed: Closing::of(closed) };
     entry.accept_until(shutdown.cancelled()).await;
     entry.accept_until(sleep_until(Instant::now() + drain_delay)).await;
     closing.send_replace(true);
-}
-
-/// Says when connections are to end after their present request.
-#[derive(Debug, Clone)]
-pub(crate) struct Closing(watch::Receiver<bool>);
-
-impl Closing {
-    pub(crate) fn is_closing(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Waits for the word, or for the end of whoever would give it. Cancel-safe.
-    pub(crate) async fn said(&mut self) {
-        while !*self.0.borrow_and_update() {
-            if self.0.changed().await.is_err() {
-                return;
-            }
-        }
-    }
 }
 
 struct Entry<H> {

@@ -11,13 +11,14 @@ use bytes::BytesMut;
 use tokio::time::timeout;
 
 use super::{
-    Handler, Peer, Site,
-    accept::Closing,
+    Handler, Site,
     doors::Place,
     h1, h2,
     tcp::{self, Greeted},
 };
 use crate::{
+    closing::Closing,
+    head::Peer,
     stream::{READ_BYTES, Stream, poll_fill},
     tunnel::{Tunnel, When},
 };

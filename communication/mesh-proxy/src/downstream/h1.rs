@@ -18,11 +18,12 @@ use tokio::{
 };
 
 use self::body::Inbound;
-use super::{Handler, Limits, Peer, Site, accept::Closing, doors::Place};
+use super::{Handler, Limits, Site, doors::Place};
 use crate::{
     body::{RequestBody, Upload},
+    closing::Closing,
     h1::{self as wire, BodyLength, Field, Known, Malformed, RequestLine, Span, TargetForm},
-    head::{Fields, RequestHead, Version},
+    head::{Fields, Peer, RequestHead, Version},
     refusal::Refusal,
     reply::{Reply, Source},
     stream::{Outgoing, READ_BYTES, ReadSide, Stream, WriteSide, poll_fill},

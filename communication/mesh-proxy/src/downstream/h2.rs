@@ -18,9 +18,11 @@ use bytes::{Buf as _, BytesMut};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::{sleep, timeout};
 
-use super::{Handler, Peer, Site, accept::Closing, doors::Place};
+use super::{Handler, Site, doors::Place};
 use crate::{
+    closing::Closing,
     h2::{Bounds, Connection, End, Handle, PREFACE, Pings, Shared, Side, Wire, poll_turn},
+    head::Peer,
     stream::Stream,
 };
 

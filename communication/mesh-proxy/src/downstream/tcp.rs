@@ -3,8 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use std::future::poll_fn;
 
-use super::{Handler, Site, accept::Closing};
+use super::{Handler, Site};
 use crate::{
+    closing::Closing,
     stream::{READ_BYTES, Stream, poll_fill},
     tunnel::{End, Opened, Tunnel},
 };

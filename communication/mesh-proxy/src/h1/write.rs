@@ -1,8 +1,8 @@
 //! Heads and chunks, appended to a buffer.
 //!
 //! The writers copy what they are given. Names, values and targets that come from a head that was
-//! parsed here are good; those of a configuration are to be checked with [`is_name`] and
-//! [`is_value`] when it is read. The caller adds Date, and keeps its text for a second.
+//! parsed here are good; those that come from elsewhere are to be checked with [`is_target`],
+//! [`is_name`] and [`is_value`] when they are read. The caller adds Date, and keeps its text for a second.
 
 use bytes::BufMut;
 

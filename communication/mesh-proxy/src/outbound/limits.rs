@@ -5,8 +5,7 @@ use mesh_policy::rate::{RateKey, limit_field, policy_field};
 use mesh_policy::route::RequestView as _;
 
 use crate::{
-    downstream::Peer,
-    head::RequestHead,
+    head::{Peer, RequestHead},
     mesh::{Mesh, Snapshot},
     refusal::Refusal,
 };

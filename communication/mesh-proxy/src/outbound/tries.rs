@@ -15,7 +15,7 @@ use mesh_policy::{
 use telemetry::Span;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Outbound, Request, Watch, bound, deadline};
+use super::{Outbound, Request, bound, deadline};
 use crate::{
     body::{BodyError, RequestBody, Upload},
     h1::{self, Known},
@@ -26,8 +26,9 @@ use crate::{
     upstream::{
         self, Rested,
         h1::{Exchange, ExchangeError},
-        h2::SendError,
+        h2::{Received, SendError},
     },
+    watch::Watch,
 };
 
 /// Bounds on the head of an answer.
@@ -94,7 +95,7 @@ pub(super) async fn run<B: RequestBody>(
     loop {
         let began = Instant::now();
         let now = outbound.mesh().moment(began);
-        let chosen = outbound.draw(|random| destination.choose(&tried, now, random));
+        let chosen = outbound.worker().draw(|random| destination.choose(&tried, now, random));
         // After a try, what it came to is the answer: somebody may have seen the request.
         let chosen =
             chosen.map_err(|it| earlier.take().unwrap_or_else(|| nobody(destination, it)))?;
@@ -258,7 +259,7 @@ impl<'a> Try<'a> {
         repeatable: Repeatable,
         end: Option<Instant>,
     ) -> Result<Answer, TryError> {
-        let (endpoint, pool) = (&self.chosen.endpoint, self.outbound.pool());
+        let (endpoint, pool) = (&self.chosen.endpoint, &self.outbound.worker().pool);
         let rested = match repeatable {
             Repeatable::Yes => Rested::Any,
             Repeatable::Never | Repeatable::WhenUnprocessed => Rested::Moment,
@@ -299,17 +300,20 @@ impl<'a> Try<'a> {
         upload: &mut Upload<B>,
         end: Option<Instant>,
     ) -> Result<Answer, TryError> {
-        let connections = self.outbound.connections();
+        let connections = &self.outbound.worker().connections;
         let longest = self.destination.settings.timeouts.connect;
         let sending = connections.send(&self.chosen.endpoint, longest, &request.head, upload);
         let answered = within(end, sending).await;
-        answered.ok_or(TryError::TimedOut { has_begun: true })?.map_err(|error| match error {
+        let received = answered.ok_or(TryError::TimedOut { has_begun: true })?;
+        let received = received.map_err(|error| match error {
             SendError::Connect(error) => TryError::Connect(error),
             SendError::Unprocessed => TryError::Unprocessed("the endpoint refused the stream"),
             SendError::Lost => TryError::Lost,
             SendError::Malformed(reason) => TryError::Malformed(reason),
             SendError::Upload(error) => TryError::Upload(error),
-        })
+        });
+        let Received { head, stream, sending } = received?;
+        Ok((head, ReplyBody::http2(stream, sending)))
     }
 
     /// Tells balancer and breaker what came of it.
@@ -349,7 +353,7 @@ impl<'a> Try<'a> {
 
     fn record(&self, verdict: Option<Verdict>, now: Moment) {
         let (endpoint, settings) = (&self.chosen.endpoint, &self.destination.settings);
-        let changed = self.outbound.draw(|random| {
+        let changed = self.outbound.worker().draw(|random| {
             endpoint.record(&settings.breaker, self.chosen.pass, verdict, now, random)
         });
         if let Some(transition) = changed {
@@ -468,7 +472,9 @@ fn decide<B: RequestBody>(
     let now = outbound.mesh().moment(now);
     let mut budget = destination.shared.budget();
     let settings = &destination.settings.retry;
-    outbound.draw(|random| retry::decide(settings, route, &situation, &mut budget, now, random))
+    outbound
+        .worker()
+        .draw(|random| retry::decide(settings, route, &situation, &mut budget, now, random))
 }
 
 fn tell(span: &mut Span, attempt: &Try<'_>, outcome: &Result<Answer, TryError>) {
@@ -525,7 +531,7 @@ fn finish(
         }
     }
     let watch = Watch {
-        outbound: outbound.clone(),
+        worker: Arc::clone(outbound.worker()),
         series,
         endpoint,
         breaker,

@@ -9,13 +9,13 @@ use mesh_policy::proxy::AccessLog;
 use super::Event;
 
 /// Whether a request is written down; `draw` lies below 1,000.
-pub(super) fn is_kept(log: AccessLog, event: &Event, has_failed: bool, draw: u16) -> bool {
+pub(crate) fn is_kept(log: AccessLog, event: &Event, has_failed: bool, draw: u16) -> bool {
     let is_error = event.status.is_none_or(|it| it.is_server_error());
     let is_slow = !log.slow.is_zero() && event.latency >= log.slow;
     has_failed || is_error || is_slow || draw < log.per_mille
 }
 
-pub(super) fn write(event: &Event) {
+pub(crate) fn write(event: &Event) {
     tracing::info!(
         target: "access",
         source = event.source,

@@ -25,7 +25,6 @@ use crate::{
     head::{RequestHead, ResponseHead},
     mesh::endpoint::Endpoint,
     owned::Owner,
-    reply::ReplyBody,
     stream::Stream,
     upstream,
 };
@@ -84,6 +83,14 @@ struct Failed {
     kind: io::ErrorKind,
 }
 
+/// The head of an answer, with what the rest of it is read and sent by.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) head: ResponseHead,
+    pub(crate) stream: Handle,
+    pub(crate) sending: Sending,
+}
+
 impl Connections {
     /// Sends a request and answers the head of its response. Cancelled, it resets the stream.
     pub(crate) async fn send<B: RequestBody>(
@@ -92,13 +99,13 @@ impl Connections {
         connect_timeout: Duration,
         head: &RequestHead,
         upload: &mut Upload<B>,
-    ) -> Result<(ResponseHead, ReplyBody), SendError> {
-        let mut body = Sending::of(upload).map_err(SendError::Upload)?;
+    ) -> Result<Received, SendError> {
+        let mut sending = Sending::of(upload).map_err(SendError::Upload)?;
         let place = Arc::clone(self.lock().entry(endpoint.address()).or_default());
-        let stream = self.open(&place, endpoint, connect_timeout, head, &body).await?;
+        let stream = self.open(&place, endpoint, connect_timeout, head, &sending).await?;
         let answer = poll_fn(|context| {
             // Whoever reads the answer goes on sending; until then it is done here.
-            if let Poll::Ready(Err(error)) = body.poll(&stream, context, upload) {
+            if let Poll::Ready(Err(error)) = sending.poll(&stream, context, upload) {
                 return Poll::Ready(Err(SendError::Upload(error)));
             }
             stream.poll_response(context).map_err(SendError::from)
@@ -106,7 +113,7 @@ impl Connections {
         let response = answer.await?;
         let (status, fields) = (response.status, response.fields.without_framing());
         let length = if stream.is_taken() { response.length.or(Some(0)) } else { response.length };
-        Ok((ResponseHead { status, fields, length }, ReplyBody::http2(stream, body)))
+        Ok(Received { head: ResponseHead { status, fields, length }, stream, sending })
     }
 
     /// A stream on a connection with room for it; where all are full, it waits.

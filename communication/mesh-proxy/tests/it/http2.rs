@@ -72,6 +72,17 @@ async fn body_and_trailers_go_both_ways_from_http2_to_either() {
 }
 
 #[tokio::test]
+async fn a_target_that_http1_refuses_is_refused_in_http2_too() {
+    let back = echo(Protocol::Http1).await;
+    let proxy = Proxy::start(policy(Protocol::Http1, &[back.address]));
+    let mut client = proxy.h2().await;
+    for (path, status) in [("/a\"b", 400), ("/a?b`c", 400), ("/a?b\\c", 400), ("/a?b={c}", 200)] {
+        let answer = client.send_request(request("GET", path, empty())).await.unwrap();
+        assert_eq!(read(answer).await.0, status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn body_and_trailers_go_both_ways_from_http1_to_http2() {
     let back = echo(Protocol::Http2).await;
     let proxy = Proxy::start(policy(Protocol::Http2, &[back.address]));

@@ -9,9 +9,16 @@ use std::{
 
 use base::{Direction, FailureClass, OperationKey};
 use http::Method;
-use service_kit::{Call, CallError, Client, Deadline, ServiceAddresses};
+use mesh_policy::schema::{SourceFile, read};
+use mesh_proxy::{Mesh, Outbound};
+use service_kit::{
+    Call, CallError, Client, Deadline, Health, PLAIN_SOURCE, Routes, Service, ServiceAddresses,
+    ServiceContext,
+};
 use telemetry::{SpanStatus, Telemetry, TelemetryConfig};
 use tokio::io::AsyncReadExt as _;
+
+use super::fixture::context;
 
 /// A server on its own thread, so that it goes on while the test's runtime stands still.
 fn server(work: impl FnOnce(TcpListener) + Send + 'static) -> SocketAddr {
@@ -194,4 +201,39 @@ async fn no_call_is_made_twice() {
     let answer = client.call(Call::get("orders", "/a")).await.unwrap();
     assert_eq!((answer.status.as_u16(), answer.retry_after()), (503, Some(Duration::from_secs(3))));
     assert_eq!(requests.try_iter().count(), 1);
+}
+
+/// Addresses of one service, and the measures of the process that calls it.
+fn caller() -> ServiceContext {
+    context(|config| {
+        config.services = ServiceAddresses::new().with("stock", "http://127.0.0.1:9");
+    })
+}
+
+#[tokio::test]
+async fn a_client_that_nobody_uses_has_no_series() {
+    let mut context = caller();
+    let text = "apiVersion: skein/v1\nkind: Endpoints\nmetadata: {name: stock}\n\
+                spec: {endpoints: [{address: \"127.0.0.1:9\"}]}\n";
+    let file = SourceFile { name: "stock.yaml".to_owned(), text: text.to_owned() };
+    let policy = read(&[file]).unwrap();
+    let mesh = Mesh::new("orders", policy, &context.telemetry).unwrap();
+    let timeout = context.config.call_timeout;
+    context.call_by(Client::over(Outbound::new(mesh), timeout, &context.telemetry));
+    Service::new(Routes::new()).health(Health::new()).serve(&context).unwrap();
+    assert!(context.client().call(Call::get("stock", "/")).await.is_err());
+    let measures = context.telemetry.metrics().encode();
+    assert!(measures.contains(r#"source="orders""#), "{measures}");
+    assert!(!measures.contains(PLAIN_SOURCE), "{measures}");
+    context.tasks.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_context_that_is_told_of_no_client_calls_by_a_plain_one() {
+    let context = caller();
+    assert!(!context.telemetry.metrics().encode().contains(PLAIN_SOURCE));
+    assert!(context.client().call(Call::get("stock", "/")).await.is_err());
+    let measures = context.telemetry.metrics().encode();
+    assert!(measures.contains(r#"source="(client)""#), "{measures}");
+    assert!(std::ptr::eq(context.client().mesh(), context.clone().client().mesh()));
 }

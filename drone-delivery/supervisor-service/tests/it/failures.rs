@@ -57,7 +57,7 @@ impl Setting {
         let parts = EngineParts {
             store,
             definitions: vec![create()],
-            caller: SagaCaller::new(context.client.clone()),
+            caller: SagaCaller::new(context.client().clone()),
             observer: (),
             clock,
             telemetry: Telemetry::disabled(),

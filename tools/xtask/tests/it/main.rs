@@ -1,9 +1,13 @@
 //! Tidy: the rules of the tree that no compiler checks.
 
 #[cfg(test)]
+mod circles;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod floors;
+#[cfg(test)]
+mod modules;
 #[cfg(test)]
 mod proofs;
 #[cfg(test)]

@@ -17,13 +17,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::Busy;
 use crate::{
     body::{BodyError, Upload},
-    downstream::{Handler, Limits, Peer, Site},
+    downstream::{Handler, Limits, Site},
     h1::{
         Known,
         write::{is_authority, is_target},
     },
     h2::{Handle, Incoming, Reason, Request, Then, put_response},
-    head::{RequestHead, Version},
+    head::{Peer, RequestHead, Version},
     refusal::{Grpc, Refusal},
     reply::{Reply, ReplyBody, Source},
 };

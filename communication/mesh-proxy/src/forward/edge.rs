@@ -5,9 +5,8 @@
 //! written anew from what the edge has seen itself.
 
 use crate::{
-    downstream::Peer,
     h1::Known,
-    head::{RequestHead, ResponseHead, Version},
+    head::{Peer, RequestHead, ResponseHead, Version},
 };
 
 /// Takes off what strangers may not say, and says where the request came from.

@@ -6,30 +6,30 @@ use mesh_policy::breaker::{self, Pass, Transition, Verdict};
 use std::sync::Arc;
 use telemetry::Span;
 
-use super::Outbound;
 use crate::{
     body::BodyError,
     gate::Place,
+    head::grpc_status,
     mesh::{endpoint::Endpoint, series::EdgeSeries},
-    reply::grpc_status,
-    tap::Pending,
+    pending::Pending,
+    worker::Worker,
 };
 
 /// Watches an answer to its end; dropped before, the client went away.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    pub(super) outbound: Outbound,
-    pub(super) series: Arc<EdgeSeries>,
-    pub(super) endpoint: Arc<Endpoint>,
-    pub(super) breaker: breaker::Settings,
-    pub(super) bytes: u64,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) series: Arc<EdgeSeries>,
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) breaker: breaker::Settings,
+    pub(crate) bytes: u64,
     /// Balancer and breaker know the status in the trailers already.
-    pub(super) is_judged: bool,
+    pub(crate) is_judged: bool,
     /// The way through the breaker of a call whose status is not known yet.
-    pub(super) pending: Option<Pass>,
-    pub(super) span: Option<Span>,
-    pub(super) place: Option<Place>,
-    pub(super) tap: Option<Box<Pending>>,
+    pub(crate) pending: Option<Pass>,
+    pub(crate) span: Option<Span>,
+    pub(crate) place: Option<Place>,
+    pub(crate) tap: Option<Box<Pending>>,
 }
 
 impl Watch {
@@ -78,7 +78,7 @@ impl Watch {
     }
 
     /// For an answer that has no body.
-    pub(super) fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         self.ended();
     }
 
@@ -94,9 +94,9 @@ impl Watch {
     }
 
     fn record(&self, pass: Pass, verdict: Option<Verdict>) {
-        let now = self.outbound.mesh().now();
+        let now = self.worker.mesh.now();
         let changed = self
-            .outbound
+            .worker
             .draw(|random| self.endpoint.record(&self.breaker, pass, verdict, now, random));
         let Some(transition) = changed else { return };
         let series = &self.endpoint.series;
