@@ -77,11 +77,12 @@ class Echo(grpc.GenericRpcHandler):
         return request
 
 
-def serve(port):
+def serve():
     server = grpc.server(futures.ThreadPoolExecutor(16))
     server.add_generic_rpc_handlers((Echo(),))
-    server.add_insecure_port(f"127.0.0.1:{port}")
+    port = server.add_insecure_port("127.0.0.1:0")
     server.start()
+    print(port, flush=True)
     server.wait_for_termination()
 
 
@@ -170,7 +171,7 @@ class Calls:
 
 def main():
     if sys.argv[1] == "serve":
-        serve(sys.argv[2])
+        serve()
         return
     _, _, target, check = sys.argv
     with grpc.insecure_channel(target) as channel:

@@ -1,6 +1,5 @@
-"""A server of one file and a counter of uploads, by the standard library: `http_peer.py PORT`."""
+"""A server of one file and a counter of uploads, by the standard library."""
 
-import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 FILE = bytes(it * 7 % 251 for it in range(100_000))
@@ -41,4 +40,6 @@ class Peer(BaseHTTPRequestHandler):
 
 
 ThreadingHTTPServer.request_queue_size = 128
-ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Peer).serve_forever()
+server = ThreadingHTTPServer(("127.0.0.1", 0), Peer)
+print(server.server_address[1], flush=True)
+server.serve_forever()

@@ -47,7 +47,8 @@ def call(port):
 
 
 if sys.argv[1] == "serve":
-    with serve(echo, "127.0.0.1", int(sys.argv[2]), subprotocols=["v2.chat"], max_size=None) as server:
+    with serve(echo, "127.0.0.1", 0, subprotocols=["v2.chat"], max_size=None) as server:
+        print(server.socket.getsockname()[1], flush=True)
         server.serve_forever()
 else:
     call(int(sys.argv[2]))

@@ -33,6 +33,9 @@ pub(crate) fn h2_budget(data: &[u8]) {
                         return;
                     }
                     counts.begin_window(now);
+                    if kind == 1 {
+                        budget.opened();
+                    }
                     let verdict = budget.frame(kind, one, usize::from(two), now);
                     assert_eq!(verdict.err(), counts.count(kind, one, two), "{kind} {one} {two}");
                     if verdict.is_err() {

@@ -47,25 +47,31 @@ pub(super) async fn serve<H: Handler>(
     let limits = &site.limits;
     let bounds = Bounds { bytes_max: limits.head_bytes_max, fields_max: limits.fields_max };
     let side = Side::Server { streams_max: limits.streams_max };
-    let shared = Shared::new(Connection::new(side, bounds));
+    let shared = Shared::new(Connection::new(side, bounds), Arc::default());
     received.advance(PREFACE.len());
     let mut wire = Wire::new(stream, received, PINGS);
     let ended = run(&site, peer, &place, closing, &shared, &mut wire).await;
-    let Some(ended) = ended else { return };
     let reason = match &ended {
         End::Fatal(fatal) => Some(fatal.word),
         End::Silent => Some("no_pong"),
-        End::Closed | End::Io(_) => None,
+        End::DrainTimeout => Some("drain_timeout"),
+        End::Over | End::Closed | End::Io(_) => None,
     };
     if let Some(reason) = reason {
         site.counts.ended(reason);
     }
-    tracing::debug!(listener = site.name, error = %ended, reason, "connection ended early");
-    if let End::Fatal(fatal) = ended {
-        shared.lock().end(Some(fatal.reason));
-        // Who is gone already has no use for it.
-        let _said = timeout(LAST_WORDS, wire.finish(&shared)).await;
-    }
+    tracing::debug!(listener = site.name, why = %ended, "connection ended");
+    let longest = match ended {
+        // The last of an answer may still be on its way.
+        End::Over => limits.drain,
+        End::Fatal(fatal) => {
+            shared.lock().end(Some(fatal.reason));
+            LAST_WORDS
+        }
+        End::DrainTimeout | End::Closed | End::Io(_) | End::Silent => return,
+    };
+    // Who is gone already has no use for it.
+    let _said = timeout(longest, wire.finish(&shared)).await;
 }
 
 /// Serves until good-byes are said, or the connection fails.
@@ -76,7 +82,7 @@ async fn run<H: Handler>(
     mut closing: Closing,
     shared: &Arc<Shared>,
     wire: &mut Wire,
-) -> Option<End> {
+) -> End {
     let mut leaving = pin!(async {
         tokio::select! {
             () = closing.said() => {}
@@ -84,19 +90,18 @@ async fn run<H: Handler>(
         }
         shared.lock().leave();
         sleep(site.limits.drain).await;
-        site.counts.ended("drain_timeout");
     });
     let load = Load { place, streams: AtomicUsize::new(0) };
     let mut answers = FuturesUnordered::new();
     let mut ended = wire.take(shared).err();
     poll_fn(|context| {
         if let Some(end) = ended.take() {
-            return Poll::Ready(Some(end));
+            return Poll::Ready(end);
         }
         // What is said in this turn goes out at its end.
         shared.lock().drive(None);
         if leaving.as_mut().poll(context).is_ready() {
-            return Poll::Ready(None);
+            return Poll::Ready(End::DrainTimeout);
         }
         let turn = poll_turn(wire, shared, context, |context| {
             while let Some((id, request)) = shared.lock().next_opened() {
@@ -106,11 +111,11 @@ async fn run<H: Handler>(
             while let Poll::Ready(Some(())) = answers.poll_next_unpin(context) {}
         });
         if let Poll::Ready(end) = turn {
-            return Poll::Ready(Some(end));
+            return Poll::Ready(end);
         }
         let mut connection = shared.lock();
         if connection.is_over() {
-            return Poll::Ready(None);
+            return Poll::Ready(End::Over);
         }
         connection.drive(Some(context.waker()));
         Poll::Pending

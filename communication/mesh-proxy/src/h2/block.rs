@@ -190,7 +190,11 @@ impl Block {
             return Err("trailers have a pseudo-field");
         }
         let mut map = HeaderMap::with_capacity(self.list.len());
-        for field in &self.list {
+        // What frames or leads a message has no place behind it (RFC 9110 6.5.1).
+        let is_kept = |it: &&Field| {
+            !it.known.is_hop_by_hop() && !matches!(it.known, Known::ContentLength | Known::Host)
+        };
+        for field in self.list.iter().filter(is_kept) {
             let name = HeaderName::from_bytes(field.name.of_bytes(&self.bytes));
             let value = HeaderValue::from_bytes(field.value.of_bytes(&self.bytes));
             if let (Ok(name), Ok(value)) = (name, value) {

@@ -17,6 +17,10 @@ const CONTROL_MAX: u32 = 10_000;
 const RESETS_MAX: u32 = 500;
 /// Streams that we reset for the client's errors in a window (CVE-2025-8671).
 const ERRORS_MAX: u32 = 200;
+/// Fields and data for streams that are over, in a window, and how many more for each stream that was
+/// opened: when we reset one, what the client had sent already is on its way.
+const STRAYS_MAX: u32 = 2_000;
+const STRAYS_PER_STREAM: u32 = 64;
 /// DATA frames without data and without the end of a stream, in a window.
 const EMPTY_DATA_MAX: u32 = 2_000;
 /// A padded frame that is shorter counts as empty, whatever is in it: hardly anybody pads.
@@ -34,6 +38,8 @@ pub enum Flood {
     RapidReset,
     /// It made us reset streams (CVE-2025-8671).
     MadeYouReset,
+    /// It sent on streams that were over.
+    Stray,
     /// A block of fields that does not end.
     Continuation,
     /// DATA frames without data.
@@ -57,6 +63,7 @@ impl Flood {
         match self {
             Self::RapidReset => "rapid_reset_flood",
             Self::MadeYouReset => "made_you_reset_flood",
+            Self::Stray => "closed_stream_flood",
             Self::Continuation => "continuation_flood",
             Self::EmptyData => "empty_data_flood",
             Self::Ping => "ping_flood",
@@ -81,6 +88,7 @@ struct Window {
     streams: u32,
     resets: u32,
     errors: u32,
+    strays: u32,
     empty_data: u32,
     pings: u32,
     settings: u32,
@@ -122,10 +130,7 @@ impl FrameBudget {
                 }
                 (&mut window.empty_data, EMPTY_DATA_MAX, Flood::EmptyData)
             }
-            kind::HEADERS => {
-                window.streams = window.streams.saturating_add(1);
-                return Ok(());
-            }
+            kind::HEADERS => return Ok(()),
             kind::RST_STREAM => {
                 let bound = RESETS_MAX.max(window.streams / 2);
                 (&mut window.resets, bound, Flood::RapidReset)
@@ -146,6 +151,22 @@ impl FrameBudget {
         };
         *counter = counter.saturating_add(1);
         if *counter > bound { Err(flood) } else { Ok(()) }
+    }
+
+    /// A stream was opened.
+    pub const fn opened(&mut self) {
+        self.window.streams = self.window.streams.saturating_add(1);
+    }
+
+    /// Fields or data came on a stream that is over.
+    ///
+    /// # Errors
+    /// A bound was passed: the connection is to end.
+    pub const fn stray(&mut self) -> Result<(), Flood> {
+        let window = &mut self.window;
+        window.strays = window.strays.saturating_add(1);
+        let earned = window.streams.saturating_mul(STRAYS_PER_STREAM);
+        if window.strays > STRAYS_MAX.saturating_add(earned) { Err(Flood::Stray) } else { Ok(()) }
     }
 
     /// A stream had to be reset for an error of the client's.

@@ -147,6 +147,12 @@ impl Connection {
         matches!(self.theirs, Standing::Open) && self.last_ours < STREAM_MAX - 2
     }
 
+    /// Opens no further stream: it ends with those that are open.
+    pub(crate) fn retire(&mut self) {
+        self.theirs = self.theirs.max(Standing::Left);
+        self.wake_driver();
+    }
+
     /// Begins to say good-bye: new streams of the other end are still taken until it knows.
     pub(crate) fn leave(&mut self) {
         if self.leaving == Leaving::Staying {
@@ -158,7 +164,7 @@ impl Connection {
 
     /// Whether good-byes are said and nothing is open any more.
     pub(crate) fn is_over(&self) -> bool {
-        let is_left = self.theirs == Standing::Left && matches!(self.side, Side::Server { .. });
+        let is_left = self.theirs == Standing::Left;
         (matches!(self.leaving, Leaving::Last(_)) || is_left)
             && self.streams.is_empty()
             && self.out.is_empty()
@@ -185,6 +191,7 @@ impl Connection {
 
     /// So many bytes of it went out.
     pub(crate) fn wrote(&mut self, bytes: usize) {
+        let was_full = self.out.len() >= OUT_BYTES_MAX;
         self.out.advance(bytes);
         self.written += bytes as u64;
         self.budget.sent(bytes);
@@ -192,7 +199,7 @@ impl Connection {
             // A connection that is quiet holds no buffer.
             self.out = BytesMut::new();
         }
-        if self.out.len() < OUT_BYTES_MAX {
+        if was_full && self.out.len() < OUT_BYTES_MAX {
             self.unblock();
         }
     }
@@ -237,7 +244,14 @@ impl Connection {
         }
     }
 
-    /// Bytes were taken: the other end may send as many again.
+    /// Bytes were taken by whoever holds the stream.
+    fn taken(&mut self, bytes: u32) {
+        if self.side != Side::Client {
+            self.release(bytes);
+        }
+    }
+
+    /// The other end may send as many bytes again.
     fn release(&mut self, bytes: u32) {
         self.owed += bytes;
         if self.owed >= CONNECTION_WINDOW / 2 {

@@ -23,13 +23,14 @@ use crate::body::BodyError;
 #[derive(Debug)]
 pub(crate) struct Shared {
     connection: Mutex<Connection>,
-    /// A stream has ended: there may be room for another.
-    room: Notify,
+    /// A stream has ended: there may be room for another, on this connection or on one beside it.
+    room: Arc<Notify>,
 }
 
 impl Shared {
-    pub(crate) fn new(connection: Connection) -> Arc<Self> {
-        Arc::new(Self { connection: Mutex::new(connection), room: Notify::new() })
+    /// A connection that says by `room` when one of its streams has ended.
+    pub(crate) fn new(connection: Connection, room: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self { connection: Mutex::new(connection), room })
     }
 
     /// Never held over a wait.
@@ -38,14 +39,9 @@ impl Shared {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection has ended: who waits for room waits in vain.
-    pub(crate) fn ended(&self) {
+    /// There may be room, or never again: who waits for it looks.
+    pub(crate) fn tell_room(&self) {
         self.room.notify_waiters();
-    }
-
-    /// Waits until a stream has ended, or the connection. Cancel-safe.
-    pub(crate) async fn room(&self) {
-        self.room.notified().await;
     }
 }
 
@@ -129,7 +125,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.lock().drop_stream(self.id);
-        self.shared.room.notify_one();
+        self.shared.tell_room();
     }
 }
 
@@ -138,6 +134,13 @@ impl Drop for Handle {
 pub(crate) struct Incoming {
     shared: Arc<Shared>,
     id: u32,
+}
+
+impl Incoming {
+    /// Tells a client that waits for a word that it may send its body.
+    pub(crate) fn go_on(&self) {
+        self.shared.lock().go_on(self.id);
+    }
 }
 
 impl Body for Incoming {

@@ -2,10 +2,13 @@
 
 use std::{collections::VecDeque, task::Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::{block::Response, frame::Reason, settings::STREAM_WINDOW};
+
+/// Data below this is gathered.
+const SMALL_BYTES: usize = 512;
 
 /// How a stream ended before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub(super) struct Stream {
     pub(super) receiving: Receiving,
     /// Data that was not taken yet.
     pub(super) pieces: VecDeque<Bytes>,
+    /// Small data behind them, gathered: by itself each would cost more than it holds.
+    pub(super) small: BytesMut,
     pub(super) trailers: Option<HeaderMap>,
     /// Bytes that are to come by the length that was said.
     pub(super) length_left: Option<u64>,
@@ -55,6 +60,8 @@ pub(super) struct Stream {
 
     /// Bytes that we may send.
     pub(super) send_window: i64,
+    /// The head of the answer has gone out.
+    pub(super) is_answered: bool,
     /// We have said all.
     pub(super) is_done: bool,
     /// Where its head stands among all that goes out.
@@ -69,12 +76,14 @@ impl Stream {
             response: None,
             receiving: Receiving::Head,
             pieces: VecDeque::new(),
+            small: BytesMut::new(),
             trailers: None,
             length_left: None,
             is_head_request: false,
             window: i64::from(STREAM_WINDOW),
             owed: 0,
             send_window: i64::from(send_window),
+            is_answered: false,
             is_done: false,
             begins_at,
         }
@@ -121,15 +130,37 @@ impl Stream {
         }
         self.window -= i64::from(total);
         self.length_left = self.length_left.map(|it| it - length);
-        if !data.is_empty() {
+        if data.len() < SMALL_BYTES {
+            self.small.extend_from_slice(&data);
+        } else {
+            self.gather();
             self.pieces.push_back(data);
         }
         Ok(())
     }
 
+    fn gather(&mut self) {
+        if !self.small.is_empty() {
+            self.pieces.push_back(std::mem::take(&mut self.small).freeze());
+        }
+    }
+
+    /// The next data that was not taken.
+    pub(super) fn next_piece(&mut self) -> Option<Bytes> {
+        if self.pieces.is_empty() {
+            self.gather();
+        }
+        self.pieces.pop_front()
+    }
+
+    /// Whether all of it was taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.small.is_empty()
+    }
+
     /// Bytes of data that were not taken.
     pub(super) fn untaken(&self) -> u32 {
-        let bytes: usize = self.pieces.iter().map(Bytes::len).sum();
+        let bytes = self.small.len() + self.pieces.iter().map(Bytes::len).sum::<usize>();
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 }

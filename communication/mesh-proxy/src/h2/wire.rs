@@ -2,6 +2,7 @@
 //! end lives.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -16,6 +17,9 @@ use tokio::{
 
 use super::{Fatal, Shared};
 use crate::stream::{READ_BYTES, Stream, poll_fill};
+
+/// How long a full socket may take to empty.
+const BEHIND: Duration = Duration::from_secs(30);
 
 /// How the other end is asked whether it lives.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +37,12 @@ pub(crate) struct Pings {
 /// Why a connection came to its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum End {
+    /// Good-byes were said, and nothing was open any more.
+    #[error("the connection is over")]
+    Over,
+    /// Something was open for longer than a drain may take.
+    #[error("streams were open at the end of the drain")]
+    DrainTimeout,
     /// The other end closed it.
     #[error("the other end closed the connection")]
     Closed,
@@ -86,6 +96,8 @@ pub(crate) struct Wire {
     pings: Pings,
     /// How many heads and pieces of data had come when the other end was last asked.
     asked_at: Option<u64>,
+    /// When the socket took no more, lately.
+    full_at: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -94,7 +106,16 @@ impl Wire {
     pub(crate) fn new(stream: Stream, input: BytesMut, pings: Pings) -> Self {
         let now = Instant::now();
         let timer = Box::pin(sleep_until(now + pings.after));
-        Self { stream, input, start: now, heard_at: now, pings, asked_at: None, timer }
+        Self {
+            stream,
+            input,
+            start: now,
+            heard_at: now,
+            pings,
+            asked_at: None,
+            full_at: None,
+            timer,
+        }
     }
 
     /// Reads once, or what is there already, and lets the machine take it. Ready when it did.
@@ -133,8 +154,13 @@ impl Wire {
     ) -> Poll<Result<(), End>> {
         let mut connection = shared.lock();
         while !connection.out().is_empty() {
-            let written = Pin::new(&mut self.stream).poll_write(context, connection.out());
-            match ready!(written).map_err(End::Io)? {
+            let Poll::Ready(written) =
+                Pin::new(&mut self.stream).poll_write(context, connection.out())
+            else {
+                self.full_at = Some(Instant::now());
+                return Poll::Pending;
+            };
+            match written.map_err(End::Io)? {
                 0 => return Poll::Ready(Err(End::Io(io::ErrorKind::WriteZero.into()))),
                 written => connection.wrote(written),
             }
@@ -149,14 +175,17 @@ impl Wire {
             let mut connection = shared.lock();
             let silence = now.duration_since(self.heard_at);
             let is_asked = connection.is_pinged();
-            if is_asked && silence >= self.pings.wait {
+            // Behind megabytes in the socket's buffer the question comes late, and its answer.
+            let is_behind = self.full_at.is_some_and(|it| now.duration_since(it) < BEHIND);
+            let wait = if is_behind { self.pings.after + BEHIND } else { self.pings.wait };
+            if is_asked && silence >= wait {
                 return Poll::Ready(End::Silent);
             }
             let is_new = self.asked_at != Some(connection.heard());
             let longest = if is_new { self.pings.after } else { self.pings.again };
             let is_used = !self.pings.only_in_use || connection.streams() > 0;
             let next = if is_asked {
-                self.pings.wait - silence
+                wait - silence
             } else if is_used && silence >= longest {
                 self.asked_at = Some(connection.heard());
                 connection.ping();
@@ -172,10 +201,20 @@ impl Wire {
         Poll::Pending
     }
 
-    /// Says the last words: what waits goes out, and the end of it.
+    /// Says the last words: what waits goes out, and the end of it. Then what still comes is read and
+    /// forgotten until the other end closes: closed with bytes unread, the socket would forget what it
+    /// has not sent.
     pub(crate) async fn finish(&mut self, shared: &Shared) -> Result<(), End> {
-        std::future::poll_fn(|context| self.poll_write(shared, context)).await?;
-        let closing = std::future::poll_fn(|it| Pin::new(&mut self.stream).poll_shutdown(it));
-        closing.await.map_err(End::Io)
+        poll_fn(|context| self.poll_write(shared, context)).await?;
+        poll_fn(|it| Pin::new(&mut self.stream).poll_shutdown(it)).await.map_err(End::Io)?;
+        loop {
+            self.input.clear();
+            let read = poll_fn(|context| {
+                poll_fill(&mut self.stream, context, &mut self.input, READ_BYTES)
+            });
+            if read.await.map_err(End::Io)? == 0 {
+                return Ok(());
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method};
 use http_body::Frame;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     body::{BodyError, RequestBody, Upload},
@@ -72,6 +72,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Place {
     links: Mutex<Vec<Arc<Shared>>>,
+    /// A stream on one of them has ended.
+    room: Arc<Notify>,
     /// One connects at a time; the others wait for what comes of it.
     turn: tokio::sync::Mutex<Option<Failed>>,
 }
@@ -126,15 +128,13 @@ impl Connections {
         body: &Sending,
     ) -> Result<Handle, SendError> {
         loop {
-            let full = match place.open(head, body) {
+            // Heard from here on: room may come between the look and the wait.
+            let room = place.room.notified();
+            match place.open(head, body) {
                 Opened::Stream(stream) => return Ok(stream),
-                Opened::Full(connection) => connection,
-                Opened::Nowhere => {
-                    self.connect_in_turn(place, endpoint, longest).await?;
-                    continue;
-                }
-            };
-            full.room().await;
+                Opened::Full => room.await,
+                Opened::Nowhere => self.connect_in_turn(place, endpoint, longest).await?,
+            }
         }
     }
 
@@ -154,7 +154,7 @@ impl Connections {
         if let Some(Failed { kind, .. }) = failed.filter(|it| it.at > began) {
             return Err(SendError::Connect(kind.into()));
         }
-        match self.connect(endpoint, longest).await {
+        match self.connect(place, endpoint, longest).await {
             Ok(connection) => {
                 *failed = None;
                 place.lock().push(connection);
@@ -167,14 +167,20 @@ impl Connections {
         }
     }
 
-    async fn connect(&self, endpoint: &Endpoint, longest: Duration) -> io::Result<Arc<Shared>> {
+    async fn connect(
+        &self,
+        place: &Place,
+        endpoint: &Endpoint,
+        longest: Duration,
+    ) -> io::Result<Arc<Shared>> {
         let stream = upstream::connect(endpoint, longest).await?;
-        let shared = Shared::new(Connection::new(Side::Client, ANSWER));
+        let room = Arc::clone(&place.room);
+        let shared = Shared::new(Connection::new(Side::Client, ANSWER), room);
         let (driven, address) = (Arc::clone(&shared), endpoint.address());
         self.0.tasks.start("http2 to endpoint", async move {
             let ended = drive(&driven, stream).await;
             driven.lock().end(None);
-            driven.ended();
+            driven.tell_room();
             tracing::debug!(%address, error = %ended, "connection to endpoint ended");
         });
         Ok(shared)
@@ -184,9 +190,12 @@ impl Connections {
     pub(crate) fn sweep(&self, is_known: impl Fn(SocketAddr) -> bool) {
         self.lock().retain(|address, place| {
             let mut links = place.lock();
+            if !is_known(*address) {
+                links.iter().for_each(|it| it.lock().retire());
+            }
             links.retain(|it| it.lock().is_open());
             // Who connects holds the place.
-            (!links.is_empty() || Arc::strong_count(place) > 1) && is_known(*address)
+            !links.is_empty() || Arc::strong_count(place) > 1
         });
     }
 
@@ -200,14 +209,24 @@ impl Connections {
 async fn drive(shared: &Shared, stream: Stream) -> End {
     let mut wire = Wire::new(stream, BytesMut::new(), PINGS);
     poll_fn(|context| {
-        shared.lock().drive(None);
-        match poll_turn(&mut wire, shared, context, |_| {}) {
-            Poll::Ready(end) => Poll::Ready(end),
-            Poll::Pending => {
-                shared.lock().drive(Some(context.waker()));
-                Poll::Pending
-            }
+        let had_room = {
+            let mut connection = shared.lock();
+            connection.drive(None);
+            connection.has_room()
+        };
+        if let Poll::Ready(end) = poll_turn(&mut wire, shared, context, |_| {}) {
+            return Poll::Ready(end);
         }
+        let mut connection = shared.lock();
+        if !had_room && connection.has_room() {
+            // It takes more streams than it said before.
+            shared.tell_room();
+        }
+        if connection.is_over() {
+            return Poll::Ready(End::Over);
+        }
+        connection.drive(Some(context.waker()));
+        Poll::Pending
     })
     .await
 }
@@ -215,7 +234,7 @@ async fn drive(shared: &Shared, stream: Stream) -> End {
 enum Opened {
     Stream(Handle),
     /// Every connection is full, and there may be no other.
-    Full(Arc<Shared>),
+    Full,
     /// There is to be another connection.
     Nowhere,
 }
@@ -229,12 +248,10 @@ impl Place {
         let opened = links.iter().find_map(|link| {
             Handle::open(link, is_head, then, |out| put_request(out, head, body.length))
         });
-        match (opened, links.first()) {
-            (Some(stream), _) => Opened::Stream(stream),
-            (None, Some(first)) if links.len() >= CONNECTIONS_MAX => {
-                Opened::Full(Arc::clone(first))
-            }
-            _ => Opened::Nowhere,
+        match opened {
+            Some(stream) => Opened::Stream(stream),
+            None if links.len() >= CONNECTIONS_MAX => Opened::Full,
+            None => Opened::Nowhere,
         }
     }
 

@@ -1,9 +1,12 @@
 //! The six floods of HTTP/2 (reliability 2.2), frame by frame from a client written by hand: each is
 //! ended within its bound and counted by its name, and an honest client is served meanwhile.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::Response;
 use mesh_policy::destination::Protocol;
+use mesh_proxy::Limits;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -141,6 +144,25 @@ async fn ping_is_ended_over_ten_thousand() {
 #[tokio::test]
 async fn settings_are_ended_over_ten_thousand() {
     check("settings_flood", 10_001, Vec::new(), |_| frame(4, 0, 0, &[])).await;
+}
+
+/// It holds what others need: a stream, its answer, and an endpoint that waits to be rid of it.
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_given_up_in_time() {
+    let large = || async { Response::new(text("x".repeat(100_000))) };
+    let back = backend(Protocol::Http1, move |_| large()).await;
+    let limits = Limits { body_idle_timeout: Duration::from_millis(50), ..Limits::default() };
+    let proxy = Proxy::with(policy(Protocol::Http1, &[back.address]), limits);
+    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+    // SETTINGS_INITIAL_WINDOW_SIZE 0.
+    let settings = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let asked = headers(END_HEADERS | END_STREAM, 1, GET);
+    stream.write_all(&[PREFACE, &settings, &asked].concat()).await.unwrap();
+    let reset = frame(3, 0, 1, &8_u32.to_be_bytes());
+    let mut all = Vec::new();
+    while !all.windows(reset.len()).any(|it| it == reset) {
+        assert!(stream.read_buf(&mut all).await.unwrap() > 0, "the connection was ended");
+    }
 }
 
 #[tokio::test]

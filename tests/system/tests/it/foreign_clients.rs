@@ -46,50 +46,38 @@ impl Drop for Running {
 struct Rig {
     folder: TempDir,
     http: Http,
-    /// Where the program listens, its proxy's door in, the caller's door out, both operators' ports.
-    ports: [u16; 5],
+    /// The caller's door out, and its proxy's port for operators.
+    door: u16,
+    admin: u16,
     _running: Vec<Running>,
 }
 
 impl Rig {
-    /// `server` is started with its port behind its arguments; `more` are further members of both
-    /// proxies.
+    /// `server` says its port in its first line; `more` are further members of both proxies.
     async fn open(python: &Path, server: &[&str], protocol: &str, more: &str) -> Self {
-        let free = || TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let held: [TcpListener; 5] = std::array::from_fn(|_| free());
-        let ports = held.each_ref().map(|it| it.local_addr().unwrap().port());
-        drop(held);
-        let [program, inbound, outbound, caller, peer] = ports;
         let folder = TempDir::with_prefix("skein-").unwrap();
-        let proxy = |name: &str, admin: u16, door: &str| {
-            format!(
-                "apiVersion: skein/v1\nkind: Proxy\nmetadata: {{name: {name}}}\nspec:\n  \
-                 admin: \"127.0.0.1:{admin}\"\n  {door}\n{more}---\n\
-                 apiVersion: skein/v1\nkind: Endpoints\nmetadata: {{name: peer}}\nspec: \
-                 {{protocol: {protocol}, endpoints: [{{address: \"127.0.0.1:{inbound}\"}}]}}\n"
-            )
-        };
-        let out = format!("outbound: {{listen: \"127.0.0.1:{outbound}\", service: peer}}");
+        let mut command = Command::new(python);
+        command.arg(format!("{PEERS}/{}", server[0])).args(&server[1..]);
+        let mut server = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let program: u16 = line.trim().parse().unwrap();
         let inside = format!(
-            "inbound: {{listen: \"127.0.0.1:{inbound}\", application: \"127.0.0.1:{program}\", \
-             protocol: {protocol}}}"
+            "inbound: {{listen: \"127.0.0.1:0\", application: \"127.0.0.1:{program}\", \
+             protocol: {protocol}}}\n{more}"
         );
-        let mut running = Vec::new();
-        let mut server_command = Command::new(python);
-        server_command.arg(format!("{PEERS}/{}", server[0])).args(&server[1..]);
-        running.push(Running::start(server_command.arg(program.to_string())));
-        for (name, text) in
-            [("caller", proxy("caller", caller, &out)), ("peer", proxy("peer", peer, &inside))]
-        {
-            let file = folder.path().join(format!("{name}.yaml"));
-            fs::write(&file, text).unwrap();
-            let mut command = Command::new(built("skein"));
-            let log = fs::File::create(folder.path().join(format!("{name}.log"))).unwrap();
-            command.stderr(log).arg("proxy").arg("--config").arg(file);
-            running.push(Running::start(&mut command));
-        }
-        let rig = Self { folder, http: Http::new(), ports, _running: running };
-        for admin in [caller, peer] {
+        let (peer, inbound) = proxy(folder.path(), "peer", &inside).await;
+        let out = format!(
+            "outbound: {{listen: \"127.0.0.1:0\", service: peer}}\n{more}---\n\
+             apiVersion: skein/v1\nkind: Endpoints\nmetadata: {{name: peer}}\nspec: \
+             {{protocol: {protocol}, endpoints: [{{address: \"127.0.0.1:{}\"}}]}}\n",
+            inbound.door
+        );
+        let (caller, outbound) = proxy(folder.path(), "caller", &out).await;
+        let (door, admin) = (outbound.door, outbound.admin);
+        let rig =
+            Self { folder, http: Http::new(), door, admin, _running: vec![server, peer, caller] };
+        for admin in [inbound.admin, admin] {
             // The proxy of the program is ready when that listens.
             let url = format!("http://127.0.0.1:{admin}/readyz");
             until(format!("{url} says yes"), SOON, || async {
@@ -102,7 +90,7 @@ impl Rig {
     }
 
     const fn door(&self) -> u16 {
-        self.ports[2]
+        self.door
     }
 
     fn url(&self, path: &str) -> String {
@@ -111,7 +99,7 @@ impl Rig {
 
     /// The sum of a family at the caller's proxy, over the series that have this label.
     async fn sum(&self, family: &str, label: &str) -> f64 {
-        let url = format!("http://127.0.0.1:{}/metrics", self.ports[3]);
+        let url = format!("http://127.0.0.1:{}/metrics", self.admin);
         let text = String::from_utf8(self.http.get(&url).await.body.to_vec()).unwrap();
         text.lines()
             .filter(|it| it.strip_prefix(family).is_some_and(|it| it.starts_with(['{', ' '])))
@@ -123,6 +111,38 @@ impl Rig {
     fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+}
+
+/// Where a proxy listens.
+struct Bound {
+    door: u16,
+    admin: u16,
+}
+
+/// Starts a proxy with one door; it says in its log which ports it was given.
+async fn proxy(folder: &Path, name: &str, spec: &str) -> (Running, Bound) {
+    let text = format!(
+        "apiVersion: skein/v1\nkind: Proxy\nmetadata: {{name: {name}}}\nspec:\n  \
+         admin: \"127.0.0.1:0\"\n  {spec}"
+    );
+    let (file, log) = (folder.join(format!("{name}.yaml")), folder.join(format!("{name}.log")));
+    fs::write(&file, text).unwrap();
+    let mut command = Command::new(built("skein"));
+    command.stderr(fs::File::create(&log).unwrap()).arg("proxy").arg("--config").arg(file);
+    let running = Running::start(&mut command);
+    let ready = until(format!("the proxy {name} is ready"), SOON, || async {
+        let text = fs::read_to_string(&log).unwrap();
+        let mut lines = text.lines().filter_map(|it| serde_json::from_str::<Value>(it).ok());
+        lines.find(|it| it["message"] == "proxy is ready")
+    })
+    .await;
+    let port = |told: &str| {
+        let digits = told.trim_end_matches(']').rsplit(':').next();
+        digits.and_then(|it| it.parse::<u16>().ok())
+    };
+    let doors = ["inbound", "outbound"].map(|it| ready[it].as_str().and_then(port));
+    let door = doors.into_iter().flatten().next().unwrap();
+    (running, Bound { door, admin: port(ready["admin"].as_str().unwrap()).unwrap() })
 }
 
 /// Runs to its end; what it said.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use mesh_policy::path;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Busy;
 use crate::{
@@ -51,7 +51,9 @@ pub(super) async fn answer<H: Handler>(
 async fn work<H: Handler>(site: &Site<H>, peer: Peer, stream: &Handle, request: Request) {
     let is_head = request.method == Method::HEAD;
     let grpc = Grpc::of(request.fields.get(Known::ContentType));
-    let mut upload = Upload::new(Bounded::new(stream.incoming(), &site.limits));
+    let expects_continue = request.fields.get(Known::Expect).is_some();
+    let body = Bounded { expects_continue, ..Bounded::new(stream.incoming(), &site.limits) };
+    let mut upload = Upload::new(body);
     let reply = match head(&site.limits, request) {
         Ok(head) => site.handler.handle(head, peer, &mut upload).await,
         Err(refusal) => {
@@ -62,7 +64,7 @@ async fn work<H: Handler>(site: &Site<H>, peer: Peer, stream: &Handle, request: 
     if reply.source == Source::Reset {
         return stream.reset(Reason::INTERNAL_ERROR);
     }
-    send(stream, reply, &mut upload, is_head).await;
+    send(stream, reply, &mut upload, is_head, site.limits.body_idle_timeout).await;
 }
 
 fn head(limits: &Limits, request: Request) -> Result<RequestHead, Refusal> {
@@ -117,7 +119,13 @@ fn authority(request: &Request) -> Result<Bytes, &'static str> {
 }
 
 /// Sends an answer; the rest of its request goes on being taken meanwhile.
-async fn send(stream: &Handle, reply: Reply, upload: &mut Upload<Bounded>, is_head: bool) {
+async fn send(
+    stream: &Handle,
+    reply: Reply,
+    upload: &mut Upload<Bounded>,
+    is_head: bool,
+    patience: Duration,
+) {
     let Reply { head, mut body, .. } = reply;
     // To HEAD and in a 304 a length says what GET would give, and 0 that nobody said; 204 never says
     // one (RFC 9110 8.6).
@@ -149,10 +157,31 @@ async fn send(stream: &Handle, reply: Reply, upload: &mut Upload<Bounded>, is_he
         if body.is_done() {
             then = Then::End;
         }
-        if poll_fn(|context| stream.poll_data(&mut data, then, context)).await.is_err() {
-            return;
+        while !data.is_empty() || then == Then::End {
+            let left = data.len();
+            let sending = poll_fn(|context| {
+                let sent = stream.poll_data(&mut data, then, context);
+                // Each step has its own time.
+                if sent.is_pending() && data.len() < left {
+                    Poll::Ready(Ok(false))
+                } else {
+                    sent.map_ok(|()| true)
+                }
+            });
+            match within(patience, sending).await {
+                Some(Ok(true)) => break,
+                Some(Ok(false)) => {}
+                Some(Err(_)) => return,
+                // Who takes nothing for so long holds what others need.
+                None => return stream.reset(Reason::CANCEL),
+            }
         }
     }
+}
+
+/// `None` when the time was over first; zero is no bound. Cancel-safe where the work is.
+async fn within<T>(longest: Duration, work: impl Future<Output = T>) -> Option<T> {
+    if longest.is_zero() { Some(work.await) } else { timeout(longest, work).await.ok() }
 }
 
 /// The next piece, in its time.
@@ -180,6 +209,8 @@ fn poll_piece(
 #[derive(Debug)]
 struct Bounded {
     body: Incoming,
+    /// The client waits for a word before it sends.
+    expects_continue: bool,
     bytes_left: u64,
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
@@ -189,6 +220,7 @@ impl Bounded {
     const fn new(body: Incoming, limits: &Limits) -> Self {
         Self {
             body,
+            expects_continue: false,
             bytes_left: limits.body_bytes_max,
             idle: limits.body_idle_timeout,
             timer: None,
@@ -206,6 +238,9 @@ impl Body for Bounded {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+            if std::mem::take(&mut this.expects_continue) {
+                this.body.go_on();
+            }
             if this.idle.is_zero() {
                 return Poll::Pending;
             }

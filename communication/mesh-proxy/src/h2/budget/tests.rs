@@ -4,6 +4,9 @@ use super::*;
 type Seen = (u8, u8, usize);
 
 fn see(budget: &mut FrameBudget, (kind, flags, length): Seen, seconds: u64) -> Result<(), Flood> {
+    if kind == kind::HEADERS {
+        budget.opened();
+    }
     budget.frame(kind, flags, length, Duration::from_secs(seconds))
 }
 
@@ -94,4 +97,14 @@ fn errors_of_the_client_have_their_bound() {
         budget.erred().unwrap();
     }
     assert_eq!(budget.erred(), Err(Flood::MadeYouReset));
+}
+
+#[test]
+fn what_comes_on_streams_that_are_over_has_its_bound() {
+    let mut budget = FrameBudget::default();
+    budget.opened();
+    for _ in 0..2_064 {
+        budget.stray().unwrap();
+    }
+    assert_eq!(budget.stray(), Err(Flood::Stray));
 }

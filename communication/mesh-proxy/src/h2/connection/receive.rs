@@ -114,6 +114,14 @@ impl Connection {
         }
     }
 
+    /// Something came for a stream that is over.
+    fn stray(&mut self) -> Result<(), Fatal> {
+        match self.side {
+            Side::Server { .. } => Ok(self.budget.stray()?),
+            Side::Client => Ok(()),
+        }
+    }
+
     fn data(&mut self, header: &FrameHeader, payload: &Bytes) -> Result<(), Fatal> {
         let total = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         self.window -= i64::from(total);
@@ -125,7 +133,7 @@ impl Connection {
         self.heard += 1;
         let Some(stream) = self.held(header.stream)? else {
             self.release(total);
-            return Ok(());
+            return self.stray();
         };
         let padding = total - u32::try_from(data.len()).unwrap_or(total);
         if let Err(reason) = stream.receive(data, total) {
@@ -134,7 +142,12 @@ impl Connection {
         }
         stream.owed += padding;
         stream.wake();
-        self.release(padding);
+        match self.side {
+            Side::Server { .. } => self.release(padding),
+            // The answers of many share the connection: one that is not taken keeps no other from
+            // coming. Each stream's own window bounds what is held.
+            Side::Client => self.release(total),
+        }
         if header.has(flag::END_STREAM) { self.ended(header.stream) } else { Ok(()) }
     }
 
@@ -195,7 +208,7 @@ impl Connection {
             Side::Server { streams_max } if id > self.last_theirs => {
                 self.open(id, is_last, block, streams_max)
             }
-            _ if self.was_open(id) => Ok(()),
+            _ if self.was_open(id) => self.stray(),
             _ => Err(PROTOCOL),
         }
     }
@@ -209,9 +222,10 @@ impl Connection {
         streams_max: u32,
     ) -> Result<(), Fatal> {
         if matches!(self.leaving, Leaving::Last(_)) {
-            return Ok(());
+            return self.stray();
         }
         self.last_theirs = id;
+        self.budget.opened();
         if self.streams.len() >= streams_max as usize {
             return self.error(id, Reason::REFUSED_STREAM);
         }

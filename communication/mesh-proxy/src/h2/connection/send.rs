@@ -46,8 +46,18 @@ impl Connection {
 
     /// Sends the head of an answer, or trailers; nothing where the stream is over.
     pub(crate) fn respond(&mut self, id: u32, then: Then, write: impl FnOnce(&mut BytesMut)) {
-        if self.streams.get(&id).is_some_and(|it| it.reset.is_none() && !it.is_done) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.reset.is_none() && !stream.is_done {
+            stream.is_answered = true;
             self.put_block(id, then, write);
+        }
+    }
+
+    /// Tells a client that waits for a word that it may send its body.
+    pub(crate) fn go_on(&mut self, id: u32) {
+        let Some(stream) = self.streams.get(&id) else { return };
+        if stream.reset.is_none() && !stream.is_answered {
+            self.put_block(id, Then::More, |out| hpack::put_status(out, 100));
         }
     }
 
@@ -111,7 +121,8 @@ impl Connection {
             let size = data.len().min(PAYLOAD_BYTES).min(window);
             if !has_room || (size == 0 && !data.is_empty()) {
                 stream.wait(context.waker());
-                if !has_room || stream.send_window > 0 {
+                let waits_for_all = !has_room || stream.send_window > 0;
+                if waits_for_all && !self.blocked.contains(&id) {
                     self.blocked.push(id);
                 }
                 if is_written {
@@ -166,7 +177,7 @@ impl Connection {
             // What it sent was wrong: none of it is taken for right.
             return Poll::Ready(Some(Err(Reset::Ours(reason))));
         }
-        if let Some(piece) = stream.pieces.pop_front() {
+        if let Some(piece) = stream.next_piece() {
             let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
             stream.owed += bytes;
             if stream.owed >= STREAM_WINDOW / 2 && !stream.has_ended() {
@@ -174,7 +185,7 @@ impl Connection {
                 stream.window += i64::from(stream.owed);
                 stream.owed = 0;
             }
-            self.release(bytes);
+            self.taken(bytes);
             if !self.out.is_empty() {
                 self.wake_driver();
             }
@@ -197,7 +208,7 @@ impl Connection {
     pub(crate) fn is_taken(&self, id: u32) -> bool {
         self.streams.get(&id).is_some_and(|it| {
             let is_right = !matches!(it.reset, Some(Reset::Ours(_)));
-            it.has_ended() && it.pieces.is_empty() && it.trailers.is_none() && is_right
+            it.has_ended() && it.is_empty() && it.trailers.is_none() && is_right
         })
     }
 
@@ -241,7 +252,7 @@ impl Connection {
         let is_answered = is_done && self.side != Side::Client;
         self.reset(id, if is_answered { Reason::NO_ERROR } else { Reason::CANCEL });
         let Some(stream) = self.streams.remove(&id) else { return };
-        self.release(stream.untaken());
+        self.taken(stream.untaken());
         if !self.out.is_empty() || self.is_over() {
             self.wake_driver();
         }

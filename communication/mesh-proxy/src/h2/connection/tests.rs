@@ -314,6 +314,108 @@ fn a_head_that_is_too_large_is_said_to_be_and_one_without_end_ends_the_connectio
 }
 
 #[test]
+fn trailers_frame_nothing() {
+    let mut server = server();
+    receive(&mut server, &headers(OPEN, 1, &get())).unwrap();
+    let trailers = block(|out| {
+        for (name, value) in [("content-length", "5"), ("host", "other"), ("x-sum", "1")] {
+            hpack::put_field(out, Known::Other, name.as_bytes(), value.as_bytes());
+        }
+    });
+    receive(&mut server, &headers(LAST, 1, &trailers)).unwrap();
+    let context = Context::from_waker(Waker::noop());
+    let Poll::Ready(Some(Ok(frame))) = server.poll_piece(1, &context) else { panic!("none") };
+    let trailers = frame.into_trailers().unwrap();
+    assert_eq!(trailers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["x-sum"]);
+}
+
+#[test]
+fn who_waits_for_a_word_gets_it_once_and_never_behind_the_answer() {
+    let mut server = server();
+    for id in [1, 3] {
+        receive(&mut server, &headers(OPEN, id, &get())).unwrap();
+    }
+    server.go_on(1);
+    assert_eq!(said(&mut server).iter().map(|it| it.0).collect::<Vec<_>>(), [kind::HEADERS]);
+    server.respond(3, Then::More, |out| hpack::put_status(out, 200));
+    said(&mut server);
+    server.go_on(3);
+    assert_eq!(said(&mut server), []);
+}
+
+/// One stream that nobody takes keeps no other from coming.
+#[test]
+fn answers_that_are_not_taken_leave_the_connection_to_the_others() {
+    let mut client = Connection::new(Side::Client, BOUNDS);
+    receive(&mut client, &frame(kind::SETTINGS, 0, 0, &[])).unwrap();
+    let status = block(|out| hpack::put_status(out, 200));
+    for _ in 0..20 {
+        let id = client.request(false, Then::End, |out| out.extend_from_slice(&get()));
+        receive(&mut client, &headers(OPEN, id, &status)).unwrap();
+        for _ in 0..16 {
+            receive(&mut client, &frame(kind::DATA, 0, id, &[0; 16_384])).unwrap();
+        }
+    }
+}
+
+/// Sixty thousand frames of a byte are held as the bytes that they are.
+#[test]
+fn small_data_is_gathered_and_stays_in_order() {
+    let mut server = server();
+    receive(&mut server, &headers(OPEN, 1, &get())).unwrap();
+    for number in 0..60_000_u32 {
+        let byte = number.to_le_bytes()[0];
+        receive(&mut server, &frame(kind::DATA, 0, 1, &[byte])).unwrap();
+    }
+    receive(&mut server, &frame(kind::DATA, 0, 1, &[9; 600])).unwrap();
+    receive(&mut server, &frame(kind::DATA, flag::END_STREAM, 1, &[8])).unwrap();
+    let context = Context::from_waker(Waker::noop());
+    let mut pieces = Vec::new();
+    while let Poll::Ready(Some(piece)) = server.poll_piece(1, &context) {
+        pieces.push(piece.unwrap().into_data().unwrap());
+    }
+    assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [60_000, 600, 1]);
+    assert!(pieces[0].iter().zip(0_u32..).all(|(it, number)| *it == number.to_le_bytes()[0]));
+}
+
+#[test]
+fn what_comes_on_streams_that_are_over_ends_the_connection_at_its_bound() {
+    let mut server = server();
+    receive(&mut server, &headers(LAST, 1, &get())).unwrap();
+    server.drop_stream(1);
+    let late = headers(LAST, 1, &get());
+    let ended = (0..5_000).find_map(|_| receive(&mut server, &late).err());
+    assert_eq!(ended, Some(Fatal::calm("closed_stream_flood")));
+    // Nor do they make room for resets.
+    let mut other = self::server();
+    receive(&mut other, &headers(LAST, 1, &get())).unwrap();
+    other.drop_stream(1);
+    let ended = (1..1_000_u32).find_map(|number| {
+        let id = number * 2 + 1;
+        let reset = frame(kind::RST_STREAM, 0, id, &[0, 0, 0, 8]);
+        let frames = [headers(LAST, id, &get()), reset, late.clone(), late.clone()].concat();
+        let ended = receive(&mut other, &frames).err();
+        other.drop_stream(id);
+        ended
+    });
+    assert_eq!(ended, Some(Fatal::calm("rapid_reset_flood")));
+}
+
+#[test]
+fn a_connection_that_is_left_is_over_with_its_last_stream() {
+    let mut client = Connection::new(Side::Client, BOUNDS);
+    receive(&mut client, &frame(kind::SETTINGS, 0, 0, &[])).unwrap();
+    client.wrote(PREFACE.len());
+    let id = client.request(false, Then::End, |out| out.extend_from_slice(&get()));
+    receive(&mut client, &frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0])).unwrap();
+    said(&mut client);
+    assert!(!client.is_open() && !client.is_over());
+    client.drop_stream(id);
+    said(&mut client);
+    assert!(client.is_over());
+}
+
+#[test]
 fn crumbs_of_a_cookie_are_one_field() {
     let mut server = server();
     let crumbs = request(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]);
