@@ -229,7 +229,7 @@ impl Load {
         let now = self.outbound.mesh().now();
         let (endpoint, settings) = (&self.chosen.endpoint, &self.destination.settings.breaker);
         self.outbound.draw(|random| {
-            endpoint.record(settings, self.chosen.pass, verdict, now, random);
+            endpoint.record(settings, self.chosen.pass, verdict, None, now, random);
         });
     }
 }

@@ -325,7 +325,7 @@ impl<'a> Try<'a> {
         self.end_load(sample);
         match outcome {
             Ok(answer) if is_status_open(answer) => self.is_pending = true,
-            _ => self.record(verdict),
+            _ => self.record(verdict, retry_after),
         }
     }
 
@@ -334,11 +334,12 @@ impl<'a> Try<'a> {
         self.chosen.endpoint.end_load(balance, sample, self.outbound.mesh().now());
     }
 
-    fn record(&self, verdict: Option<Verdict>) {
+    fn record(&self, verdict: Option<Verdict>, retry_after: Option<Duration>) {
         let (endpoint, settings) = (&self.chosen.endpoint, &self.destination.settings);
         let now = self.outbound.mesh().now();
         let changed = self.outbound.draw(|random| {
-            endpoint.record(&settings.breaker, self.chosen.pass, verdict, now, random)
+            let pass = self.chosen.pass;
+            endpoint.record(&settings.breaker, pass, verdict, retry_after, now, random)
         });
         if let Some(transition) = changed {
             self.tell_breaker(transition);
@@ -371,7 +372,7 @@ impl Drop for Try<'_> {
     fn drop(&mut self) {
         if !self.is_settled {
             self.end_load(Sample::Cancelled(self.began.elapsed()));
-            self.record(None);
+            self.record(None, None);
         }
     }
 }

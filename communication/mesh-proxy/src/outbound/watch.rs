@@ -89,7 +89,7 @@ impl Watch {
         let now = self.outbound.mesh().now();
         let changed = self
             .outbound
-            .draw(|random| self.endpoint.record(&self.breaker, pass, verdict, now, random));
+            .draw(|random| self.endpoint.record(&self.breaker, pass, verdict, None, now, random));
         let Some(transition) = changed else { return };
         let series = &self.endpoint.series;
         match transition {
