@@ -25,6 +25,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
+use client::Calls;
 use exchange::Exchange;
 use load::{Load, Wire};
 use tally::Window;
@@ -144,8 +145,8 @@ fn run(part: Part) -> io::Result<()> {
                 Ok(())
             }
             Part::Client { kind, target, callers, rate, span } => {
-                let asked = client::run(kind, &target, callers, rate, span.window());
-                say(&asked.await?.to_string());
+                let calls = Calls { kind, targets: target, callers, rate, requests: u64::MAX };
+                say(&calls.run(span.window()).await?.to_string());
                 // Whoever counts our CPU reads it now.
                 until_input_ends().await
             }
