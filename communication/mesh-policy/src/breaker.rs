@@ -2,8 +2,9 @@
 //!
 //! It opens for failures in a row or for a low share of successes in a window. While it is open no
 //! request reaches the endpoint; after a wait that doubles with each failed probe, exactly one
-//! request is let through, and its end decides. Results of requests that began before it opened
-//! change nothing: only the probe closes it.
+//! request is let through, and its end decides. An answer that fails and says when to come back
+//! (`Retry-After`) sets that wait itself. Results of requests that began before it opened change
+//! nothing: only the probe closes it.
 //!
 //! Two limits keep a breaker from becoming the outage. Failures that the caller caused (4xx,
 //! `PERMISSION_DENIED`) never count. And at most half of a destination's endpoints are excluded at a
@@ -198,12 +199,15 @@ impl Breaker {
         }
     }
 
-    /// Takes in what became of a request.
+    /// Takes in what became of a request. `retry_after` is what a failed answer itself asked for: the
+    /// endpoint is there and says when it can work again, so the next probe goes then (not before
+    /// `open_initial`, not after `open_max`) instead of after a wait that doubles.
     pub fn record(
         &mut self,
         settings: &Settings,
         pass: Pass,
         verdict: Verdict,
+        retry_after: Option<Duration>,
         now: Moment,
         random: &mut Random,
     ) -> Option<Transition> {
@@ -229,8 +233,12 @@ impl Breaker {
                     // One that the floor sent ahead of time says nothing new about the schedule.
                     Verdict::Failure | Verdict::Throttled if now < outage.until => None,
                     Verdict::Failure | Verdict::Throttled => {
-                        outage.failed_probes = outage.failed_probes.saturating_add(1);
-                        let wait = open_wait(settings, outage.failed_probes, random);
+                        let wait = if let Some(asked) = retry_after {
+                            asked_wait(settings, asked, random)
+                        } else {
+                            outage.failed_probes = outage.failed_probes.saturating_add(1);
+                            open_wait(settings, outage.failed_probes, random)
+                        };
                         outage.until = now + wait;
                         Some(Transition::Reopened { wait })
                     }
@@ -285,14 +293,22 @@ fn count(
         .then_some(Reason::SuccessRate)
 }
 
-/// The wait before a probe: uniform between once and one and a half times the doubled base, the
-/// whole range below the cap. Capping after the draw would make every breaker at the cap probe in
-/// the same instant.
+/// The wait before a probe that nobody asked for.
 fn open_wait(settings: &Settings, failed_probes: u32, random: &mut Random) -> Duration {
+    let doubled = 2_f64.powi(failed_probes.min(62).cast_signed());
+    spread(settings, settings.open_initial.as_secs_f64() * doubled, random)
+}
+
+/// The wait before a probe for which the endpoint named the time.
+fn asked_wait(settings: &Settings, asked: Duration, random: &mut Random) -> Duration {
+    spread(settings, asked.max(settings.open_initial).as_secs_f64(), random)
+}
+
+/// Uniform between once and one and a half times so many seconds, the whole range below the cap.
+/// Capping after the draw would make every breaker at the cap probe in the same instant.
+fn spread(settings: &Settings, seconds: f64, random: &mut Random) -> Duration {
     const JITTER: f64 = 0.5;
-    let doubled =
-        settings.open_initial.as_secs_f64() * 2_f64.powi(failed_probes.min(62).cast_signed());
-    let shortest = doubled.min(settings.open_max.as_secs_f64() / (1.0 + JITTER));
+    let shortest = seconds.min(settings.open_max.as_secs_f64() / (1.0 + JITTER));
     Duration::try_from_secs_f64(shortest * (1.0 + JITTER * random.unit()))
         .unwrap_or(settings.open_max)
 }

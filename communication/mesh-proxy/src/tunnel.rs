@@ -348,7 +348,7 @@ impl Load {
         let now = self.worker.mesh.now();
         let (endpoint, settings) = (&self.chosen.endpoint, &self.destination.settings.breaker);
         self.worker.draw(|random| {
-            endpoint.record(settings, self.chosen.pass, verdict, now, random);
+            endpoint.record(settings, self.chosen.pass, verdict, None, now, random);
         });
     }
 }

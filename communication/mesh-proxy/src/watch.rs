@@ -97,7 +97,7 @@ impl Watch {
         let now = self.worker.mesh.now();
         let changed = self
             .worker
-            .draw(|random| self.endpoint.record(&self.breaker, pass, verdict, now, random));
+            .draw(|random| self.endpoint.record(&self.breaker, pass, verdict, None, now, random));
         let Some(transition) = changed else { return };
         let series = &self.endpoint.series;
         match transition {

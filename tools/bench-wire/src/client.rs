@@ -1,23 +1,19 @@
 //! The in-process placement: a client library asks from inside this process, and what this process
 //! costs is what the library costs. `hyper` alone is the floor that ours is compared with.
 
-use std::{io, net::SocketAddr};
+mod bare;
+mod mesh;
 
-use bytes::Bytes;
+use std::{io, net::SocketAddr, sync::Arc};
+
 use clap::ValueEnum;
-use http_body_util::{BodyExt, Empty};
-use hyper::{Request, StatusCode, client::conn::http1::SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::{
-    net::TcpStream,
-    task::JoinSet,
-    time::{self, Instant},
-};
+use runtime::Tasks;
+use tokio::{task::JoinSet, time};
 
 use crate::{
-    broken,
-    exchange::{AUTHORITY, Exchange, HEADERS, PATH},
-    say,
+    exchange::Exchange,
+    measuring::{self, paces},
+    pace::Pace,
     tally::{ANSWER_WITHIN, Tally, Window},
 };
 
@@ -26,82 +22,106 @@ use crate::{
 pub(crate) enum Kind {
     /// A bare connection of hyper for each of the callers, on this thread.
     Hyper,
-    /// The in-process client of the mesh, every feature on.
+    /// The in-process client of the mesh, every feature on: one that all callers share.
     Skein,
 }
 
-/// Asks in a closed loop, one caller for each connection; HTTP/1.1, 1 KiB.
-pub(crate) async fn run(
-    kind: Kind,
-    targets: &[SocketAddr],
-    connections: usize,
-    window: Window,
-) -> io::Result<Tally> {
-    let mut asking = JoinSet::new();
-    match kind {
-        Kind::Hyper => {
-            for target in targets.iter().cycle().take(connections) {
-                asking.spawn(hyper(*target, window));
-            }
-        }
-        // The seam for the mesh's client: callers of one shared client, spread by its balancer.
-        Kind::Skein => return Err(broken("not run: the in-process client is not built in yet")),
-    }
-    time::sleep_until(window.counts_from).await;
-    say("measuring");
-    let mut all = Tally::new(window);
-    while let Some(tally) = asking.join_next().await {
-        match tally {
-            Ok(tally) => all.add(tally),
-            Err(reason) => all.failed(&reason.to_string()),
-        }
-    }
-    Ok(all)
+/// One caller with what it calls through.
+#[derive(Debug)]
+enum Caller {
+    Hyper(bare::Connection),
+    Skein(mesh::Client),
 }
 
-async fn hyper(target: SocketAddr, window: Window) -> Tally {
+impl Caller {
+    /// One call; an error where the answer is not the expected one.
+    async fn exchange(&mut self, expected: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Hyper(connection) => connection.exchange(expected).await,
+            Self::Skein(client) => client.exchange(expected).await,
+        }
+    }
+}
+
+/// One measurement: HTTP/1.1, 1 KiB.
+#[derive(Debug, Clone)]
+pub(crate) struct Calls {
+    pub(crate) kind: Kind,
+    pub(crate) targets: Vec<SocketAddr>,
+    /// Each has one call at a time.
+    pub(crate) callers: usize,
+    pub(crate) rate: Option<u64>,
+    /// Calls of each caller in a closed loop, at most.
+    pub(crate) requests: u64,
+}
+
+impl Calls {
+    /// Asks until the window ends.
+    pub(crate) async fn run(self, window: Window) -> io::Result<Tally> {
+        let tasks = Tasks::new();
+        let mut asking = JoinSet::new();
+        let (paces, driving) = paces(self.callers, self.rate, self.requests, window);
+        let expected: Arc<[u8]> = Exchange::Small.reply().into();
+        let shared = mesh::Client::of(&self.targets, &tasks)?;
+        for (pace, target) in paces.into_iter().zip(self.targets.iter().cycle()) {
+            let caller = match self.kind {
+                Kind::Hyper => Caller::Hyper(bare::Connection::open(*target).await?),
+                Kind::Skein => Caller::Skein(shared.clone()),
+            };
+            asking.spawn(ask(caller, Arc::clone(&expected), pace, window));
+        }
+        measuring::collect(asking, driving, window).await
+    }
+}
+
+/// Asks as often as it is due; gives up at the first error.
+async fn ask(mut caller: Caller, expected: Arc<[u8]>, mut pace: Pace, window: Window) -> Tally {
     let mut tally = Tally::new(window);
-    if let Err(reason) = hyper_until_the_end(target, window, &mut tally).await {
-        tally.failed(&reason.to_string());
+    while let Some(due) = pace.next(window).await {
+        let asked = time::timeout(ANSWER_WITHIN, caller.exchange(&expected)).await;
+        if let Err(reason) = asked.unwrap_or_else(|it| Err(it.into())) {
+            tally.failed(&reason.to_string());
+            return tally;
+        }
+        tally.verified(due);
     }
     tally
 }
 
-async fn hyper_until_the_end(
-    target: SocketAddr,
-    window: Window,
-    tally: &mut Tally,
-) -> io::Result<()> {
-    let stream = TcpStream::connect(target).await?;
-    stream.set_nodelay(true)?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    let mut driving = JoinSet::new();
-    driving.spawn(connection);
-    let expected = Exchange::Small.reply();
-    while window.is_open() {
-        let due = Instant::now();
-        time::timeout(ANSWER_WITHIN, exchange(&mut sender, &expected)).await??;
-        tally.verified(due);
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-async fn exchange(sender: &mut SendRequest<Empty<Bytes>>, expected: &[u8]) -> io::Result<()> {
-    let mut request = Request::get(PATH).header("host", AUTHORITY);
-    for (name, value) in HEADERS {
-        request = request.header(name, value);
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::backend;
+
+    /// Asks three backends that answer `answered`: four callers, twenty calls each.
+    #[track_caller]
+    fn check(kind: Kind, answered: Exchange, expected: (u64, u64)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let counts = runtime.block_on(async {
+            let mut backends = JoinSet::new();
+            let mut targets = Vec::new();
+            for _ in 0..3 {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                targets.push(listener.local_addr().unwrap());
+                backends.spawn(backend::serve(listener, answered));
+            }
+            let calls = Calls { kind, targets, callers: 4, rate: None, requests: 20 };
+            // It ends by its count, however slow the machine is.
+            let window = Window::starting_now(Duration::ZERO, Duration::from_secs(60));
+            calls.run(window).await.unwrap().counts()
+        });
+        assert_eq!(counts, expected, "{kind:?} {answered:?}");
     }
-    let request = request.body(Empty::new()).map_err(io::Error::other)?;
-    sender.ready().await.map_err(io::Error::other)?;
-    let response = sender.send_request(request).await.map_err(io::Error::other)?;
-    if response.status() != StatusCode::OK {
-        return Err(broken(format!("answered {}", response.status())));
+
+    #[test]
+    fn each_library_is_answered_and_a_caller_gives_up_at_another_body() {
+        for kind in [Kind::Hyper, Kind::Skein] {
+            check(kind, Exchange::Small, (80, 0));
+            check(kind, Exchange::Large, (0, 4));
+        }
     }
-    let body = response.into_body().collect().await.map_err(io::Error::other)?;
-    if body.to_bytes() != expected {
-        return Err(broken("another body"));
-    }
-    Ok(())
 }

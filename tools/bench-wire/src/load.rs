@@ -6,12 +6,12 @@ mod h2;
 use std::{io, net::SocketAddr, sync::Arc};
 
 use clap::ValueEnum;
-use tokio::{net::TcpStream, task::JoinSet, time};
+use tokio::{net::TcpStream, task::JoinSet};
 
 use crate::{
     broken,
     exchange::Exchange,
-    pace::{self, Pace},
+    measuring::{self, Driving},
     say,
     tally::{Tally, Window},
     until_input_ends,
@@ -39,23 +39,18 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Asks until the window ends. Prints `measuring` when answers begin to count, so that the
-    /// program that reads the CPU of others reads it then.
+    /// Asks until the window ends.
     pub(crate) async fn run(self, window: Window) -> io::Result<Tally> {
         let mut asking = JoinSet::new();
-        let mut driving = JoinSet::new();
+        let mut driving = Driving::new();
         match self.wire {
             Wire::Http1 => {
                 let request = self.exchange.http1_request();
                 let request = request.ok_or_else(|| broken("gRPC is not spoken over HTTP/1.1"))?;
                 let script = Arc::new(h1::Script { request, reply: self.exchange.reply() });
-                let paces = if let Some(rate) = self.rate {
-                    let (paces, driver) = pace::open(self.connections);
-                    driving.spawn_blocking(move || driver.run(rate, window));
-                    paces
-                } else {
-                    (0..self.connections).map(|_| Pace::Closed { left: self.requests }).collect()
-                };
+                let paces;
+                (paces, driving) =
+                    measuring::paces(self.connections, self.rate, self.requests, window);
                 for pace in paces {
                     asking.spawn(h1::ask(self.target, Arc::clone(&script), pace, window));
                 }
@@ -75,24 +70,7 @@ impl Load {
                 }
             }
         }
-        let announcing = async {
-            time::sleep_until(window.counts_from).await;
-            say("measuring");
-        };
-        let mut all = Tally::new(window);
-        let collecting = async {
-            while let Some(tally) = asking.join_next().await {
-                match tally {
-                    Ok(tally) => all.add(tally),
-                    Err(reason) => all.failed(&reason.to_string()),
-                }
-            }
-        };
-        tokio::join!(announcing, collecting);
-        while let Some(driven) = driving.join_next().await {
-            driven.map_err(io::Error::other)??;
-        }
-        Ok(all)
+        measuring::collect(asking, driving, window).await
     }
 }
 

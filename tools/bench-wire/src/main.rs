@@ -12,6 +12,7 @@ mod frames;
 mod histogram;
 mod hpack;
 mod load;
+mod measuring;
 mod pace;
 mod tally;
 
@@ -24,9 +25,14 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
+use client::Calls;
 use exchange::Exchange;
 use load::{Load, Wire};
 use tally::Window;
+
+// The allocator of the programs whose parts are measured here, for every library the same.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Debug, Parser)]
 #[command(about = "Backend, load and in-process client of `cargo xtask bench mesh`")]
@@ -70,15 +76,19 @@ enum Part {
         #[command(flatten)]
         span: Span,
     },
-    /// Asks through a client library inside this process.
+    /// Asks through a client library inside this process: HTTP/1.1, 1 KiB.
     Client {
         #[arg(long, value_enum)]
         kind: client::Kind,
         /// Where the service is found; connections are spread over all.
         #[arg(long, required = true)]
         target: Vec<SocketAddr>,
+        /// Callers, each with one call at a time.
         #[arg(long, default_value_t = 64)]
-        connections: usize,
+        callers: usize,
+        /// Calls in a second, due at fixed times (open loop); else a closed loop.
+        #[arg(long)]
+        rate: Option<u64>,
         #[command(flatten)]
         span: Span,
     },
@@ -134,8 +144,9 @@ fn run(part: Part) -> io::Result<()> {
                 say(&load.run(span.window()).await?.to_string());
                 Ok(())
             }
-            Part::Client { kind, target, connections, span } => {
-                say(&client::run(kind, &target, connections, span.window()).await?.to_string());
+            Part::Client { kind, target, callers, rate, span } => {
+                let calls = Calls { kind, targets: target, callers, rate, requests: u64::MAX };
+                say(&calls.run(span.window()).await?.to_string());
                 // Whoever counts our CPU reads it now.
                 until_input_ends().await
             }

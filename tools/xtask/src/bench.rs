@@ -268,6 +268,16 @@ fn keep(root: &Path, name: &str, result: &Value) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
+/// The median of sorted figures; between the middle two where their number is even.
+fn middle(sorted: &[f64]) -> f64 {
+    let half = sorted.len() / 2;
+    match (sorted.len() % 2, sorted.get(half)) {
+        (1, Some(middle)) => *middle,
+        (_, Some(upper)) => f64::midpoint(sorted[half - 1], *upper),
+        (_, None) => f64::NAN,
+    }
+}
+
 /// Milliseconds of the day of an RFC 3339 time in UTC.
 fn millis(time: &str) -> Option<i64> {
     let (_, clock) = time.trim_end_matches('Z').split_once('T')?;

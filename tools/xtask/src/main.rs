@@ -28,6 +28,9 @@ enum Task {
     Test {
         /// Only tests whose name contains this.
         filter: Option<String>,
+        /// Only the system tests, each with the mesh there unless it says where itself.
+        #[arg(long, value_parser = ["off", "in-process", "sidecar"])]
+        mesh: Option<String>,
     },
     /// Measures; writes what it saw below `bench/results/`.
     Bench {
@@ -50,7 +53,7 @@ enum Bench {
 
 fn main() -> ExitCode {
     match Arguments::parse().task {
-        Task::Test { filter } => test(filter.as_deref()),
+        Task::Test { filter, mesh } => test(filter.as_deref(), mesh.as_deref()),
         Task::Bench { what } => {
             let measured = match what {
                 Bench::System(system) => system.run(&root()),
@@ -81,21 +84,28 @@ fn say(line: &str) {
     writeln!(io::stdout(), "{line}").ok();
 }
 
-fn test(filter: Option<&str>) -> ExitCode {
+fn test(filter: Option<&str>, mesh: Option<&str>) -> ExitCode {
     let mut counts = Counts::default();
     let mut succeeded = true;
     // The system tests start the programs themselves, which no test target builds.
     let programs = ["build", "--package", "drone-delivery", "--package", "skein", "--bins"];
-    succeeded &= run(&programs, &mut counts);
+    succeeded &= run(&programs, None, &mut counts);
     let runner = if has_nextest() { "nextest" } else { "test" };
     let mut arguments = match runner {
         "nextest" => vec!["nextest", "run", "--workspace", "--profile", "ci", "--no-tests=pass"],
         _ => vec!["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"],
     };
+    if mesh.is_some() {
+        arguments.extend(match runner {
+            "nextest" => ["--filterset", "package(system)"],
+            // The features of the workspace, or everything is compiled anew.
+            _ => ["--test", "it"],
+        });
+    }
     arguments.extend(filter);
-    succeeded &= run(&arguments, &mut counts);
-    if filter.is_none() {
-        succeeded &= run(&["test", "--workspace", "--doc"], &mut counts);
+    succeeded &= run(&arguments, mesh, &mut counts);
+    if filter.is_none() && mesh.is_none() {
+        succeeded &= run(&["test", "--workspace", "--doc"], None, &mut counts);
     }
     say(&counts.line(succeeded));
     if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -107,12 +117,13 @@ fn has_nextest() -> bool {
 }
 
 /// Runs cargo, passes its output on and counts the tests that it names.
-fn run(arguments: &[&str], counts: &mut Counts) -> bool {
+fn run(arguments: &[&str], mesh: Option<&str>, counts: &mut Counts) -> bool {
     // Both streams into one pipe: nextest reports on standard error, libtest on standard output.
     let Ok((reader, writer)) = io::pipe() else { return false };
     let Ok(errors) = writer.try_clone() else { return false };
     let child = Command::new("cargo")
         .args(arguments)
+        .envs(mesh.map(|it| ("SYSTEM_MESH", it)))
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(errors)

@@ -15,6 +15,8 @@ const START: Moment = Moment::from_millis(100_000);
 
 struct Endpoint {
     settings: Settings,
+    /// What its answers say in Retry-After.
+    asked: Option<Duration>,
     breaker: Breaker,
     random: Random,
     now: Moment,
@@ -22,11 +24,12 @@ struct Endpoint {
 
 impl Endpoint {
     fn new(settings: Settings) -> Self {
-        Self { settings, breaker: Breaker::new(), random: Random::with_seed(41), now: START }
+        let random = Random::with_seed(41);
+        Self { settings, asked: None, breaker: Breaker::new(), random, now: START }
     }
 
     fn record(&mut self, pass: Pass, verdict: Verdict) -> Option<Transition> {
-        self.breaker.record(&self.settings, pass, verdict, self.now, &mut self.random)
+        self.breaker.record(&self.settings, pass, verdict, self.asked, self.now, &mut self.random)
     }
 
     fn ends(&mut self, verdicts: &[Verdict]) -> Option<Transition> {
@@ -117,6 +120,31 @@ fn a_throttled_probe_leaves_it_shut() {
     let after = endpoint.probe_after(wait, Verdict::Throttled);
     assert!(matches!(after, Some(Transition::Reopened { .. })), "{after:?}");
     assert_eq!(endpoint.admit(), None);
+}
+
+#[test]
+fn an_endpoint_that_says_when_to_come_back_is_probed_then_however_often_it_says_so() {
+    let bounds =
+        |seconds: u64| Duration::from_secs(seconds)..=Duration::from_millis(seconds * 1_500);
+    // Not before the first wait of all, and not after the longest.
+    for (asked, expected) in [(1, bounds(1)), (5, bounds(5)), (0, bounds(1)), (3_600, bounds(40))] {
+        let mut endpoint = Endpoint::new(Settings::default());
+        let mut wait = endpoint.open();
+        endpoint.asked = Some(Duration::from_secs(asked));
+        for verdict in [Verdict::Failure, Verdict::Throttled].repeat(10) {
+            let Some(Transition::Reopened { wait: next }) = endpoint.probe_after(wait, verdict)
+            else {
+                panic!("a probe failed and it did not stay open");
+            };
+            assert!(expected.contains(&next), "{asked} s were asked for, {next:?} it is");
+            wait = next;
+        }
+        // Silent again: the wait doubles from where it stood before.
+        endpoint.asked = None;
+        let after = endpoint.probe_after(wait, Verdict::Failure);
+        let Some(Transition::Reopened { wait }) = after else { panic!("{after:?}") };
+        assert!(bounds(2).contains(&wait), "{wait:?}");
+    }
 }
 
 // mesh 12b: 33
@@ -313,7 +341,7 @@ impl History {
         };
         let settings = Settings::default();
         let breaker = &mut self.endpoints[index];
-        match breaker.record(&settings, pass, verdict, self.now, &mut self.random) {
+        match breaker.record(&settings, pass, verdict, None, self.now, &mut self.random) {
             Some(Transition::Opened { .. }) => self.opened += 1,
             Some(Transition::Closed) => self.closed += 1,
             Some(Transition::Reopened { .. }) | None => {}

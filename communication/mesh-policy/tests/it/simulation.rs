@@ -280,8 +280,10 @@ impl<'a> World<'a> {
         };
         endpoint.load.end(&self.setup.balance, sample, now);
         if let Some(settings) = &self.setup.breaker {
-            let changed =
-                endpoint.breaker.record(settings, pass, verdict, now, &mut self.random).is_some();
+            let changed = endpoint
+                .breaker
+                .record(settings, pass, verdict, None, now, &mut self.random)
+                .is_some();
             if changed {
                 self.set_floors();
             }

@@ -80,6 +80,7 @@ impl Endpoint {
         settings: &breaker::Settings,
         pass: Pass,
         verdict: Option<Verdict>,
+        retry_after: Option<Duration>,
         now: Moment,
         random: &mut Random,
     ) -> Option<Transition> {
@@ -88,7 +89,7 @@ impl Endpoint {
             live.breaker.give_back(pass);
             return None;
         };
-        let transition = live.breaker.record(settings, pass, verdict, now, random)?;
+        let transition = live.breaker.record(settings, pass, verdict, retry_after, now, random)?;
         drop(live);
         let is_open = transition != Transition::Closed;
         self.series.breaker_open.set(f64::from(u8::from(is_open)));

@@ -342,7 +342,7 @@ impl<'a> Try<'a> {
         self.end_load(sample, now);
         match outcome {
             Ok(answer) if is_status_open(answer) => self.is_pending = true,
-            _ => self.record(verdict, now),
+            _ => self.record(verdict, retry_after, now),
         }
     }
 
@@ -351,10 +351,11 @@ impl<'a> Try<'a> {
         self.chosen.endpoint.end_load(balance, sample, now);
     }
 
-    fn record(&self, verdict: Option<Verdict>, now: Moment) {
+    fn record(&self, verdict: Option<Verdict>, retry_after: Option<Duration>, now: Moment) {
         let (endpoint, settings) = (&self.chosen.endpoint, &self.destination.settings);
         let changed = self.outbound.worker().draw(|random| {
-            endpoint.record(&settings.breaker, self.chosen.pass, verdict, now, random)
+            let pass = self.chosen.pass;
+            endpoint.record(&settings.breaker, pass, verdict, retry_after, now, random)
         });
         if let Some(transition) = changed {
             self.tell_breaker(transition);
@@ -388,7 +389,7 @@ impl Drop for Try<'_> {
         if !self.is_settled {
             let now = self.outbound.mesh().now();
             self.end_load(Sample::Cancelled(self.began.elapsed()), now);
-            self.record(None, now);
+            self.record(None, None, now);
         }
     }
 }

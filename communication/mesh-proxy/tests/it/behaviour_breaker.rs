@@ -112,6 +112,29 @@ async fn when_the_wait_is_over_one_of_a_hundred_requests_probes_and_closes_it() 
     }
 }
 
+#[tokio::test]
+async fn a_probe_that_is_told_when_to_come_back_sets_the_wait_for_the_next_one() {
+    let shut = "HTTP/1.1 503 X\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n";
+    let backend = Backend::new(move |_, _| Act::Say(shut.to_owned())).await;
+    for placement in EVERYWHERE {
+        let mut settings = breaking(Duration::from_millis(40));
+        settings.breaker = settings.breaker.map(|it| breaker::Settings { open_max: SHUT, ..it });
+        let before = backend.hits();
+        let stage = Stage::new(placement, &Plan { settings, ..Plan::to(&[&backend]) });
+        within(async {
+            while backend.hits() < before + 8 {
+                stage.get("/").await;
+            }
+        })
+        .await;
+        // Seven that opened it, one probe. Doubled, its wait would be a tenth of a second.
+        let answer = stage.get("/").await;
+        assert_eq!(answer.code(), Some("breaker_open"), "{placement:?}");
+        let wait: u64 = answer.field("retry-after").unwrap().parse().unwrap();
+        assert!((2_390..=3_600).contains(&wait), "{placement:?}: {wait}");
+    }
+}
+
 /// Asks until the next probe is out, then lets a hundred come while it is.
 async fn probe_among_a_hundred(
     stage: &std::sync::Arc<Stage>,

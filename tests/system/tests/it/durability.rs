@@ -162,7 +162,7 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
 }
 
 /// Cuts the power under load, starts again on what is left, and looks for every accepted request.
-async fn survives_power_cuts(kind: &'static str, cuts: u32) {
+async fn survives_power_cuts(kind: &'static str, cuts: u32, further: &[&str]) {
     if !has("xfs_io") {
         return not_run("xfs_io is absent");
     }
@@ -170,7 +170,7 @@ async fn survives_power_cuts(kind: &'static str, cuts: u32) {
         Ok(disk) => disk,
         Err(reason) => return not_run(&reason),
     };
-    let arguments = ["--time-scale", "600", "--drones", "200"];
+    let arguments = [&["--time-scale", "600", "--drones", "200"], further].concat();
     let system = System::up_at(disk.path(), &arguments);
     let mut promised = Vec::new();
     for cut in 0..cuts {
@@ -200,12 +200,17 @@ async fn survives_power_cuts(kind: &'static str, cuts: u32) {
 
 #[tokio::test]
 async fn accepted_requests_survive_power_cuts_on_ext4() {
-    survives_power_cuts("ext4", 10).await;
+    survives_power_cuts("ext4", 10, &[]).await;
 }
 
 #[tokio::test]
 async fn accepted_requests_survive_power_cuts_on_xfs() {
-    survives_power_cuts("xfs", 10).await;
+    survives_power_cuts("xfs", 10, &[]).await;
+}
+
+#[tokio::test]
+async fn accepted_requests_survive_power_cuts_with_proxies_beside_the_services() {
+    survives_power_cuts("ext4", 3, &["--mesh", "sidecar"]).await;
 }
 
 /// Fills a disk until only so many megabytes are free.

@@ -66,7 +66,9 @@ async fn post_until_answered(system: &System, journal: &Journal, number: u64, st
                 return;
             }
             Ok(reply) => {
-                let why = format!("{} {}", reply.status.as_u16(), reply.json()["code"]);
+                let problem = reply.json();
+                let (code, detail) = (&problem["code"], &problem["detail"]);
+                let why = format!("{} {code} {detail}", reply.status.as_u16());
                 *journal.refused.lock().unwrap().entry(why).or_default() += 1;
                 // As a client should that is told to come back.
                 let seconds = reply.header("retry-after").parse().unwrap_or(1);

@@ -90,7 +90,7 @@ impl System {
         let base = self.port_base.to_string();
         let mut all = vec!["up", "--detach", "--wait", "--port-base", &base];
         all.extend(arguments);
-        // The same tests with the mesh elsewhere: `SYSTEM_MESH=sidecar cargo xtask test kills`.
+        // The same tests with the mesh elsewhere: `cargo xtask test --mesh sidecar kills`.
         let mesh = std::env::var("SYSTEM_MESH").unwrap_or_default();
         if !mesh.is_empty() && !arguments.contains(&"--mesh") {
             all.extend(["--mesh", &mesh]);

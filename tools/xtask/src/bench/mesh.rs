@@ -22,8 +22,8 @@ use super::{Failure, cargo, keep, machine, now};
 use burst::{Backend, Burst, Ends};
 use contender::{Contender, Started};
 
-/// The contender that the others are compared with.
-const REFERENCE: &str = "haproxy";
+/// What the others are compared with; in a process it is the bare library.
+const REFERENCES: [&str; 3] = ["haproxy", "envoy", "hyper"];
 
 /// What to measure, and how long.
 #[derive(Debug, Args)]
@@ -73,6 +73,10 @@ const CASES: [Case; 6] = [
     },
 ];
 
+/// Client libraries inside the caller, HTTP/1.1, 1 KiB, 64 callers: name, and calls in a second.
+const IN_PROCESS: [(&str, Option<u32>); 2] =
+    [("in-process-64", None), ("in-process-2000rps", Some(2_000))];
+
 impl Case {
     const fn closed(
         name: &'static str,
@@ -97,7 +101,9 @@ impl Mesh {
         if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
             return Err("two cores are needed: one for the proxy, one for load".to_owned());
         }
-        cargo(root, &["build", "--release", "--package", "bench-wire"])?;
+        // Together, or whatever both stand on is compiled twice; a program of yesterday is not what
+        // is measured.
+        cargo(root, &["build", "--release", "--package", "bench-wire", "--package", "skein"])?;
         let (contenders, mut not_run) = self.contenders(root);
         let ends = Ends { program: target(root).join("release/bench-wire") };
         let (machine_before, started) = (machine(), now());
@@ -107,10 +113,10 @@ impl Mesh {
             report::print(case.name, case.rate.is_some(), &rows);
             cases.insert(case.name.to_owned(), report::json(case.rate.is_some(), &rows));
         }
-        if self.takes("in-process") {
-            let rows = self.in_process(&ends, &mut not_run)?;
-            report::print("in-process", false, &rows);
-            cases.insert("in-process".to_owned(), report::json(false, &rows));
+        for (name, rate) in IN_PROCESS.into_iter().filter(|(name, _)| self.takes(name)) {
+            let rows = self.in_process(rate, &ends, &mut not_run)?;
+            report::print(name, rate.is_some(), &rows);
+            cases.insert(name.to_owned(), report::json(rate.is_some(), &rows));
         }
         let memory = if self.takes("memory") {
             let memory = memory::measure(&ends, &contenders, &mut not_run)?;
@@ -127,7 +133,7 @@ impl Mesh {
             "tookSeconds": now().saturating_sub(started).as_secs(),
             "machine": machine_before,
             "machineAfter": machine(),
-            "reference": REFERENCE,
+            "references": REFERENCES,
             "versions": versions,
             "notRun": not_run,
             "cases": cases,
@@ -218,14 +224,19 @@ impl Mesh {
     }
 
     /// Client libraries inside the caller, instead of a proxy beside it.
-    fn in_process(&self, ends: &Ends, not_run: &mut Vec<String>) -> Result<Vec<Row>, Failure> {
+    fn in_process(
+        &self,
+        rate: Option<u32>,
+        ends: &Ends,
+        not_run: &mut Vec<String>,
+    ) -> Result<Vec<Row>, Failure> {
         let backend = Backend::start(ends, "small")?;
         let mut rows: Vec<Row> =
             ["hyper", "skein"].map(|it| Row { name: it.to_owned(), bursts: Vec::new() }).into();
         for round in 0..self.rounds() {
             for turn in 0..rows.len() {
                 let index = (turn + round as usize) % rows.len();
-                match ends.client(&rows[index].name, backend.ports(), self.burst())? {
+                match ends.client(&rows[index].name, backend.ports(), rate, self.burst())? {
                     Ok(burst) => rows[index].bursts.push(burst),
                     Err(reason) if round == 0 => {
                         leave_out(not_run, format!("{} in process: {reason}", rows[index].name));

@@ -1,18 +1,46 @@
-//! What a workflow costs. Two phases on one system. *Drain*: the Scheduler is paused, a backlog is
+//! What a workflow costs, with the mesh in each of its places, one fresh system after the other so that
+//! what else the machine does hits all alike. Two phases on each. *Drain*: the Scheduler is paused, a backlog is
 //! laid into the log, the Scheduler goes on; how fast the backlog becomes `DeliveryCreated`, and
 //! what CPU each role spent on it, is read while no load generator runs. *Steady*: an open loop at a
 //! fixed rate; latencies come from the generator and from the roles' own histograms.
 
+mod report;
+
 use std::{path::Path, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Failure, Running, machine, now, pause, signal, write};
+use super::{Failure, Running, keep, machine, now, pause, signal};
+
+/// Where the mesh stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Placement {
+    Off,
+    InProcess,
+    Sidecar,
+}
+
+impl Placement {
+    /// As `up --mesh` calls it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::InProcess => "in-process",
+            Self::Sidecar => "sidecar",
+        }
+    }
+}
 
 /// What to measure, and how long.
 #[derive(Debug, Args)]
 pub(crate) struct System {
+    /// Where the mesh stands; several, with commas between them, take turns.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "off,in-process,sidecar")]
+    mesh: Vec<Placement>,
+    /// Fresh systems of each kind.
+    #[arg(long, default_value_t = 2)]
+    rounds: u32,
     /// Requests that are laid into the log before the drain.
     #[arg(long, default_value_t = 10_000)]
     backlog: u64,
@@ -34,46 +62,63 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// Measures, prints the result, and writes it below `bench/results/`.
+    /// Measures, prints a table, and writes everything below `bench/results/`.
     pub(crate) fn run(&self, root: &Path) -> Result<(), Failure> {
-        let cadence = format!("drone.position_every_ms={}", self.cadence_ms);
-        let (drones, scale) = (self.drones.to_string(), self.time_scale.to_string());
-        let running = Running::start(
-            root,
-            &[
-                "--drones",
-                &drones,
-                "--time-scale",
-                &scale,
-                "--set",
-                &cadence,
-                "--set",
-                "ingestion.backlog_seconds_max=3600",
-            ],
-        )?;
-        let idle = running.memory()?;
-        let drain = self.drain(&running)?;
-        let steady = self.steady(&running)?;
+        let (machine_before, started) = (machine(), now());
+        let mut seen: Vec<(Placement, Vec<Value>)> =
+            self.mesh.iter().map(|it| (*it, Vec::new())).collect();
+        for round in 0..self.rounds {
+            for turn in 0..seen.len() {
+                let index = (turn + round as usize) % seen.len();
+                let (placement, rounds) = &mut seen[index];
+                rounds.push(self.round(root, *placement)?);
+            }
+        }
+        report::print(&seen);
         let result = json!({
             "command": self.command_line(),
             "unixSeconds": now().as_secs(),
-            "machine": machine(),
+            "tookSeconds": now().saturating_sub(started).as_secs(),
+            "machine": machine_before,
+            "machineAfter": machine(),
             "fleet": {
                 "drones": self.drones, "timeScale": self.time_scale, "cadenceMs": self.cadence_ms,
             },
+            "mesh": report::json(&seen),
+        });
+        let path = keep(root, "system", &result)?;
+        crate::say(&format!("written to {}", path.display()));
+        Ok(())
+    }
+
+    /// One fresh system.
+    fn round(&self, root: &Path, placement: Placement) -> Result<Value, Failure> {
+        let cadence = format!("drone.position_every_ms={}", self.cadence_ms);
+        let (drones, scale) = (self.drones.to_string(), self.time_scale.to_string());
+        let mut arguments = vec!["--mesh", placement.as_str()];
+        arguments.extend(["--drones", &drones, "--time-scale", &scale, "--set", &cadence]);
+        arguments.extend(["--set", "ingestion.backlog_seconds_max=3600"]);
+        let running = Running::start(root, &arguments)?;
+        let idle = running.memory()?;
+        let drain = self.drain(&running)?;
+        let steady = self.steady(&running)?;
+        Ok(json!({
+            "loadAverage": machine()["loadAverage"],
+            "processes": running.services()?.len(),
             "drain": drain,
             "steady": steady,
             "idlePssKiB": idle,
             "pssKiB": running.memory()?,
-        });
-        write(root, "system", &result)
+        }))
     }
 
     fn command_line(&self) -> String {
-        let Self { backlog, rate, seconds, drones, time_scale, cadence_ms } = self;
+        let Self { mesh, rounds, backlog, rate, seconds, drones, time_scale, cadence_ms } = self;
+        let mesh = mesh.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(",");
         format!(
-            "cargo xtask bench system --backlog {backlog} --rate {rate} --seconds {seconds} \
-             --drones {drones} --time-scale {time_scale} --cadence-ms {cadence_ms}"
+            "cargo xtask bench system --mesh {mesh} --rounds {rounds} --backlog {backlog} \
+             --rate {rate} --seconds {seconds} --drones {drones} --time-scale {time_scale} \
+             --cadence-ms {cadence_ms}"
         )
     }
 

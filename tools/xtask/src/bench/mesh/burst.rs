@@ -79,7 +79,10 @@ impl Burst {
 
     /// Share of its core that the contender had; well below 1 means that it waited for load.
     pub(super) fn busy(&self) -> f64 {
-        self.cpu.as_secs_f64() / self.number("seconds").max(1e-9)
+        match self.verified() {
+            0 => f64::NAN,
+            _ => self.cpu.as_secs_f64() / self.number("seconds").max(1e-9),
+        }
     }
 
     pub(super) fn latency_us(&self, quantile: &str) -> f64 {
@@ -143,11 +146,17 @@ impl Ends {
         &self,
         kind: &str,
         ports: &[u16],
+        rate: Option<u32>,
         length: Duration,
     ) -> Result<Result<Burst, String>, Failure> {
         let targets: Vec<String> = ports.iter().map(|it| format!("127.0.0.1:{it}")).collect();
-        let millis = length.as_millis().to_string();
+        let (millis, rate) = (length.as_millis().to_string(), rate.map(|it| it.to_string()));
+        let warm_up = (length / WARM_UP_SHARE).as_millis().to_string();
         let mut arguments = vec!["client", "--kind", kind, "--measure-ms", &millis];
+        arguments.extend(["--warm-up-ms", &warm_up]);
+        if let Some(rate) = &rate {
+            arguments.extend(["--rate", rate]);
+        }
         for target in &targets {
             arguments.extend(["--target", target]);
         }

@@ -49,7 +49,7 @@ pub(super) fn find(root: &Path, target: &Path) -> Vec<Result<Contender, String>>
         .into_iter()
         .map(|it| it.find(root, target, "install it with bench/peers"))
         .collect();
-    found.push(build_ours(root).and_then(|()| ours(target).find(root, target, "it was not built")));
+    found.push(ours(target).find(root, target, "it was not built"));
     found
 }
 
@@ -118,19 +118,6 @@ fn ours(target: &Path) -> Known {
         environment: Vec::new(),
         templates: &["features.yaml", "features.routes.yaml"],
     }
-}
-
-/// Builds ours first: a program of yesterday is not what is measured.
-fn build_ours(root: &Path) -> Result<(), String> {
-    let arguments = ["build", "--release", "--package", "skein", "--bin", "skein"];
-    let built = Command::new("cargo").args(arguments).current_dir(root).output();
-    let built = built.map_err(|it| format!("skein: {it}"))?;
-    if built.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&built.stderr);
-    let reason = said.lines().find(|it| it.starts_with("error")).unwrap_or("no reason given");
-    Err(format!("skein: cargo {}: {reason}", arguments.join(" ")))
 }
 
 impl Known {
