@@ -86,6 +86,7 @@ pub(super) fn finding(
 ) -> Finding {
     let file = spot.and_then(|it| files.get(it.file));
     let spot = spot.copied().unwrap_or_default();
+    let spot = file.map_or(spot, |it| within(&it.text, spot));
     let first = spot.line.saturating_sub(1).max(1);
     let shown = if spot.line == 0 { 0 } else { spot.line + 2 - first };
     let is_far = spot.column > SHOWN_MAX;
@@ -111,8 +112,24 @@ pub(super) fn finding(
 }
 
 /// The lines of a text as YAML counts them (YAML 1.2.2, 5.4): a lone carriage return ends one too.
-pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').flat_map(|it| it.strip_suffix('\r').unwrap_or(it).split('\r'))
+}
+
+/// The place, or the nearest that the text has: to the scanner the end of a text begins one more line,
+/// and some columns that it tells are counted in bytes.
+fn within(text: &str, spot: Spot) -> Spot {
+    if spot.line == 0 {
+        return spot;
+    }
+    let end = |line: &str| line.chars().count() + 1;
+    match lines(text).nth(spot.line - 1) {
+        Some(line) => Spot { column: spot.column.min(end(line)), ..spot },
+        None => {
+            let (line, column) = (lines(text).count(), lines(text).last().map_or(1, end));
+            Spot { line, column, ..spot }
+        }
+    }
 }
 
 /// So much of a line as is shown: a line may be as long as the file, and there are many findings.

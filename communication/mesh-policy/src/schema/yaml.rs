@@ -5,11 +5,7 @@ use std::collections::BTreeSet;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
-use super::{
-    Code,
-    context::Context,
-    origin::{self, Spot},
-};
+use super::{Code, context::Context, origin::Spot};
 
 /// Bytes of one file; a larger one is refused unread.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
@@ -110,15 +106,6 @@ pub(super) fn documents(context: &Context<'_>) -> Vec<Node> {
     builder.documents
 }
 
-/// The scanner sees the end of a text as the beginning of one more line: shown is the end of the last.
-fn within(text: &str, line: usize, column: usize) -> (usize, usize) {
-    let lines = origin::lines(text).count();
-    if line <= lines {
-        return (line, column);
-    }
-    (lines, origin::lines(text).last().map_or(0, |it| it.chars().count()) + 1)
-}
-
 /// The finding is told already; the rest of the file is not read.
 struct Unreadable;
 
@@ -138,8 +125,7 @@ impl Builder<'_> {
     fn take(&mut self, event: Result<(Event<'_>, Span), ScanError>) -> Result<(), Unreadable> {
         let (event, span) = event.map_err(|error| {
             let marker = error.marker();
-            let (line, column) = within(self.context.text(), marker.line(), marker.col() + 1);
-            let spot = self.context.spot(line, column, 1);
+            let spot = self.context.spot(marker.line(), marker.col() + 1, 1);
             self.context.error(spot, Code::Syntax, format!("no YAML: {}", error.info()));
             Unreadable
         })?;

@@ -41,9 +41,14 @@ fn a_billion_laughs_are_refused_at_the_first_anchor() {
 
 #[test]
 fn the_end_of_a_file_is_a_place_in_it() {
-    for (text, line, column) in
-        [("[", 1, 2), ("a: [\n", 2, 1), ("a: 1\r\n\r[", 3, 2), ("[\r[", 2, 2), ("é: [", 1, 5)]
-    {
+    for (text, line, column) in [
+        ("[", 1, 2),
+        ("a: [\n", 2, 1),
+        ("a: 1\r\n\r[", 3, 2),
+        ("[\r[", 2, 2),
+        ("é: [", 1, 5),
+        ("%: ��������a\u{0}", 1, 14),
+    ] {
         let found = &refused(text.to_owned())[0];
         assert_eq!(
             (found.code, found.line, found.column),
