@@ -81,6 +81,11 @@ pub(crate) fn telemetry(settings: &Settings, clock: &SharedClock) -> Telemetry {
     Telemetry::new(config, clock.clone())
 }
 
+/// Whether operators may plant faults, in a service as in the proxy beside it.
+pub(crate) const fn faults(settings: &Settings) -> FaultHook {
+    if settings.faults { FaultHook::On } else { FaultHook::Off }
+}
+
 /// Begins the log of a process of this system.
 pub(crate) fn start_logs(settings: &Settings, service: &str, instance: &str, clock: &SharedClock) {
     let config = LogConfig {
@@ -105,7 +110,7 @@ fn service_config(
     config.version = told.version.clone().unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
     config.profile = settings.profile;
     config.trace_endpoint = Some(format!("http://{}", collector(settings)));
-    config.faults = if settings.faults { FaultHook::On } else { FaultHook::Off };
+    config.faults = faults(settings);
     config.limits = settings.limits.clone();
     config.call_timeout = Duration::from_millis(settings.call_timeout_ms);
     // The broker listens by its own protocol, and calls nobody.

@@ -119,6 +119,7 @@ pub(crate) fn text(instance: &Instance, settings: &Settings) -> Option<String> {
 
 /// Runs the process beside an instance to its end.
 pub(crate) async fn run(data: &Path, told: &RoleArguments) -> Result<Exit, Failure> {
+    program::take_small_pages();
     let usage = |what: &str| Failure::new("bad_argument", what).exit(Exit::Usage);
     let file = told.config.as_ref().ok_or_else(|| usage("a proxy is told by `--config FILE`"))?;
     let settings = Settings::of(data)?.ok_or_else(|| usage("no system was started here"))?;
@@ -134,6 +135,7 @@ pub(crate) async fn run(data: &Path, told: &RoleArguments) -> Result<Exit, Failu
         instance: told.instance.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         trace_endpoint: Some(format!("http://{}", collector(&settings))),
+        faults: role::faults(&settings),
         ..proxy::config(&proxy)
     };
     let context = ServiceContext::new(config, clock, telemetry, tasks.clone());

@@ -71,7 +71,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if matches!(cli.command, Command::Proxy { .. }) {
-        take_small_pages();
+        program::take_small_pages();
     }
     program::run(cli.output, |output| dispatch(cli, output))
 }
@@ -100,14 +100,6 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             let hint = "skein proxy --enable-faults --config FILE";
             commands::run(&Admins::at(&cli.admin.addresses, hint), command, output).await
         }
-    }
-}
-
-/// Memory is taken in small pages: a proxy has many small things, and a large page for each kind of
-/// them would be most of what it holds.
-fn take_small_pages() {
-    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        tracing::debug!(%error, "large pages stay on");
     }
 }
 

@@ -21,6 +21,14 @@ where
     ended.unwrap_or_else(|failure| output.failure(&failure)).into()
 }
 
+/// Takes memory in small pages from here on, also for what this process starts: a proxy has many small
+/// things, and a large page for each kind of them would be most of what it holds.
+pub fn take_small_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "large pages stay on");
+    }
+}
+
 /// Gives the tasks their time to end; says how the process ends by why it does.
 pub async fn drain(tasks: &Tasks, grace: Duration, why: Farewell) -> Exit {
     if let Drained::TimedOut { running } = tasks.drain(grace).await {

@@ -7,18 +7,6 @@ use service_kit::PLAIN_SOURCE;
 
 use super::metrics::{Distribution, Sample};
 
-/// Refusals of tries: their requests are counted among all already. What the mesh refuses before any
-/// try is counted as a refusal alone.
-const REFUSED_AFTER_TRIES: [&str; 7] = [
-    "upstream_unavailable",
-    "upstream_timeout",
-    "upstream_reset",
-    "upstream_malformed",
-    "body_too_large",
-    "request_timeout",
-    "invalid_request",
-];
-
 /// The figures by caller and callee.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Figures(pub BTreeMap<(String, String), Row>);
@@ -99,14 +87,18 @@ impl Figures {
                 row.ever += sample.value;
                 row.good += if is_good(sample.label("class")) { grown } else { 0.0 };
             }
-            "mesh_refusals_total" if !REFUSED_AFTER_TRIES.contains(&sample.label("code")) => {
+            // What was refused on its way to a destination stands among its requests, unanswered.
+            // Who asks too much has himself to blame: as with any other 4xx.
+            "mesh_refusals_total" if sample.label("code") == "rate_limited" => {
+                self.row(source, destination).good += grown;
+            }
+            // What leads nowhere is no request of anybody else's.
+            "mesh_refusals_total" if destination.is_empty() => {
                 let row = self.row(source, destination);
                 row.requests += grown;
                 row.per_second += grown / seconds;
                 row.ever += sample.value;
-                // Who asks too much, or for nothing, has himself to blame: as with any other 4xx.
-                let is_good = matches!(sample.label("code"), "rate_limited" | "no_route");
-                row.good += if is_good { grown } else { 0.0 };
+                row.good += if sample.label("code") == "no_route" { grown } else { 0.0 };
             }
             "mesh_request_duration_seconds_bucket" => {
                 let bound = sample.label("le").parse().unwrap_or(f64::INFINITY);
@@ -224,9 +216,10 @@ mesh_retries_total{destination="stock"} 5
     const AFTER: &str = r#"
 mesh_requests_total{source="shop",route="",destination="stock",class="2xx"} 180
 mesh_requests_total{source="shop",route="r",destination="stock",class="5xx"} 11
+mesh_requests_total{source="shop",route="",destination="stock",class="none"} 10
 mesh_requests_total{source="shop",route="",destination="idle",class="2xx"} 0
 mesh_requests_total{source="shop-inbound",route="",destination="application",class="2xx"} 99
-mesh_refusals_total{source="shop",destination="stock",code="planted_fault"} 10
+mesh_refusals_total{source="shop",destination="stock",code="planted_fault"} 6
 mesh_refusals_total{source="shop",destination="stock",code="upstream_reset"} 4
 mesh_request_duration_seconds_bucket{source="shop",route="",destination="stock",le="0.001"} 190
 mesh_request_duration_seconds_bucket{source="shop",route="",destination="stock",le="+Inf"} 191
@@ -250,7 +243,7 @@ mesh_endpoints_count{destination="stock"} 2
         let figures = figures(BEFORE, AFTER);
         let rows: Vec<_> = figures.shown(None, None).collect();
         let [("shop", "stock", row)] = rows.as_slice() else { panic!("{rows:?}") };
-        // 80 were answered, 10 with 5xx, 10 refused before any try.
+        // 80 were answered, 10 with 5xx, 10 not, of which the mesh itself refused 6 and lost 4.
         assert_eq!((row.requests, row.good, row.per_second), (100.0, 80.0, 10.0));
         assert_eq!((row.success(), row.success_of_tries()), (Some(0.8), Some(0.8)));
         assert_eq!(row.retries_per_second, 1.0);

@@ -21,7 +21,13 @@ async fn the_sample_of_the_original_is_accepted_and_walks_the_stages() {
 
 #[tokio::test]
 async fn the_sample_walks_the_stages_with_a_proxy_beside_each_service() {
-    let system = System::up(&["--time-scale", "100", "--mesh", "sidecar"]);
+    let system = System::up(&["--time-scale", "100", "--mesh", "sidecar", "--enable-faults"]);
+    // The proxies take faults where `up` was told so, as the services do.
+    for arguments in [&["fault", "add", "account", "--error", "503"][..], &["fault", "clear"]] {
+        let output = system.command(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+    }
     walks_the_stages(&system).await;
     let called = ["account", "package", "drone", "delivery"];
     for role in called {
