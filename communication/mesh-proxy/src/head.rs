@@ -333,6 +333,10 @@ pub(crate) fn grpc_status(trailers: &HeaderMap) -> Option<u32> {
     trailers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
+/// Interim answers (1xx) of one endpoint to one request. Each is dropped, and a stream of them that never
+/// ends is no answer; servers send one or two (RFC 9110 15.2, RFC 8297).
+pub(crate) const INTERIM_ANSWERS_MAX: u8 = 16;
+
 /// The head of a response.
 #[derive(Debug, Clone)]
 pub struct ResponseHead {

@@ -14,6 +14,7 @@ mod gate;
 pub mod h1;
 mod h2;
 pub mod head;
+mod idle;
 mod mesh;
 mod outbound;
 mod owned;

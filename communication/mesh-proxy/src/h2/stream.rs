@@ -44,6 +44,8 @@ pub(super) struct Stream {
     /// The head of an answer that was not taken yet.
     pub(super) response: Option<Response>,
     pub(super) receiving: Receiving,
+    /// Answers that came before the answer.
+    pub(super) interim_answers: u8,
     /// Data that was not taken yet.
     pub(super) pieces: VecDeque<Bytes>,
     /// Small data behind them, gathered: by itself each would cost more than it holds.
@@ -75,6 +77,7 @@ impl Stream {
             reset: None,
             response: None,
             receiving: Receiving::Head,
+            interim_answers: 0,
             pieces: VecDeque::new(),
             small: BytesMut::new(),
             trailers: None,

@@ -73,6 +73,20 @@ struct Try<'a> {
     is_pending: bool,
 }
 
+/// One try that has ended; its answer may still be the request's.
+struct Ended<'a> {
+    attempt: Try<'a>,
+    outcome: Result<Answer, TryError>,
+    span: Span,
+    at: Instant,
+}
+
+impl Ended<'_> {
+    fn is_failure(&self) -> bool {
+        self.outcome.as_ref().map_or(true, |it| it.0.status.is_server_error())
+    }
+}
+
 /// Makes tries until one is to be kept.
 pub(super) async fn run<B: RequestBody>(
     outbound: &Outbound,
@@ -82,23 +96,28 @@ pub(super) async fn run<B: RequestBody>(
     let destination = &request.lane.destination;
     let settings = &destination.settings;
     let repeatable = repeatable(&request);
-    let may_repeat = may_repeat(&request);
-    if may_repeat {
+    if may_repeat(&request) {
         upload.keep(settings.retry.body_bytes_max);
     }
     destination.shared.budget().arrive(request.depth, outbound.mesh().moment(request.started));
     let mut tried: Vec<usize> = Vec::new();
     let mut tries = 0;
-    let mut earlier: Option<Refusal> = None;
+    let mut last: Option<Ended<'_>> = None;
     // What one try may have done stays done, however the next one ends.
     let mut is_unprocessed = true;
     loop {
         let began = Instant::now();
         let now = outbound.mesh().moment(began);
         let chosen = outbound.worker().draw(|random| destination.choose(&tried, now, random));
-        // After a try, what it came to is the answer: somebody may have seen the request.
-        let chosen =
-            chosen.map_err(|it| earlier.take().unwrap_or_else(|| nobody(destination, it)))?;
+        let chosen = match (chosen, last.take()) {
+            // What the try before it came to is given up for this one.
+            (Ok(chosen), _) => chosen,
+            // Nobody is left to ask: what the last one said is the answer, with its Retry-After.
+            (Err(_), Some(ended)) => {
+                return conclude(outbound, request, ended, tries, is_unprocessed);
+            }
+            (Err(nobody), None) => return Err(refusal_of(destination, nobody)),
+        };
         tried.push(chosen.index);
         let mut span = outbound.try_span(&request, tries);
         prepare(&mut request, &span, tries, began);
@@ -107,18 +126,16 @@ pub(super) async fn run<B: RequestBody>(
         }
         let mut attempt = Try::new(outbound, destination, chosen, began);
         let outcome = attempt.make(&request, upload, repeatable).await;
-        let ended = Instant::now();
-        let status = outcome.as_ref().ok().map(|it| it.0.status);
-        attempt.settle(&outcome, ended);
+        let at = Instant::now();
+        attempt.settle(&outcome, at);
         tell(&mut span, &attempt, &outcome);
         tries += 1;
         is_unprocessed &= outcome.as_ref().is_err_and(|it| code_of(it).1);
-        let decision = decide(outbound, &request, &outcome, repeatable, tries, upload, ended);
+        let decision = decide(outbound, &request, &outcome, repeatable, tries, upload, at);
+        let ended = Ended { attempt, outcome, span, at };
         match decision {
             Decision::Again { after } => {
-                let refusal = remember(&request, &attempt, &outcome);
-                earlier = Some(refusal.after(request.depth + tries, is_unprocessed));
-                drop((span, outcome));
+                last = Some(ended);
                 destination.shared.series.retries.inc();
                 if !after.is_zero() {
                     sleep(after).await;
@@ -126,40 +143,36 @@ pub(super) async fn run<B: RequestBody>(
                 upload.rewind();
             }
             Decision::Stop(reason) => {
-                if is_failure(status, &outcome) {
+                if ended.is_failure() {
                     destination.shared.series.not_retried(reason);
                 }
-                return match outcome {
-                    Ok(answer) => {
-                        let judged = request.depth + tries;
-                        let took = ended - request.started;
-                        Ok(finish(outbound, request, &attempt, answer, span, judged, took))
-                    }
-                    Err(error) => {
-                        let endpoint = attempt.chosen.endpoint.name();
-                        let refusal = refusal(&error, &endpoint, request.started.elapsed());
-                        let judged = if may_repeat { request.depth + tries } else { 0 };
-                        Err(refusal.after(judged, is_unprocessed))
-                    }
-                };
+                return conclude(outbound, request, ended, tries, is_unprocessed);
             }
         }
     }
 }
 
-/// What a try that is made again came to, should there be no other.
-fn remember(
-    request: &Request<'_>,
-    attempt: &Try<'_>,
-    outcome: &Result<Answer, TryError>,
-) -> Refusal {
-    let endpoint = attempt.chosen.endpoint.name();
+/// What the last of the tries came to, for the client.
+fn conclude(
+    outbound: &Outbound,
+    request: Request<'_>,
+    ended: Ended<'_>,
+    tries: u32,
+    is_unprocessed: bool,
+) -> Result<Reply, Refusal> {
+    let Ended { attempt, outcome, span, at } = ended;
+    let judged = request.depth + tries;
     match outcome {
-        Ok((head, _)) => {
-            let detail = format!("{endpoint} answered {}, and nobody else is there", head.status);
-            Refusal::new(Code::UpstreamUnavailable, detail)
+        Ok(answer) => {
+            let took = at - request.started;
+            Ok(finish(outbound, request, &attempt, answer, span, judged, took))
         }
-        Err(error) => refusal(error, &endpoint, request.started.elapsed()),
+        Err(error) => {
+            let endpoint = attempt.chosen.endpoint.name();
+            let refusal = refusal(&error, &endpoint, request.started.elapsed());
+            let judged = if may_repeat(&request) { judged } else { 0 };
+            Err(refusal.after(judged, is_unprocessed))
+        }
     }
 }
 
@@ -168,10 +181,6 @@ fn remember(
 fn may_repeat(request: &Request<'_>) -> bool {
     request.lane.destination.settings.retry.attempts > 0
         || request.rule.is_some_and(|it| it.retry.is_some())
-}
-
-fn is_failure(status: Option<StatusCode>, outcome: &Result<Answer, TryError>) -> bool {
-    outcome.is_err() || status.is_some_and(|it| it.is_server_error())
 }
 
 fn repeatable(request: &Request<'_>) -> Repeatable {
@@ -551,7 +560,7 @@ fn finish(
     Reply { head, body, source: Source::Application }
 }
 
-fn nobody(destination: &Destination, nobody: Nobody) -> Refusal {
+fn refusal_of(destination: &Destination, nobody: Nobody) -> Refusal {
     let name = &destination.name;
     match nobody {
         Nobody::NoEndpoint => {

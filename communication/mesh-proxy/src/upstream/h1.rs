@@ -21,7 +21,7 @@ use crate::{
         Asked, BodyLength, Decoder, Field, Known, Limits, Malformed, Step, hop::Upgrades, response,
         write,
     },
-    head::{Fields, RequestHead, ResponseHead},
+    head::{Fields, INTERIM_ANSWERS_MAX, RequestHead, ResponseHead},
     stream::{Outgoing, READ_BYTES, READ_MORE_BYTES, Stream, poll_fill},
 };
 
@@ -62,6 +62,7 @@ pub(crate) struct Exchange {
     write_failed: Option<io::Error>,
     body: Incoming,
     persists: bool,
+    interim_answers: u8,
     limits: Limits,
 }
 
@@ -114,6 +115,7 @@ impl Exchange {
             write_failed: None,
             body: Incoming::Done,
             persists: false,
+            interim_answers: 0,
             limits,
         }
     }
@@ -151,6 +153,10 @@ impl Exchange {
             let block = self.received.split_to(line.length).freeze();
             // 101 ends the HTTP part; the other interim answers say nothing that is needed.
             if (100..200).contains(&line.status) && line.status != 101 {
+                self.interim_answers += 1;
+                if self.interim_answers > INTERIM_ANSWERS_MAX {
+                    return Err(ExchangeError::Malformed("interim answers that do not end"));
+                }
                 continue;
             }
             self.persists = line.persists;

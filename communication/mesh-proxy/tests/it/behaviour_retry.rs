@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mesh_policy::{
-    balance,
+    balance, breaker,
     destination::{Attachments, Timeouts},
     retry,
     route::{Rule, Timeouts as RuleTimeouts},
@@ -162,11 +162,11 @@ async fn retries_are_a_fifth_of_requests_and_a_reserve_whatever_fails() {
     }
 }
 
-pub(crate) fn never_open() -> mesh_policy::breaker::Settings {
-    mesh_policy::breaker::Settings {
+pub(crate) fn never_open() -> breaker::Settings {
+    breaker::Settings {
         consecutive_failures: 0,
         success_rate_min: 0.0,
-        ..mesh_policy::breaker::Settings::default()
+        ..breaker::Settings::default()
     }
 }
 
@@ -234,6 +234,22 @@ async fn a_time_to_come_back_is_waited_for_where_it_fits_and_is_the_answer_where
                 assert_eq!(answer.field("retry-after"), Some("1"));
             }
         }
+    }
+}
+
+/// It says when to come back, which nobody else knows.
+#[tokio::test]
+async fn what_the_last_endpoint_said_is_the_answer_where_nobody_is_left_to_ask() {
+    const FULL: &str = "HTTP/1.1 503 Full\r\nRetry-After: 0\r\nContent-Length: 4\r\n\r\nfull";
+    for placement in EVERYWHERE {
+        let backend = Backend::new(|_, _| Act::Say(FULL.to_owned())).await;
+        let breaker = breaker::Settings { consecutive_failures: 1, ..Default::default() };
+        let settings = Attachments { breaker: Some(breaker), ..eager(3) };
+        let stage = Stage::new(placement, &Plan { settings, ..Plan::to(&[&backend]) });
+        let answer = stage.get("/things").await;
+        assert_eq!((answer.status, backend.hits()), (503, 1), "{placement:?}");
+        assert_eq!((answer.field("retry-after"), answer.code()), (Some("0"), None));
+        assert_eq!(answer.body, b"full");
     }
 }
 

@@ -221,3 +221,20 @@ async fn the_meshs_own_answers_pass_another_stack_unchanged() {
         assert_eq!(answer.fields.iter().filter(|(name, _)| name == "skein-error").count(), 1);
     }
 }
+
+/// Sixteen, as the table of bounds says: an endpoint that never comes to its answer has none.
+#[tokio::test]
+async fn answers_before_the_answer_are_passed_over_and_without_end_they_are_malformed() {
+    for placement in EVERYWHERE {
+        for (early, expected) in [(16, (200, None)), (17, (502, Some("upstream_malformed")))] {
+            let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(early);
+            let said = format!("{early}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            let backend = Backend::new(move |_, _| Act::Say(said.clone())).await;
+            let retry = retry::Settings { attempts: 0, ..retry::Settings::default() };
+            let settings = Attachments { retry: Some(retry), ..Attachments::default() };
+            let stage = Stage::new(placement, &Plan { settings, ..Plan::to(&[&backend]) });
+            let answer = stage.get("/").await;
+            assert_eq!((answer.status, answer.code()), expected, "{placement:?}");
+        }
+    }
+}

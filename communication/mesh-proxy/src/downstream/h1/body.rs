@@ -3,18 +3,17 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep};
 
 use super::{Reader, is_body};
 use crate::{
     body::BodyError,
     downstream::Limits,
     h1::{BodyLength, Decoder, RequestLine},
+    idle::Idle,
     stream::{READ_MORE_BYTES, poll_fill},
     upstream::h1::{Chunk, take_chunk},
 };
@@ -31,8 +30,7 @@ pub(crate) struct Inbound {
     /// The client waits for a word before it sends.
     expects_continue: bool,
     bytes_max: u64,
-    idle: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    idle: Idle,
     is_broken: bool,
 }
 
@@ -56,8 +54,7 @@ impl Inbound {
             rest,
             expects_continue: line.expects_continue && is_body(line.body),
             bytes_max: limits.body_bytes_max,
-            idle: limits.body_idle_timeout,
-            timer: None,
+            idle: Idle::of(limits.body_idle_timeout),
             is_broken: false,
         }
     }
@@ -124,20 +121,10 @@ impl Inbound {
         Ok(None)
     }
 
-    fn is_late(&mut self, context: &mut Context<'_>) -> bool {
-        if self.idle.is_zero() {
-            return false;
-        }
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.idle)));
-        timer.as_mut().poll(context).is_ready()
-    }
-
     fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), BodyError> {
         let length = frame.data_ref().map_or(0, |it| it.len() as u64);
         self.bytes_max = self.bytes_max.checked_sub(length).ok_or(BodyError::TooLong)?;
-        if let Some(timer) = &mut self.timer {
-            timer.as_mut().reset(Instant::now() + self.idle);
-        }
+        self.idle.moved();
         Ok(())
     }
 }
@@ -177,7 +164,7 @@ impl Body for Inbound {
                 Poll::Ready(Ok(_)) => continue,
                 Poll::Ready(Err(error)) => BodyError::Io(error),
                 Poll::Pending => {
-                    ready!(if this.is_late(context) { Poll::Ready(()) } else { Poll::Pending });
+                    ready!(this.idle.poll_over(context));
                     BodyError::TimedOut
                 }
             };

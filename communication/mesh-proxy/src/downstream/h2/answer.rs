@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use mesh_policy::path;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::timeout;
 
 use super::Busy;
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     },
     h2::{Handle, Incoming, Reason, Request, Then, put_response},
     head::{Peer, RequestHead, Version},
+    idle::Idle,
     refusal::{Grpc, Refusal},
     reply::{Reply, ReplyBody, Source},
 };
@@ -138,7 +139,7 @@ async fn send(
     let has_none = has_none || head.status == StatusCode::NO_CONTENT;
     let mut then = if body.is_done() { Then::End } else { Then::More };
     stream.respond(then, |out| put_response(out, head.status, &head.fields, length));
-    let mut idle = None;
+    let mut idle = Idle::of(body.idle);
     while then == Then::More {
         let piece = poll_fn(|context| poll_piece(&mut body, upload, &mut idle, context)).await;
         let mut data = match piece.map(|it| it.map(Frame::into_data)) {
@@ -168,7 +169,7 @@ async fn send(
                     sent.map_ok(|()| true)
                 }
             });
-            match within(patience, sending).await {
+            match patiently(patience, sending).await {
                 Some(Ok(true)) => break,
                 Some(Ok(false)) => {}
                 Some(Err(_)) => return,
@@ -179,8 +180,8 @@ async fn send(
     }
 }
 
-/// `None` when the time was over first; zero is no bound. Cancel-safe where the work is.
-async fn within<T>(longest: Duration, work: impl Future<Output = T>) -> Option<T> {
+/// `None` when it took longer; zero is for ever. Cancel-safe where the work is.
+async fn patiently<T>(longest: Duration, work: impl Future<Output = T>) -> Option<T> {
     if longest.is_zero() { Some(work.await) } else { timeout(longest, work).await.ok() }
 }
 
@@ -188,21 +189,15 @@ async fn within<T>(longest: Duration, work: impl Future<Output = T>) -> Option<T
 fn poll_piece(
     body: &mut ReplyBody,
     upload: &mut Upload<Bounded>,
-    idle: &mut Option<Pin<Box<Sleep>>>,
+    idle: &mut Idle,
     context: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
     let piece = body.poll_piece(context, upload);
     if piece.is_ready() {
-        *idle = None;
+        idle.moved();
         return piece;
     }
-    if body.idle.is_zero() {
-        return Poll::Pending;
-    }
-    let end = Instant::now() + body.idle;
-    let idle = idle.get_or_insert_with(|| Box::pin(sleep_until(end)));
-    ready!(idle.as_mut().poll(context));
-    Poll::Ready(Some(Err(BodyError::TimedOut)))
+    idle.poll_over(context).map(|()| Some(Err(BodyError::TimedOut)))
 }
 
 /// A request's body within its bounds.
@@ -212,8 +207,7 @@ struct Bounded {
     /// The client waits for a word before it sends.
     expects_continue: bool,
     bytes_left: u64,
-    idle: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    idle: Idle,
 }
 
 impl Bounded {
@@ -222,8 +216,7 @@ impl Bounded {
             body,
             expects_continue: false,
             bytes_left: limits.body_bytes_max,
-            idle: limits.body_idle_timeout,
-            timer: None,
+            idle: Idle::of(limits.body_idle_timeout),
         }
     }
 }
@@ -241,15 +234,9 @@ impl Body for Bounded {
             if std::mem::take(&mut this.expects_continue) {
                 this.body.go_on();
             }
-            if this.idle.is_zero() {
-                return Poll::Pending;
-            }
-            let end = Instant::now() + this.idle;
-            let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
-            ready!(timer.as_mut().poll(context));
-            return Poll::Ready(Some(Err(BodyError::TimedOut)));
+            return this.idle.poll_over(context).map(|()| Some(Err(BodyError::TimedOut)));
         };
-        this.timer = None;
+        this.idle.moved();
         let length = match &frame {
             Some(Ok(frame)) => frame.data_ref().map_or(0, |it| it.len() as u64),
             Some(Err(_)) | None => 0,

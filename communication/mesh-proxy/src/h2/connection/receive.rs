@@ -5,12 +5,15 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{Connection, FAREWELL, Leaving, Partial, STREAM_MAX, Standing};
-use crate::h2::{
-    block::Block,
-    budget::Flood,
-    frame::{self, FrameHeader, HEADER_BYTES, PAYLOAD_BYTES, Reason, flag, kind},
-    settings::{Fatal, Side, WINDOW_MAX},
-    stream::{Receiving, Reset, Stream},
+use crate::{
+    h2::{
+        block::Block,
+        budget::Flood,
+        frame::{self, FrameHeader, HEADER_BYTES, PAYLOAD_BYTES, Reason, flag, kind},
+        settings::{Fatal, Side, WINDOW_MAX},
+        stream::{Receiving, Reset, Stream},
+    },
+    head::INTERIM_ANSWERS_MAX,
 };
 
 /// Data up to this size is copied, so that the buffer that it came in can be used again.
@@ -266,7 +269,10 @@ impl Connection {
         if response.status.is_informational() {
             // Words on the way end no stream (RFC 9113 8.1), and there is no protocol to switch to
             // (8.6).
-            let is_wrong = is_last || response.status == http::StatusCode::SWITCHING_PROTOCOLS;
+            stream.interim_answers += 1;
+            let is_wrong = is_last
+                || response.status == http::StatusCode::SWITCHING_PROTOCOLS
+                || stream.interim_answers > INTERIM_ANSWERS_MAX;
             return if is_wrong { self.error(id, Reason::PROTOCOL_ERROR) } else { Ok(()) };
         }
         let promises_none = stream.is_head_request || matches!(response.status.as_u16(), 204 | 304);
