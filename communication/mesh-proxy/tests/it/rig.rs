@@ -111,6 +111,8 @@ where
     tasks.spawn(async move {
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
+            // Else its word on windows waits for our acknowledgement, and that for a timer.
+            stream.set_nodelay(true).unwrap();
             let answers = Arc::clone(&answers);
             connections.spawn(async move {
                 let io = TokioIo::new(stream);
@@ -183,6 +185,7 @@ impl Proxy {
 
     pub(crate) async fn h2(&self) -> http2::SendRequest<TestBody> {
         let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         hyper::rt::Executor::execute(&TokioExecutor::new(), async move {
