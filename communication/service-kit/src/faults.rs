@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use base::Random;
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,18 @@ pub struct Fault {
     pub effect: FaultEffect,
     /// How many more requests it hits.
     pub count: u32,
+    /// How many of a hundred requests to the route it hits, drawn one by one.
+    #[serde(default = "all", skip_serializing_if = "is_all")]
+    pub percent: u8,
+}
+
+const fn all() -> u8 {
+    100
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_all(percent: &u8) -> bool {
+    *percent == all()
 }
 
 /// Why a fault was not planted.
@@ -46,16 +59,35 @@ pub enum PlantError {
     /// No such status exists.
     #[error("{0} is not a status")]
     Status(u16),
+    /// Of a hundred requests, at least one and at most all are hit.
+    #[error("{0} of a hundred requests cannot be hit")]
+    Percent(u8),
     /// Too many stand already.
     #[error("{FAULTS_MAX} faults stand already")]
     TooMany,
 }
 
 /// The faults of one process; a cheap handle.
-#[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Mutex<Vec<Fault>>>);
+#[derive(Debug, Clone)]
+pub struct Faults(Arc<Mutex<Planted>>);
+
+#[derive(Debug)]
+struct Planted {
+    faults: Vec<Fault>,
+    random: Random,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self::drawing(runtime::random_from_os())
+    }
+}
 
 impl Faults {
+    fn drawing(random: Random) -> Self {
+        Self(Arc::new(Mutex::new(Planted { faults: Vec::new(), random })))
+    }
+
     /// Plants a fault, in the place of one that stands on the same route.
     ///
     /// # Errors
@@ -72,7 +104,10 @@ impl Faults {
                 .filter(|it| !it.is_informational())
                 .ok_or(PlantError::Status(status))?;
         }
-        let mut faults = self.lock();
+        if !(1..=100).contains(&fault.percent) {
+            return Err(PlantError::Percent(fault.percent));
+        }
+        let Planted { faults, .. } = &mut *self.lock();
         faults.retain(|it| it.route != fault.route);
         if faults.len() >= FAULTS_MAX {
             return Err(PlantError::TooMany);
@@ -83,23 +118,26 @@ impl Faults {
 
     /// Takes all faults away.
     pub fn clear(&self) {
-        self.lock().clear();
+        self.lock().faults.clear();
     }
 
     /// What stands.
     #[must_use]
     pub fn list(&self) -> Vec<Fault> {
-        self.lock().clone()
+        self.lock().faults.clone()
     }
 
     /// What happens to this request; counts it.
     pub(crate) fn strike(&self, method: &Method, template: &str) -> Option<FaultEffect> {
-        let mut faults = self.lock();
+        let Planted { faults, random } = &mut *self.lock();
         let at = faults.iter().position(|it| {
             it.route
                 .split_once(' ')
                 .is_some_and(|(verb, path)| verb == method.as_str() && path == template)
         })?;
+        if random.below(100) >= u64::from(faults[at].percent) {
+            return None;
+        }
         let effect = faults[at].effect;
         faults[at].count = faults[at].count.saturating_sub(1);
         if faults[at].count == 0 {
@@ -108,7 +146,7 @@ impl Faults {
         Some(effect)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Fault>> {
+    fn lock(&self) -> MutexGuard<'_, Planted> {
         // A panic while it was held leaves whole entries.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,7 +166,11 @@ mod tests {
     use super::*;
 
     fn fault(route: &str, effect: FaultEffect, count: u32) -> Fault {
-        Fault { route: route.to_owned(), effect, count }
+        Fault { route: route.to_owned(), effect, count, percent: 100 }
+    }
+
+    fn faults_of(percent: u8) -> Fault {
+        Fault { percent, ..fault("PUT /a", FaultEffect::Status(503), 1) }
     }
 
     #[test]
@@ -139,6 +181,20 @@ mod tests {
         assert_eq!(faults.strike(&Method::PUT, "/a/{id}"), Some(FaultEffect::Status(503)));
         assert_eq!(faults.strike(&Method::PUT, "/a/{id}"), Some(FaultEffect::Status(503)));
         assert_eq!(faults.strike(&Method::PUT, "/a/{id}"), None);
+    }
+
+    #[test]
+    fn a_fault_hits_as_many_of_a_hundred_as_it_says_and_the_others_do_not_count() {
+        let faults = Faults::drawing(Random::with_seed(7));
+        faults.plant(Fault { count: 100, ..faults_of(30) }).unwrap();
+        let struck = (0..1_000).filter(|_| faults.strike(&Method::PUT, "/a").is_some()).count();
+        assert_eq!(struck, 100, "then it is used up");
+        faults.plant(Fault { count: 10_000, ..faults_of(30) }).unwrap();
+        let struck = (0..1_000).filter(|_| faults.strike(&Method::PUT, "/a").is_some()).count();
+        assert!((250..350).contains(&struck), "{struck}");
+        for percent in [0, 101] {
+            assert_eq!(faults.plant(faults_of(percent)), Err(PlantError::Percent(percent)));
+        }
     }
 
     #[test]

@@ -184,6 +184,39 @@ async fn each_answer_is_followed_by_as_many_calls_as_the_table_says() {
     }
 }
 
+/// Proxies, brokers and sagas that each try again would multiply what they try: here each hop has decided
+/// before the one above asks.
+#[tokio::test]
+async fn at_thirty_percent_errors_drone_is_called_hardly_more_often_than_the_saga_tries() {
+    let system = quick_fleet_with(&["--set", "scheduler.complete_by_ms=60000"]);
+    let route = r#"route="/api/dronedeliveries/{id}""#;
+    let errors = json!({
+        "route": "PUT /api/dronedeliveries/{id}", "status": 503, "count": FOR_EVER, "percent": 30,
+    });
+    system.plant("drone", &errors).await;
+    let mut ids = Vec::new();
+    for number in 0..20 {
+        ids.push(system.accepted(&request(&format!("often-{number}"))).await);
+    }
+    for id in &ids {
+        system.ends(id, "Completed", Duration::from_secs(90)).await;
+    }
+    let http = &system.http;
+    let mut tries = 0.0;
+    for role in ["scheduler", "supervisor"] {
+        let labels = [r#"step="drone""#, r#"direction="do""#];
+        tries += system.role(role)[0].metric_of(http, "saga_steps_total", &labels).await;
+    }
+    let served = "http_server_request_duration_seconds_count";
+    let put = [route, r#"method="PUT""#];
+    let calls = system.role("drone")[0].metric_of(http, served, &put).await;
+    let failed = [&put[..], &[r#"status="5xx""#]].concat();
+    let failed = system.role("drone")[0].metric_of(http, served, &failed).await;
+    println!("{tries} tries of the saga, {calls} calls, of which {failed} failed");
+    assert!(failed >= 3.0, "{failed} failures are too few to say anything");
+    assert!(tries >= 20.0 && calls <= tries * 1.2, "{calls} calls of {tries} tries");
+}
+
 #[tokio::test]
 async fn the_trace_of_a_failed_delivery_shows_its_undo() {
     let system = quick_fleet();

@@ -30,10 +30,16 @@ pub(crate) struct Process {
 impl Process {
     /// The sum of a metric over its labels, read at the admin port.
     pub(crate) async fn metric(&self, http: &Http, name: &str) -> f64 {
+        self.metric_of(http, name, &[]).await
+    }
+
+    /// The same of the series with these labels, each written as `name="value"`.
+    pub(crate) async fn metric_of(&self, http: &Http, name: &str, labels: &[&str]) -> f64 {
         let url = format!("http://127.0.0.1:{}/metrics", self.admin.unwrap());
         let text = String::from_utf8(http.get(&url).await.body.to_vec()).unwrap();
         text.lines()
             .filter(|it| it.strip_prefix(name).is_some_and(|it| it.starts_with([' ', '{'])))
+            .filter(|it| labels.iter().all(|label| it.contains(label)))
             .filter_map(|it| it.rsplit_once(' ')?.1.parse::<f64>().ok())
             .sum()
     }
