@@ -10,6 +10,8 @@ pub const SKEIN_EPOCH: &str = "skein-epoch";
 pub const SKEIN_DEADLINE_MS: &str = "skein-deadline-ms";
 /// How many attempts lie above this one, so that nothing retries a retry.
 pub const SKEIN_ATTEMPT: &str = "skein-attempt";
+/// The short code of a refusal or an error, for those who do not read bodies.
+pub const SKEIN_ERROR: &str = "skein-error";
 /// W3C trace context: version, trace id, parent span id, flags.
 pub const TRACEPARENT: &str = "traceparent";
 /// W3C trace context: vendor state.

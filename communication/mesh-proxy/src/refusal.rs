@@ -105,7 +105,7 @@ impl Refusal {
 
     /// The fields that say who answers, and why.
     fn explain(&self, head: &mut ResponseHead) {
-        head.fields.push(b"skein-error", self.code.as_str().as_bytes());
+        head.fields.push(base::headers::SKEIN_ERROR.as_bytes(), self.code.as_str().as_bytes());
         head.fields.push(b"proxy-status", proxy_status(self.code).as_bytes());
         if let Some(wait) = self.retry_after {
             // Rounded up: who comes back earlier is refused again.

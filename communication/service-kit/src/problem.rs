@@ -3,13 +3,11 @@
 use std::{borrow::Cow, time::Duration};
 
 use axum::response::{IntoResponse, Response};
-use base::Code;
+use base::{Code, headers::SKEIN_ERROR};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The header that repeats the code, for those who do not read bodies.
-pub const ERROR_CODE: &str = "skein-error";
 /// The content type of a problem.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
@@ -195,7 +193,7 @@ impl Problem {
     fn put_headers(&self, headers: &mut http::HeaderMap) {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
         if let Ok(code) = HeaderValue::from_str(&self.code) {
-            headers.insert(ERROR_CODE, code);
+            headers.insert(SKEIN_ERROR, code);
         }
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -235,7 +233,7 @@ mod tests {
     fn a_shedding_reply_says_when_to_come_back() {
         let response = Problem::of(Code::Overloaded, "full").into_response();
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
-        assert_eq!(response.headers()[ERROR_CODE], "overloaded");
+        assert_eq!(response.headers()[SKEIN_ERROR], "overloaded");
         let wait = Duration::from_millis(1_200);
         let later = Problem::conflict("busy").retryable(wait).into_response();
         assert_eq!(later.headers()[header::RETRY_AFTER], "2");

@@ -48,7 +48,7 @@ pub(crate) fn strip_reply(head: &mut ResponseHead) {
                 | Known::Via
         );
         // The short code of an error is the client's to read.
-        let is_code = name.eq_ignore_ascii_case(b"skein-error");
+        let is_code = name.eq_ignore_ascii_case(base::headers::SKEIN_ERROR.as_bytes());
         is_code || !(is_ours || known == Known::SkeinOther)
     });
 }

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
-use base::Code;
+use base::{Code, headers};
 use futures_util::FutureExt as _;
 use http::StatusCode;
 use mesh_policy::{
@@ -415,8 +415,15 @@ fn within<F: Future>(
 fn verdict_of(answer: &Answer) -> Verdict {
     match grpc_status(answer) {
         Some(status) => breaker::verdict_of_grpc(status),
+        // A service that is alive and sheds load says so: 503 would cut it off from the rest as well.
+        None if is_overloaded(&answer.0) => Verdict::Throttled,
         None => breaker::verdict_of_status(answer.0.status.as_u16()),
     }
+}
+
+fn is_overloaded(head: &ResponseHead) -> bool {
+    head.status == StatusCode::SERVICE_UNAVAILABLE
+        && head.fields.named(headers::SKEIN_ERROR) == Some(Code::Overloaded.as_str().as_bytes())
 }
 
 /// The status of a gRPC answer that has no body.

@@ -240,6 +240,21 @@ async fn being_told_to_slow_down_is_no_failure_in_a_row_and_no_success_of_a_prob
     assert_eq!(stage.get("/").await.code(), Some("breaker_open"));
 }
 
+/// What a stack in front of a service says when all its places are taken.
+#[tokio::test]
+async fn a_service_that_sheds_load_and_says_so_is_told_from_one_that_fails() {
+    const FULL: &str = "HTTP/1.1 503 X\r\nskein-error: overloaded\r\nContent-Length: 0\r\n\r\n";
+    for placement in EVERYWHERE {
+        let backend = Backend::new(|_, _| Act::Say(FULL.to_owned())).await;
+        let settings = breaking(SHUT);
+        let stage = Stage::new(placement, &Plan { settings, ..Plan::to(&[&backend]) });
+        for _ in 0..19 {
+            stage.get("/").await;
+        }
+        assert_eq!(backend.hits(), 19, "{placement:?}");
+    }
+}
+
 // mesh 12b: 33
 #[tokio::test]
 async fn what_the_caller_did_wrong_never_opens_it() {
