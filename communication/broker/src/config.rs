@@ -40,6 +40,10 @@ pub struct BrokerConfig {
     pub frame_bytes_max: usize,
     /// Connections at a time; more wait in the kernel.
     pub connections_max: usize,
+    /// Longest silence of a connection between two requests, and within one, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// Longest that a client may take nothing of an answer, in milliseconds.
+    pub write_timeout_ms: u64,
     /// Topics that there may be.
     pub topics_max: usize,
     /// Members of all groups that there may be.
@@ -69,6 +73,9 @@ impl BrokerConfig {
             segment_bytes: 8 << 20,
             frame_bytes_max: 8 << 20,
             connections_max: 1_024,
+            // As Kafka's `connections.max.idle.ms`.
+            idle_timeout_ms: 600_000,
+            write_timeout_ms: 30_000,
             topics_max: 500,
             members_max: 10_000,
             fetch_wait_max_ms: 30_000,

@@ -1,6 +1,6 @@
 //! One connection: requests in, answers out in their order, within bounds.
 
-use std::{io, pin::pin, sync::Arc};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use kafka_wire::{FRAME_HEAD_BYTES, WireError, frame_bytes};
@@ -12,7 +12,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::mpsc,
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -32,6 +32,10 @@ enum ConnectionError {
     Io(#[from] io::Error),
     #[error("a frame is malformed")]
     Malformed(#[from] WireError),
+    #[error("nothing was asked for too long")]
+    Idle,
+    #[error("nothing of an answer was taken for too long")]
+    Deaf,
 }
 
 /// Serves a connection until either side ends it.
@@ -58,6 +62,11 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, shutdown: Shut
             metrics.errors.with(&["malformed"]).inc();
             tracing::warn!(%error, "a connection was ended");
         }
+        Some(Err(error @ ConnectionError::Deaf)) => {
+            metrics.errors.with(&["deaf"]).inc();
+            tracing::warn!(%error, "a connection was ended");
+        }
+        Some(Err(ConnectionError::Idle)) => tracing::debug!("an idle connection was ended"),
         Some(Err(ConnectionError::Io(error))) => tracing::debug!(%error, "a connection broke"),
         Some(Ok(())) | None => {}
     }
@@ -69,16 +78,17 @@ async fn take_in(
     questions: mpsc::Sender<(Question, Instant)>,
 ) -> Result<(), ConnectionError> {
     let mut buffer = BytesMut::with_capacity(FIRST_BYTES);
-    while let Some(frame) =
-        next_frame(&mut stream, &mut buffer, shared.config.frame_bytes_max).await?
-    {
+    let (bytes_max, idle) = (shared.config.frame_bytes_max, shared.config.idle_timeout_ms);
+    loop {
+        let frame = next_frame(&mut stream, &mut buffer, bytes_max);
+        let frame = timeout(Duration::from_millis(idle), frame).await;
+        let Some(frame) = frame.map_err(|_| ConnectionError::Idle)?? else { return Ok(()) };
         let question = begin(shared, frame)?;
         // The writer ends first only when the connection broke.
         if questions.send((question, Instant::now())).await.is_err() {
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// The next frame; `None` when the client ended the connection between two.
@@ -110,14 +120,19 @@ async fn answer(
     shared: &Shared,
     mut stream: OwnedWriteHalf,
     mut questions: mpsc::Receiver<(Question, Instant)>,
-) -> io::Result<()> {
+) -> Result<(), ConnectionError> {
+    let longest = Duration::from_millis(shared.config.write_timeout_ms);
     while let Some((question, asked)) = questions.recv().await {
         let answer = question.answer.await;
         let took = asked.elapsed();
         shared.metrics.requests.with(&[question.api.as_str()]).observe_duration(took);
-        if let Some(bytes) = answer {
-            stream.write_all(&bytes).await?;
+        let mut left = answer.unwrap_or_default();
+        while !left.is_empty() {
+            let written = timeout(longest, stream.write_buf(&mut left)).await;
+            if written.map_err(|_| ConnectionError::Deaf)?? == 0 {
+                return Err(io::Error::from(io::ErrorKind::WriteZero).into());
+            }
         }
     }
-    stream.shutdown().await
+    Ok(stream.shutdown().await?)
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use base::SharedClock;
+use base::{Monotonic, SharedClock};
 use kafka_wire::{
     ErrorCode,
     messages::{
@@ -34,6 +34,19 @@ struct State {
     groups: BTreeMap<String, Group>,
     joins: BTreeMap<(String, String), oneshot::Sender<JoinGroupResponse>>,
     syncs: BTreeMap<(String, String), oneshot::Sender<SyncGroupResponse>>,
+}
+
+impl State {
+    /// Those who waited and whose connection has ended wait no more.
+    fn hear_who_left(&mut self, now: Monotonic) {
+        let joins = self.joins.extract_if(.., |_, it| it.is_closed()).map(|it| it.0);
+        let syncs = self.syncs.extract_if(.., |_, it| it.is_closed()).map(|it| it.0);
+        for (group, member) in joins.chain(syncs) {
+            if let Some(group) = self.groups.get_mut(&group) {
+                group.asks_no_more(&member, now);
+            }
+        }
+    }
 }
 
 /// Every group of the broker.
@@ -88,12 +101,18 @@ impl Groups {
         }
         let mut state = self.state();
         let total: usize = state.groups.values().map(Group::len).sum();
-        if total >= self.members_max || state.groups.len() >= GROUPS_MAX {
+        let known = state.groups.get(&name);
+        // Who has a place keeps it, however full it is.
+        let has_place = known.is_some_and(|it| it.has_place_of(&request));
+        if !has_place && total >= self.members_max
+            || known.is_none() && state.groups.len() >= GROUPS_MAX
+        {
             return Err(ErrorCode::CoordinatorNotAvailable);
         }
         let (reply, answer) = oneshot::channel();
         let now = self.clock.monotonic();
-        let group = state.groups.entry(name.clone()).or_insert_with(|| Group::new(self.settings));
+        let group =
+            state.groups.entry(name.clone()).or_insert_with(|| Group::new(self.settings, now));
         let fresh_id = format!("{name}-{:016x}", fastrand::u64(..));
         match group.join(request, version, fresh_id, now) {
             Ok((member, answers)) => {
@@ -189,6 +208,7 @@ impl Groups {
         while shutdown.or_cancel(tokio::time::sleep(TICK)).await.is_some() {
             let now = self.clock.monotonic();
             let mut state = self.state();
+            state.hear_who_left(now);
             let due: Vec<_> = state
                 .groups
                 .iter_mut()

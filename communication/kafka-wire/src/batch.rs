@@ -171,6 +171,9 @@ fn read_head(batch: &Bytes) -> Result<BatchHead, BatchError> {
         return Err(BatchError::Count);
     }
     let producer = (id >= 0).then_some(Producer { id, epoch, base_sequence });
+    if producer.is_some_and(|it| it.epoch < 0 || it.base_sequence < 0) {
+        return Err(WireError::Negative.into());
+    }
     Ok(BatchHead { base_offset, bytes, records, max_timestamp, producer, is_compressed })
 }
 
@@ -257,6 +260,19 @@ mod tests {
         let decoded = decode(&batch).unwrap();
         assert_eq!(decoded.iter().map(|it| it.0).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(decoded.into_iter().map(|it| it.1).collect::<Vec<_>>(), records());
+    }
+
+    /// Taken as a number it would overflow where batches are told apart.
+    #[test]
+    fn a_numbered_batch_with_a_negative_number_is_refused() {
+        for producer in [
+            Producer { base_sequence: -1, ..PRODUCER },
+            Producer { base_sequence: i32::MIN, ..PRODUCER },
+            Producer { epoch: -1, ..PRODUCER },
+        ] {
+            let batch = encode(&records(), Some(producer));
+            assert_eq!(check(&batch), Err(BatchError::Malformed(WireError::Negative)));
+        }
     }
 
     #[test]

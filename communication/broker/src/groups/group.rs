@@ -26,6 +26,9 @@ const PENDING_MAX: usize = 1_000;
 const REBALANCE_MIN: Duration = Duration::from_secs(5);
 /// An empty group is forgotten after this; what it committed stays.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// One that never had a member, only ids that were given out, is forgotten sooner: names cost a client
+/// nothing.
+const FORGET_UNUSED_AFTER: Duration = Duration::from_secs(60);
 /// A member that asked for its first id must come with it within this.
 const FIRST_ID_MIN_VERSION: i16 = 4;
 
@@ -84,10 +87,10 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn new(settings: GroupSettings) -> Self {
+    pub(crate) fn new(settings: GroupSettings, now: Monotonic) -> Self {
         Self {
             settings,
-            phase: Phase::Empty { since: Monotonic::default() },
+            phase: Phase::Empty { since: now },
             generation: 0,
             protocol_type: String::new(),
             protocol: String::new(),
@@ -106,7 +109,25 @@ impl Group {
     }
 
     pub(crate) fn is_forgettable(&self, now: Monotonic) -> bool {
-        matches!(self.phase, Phase::Empty { since } if now.saturating_since(since) > FORGET_AFTER)
+        let after = if self.generation == 0 { FORGET_UNUSED_AFTER } else { FORGET_AFTER };
+        matches!(self.phase, Phase::Empty { since } if now.saturating_since(since) > after)
+    }
+
+    /// Whether somebody who asks so takes a place that is taken already.
+    pub(crate) fn has_place_of(&self, request: &JoinGroupRequest) -> bool {
+        let instance = request.group_instance_id.as_ref();
+        self.members.contains_key(&request.member_id)
+            || instance.is_some()
+                && self.members.values().any(|it| it.instance.as_ref() == instance)
+    }
+
+    /// Nobody waits any more for what a member asked: its connection is gone. From now on it has to be
+    /// heard like any other.
+    pub(crate) fn asks_no_more(&mut self, id: &str, now: Monotonic) {
+        if let Some(member) = self.members.get_mut(id) {
+            (member.joins, member.syncs) = (false, false);
+            member.last_seen = now;
+        }
     }
 
     /// Lets a member in. Gives its id, under which it waits, and the answers that are due now.
@@ -127,6 +148,10 @@ impl Group {
             return Err(refuse(error, request.member_id));
         }
         let mut answers = Vec::new();
+        if let Phase::Empty { since } = &mut self.phase {
+            // Who was given an id has time to come with it.
+            *since = now;
+        }
         let member_id = match self.member_id(&request, version, fresh_id, &mut answers) {
             Ok(member_id) => member_id,
             Err((error, member_id)) => return Err(refuse(error, member_id)),
@@ -220,9 +245,8 @@ impl Group {
     fn gather(&mut self, now: Monotonic, answers: &mut Vec<Answer>) {
         let wait = self.members.values().map(|it| it.rebalance).max().unwrap_or(REBALANCE_MIN);
         match self.phase {
-            Phase::Gathering { not_before, .. } => {
-                self.phase = Phase::Gathering { not_before, until: now + wait };
-            }
+            // Its end stays: one that joins again and again must not hold up the others for ever.
+            Phase::Gathering { .. } => {}
             Phase::Empty { .. } => {
                 let not_before = now + self.settings.initial_delay;
                 self.phase = Phase::Gathering { not_before, until: now + wait };

@@ -15,7 +15,8 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        Self { group: Group::new(SETTINGS), now: Monotonic::from_millis(1_000_000), ids: 0 }
+        let now = Monotonic::from_millis(1_000_000);
+        Self { group: Group::new(SETTINGS, now), now, ids: 0 }
     }
 
     fn join(
@@ -175,4 +176,50 @@ fn the_last_member_that_leaves_leaves_an_empty_group() {
     assert_eq!(fixture.group.leave(&member, fixture.now), Ok(Vec::new()));
     assert!(fixture.group.is_empty());
     assert_eq!(fixture.group.leave(&member, fixture.now), Err(ErrorCode::UnknownMemberId));
+}
+
+#[test]
+fn an_id_that_was_given_out_keeps_a_new_group_until_it_can_come_back() {
+    let mut fixture = Fixture::new();
+    let refused = fixture.join("", None).unwrap_err();
+    assert_eq!(refused.error, ErrorCode::MemberIdRequired);
+    fixture.tick(SECOND * 30);
+    assert!(!fixture.group.is_forgettable(fixture.now));
+    assert_eq!(fixture.joined(&refused.member_id, None), refused.member_id);
+    // Names that nobody comes back for do not stay.
+    let mut fixture = Fixture::new();
+    fixture.join("", None).unwrap_err();
+    fixture.tick(SECOND * 61);
+    assert!(fixture.group.is_forgettable(fixture.now));
+}
+
+#[test]
+fn one_that_joins_again_and_again_does_not_hold_up_the_others() {
+    let (mut fixture, stuck) = Fixture::stable();
+    fixture.joined("", Some("i2"));
+    let mut told = 0;
+    for _ in 0..12 {
+        told += fixture.tick(SECOND).len();
+        // It beats, and never joins; another one crashes and is back all the time.
+        if fixture.beat(&stuck) == ErrorCode::RebalanceInProgress {
+            fixture.joined("", Some("i2"));
+        }
+    }
+    assert!(told > 0, "nobody was told a generation within ten seconds");
+}
+
+#[test]
+fn one_that_left_while_it_waited_is_given_up_for_its_silence() {
+    let (mut fixture, stays) = Fixture::stable();
+    let gone = fixture.joined("", Some("i2"));
+    fixture.group.asks_no_more(&gone, fixture.now);
+    let mut shares = Vec::new();
+    for _ in 0..8 {
+        if fixture.beat(&stays) == ErrorCode::RebalanceInProgress {
+            fixture.joined(&stays, Some("i1"));
+        }
+        shares.extend(fixture.tick(SECOND));
+    }
+    let Some(Answer::Join(share)) = shares.first() else { panic!("{shares:?}") };
+    assert_eq!((share.members.len(), fixture.group.len()), (1, 1), "it is no leader, nor a member");
 }

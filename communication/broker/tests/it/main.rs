@@ -1,0 +1,4 @@
+//! A broker on a port of its own, spoken to in frames.
+
+#[cfg(test)]
+mod connections;
