@@ -80,6 +80,8 @@ impl Intake {
             definition: CANCEL.to_owned(),
             input: json!({"deliveryId": delivery, "packageId": package}),
             trace: Some(delivered.trace.traceparent()),
+            subject: None,
+            instead: None,
         };
         let reason = reason.unwrap_or_else(|| "the customer called it off".to_owned());
         let kind = SignalKind::Cancel { reason, or_else: Some(cancel) };
@@ -110,6 +112,8 @@ impl Intake {
                     definition: CREATE.to_owned(),
                     input: self.create_input(&delivery, &request)?,
                     trace: Some(delivered.trace.traceparent()),
+                    subject: None,
+                    instead: None,
                 }))
             }
             Operation::Cancel => {
@@ -145,6 +149,8 @@ impl Intake {
                 "revision": delivered.offset + 1,
             }),
             trace: Some(delivered.trace.traceparent()),
+            subject: None,
+            instead: None,
         })
     }
 
