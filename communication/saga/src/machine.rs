@@ -23,7 +23,7 @@
 //!   say; a person is alerted once. A first, plain refusal or exception of the pivot aborts, with
 //!   the pivot in the undo plan as in doubt.
 //! - After the pivot a step that fails transiently is repeated for ever with capped waits, and a
-//!   person is alerted once; one that is refused is parked at once.
+//!   person is alerted once, at the latest when the time is up; one that is refused is parked at once.
 //! - A step may say that it is parked instead: then only a refusal aborts the saga, and whatever else
 //!   keeps it from being done is looked at by a person.
 //! - Undos are first tried in the order of the plan; one that fails waits aside, and the next goes

@@ -167,11 +167,26 @@ impl<'a> Turn<'a> {
             let wake = if bounded { forward.wake.min(end) } else { forward.wake };
             self.effects.push(Effect::WakeAt(wake));
         } else {
-            if left_ms == 0 && kind == StepKind::Pivot {
-                self.alert_once("the time was up, and nobody knows whether the pivot is done");
+            if left_ms == 0 {
+                self.tell_of_lateness(kind, forward);
             }
             let deadline_ms = if bounded { timeout_ms.min(left_ms) } else { timeout_ms };
             self.call_step(forward, deadline_ms);
+        }
+    }
+
+    /// What is repeated for ever is told to a person when the saga's time is up, also when the
+    /// service only asks for patience.
+    fn tell_of_lateness(&mut self, kind: StepKind, forward: Forward) {
+        match kind {
+            StepKind::Pivot => {
+                self.alert_once("the time was up, and nobody knows whether the pivot is done");
+            }
+            StepKind::Retriable if forward.attempts > 0 => {
+                let name = self.step(forward.step).map_or("", |it| it.name.as_str());
+                self.alert_once(&format!("the time was up, and `{name}` is not done yet"));
+            }
+            StepKind::Compensable | StepKind::Retriable => {}
         }
     }
 

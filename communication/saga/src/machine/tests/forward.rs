@@ -129,3 +129,15 @@ fn an_input_that_does_not_fill_the_call_is_refused_without_a_call() {
     assert_eq!(play.state.cause().unwrap().code, "unrenderable");
     assert_eq!(play.state.status(), Status::Compensated);
 }
+
+#[test]
+fn after_the_pivot_a_service_that_is_busy_for_ever_is_told_to_a_person_once() {
+    let mut play = Play::new(definition());
+    let mut busy = 40;
+    play.run(&mut |call| {
+        busy -= i32::from(call.flight.step == 4);
+        if call.flight.step == 4 && busy > 0 { Busy } else { Done }
+    });
+    assert_eq!(play.state.status(), Status::Completed);
+    assert_eq!(play.alerts, ["the time was up, and `mail` is not done yet"]);
+}
