@@ -278,6 +278,16 @@ async fn ask_again(setting: &Setting, cases: &[Case]) {
     }
 }
 
+/// No call of the second operation came before the last of the first.
+#[track_caller]
+fn check_order(setting: &Setting, first: &str, second: &str) {
+    let called = setting.services.called("d1/");
+    let of = |it: &str, operation: &str| it.contains(&format!("/{operation}/"));
+    let last_of_first = called.iter().rposition(|it| of(&it.0, first)).unwrap();
+    let first_of_second = called.iter().position(|it| of(&it.0, second)).unwrap();
+    assert!(last_of_first < first_of_second, "{called:?}");
+}
+
 #[tokio::test]
 async fn of_two_moves_at_once_the_later_one_counts_although_the_earlier_is_delayed() {
     let setting = Setting::new().await;
@@ -290,10 +300,7 @@ async fn of_two_moves_at_once_the_later_one_counts_although_the_earlier_is_delay
     }
     let kept = setting.services.kept("d1");
     assert_eq!((&kept.flown_to["latitude"], &kept.shown["latitude"]), (&json!(62.0), &json!(62.0)));
-    let called = setting.services.called("d1/reschedule/");
-    let first_of_second = called.iter().position(|it| it.0.contains("/m2/")).unwrap();
-    let last_of_first = called.iter().rposition(|it| it.0.contains("/m1/")).unwrap();
-    assert!(last_of_first < first_of_second, "{called:?}");
+    check_order(&setting, "m1", "m2");
 }
 
 #[tokio::test]
@@ -305,6 +312,7 @@ async fn a_cancel_behind_a_move_waits_for_it_and_leaves_nothing_booked() {
     setting.ask(Message { id: "c1".to_owned(), ..cancel("d1") }).await;
     assert_eq!(setting.answered("c1").await, "RequestCancelled");
     assert_eq!(setting.answered("m1").await, "RequestRescheduled");
+    check_order(&setting, "m1", "c1");
     let kept = setting.services.kept("d1");
     assert!(!kept.drone && !kept.delivery && !kept.package, "{kept:?}");
 }
