@@ -48,6 +48,9 @@ pub struct EngineSettings {
     /// Tries that a transiently failed saga gets after its first, before it is undone. Acts in a
     /// compensating engine alone: sagas that failed are there, and it hands them back.
     pub hand_backs_max: u32,
+    /// Sagas of one subject that may wait for their turn; the next one is accepted and ends at
+    /// once, as one that failed with code `line_full`.
+    pub waiting_max: usize,
 }
 
 impl Default for EngineSettings {
@@ -60,6 +63,7 @@ impl Default for EngineSettings {
             calls_max: 512,
             calls_per_service_max: 48,
             hand_backs_max: 3,
+            waiting_max: 32,
         }
     }
 }

@@ -236,9 +236,13 @@ impl Shared {
         request: &B,
         context: &RequestContext,
     ) -> Result<(), Problem> {
-        self.publish(operation, id, self.new_id(), request, context).await?;
+        let message_id = self.new_id();
+        self.publish(operation, id, message_id.clone(), request, context).await?;
         let row = id.to_owned();
-        if let Err(error) = self.store.write(move |it| table::ask(it, &row)).await {
+        let ask = move |it: &mut store::Transaction<'_>| {
+            table::ask(it, &row, message_id, operation.as_str())
+        };
+        if let Err(error) = self.store.write(ask).await {
             tracing::warn!(delivery = id, %error, "an operation is not in the read model yet");
         }
         Ok(())

@@ -140,10 +140,13 @@ pub(crate) fn poll(
             RawSaga::read,
         )?);
     }
+    // What a person says to a parked saga is heard when no other of its subject has the turn.
     let addressed = reader.query_all(
         &format!(
             "SELECT s.status, {COLUMNS} FROM sagas s WHERE s.open <> 1 AND s.owner IS NULL
-               AND s.id IN (SELECT saga FROM saga_signals WHERE standing = 'pending')"
+               AND s.id IN (SELECT saga FROM saga_signals WHERE standing = 'pending')
+               AND NOT (s.status = 'parked' AND EXISTS (SELECT 1 FROM sagas o
+                 WHERE o.subject = s.subject AND o.turn = 1 AND o.number <> s.number))"
         ),
         params![],
         |row| Ok((row.get::<String>(0)?, RawSaga::read_from(row, 1)?)),
