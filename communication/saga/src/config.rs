@@ -51,6 +51,9 @@ pub struct EngineSettings {
     /// Sagas of one subject that may wait for their turn; the next one is accepted and ends at
     /// once, as one that failed with code `line_full`.
     pub waiting_max: usize,
+    /// Milliseconds for which a word waits for a saga that does not exist yet; then it is given up,
+    /// and a saga that comes later does not hear it. Looked at once a minute, oftener when it is less.
+    pub unheard_ms: u64,
 }
 
 impl Default for EngineSettings {
@@ -64,6 +67,7 @@ impl Default for EngineSettings {
             calls_per_service_max: 48,
             hand_backs_max: 3,
             waiting_max: 32,
+            unheard_ms: 60_000,
         }
     }
 }
@@ -71,6 +75,10 @@ impl Default for EngineSettings {
 impl EngineSettings {
     pub(crate) const fn lease(&self) -> Duration {
         Duration::from_millis(self.lease_ms)
+    }
+
+    pub(crate) const fn unheard(&self) -> Duration {
+        Duration::from_millis(self.unheard_ms)
     }
 
     /// Whether two signs of life fit into a lease, so that one may be late.

@@ -29,8 +29,8 @@ pub(crate) use ownership::{
 pub use reading::{InstanceView, ListFilter};
 pub(crate) use reading::{get, history, instances, list};
 pub use signals::Signalled;
-pub(crate) use signals::signal;
-pub(crate) use sweep::sweep;
+pub(crate) use signals::{give_up, signal};
+pub(crate) use sweep::{ago, sweep};
 
 use crate::{definition::Definition, view::SagaView};
 
@@ -115,6 +115,7 @@ UPDATE sagas SET subject = substr(id, 1, instr(id, '/') - 1), turn = 1
                    GROUP BY substr(id, 1, instr(id, '/') - 1));
 CREATE UNIQUE INDEX sagas_turn ON sagas (subject) WHERE turn = 1;
 CREATE INDEX sagas_line ON sagas (subject, line, number) WHERE turn = 0;
+CREATE INDEX saga_signals_waiting ON saga_signals (at) WHERE standing = 'waiting';
 ";
 
 /// The columns of [`RawSaga`], in order.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use base::Timestamp;
 use contracts::{
     event::{EventType, source_of},
     shipping::{
@@ -11,7 +12,7 @@ use contracts::{
     },
     topics,
 };
-use saga::{Observer, Record, SagaView, Start, Status, machine::Cause};
+use saga::{Observer, Record, SagaView, Signal, SignalKind, Start, Status, machine::Cause};
 use serde::Serialize;
 use store::{OutboxMessage, SqlError, Transaction};
 
@@ -56,6 +57,26 @@ impl Observer for Announcer {
             Record::Alerted { reason } => words.alert(reason),
             _ => Ok(()),
         }
+    }
+
+    fn unheard(
+        &self,
+        transaction: &mut Transaction<'_>,
+        saga_id: &str,
+        word: &Signal,
+    ) -> Result<(), SqlError> {
+        let (SignalKind::Cancel { or_else: Some(start), .. } | SignalKind::Then { start }) =
+            &word.kind
+        else {
+            return Ok(());
+        };
+        let reason = "no delivery of this id was asked for";
+        let now = transaction.now();
+        let event = answer_to(start, RequestEventKind::RequestRefused, Some(reason), now);
+        // Nothing was recorded about a saga that never came.
+        let about = About { id: format!("{}/0", start.id), trace: start.trace.as_deref() };
+        let kind = event.kind.event_type();
+        push(transaction, (self.role, topics::REQUEST_EVENTS, kind), saga_id, &about, &event)
     }
 
     fn attributes(&self, saga_id: &str) -> Vec<(&'static str, String)> {
@@ -119,15 +140,8 @@ impl Words<'_, '_> {
     fn dropped(&mut self, start: &Start) -> Result<(), SqlError> {
         let kind = answer_of_dropped(&start.definition, self.saga.status());
         let refused = kind == RequestEventKind::RequestRefused;
-        let event = RequestEvent {
-            delivery_id: self.delivery(),
-            kind,
-            operation: operation_of(&start.definition).to_owned(),
-            operation_id: operation_id(&start.id).map(str::to_owned),
-            failed_step: None,
-            reason: refused.then(|| "the delivery was never made".to_owned()),
-            occurred_at: self.transaction.now(),
-        };
+        let reason = refused.then_some("the delivery was never made");
+        let event = answer_to(start, kind, reason, self.transaction.now());
         self.push(topics::REQUEST_EVENTS, kind.event_type(), Some(&start.id), &event)
     }
 
@@ -170,24 +184,62 @@ impl Words<'_, '_> {
         about: Option<&str>,
         body: &impl Serialize,
     ) -> Result<(), SqlError> {
-        let body = serde_json::to_vec(body).map_err(|it| SqlError::Statement {
-            message: format!("an event cannot be written: {it}"),
-        })?;
-        let (saga, time) = (self.saga, self.transaction.now());
-        let about = about.unwrap_or(&saga.id);
-        self.transaction.push(&OutboxMessage {
-            topic: topic.to_owned(),
-            key: Some(self.delivery()),
-            // The number of records makes it one: the same record is never written twice.
-            id: format!("{about}/{}/{}", saga.state.records, kind.name),
-            kind: kind.to_string(),
-            source: source_of(self.role),
-            subject: Some(self.delivery()),
-            time,
-            headers: BTreeMap::new(),
-            traceparent: saga.trace.as_deref().map(str::to_owned),
-            tracestate: None,
-            body,
-        })
+        let saga = self.saga;
+        // The number of records makes it one: the same record is never written twice.
+        let id = format!("{}/{}", about.unwrap_or(&saga.id), saga.state.records);
+        let about = About { id, trace: saga.trace.as_deref() };
+        push(self.transaction, (self.role, topic, kind), &saga.id, &about, body)
     }
+}
+
+/// The answer to an operation that never became a saga.
+fn answer_to(
+    start: &Start,
+    kind: RequestEventKind,
+    reason: Option<&str>,
+    now: Timestamp,
+) -> RequestEvent {
+    RequestEvent {
+        delivery_id: delivery_of(&start.id).to_owned(),
+        kind,
+        operation: operation_of(&start.definition).to_owned(),
+        operation_id: operation_id(&start.id).map(str::to_owned),
+        failed_step: None,
+        reason: reason.map(str::to_owned),
+        occurred_at: now,
+    }
+}
+
+/// What a word is about.
+struct About<'a> {
+    /// Makes it one, together with its kind.
+    id: String,
+    trace: Option<&'a str>,
+}
+
+fn push(
+    transaction: &mut Transaction<'_>,
+    (role, topic, kind): (&str, &str, EventType),
+    saga_id: &str,
+    about: &About<'_>,
+    body: &impl Serialize,
+) -> Result<(), SqlError> {
+    let body = serde_json::to_vec(body).map_err(|it| SqlError::Statement {
+        message: format!("an event cannot be written: {it}"),
+    })?;
+    let delivery = delivery_of(saga_id).to_owned();
+    let time = transaction.now();
+    transaction.push(&OutboxMessage {
+        topic: topic.to_owned(),
+        key: Some(delivery.clone()),
+        id: format!("{}/{}", about.id, kind.name),
+        kind: kind.to_string(),
+        source: source_of(role),
+        subject: Some(delivery),
+        time,
+        headers: BTreeMap::new(),
+        traceparent: about.trace.map(str::to_owned),
+        tracestate: None,
+        body,
+    })
 }

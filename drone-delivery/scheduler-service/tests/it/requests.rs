@@ -165,6 +165,26 @@ async fn a_cancel_that_overtakes_its_create_leaves_nothing_to_call() {
     assert!(fixture.got().is_empty());
 }
 
+#[tokio::test]
+async fn a_cancel_of_an_id_that_nobody_asked_for_is_refused_and_a_create_that_comes_later_is_not() {
+    let fixture = Fixture::new().await;
+    let mut settings = SchedulerConfig::default();
+    settings.engine.unheard_ms = 200;
+    let bound = start(&fixture, settings).await;
+    fixture.publish(topics::DELIVERY_REQUESTS, cancel("d1")).await;
+    let answer = fixture.hears(topics::REQUEST_EVENTS, |it| it["operationId"] == "c-d1").await;
+    assert_eq!(
+        (&answer["kind"], &answer["operation"]),
+        (&json!("RequestRefused"), &json!("cancel"))
+    );
+    assert_eq!(answer["reason"], "no delivery of this id was asked for");
+    // Who asked was told that nothing is called off.
+    fixture.publish(topics::DELIVERY_REQUESTS, delivery("d1")).await;
+    stands(&bound, "d1", "completed").await;
+    let events = fixture.said(topics::REQUEST_EVENTS).await;
+    assert_eq!(events.iter().filter(|it| it["operationId"] == "c-d1").count(), 1, "{events:?}");
+}
+
 /// Calls that two moves of one delivery to the same place make.
 async fn moved_twice(fixture: &Fixture) -> Vec<Got> {
     let bound = start(fixture, SchedulerConfig::default()).await;

@@ -1,17 +1,27 @@
 //! Words to sagas: cancels at every boundary, what a person says, a word that comes twice.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use base::Direction;
+use ::store::{SqlError, Transaction};
+use base::{Clock as _, Direction};
 
 use super::{
     forward,
     services::{Fault::Refused, Planned},
     start,
-    world::AfterCrash,
+    world::{AfterCrash, World},
     world_with_both,
 };
-use crate::machine::{OperatorAction, Record, Signal, SignalKind, Start, Status, Verb};
+use crate::{
+    caller::Observer,
+    machine::{OperatorAction, Record, Signal, SignalKind, Start, Status, Verb},
+    store::{ago, give_up},
+    view::SagaView,
+};
 
 #[tokio::test]
 async fn a_cancel_at_any_boundary_ends_in_one_way_only() {
@@ -83,4 +93,49 @@ async fn a_word_that_the_store_shows_twice_is_answered_once() {
     let history = world.history("told-twice").await;
     let kept = history.iter().filter(|it| matches!(it.record, Record::FollowUp { .. })).count();
     assert_eq!(kept, 1, "{history:?}");
+}
+
+/// Notes which words were given up.
+#[derive(Debug, Clone, Default)]
+struct Deaf(Arc<Mutex<Vec<String>>>);
+
+impl Observer for Deaf {
+    fn recorded(&self, _: &mut Transaction<'_>, _: &SagaView, _: &Record) -> Result<(), SqlError> {
+        Ok(())
+    }
+
+    fn unheard(&self, _: &mut Transaction<'_>, saga: &str, word: &Signal) -> Result<(), SqlError> {
+        self.0.lock().unwrap().push(format!("{saga} {}", word.id));
+        Ok(())
+    }
+}
+
+impl World {
+    /// The words that are given up now, when each waits for a minute.
+    async fn gives_up(&self) -> Vec<String> {
+        let (deaf, before) = (Deaf::default(), ago(self.clock.now(), Duration::from_secs(60)));
+        let observer = deaf.clone();
+        self.store.write(move |it| give_up(it, &observer, before)).await.unwrap();
+        std::mem::take(&mut *deaf.0.lock().unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_word_to_a_saga_that_never_comes_is_given_up_once_and_not_heard_later() {
+    let mut world = world_with_both(21).await;
+    world.cancel("later").await;
+    assert!(world.gives_up().await.is_empty(), "it may be on its way");
+    world.pass(Duration::from_secs(61)).await;
+    world.cancel("soon").await;
+    assert_eq!(world.gives_up().await, ["later c"]);
+    assert!(world.gives_up().await.is_empty());
+    // The same word again is the same word.
+    world.cancel("later").await;
+    let index = forward(&world);
+    for id in ["later", "soon"] {
+        world.submit(index, id);
+    }
+    world.settle(AfterCrash::Restart).await;
+    assert_eq!(world.check("later", "its cancel was refused").await, Status::Completed);
+    assert_eq!(world.check("soon", "its cancel was in time").await, Status::Cancelled);
 }
