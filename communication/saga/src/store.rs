@@ -7,6 +7,7 @@
 
 mod append;
 mod definitions;
+mod entry;
 mod line;
 mod ownership;
 mod reading;
@@ -20,8 +21,9 @@ use base::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-pub(crate) use append::{Append, Appended, Before, append, input_hash, new_before};
+pub(crate) use append::{Appended, append};
 pub(crate) use definitions::Definitions;
+pub(crate) use entry::{Append, Before, input_hash, new_before};
 pub(crate) use line::mend;
 pub(crate) use ownership::{
     Asker, Loaded, Polled, Taken, poll, recover, release_instance, renew_instance, take_instance,

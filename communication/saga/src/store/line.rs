@@ -10,7 +10,7 @@ use tracing::error;
 
 use super::{
     COLUMNS, Definitions, RawSaga,
-    append::{Append, Before, is_open, write_records},
+    entry::{Append, Before, is_open, write_records},
     to_json,
 };
 use crate::{

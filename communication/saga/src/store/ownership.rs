@@ -6,10 +6,7 @@ use ::store::{Reader, SqlError, Transaction, params};
 use base::Monotonic;
 use tracing::error;
 
-use super::{
-    COLUMNS, Definitions, RawSaga,
-    append::{lease_end, read_signal},
-};
+use super::{COLUMNS, Definitions, RawSaga, signals::read_signal};
 use crate::{config::EngineKind, machine::Signal, view::SagaView};
 
 /// An instance's lease, as it was written.
@@ -224,4 +221,9 @@ fn load_all(
         loaded.push(Loaded { row, view, signals });
     }
     Ok(loaded)
+}
+
+/// A point of the boot clock at which a lease that is renewed now ends.
+fn lease_end(transaction: &Transaction<'_>, lease: Duration) -> Monotonic {
+    transaction.monotonic() + lease
 }

@@ -3,7 +3,7 @@
 use ::store::{SqlError, Transaction, params};
 use base::Timestamp;
 
-use super::{Definitions, append::read_signal, to_json};
+use super::{Definitions, from_json, to_json};
 use crate::{
     caller::Observer,
     machine::{Signal, SignalKind, Status},
@@ -59,6 +59,11 @@ pub(crate) fn signal(
         (_, Some(status)) => Signalled::Delivered(status),
         (_, None) => Signalled::Waiting,
     })
+}
+
+/// Reads a stored word.
+pub(super) fn read_signal(text: &str) -> Result<Signal, SqlError> {
+    from_json(text)
 }
 
 /// The words that had waited for a saga that begins now, oldest first.
