@@ -21,9 +21,9 @@ pub(crate) async fn run(
             json!({"deliveryId": id, "asked": "cancel"})
         }
         DeliveryCommand::Reschedule { id, pickup, dropoff, pickup_time } => {
+            // What is not said here stays as it was.
             let body = json!({
-                "pickupLocation": pickup, "dropOffLocation": dropoff, "deadline": "",
-                "pickupTime": pickup_time,
+                "pickupLocation": pickup, "dropOffLocation": dropoff, "pickupTime": pickup_time,
             });
             let call = Call::new("gateway", Method::PATCH, request_path(&id))
                 .header(header::CONTENT_TYPE, "application/json")

@@ -81,7 +81,7 @@ async fn start(
 
 fn order(number: u64) -> Start {
     let input = json!({"id": number, "owner": "somebody", "note": "x".repeat(300)});
-    Start { id: format!("order-{number}"), definition: "order".to_owned(), input, trace: None }
+    Start::new(format!("order-{number}"), "order", input)
 }
 
 /// CPU time of this process so far, in milliseconds.

@@ -7,7 +7,11 @@ use serde_json::Value;
 use store::{SqlError, Transaction};
 use telemetry::TraceContext;
 
-use crate::{machine::Record, outcome::CallResult, view::SagaView};
+use crate::{
+    machine::{Record, Signal},
+    outcome::CallResult,
+    view::SagaView,
+};
 
 /// One call of a saga, ready to be sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +55,20 @@ pub trait Observer: Send + Sync + 'static {
         saga: &SagaView,
         record: &Record,
     ) -> Result<(), SqlError>;
+
+    /// Takes note that a word is given up: the saga that it was meant for never came.
+    ///
+    /// # Errors
+    /// The database refused; then the word waits on, and is given up later.
+    fn unheard(
+        &self,
+        transaction: &mut Transaction<'_>,
+        saga_id: &str,
+        word: &Signal,
+    ) -> Result<(), SqlError> {
+        let _ = (transaction, saga_id, word);
+        Ok(())
+    }
 
     /// What to add to the spans of a saga's steps, beside `saga.id`.
     fn attributes(&self, saga_id: &str) -> Vec<(&'static str, String)> {

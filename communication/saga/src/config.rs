@@ -48,6 +48,12 @@ pub struct EngineSettings {
     /// Tries that a transiently failed saga gets after its first, before it is undone. Acts in a
     /// compensating engine alone: sagas that failed are there, and it hands them back.
     pub hand_backs_max: u32,
+    /// Sagas of one subject that may wait for their turn; the next one is accepted and ends at
+    /// once, as one that failed with code `line_full`.
+    pub waiting_max: usize,
+    /// Milliseconds for which a word waits for a saga that does not exist yet; then it is given up,
+    /// and a saga that comes later does not hear it. Looked at once a minute, oftener when it is less.
+    pub unheard_ms: u64,
 }
 
 impl Default for EngineSettings {
@@ -60,6 +66,8 @@ impl Default for EngineSettings {
             calls_max: 512,
             calls_per_service_max: 48,
             hand_backs_max: 3,
+            waiting_max: 32,
+            unheard_ms: 60_000,
         }
     }
 }
@@ -67,6 +75,10 @@ impl Default for EngineSettings {
 impl EngineSettings {
     pub(crate) const fn lease(&self) -> Duration {
         Duration::from_millis(self.lease_ms)
+    }
+
+    pub(crate) const fn unheard(&self) -> Duration {
+        Duration::from_millis(self.unheard_ms)
     }
 
     /// Whether two signs of life fit into a lease, so that one may be late.

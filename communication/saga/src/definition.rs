@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 pub use parts::{
     Call, Condition, Expectation, External, Retry, Step, StepKind, UNDO_ATTEMPTS_MAX, Undo,
+    WhenItFails,
 };
 use template::CallTemplate;
 pub(crate) use template::Scope;
@@ -119,7 +120,19 @@ impl Definition {
     /// # Errors
     /// It does not hold together; every problem is listed.
     pub fn from_document(document: Document) -> Result<Self, DefinitionError> {
-        let (compiled, problems) = check::compile(&document);
+        Self::checked(document, check::Rules::New)
+    }
+
+    /// Reads a document that was accepted once, by the rules that held then: the sagas in flight
+    /// that are pinned to it must come to their end.
+    pub(crate) fn from_stored(text: &str) -> Result<Self, DefinitionError> {
+        let document = serde_json::from_str(text)
+            .map_err(|it| DefinitionError::Malformed { detail: it.to_string() })?;
+        Self::checked(document, check::Rules::Stored)
+    }
+
+    fn checked(document: Document, rules: check::Rules) -> Result<Self, DefinitionError> {
+        let (compiled, problems) = check::compile(&document, rules);
         if !problems.is_empty() {
             return Err(DefinitionError::Invalid { problems });
         }

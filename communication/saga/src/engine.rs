@@ -57,7 +57,7 @@ pub struct Engine {
 /// What became of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Submitted {
-    /// The saga is durable and will be worked on.
+    /// The saga is durable and will be worked on, when it is its turn.
     New,
     /// A saga of that id and input exists; it stands like this.
     Exists {

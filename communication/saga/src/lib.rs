@@ -26,6 +26,6 @@ pub use caller::{Caller, Observer, OutgoingCall};
 pub use config::{EngineConfig, EngineKind, EngineSettings};
 pub use definition::{Call, Definition, DefinitionError, Step};
 pub use engine::{Engine, EngineParts, StartError, SubmitError, Submitted};
-pub use machine::{Outcome, Record, Signal, SignalKind, Start, State, Status};
+pub use machine::{Instead, Outcome, Record, Signal, SignalKind, Start, State, Status};
 pub use outcome::{CallResult, Reply};
 pub use view::{HistoryRow, SagaView, StepView};

@@ -5,6 +5,7 @@
 //! crash after any of them loses nothing. Undo is data in the state, never code in a catch block.
 //!
 //! ```text
+//! Queued ──its turn──▶ Running
 //! Running ──all steps done──▶ Closed(Completed)
 //!    │  ▲
 //!    │  └── handed back ──┐
@@ -13,6 +14,7 @@
 //!    └─ refused after the pivot ▶ Parked ◀───┘ │ an undo keeps failing
 //!                                   └──retry───┘      └──resolve──▶ Closed(Resolved)
 //! ```
+//! A saga that names a *subject* is the only one of that subject that works; see [`InLine`].
 //!
 //! Decisions that the text of the pattern leaves open:
 //! - The intent of a step is not a record of its own: the accepted saga with its pinned definition
@@ -21,11 +23,14 @@
 //!   say; a person is alerted once. A first, plain refusal or exception of the pivot aborts, with
 //!   the pivot in the undo plan as in doubt.
 //! - After the pivot a step that fails transiently is repeated for ever with capped waits, and a
-//!   person is alerted once; one that is refused is parked at once.
+//!   person is alerted once, at the latest when the time is up; one that is refused is parked at once.
+//! - A step may say that it is parked instead: then only a refusal aborts the saga, and whatever else
+//!   keeps it from being done is looked at by a person.
 //! - Undos are first tried in the order of the plan; one that fails waits aside, and the next goes
 //!   on. An exception (500) of an undo is retried, since an undo is idempotent by contract.
 
 mod forward;
+mod line;
 mod operate;
 mod record;
 mod state;
@@ -37,6 +42,7 @@ use base::{Direction, Monotonic, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use line::{Arrival, InLine, Instead, Line, Place};
 pub use operate::{OperatorAction, Verb};
 pub use record::{PlannedUndo, Record};
 pub use state::{
@@ -99,6 +105,8 @@ pub enum Event {
     HandedBack,
     /// The supervisor begins to undo.
     UndoBegun,
+    /// The one before it in the line of its subject has given up the turn.
+    TurnCame,
 }
 
 /// A word to a saga, delivered at least once; the id makes it one.
@@ -119,6 +127,7 @@ pub enum SignalKind {
         /// Why; kept in the cause.
         reason: String,
         /// The saga to start when this one is past its pivot, in the transaction that finishes it.
+        /// When this one ends otherwise, a record says that it will not be.
         or_else: Option<Start>,
     },
     /// Start another saga in the transaction that completes this one.
@@ -149,6 +158,30 @@ pub struct Start {
     /// `traceparent` of the request that caused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+    /// What it works on: at most one saga of a subject works at a time, the next in the order of
+    /// arrival begins when that is over. None for one that stands in nobody's way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Another definition, when the saga that this one follows says so; without one to follow it
+    /// has no meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<Instead>,
+}
+
+impl Start {
+    /// A saga to be started that nothing caused and that stands in nobody's way.
+    #[must_use]
+    pub fn new(id: impl Into<String>, definition: impl Into<String>, input: Value) -> Self {
+        let (id, definition) = (id.into(), definition.into());
+        Self { id, definition, input, trace: None, subject: None, instead: None }
+    }
+
+    /// Says what it works on.
+    #[must_use]
+    pub fn about(mut self, subject: impl Into<String>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
 }
 
 /// What the owner must do once the records are durable.
@@ -189,8 +222,6 @@ pub struct Transition {
     pub records: Vec<Record>,
     /// What the owner does then.
     pub effects: Vec<Effect>,
-    /// Follow-ups that will not be started, because the saga did not complete.
-    pub dropped: Vec<Start>,
 }
 
 impl Transition {
@@ -201,12 +232,20 @@ impl Transition {
     }
 }
 
-/// Accepts a saga: its first state and its first record.
+/// Accepts a saga at its place in the line: its first state and its first records.
 #[must_use]
-pub fn accept(saga: &Saga<'_>, moment: Moment) -> Transition {
+pub fn accept(saga: &Saga<'_>, place: Place, moment: Moment) -> Transition {
     let state = State::accepted(saga.definition, moment.monotonic);
     let mut turn = Turn::new(saga, state, moment);
     turn.record(Record::Accepted { definition: saga.definition.hash().to_owned() });
+    match place {
+        Place::Now => {}
+        Place::Behind => turn.record(Record::Queued),
+        Place::TurnedAway => {
+            turn.record(Record::TurnedAway);
+            turn.close(Outcome::Compensated);
+        }
+    }
     turn.finish()
 }
 
@@ -225,6 +264,7 @@ pub fn transition(saga: &Saga<'_>, state: State, event: Event, moment: Moment) -
         Event::Signalled(signal) => turn.signalled(signal),
         Event::HandedBack => turn.hand_back(),
         Event::UndoBegun => turn.begin_undo(),
+        Event::TurnCame => turn.turn_came(),
     }
     turn.finish()
 }
@@ -236,13 +276,11 @@ struct Turn<'a> {
     moment: Moment,
     records: Vec<Record>,
     effects: Vec<Effect>,
-    dropped: Vec<Start>,
 }
 
 impl<'a> Turn<'a> {
     fn new(saga: &'a Saga<'a>, state: State, moment: Moment) -> Self {
-        let (records, effects, dropped) = (Vec::new(), Vec::new(), Vec::new());
-        Self { saga, state, moment, records, effects, dropped }
+        Self { saga, state, moment, records: Vec::new(), effects: Vec::new() }
     }
 
     /// Folds a record and keeps it.
@@ -278,7 +316,8 @@ impl<'a> Turn<'a> {
             }
             Phase::Compensating { .. } => self.plan_undo(),
             Phase::Parked(Parked::Undo { .. }) => self.unpark(),
-            Phase::Aborting { .. }
+            Phase::Queued
+            | Phase::Aborting { .. }
             | Phase::Parked(Parked::Forward { .. })
             | Phase::Closed { .. } => {}
         }
@@ -286,8 +325,8 @@ impl<'a> Turn<'a> {
     }
 
     fn into_transition(self) -> Transition {
-        let Self { state, records, effects, dropped, .. } = self;
-        Transition { state, records, effects, dropped }
+        let Self { state, records, effects, .. } = self;
+        Transition { state, records, effects }
     }
 
     fn alert(&mut self, reason: String) {
@@ -299,11 +338,19 @@ impl<'a> Turn<'a> {
     fn close(&mut self, outcome: Outcome) {
         let waiting = std::mem::take(&mut self.state.follow_ups);
         self.record(Record::Closed { outcome });
-        match outcome {
-            Outcome::Completed => self.effects.extend(waiting.into_iter().map(Effect::Start)),
-            Outcome::Compensated | Outcome::Cancelled | Outcome::Resolved => {
-                self.dropped.extend(waiting);
+        for start in waiting {
+            match outcome {
+                Outcome::Completed => self.effects.push(Effect::Start(self.decided(start))),
+                Outcome::Compensated | Outcome::Cancelled | Outcome::Resolved => {
+                    self.record(Record::FollowUpDropped { start });
+                }
             }
+        }
+    }
+
+    fn turn_came(&mut self) {
+        if self.state.phase == Phase::Queued {
+            self.record(Record::TurnCame);
         }
     }
 }

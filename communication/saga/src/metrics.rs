@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) stale: Counter,
     pub(crate) lapses: Counter,
     pub(crate) append_failures: Counter,
+    turned_away: Counter,
     closed: CounterFamily,
     steps: CounterFamily,
     calls: HistogramFamily,
@@ -50,6 +51,10 @@ impl Metrics {
             append_failures: counter(
                 "saga_append_failures_total",
                 "Records that could not be written and are tried again.",
+            ),
+            turned_away: counter(
+                "saga_turned_away_total",
+                "Sagas that ended at once since as many of their subject waited as may.",
             ),
             closed: metrics.counter(
                 "saga_closed_total",
@@ -98,7 +103,11 @@ impl Metrics {
                 self.closed.with(&[definition.name(), outcome]).inc();
                 self.sagas.with(&[definition.name()]).observe_duration(age);
             }
+            Record::TurnedAway => self.turned_away.inc(),
             Record::Accepted { .. }
+            | Record::Queued
+            | Record::TurnCame
+            | Record::FollowUpDropped { .. }
             | Record::Claimed { .. }
             | Record::CancelRequested { .. }
             | Record::FollowUp { .. }

@@ -7,6 +7,8 @@
 
 mod append;
 mod definitions;
+mod entry;
+mod line;
 mod ownership;
 mod reading;
 mod signals;
@@ -19,24 +21,28 @@ use base::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-pub(crate) use append::{Append, Appended, Before, append, input_hash, new_before};
+pub(crate) use append::{Appended, append};
 pub(crate) use definitions::Definitions;
+pub(crate) use entry::{Append, Before, input_hash, new_before};
+pub(crate) use line::mend;
 pub(crate) use ownership::{
     Asker, Loaded, Polled, Taken, poll, recover, release_instance, renew_instance, take_instance,
 };
 pub use reading::{InstanceView, ListFilter};
 pub(crate) use reading::{get, history, instances, list};
 pub use signals::Signalled;
-pub(crate) use signals::signal;
-pub(crate) use sweep::sweep;
+pub(crate) use signals::{give_up, signal};
+pub(crate) use sweep::{ago, sweep};
 
 use crate::{definition::Definition, view::SagaView};
 
 /// The tables of a saga store, for [`Store::open`](::store::Store::open). Never edited: appended to.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "sagas, records, signals, instances", sql: FIRST }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "sagas, records, signals, instances", sql: FIRST },
+    Migration { version: 2, name: "subjects", sql: SECOND },
+];
 
-// `open` is 1 while the saga needs an owner, 0 when it waits for a person or is over, 2 when it is
+// `open` is 1 while the saga needs an owner, 0 when it waits for its turn or a person or is over, 2 when it is
 // over and its records were swept. One index serves claims, lists and the sweep; an append that
 // changes neither owner nor status does not touch it.
 const FIRST: &str = "
@@ -96,8 +102,26 @@ CREATE TABLE saga_instances (
 ) STRICT, WITHOUT ROWID;
 ";
 
+// `turn` is 1 while a saga has the turn of its subject, 0 while it waits for it, nothing otherwise;
+// `line` orders those that wait. That two never have the turn is the index's to see to.
+//
+// Sagas from before know no subject. Ids that begin alike up to a slash worked on the same thing;
+// of those that are open at the moment the first gets the turn, and the others, which are under way
+// too, end beside it.
+const SECOND: &str = "
+ALTER TABLE sagas ADD COLUMN subject TEXT;
+ALTER TABLE sagas ADD COLUMN turn INTEGER;
+ALTER TABLE sagas ADD COLUMN line INTEGER;
+UPDATE sagas SET subject = substr(id, 1, instr(id, '/') - 1), turn = 1
+  WHERE number IN (SELECT min(number) FROM sagas WHERE open = 1 AND instr(id, '/') > 1
+                   GROUP BY substr(id, 1, instr(id, '/') - 1));
+CREATE UNIQUE INDEX sagas_turn ON sagas (subject) WHERE turn = 1;
+CREATE INDEX sagas_line ON sagas (subject, line, number) WHERE turn = 0;
+CREATE INDEX saga_signals_waiting ON saga_signals (at) WHERE standing = 'waiting';
+";
+
 /// The columns of [`RawSaga`], in order.
-const COLUMNS: &str = "s.number, s.id, s.definition, s.input, s.trace, s.state, s.owner, s.epoch, s.accepted_at, s.updated_at";
+const COLUMNS: &str = "s.number, s.id, s.definition, s.input, s.trace, s.state, s.owner, s.epoch, s.accepted_at, s.updated_at, s.subject";
 
 /// A row before its documents are read.
 #[derive(Debug)]
@@ -112,6 +136,7 @@ struct RawSaga {
     epoch: u64,
     accepted_at: Timestamp,
     updated_at: Timestamp,
+    subject: Option<String>,
 }
 
 impl RawSaga {
@@ -132,6 +157,7 @@ impl RawSaga {
             epoch: row.get(first + 7)?,
             accepted_at: row.get(first + 8)?,
             updated_at: row.get(first + 9)?,
+            subject: row.get(first + 10)?,
         })
     }
 
@@ -144,6 +170,7 @@ impl RawSaga {
             owner: self.owner.map(Into::into),
             epoch: self.epoch,
             trace: self.trace.map(Into::into),
+            subject: self.subject.map(Into::into),
             accepted_at: self.accepted_at,
             updated_at: self.updated_at,
         })

@@ -28,6 +28,8 @@ pub struct SagaView {
     pub epoch: u64,
     /// `traceparent` of the request that caused it.
     pub trace: Option<Arc<str>>,
+    /// What it works on, alone.
+    pub subject: Option<Arc<str>>,
     /// When it was accepted.
     pub accepted_at: Timestamp,
     /// When its last record was written.
@@ -109,7 +111,7 @@ impl SagaView {
                 undo(undos, true).unwrap_or(forward)
             }
             Phase::Parked(Parked::Forward { at, .. }) => at_hand(at, "parked"),
-            Phase::Closed { .. } => forward,
+            Phase::Queued | Phase::Closed { .. } => forward,
         }
     }
 }

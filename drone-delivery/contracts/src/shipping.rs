@@ -151,9 +151,11 @@ pub struct RescheduleRequest {
     pub pickup_location: String,
     /// A name or `lat,lon[,alt]`.
     pub dropoff_location: String,
-    /// Free text of the client.
-    pub deadline: String,
-    /// Not before then.
+    /// Free text of the client; what it was when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+    /// Not before then; what it was when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub pickup_time: Option<Timestamp>,
 }
@@ -169,7 +171,7 @@ impl RescheduleRequest {
             delivery_id: members.optional_text("deliveryId").unwrap_or_default(),
             pickup_location: members.name("pickupLocation"),
             dropoff_location: members.name("dropOffLocation"),
-            deadline: members.optional_text("deadline").unwrap_or_default(),
+            deadline: members.optional_text("deadline"),
             pickup_time: members.optional_time("pickupTime"),
         };
         body.finish(read)
@@ -218,16 +220,19 @@ pub enum RequestEventKind {
     RequestRefused,
     /// The delivery was moved.
     RequestRescheduled,
+    /// A move was not done, since a newer one was done before it.
+    RequestSuperseded,
 }
 
 impl RequestEventKind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::RequestScheduled,
         Self::RequestFailed,
         Self::RequestCancelled,
         Self::RequestParked,
         Self::RequestRefused,
         Self::RequestRescheduled,
+        Self::RequestSuperseded,
     ];
 
     /// The type of its records.
@@ -242,6 +247,7 @@ impl RequestEventKind {
                 Self::RequestParked => "RequestParked",
                 Self::RequestRefused => "RequestRefused",
                 Self::RequestRescheduled => "RequestRescheduled",
+                Self::RequestSuperseded => "RequestSuperseded",
             },
         )
     }
@@ -257,6 +263,10 @@ pub struct RequestEvent {
     pub kind: RequestEventKind,
     /// What was asked for: `delivery`, `reschedule` or `cancel`.
     pub operation: String,
+    /// Id of the message that asked for the cancel or the move: each has one answer. Absent for a
+    /// delivery, which is asked for once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation_id: Option<String>,
     /// The step that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_step: Option<String>,
@@ -422,6 +432,18 @@ mod tests {
         assert_eq!(record["dropoffLocation"], "d");
         assert_eq!(record["packageInfo"]["size"], "Small");
         assert_eq!(DeliveryRequest::read(&Body::new(&record)), Ok(read));
+    }
+
+    #[test]
+    fn what_a_move_leaves_out_is_left_out_of_its_record_too() {
+        let public = json!({"pickupLocation": "p", "dropOffLocation": "d", "pickupTime": null});
+        let read = RescheduleRequest::read(&Body::new(&public)).unwrap();
+        assert_eq!((read.deadline.as_deref(), read.pickup_time), (None, None));
+        let record = serde_json::to_value(&read).unwrap();
+        assert!(record.get("deadline").is_none() && record.get("pickupTime").is_none());
+        let emptied = json!({"pickupLocation": "p", "dropOffLocation": "d", "deadline": ""});
+        let read = RescheduleRequest::read(&Body::new(&emptied)).unwrap();
+        assert_eq!(read.deadline.as_deref(), Some(""), "to empty it is a wish like any other");
     }
 
     #[test]

@@ -248,6 +248,7 @@ fn read_reschedule(body: &JsonBody) -> Result<Reschedule, Problem> {
         dropoff: members.location("dropoff"),
         deadline: members.optional_text("deadline"),
         pickup_time: members.optional_time("pickupTime"),
+        revision: members.optional_count("revision"),
     };
     content.finish(change).map_err(Problem::of_faults)
 }

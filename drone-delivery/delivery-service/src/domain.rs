@@ -63,6 +63,9 @@ pub(crate) struct Delivery {
     pub(crate) delivery_eta: Option<Timestamp>,
     /// Why it failed or was called off.
     pub(crate) reason: Option<String>,
+    /// Of the newest move that whoever serves it had agreed to.
+    #[serde(default)]
+    pub(crate) revision: u64,
 }
 
 /// What a report of a drone or a carrier means for the delivery that it serves.
@@ -97,6 +100,8 @@ pub(crate) struct Reschedule {
     pub(crate) dropoff: Location,
     pub(crate) deadline: Option<String>,
     pub(crate) pickup_time: Option<Timestamp>,
+    /// Set when whoever serves it has agreed: counts its moves.
+    pub(crate) revision: Option<u64>,
 }
 
 /// How a delivery is called off.
@@ -146,6 +151,7 @@ impl Delivery {
             location: None,
             delivery_eta: None,
             reason: None,
+            revision: 0,
         }
     }
 
@@ -156,10 +162,24 @@ impl Delivery {
         Ok(())
     }
 
-    /// Moves it. Possible until the package is picked up.
+    /// Moves it. Somebody's wish is refused once the package is picked up. A move that whoever
+    /// serves the delivery has agreed to is followed, however far the reports of its flight have
+    /// come: the door that it flies to is the one that is shown. A lower revision, or one that
+    /// comes after the end, changes nothing.
     pub(crate) fn reschedule(&mut self, change: Reschedule) -> Result<Reached, ChangeError> {
-        self.refuse_end()?;
-        self.refuse_picked_up()?;
+        match change.revision {
+            None => {
+                self.refuse_end()?;
+                self.refuse_picked_up()?;
+            }
+            Some(revision) if revision <= self.revision => return Ok(Vec::new()),
+            Some(revision) => {
+                if matches!(self.stage, DeliveryStage::Cancelled | DeliveryStage::Failed) {
+                    return Ok(Vec::new());
+                }
+                self.revision = revision;
+            }
+        }
         self.order.pickup = change.pickup;
         self.order.dropoff = change.dropoff;
         self.order.deadline = change.deadline.unwrap_or_else(|| self.order.deadline.clone());
@@ -167,7 +187,9 @@ impl Delivery {
             self.order.pickup_time = change.pickup_time;
             self.pickup_eta = change.pickup_time;
         }
-        Ok(vec![self.reach(DeliveryStage::Rescheduled)])
+        // A stage is no way back: from the pick-up on the move shows in the places alone.
+        let approaching = self.stage < DeliveryStage::HeadedToDropoff;
+        Ok(if approaching { vec![self.reach(DeliveryStage::Rescheduled)] } else { Vec::new() })
     }
 
     /// Calls it off. Possible until the package is picked up; again is the same as once.

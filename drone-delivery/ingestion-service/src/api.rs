@@ -140,6 +140,7 @@ async fn reschedule(
 /// Calls a delivery off.
 #[utoipa::path(delete, path = "/api/deliveryrequests/{id}",
     responses((status = 204, description = "the cancel is durable; `Location` says what became of it"),
+        (status = 404, description = "no such request"),
         (status = 409, description = "it is over, or its package has been picked up")))]
 async fn cancel(
     State(shared): State<Shared>,
@@ -149,12 +150,10 @@ async fn cancel(
     check_id(&id)?;
     let known = id.clone();
     let found = shared.store.read(move |reader| table::find(reader, &known)).await?;
-    // An id that was never seen is let through: its create may still be on its way, and the
-    // Scheduler leaves a tombstone for it.
-    match found.map(|it| it.record.check_open()) {
-        Some(Err(TooLate::Ended(RequestState::Cancelled))) => return Ok(StatusCode::NO_CONTENT),
-        Some(Err(error)) => return Err(too_late(error)),
-        Some(Ok(())) | None => {}
+    match found.ok_or_else(unknown)?.record.check_open() {
+        Err(TooLate::Ended(RequestState::Cancelled)) => return Ok(StatusCode::NO_CONTENT),
+        Err(error) => return Err(too_late(error)),
+        Ok(()) => {}
     }
     let request = CancelRequest { delivery_id: id.clone(), reason: None };
     shared.ask(Operation::Cancel, &id, &request, &context).await?;
@@ -236,9 +235,13 @@ impl Shared {
         request: &B,
         context: &RequestContext,
     ) -> Result<(), Problem> {
-        self.publish(operation, id, self.new_id(), request, context).await?;
+        let message_id = self.new_id();
+        self.publish(operation, id, message_id.clone(), request, context).await?;
         let row = id.to_owned();
-        if let Err(error) = self.store.write(move |it| table::ask(it, &row)).await {
+        let ask = move |it: &mut store::Transaction<'_>| {
+            table::ask(it, &row, message_id, operation.as_str())
+        };
+        if let Err(error) = self.store.write(ask).await {
             tracing::warn!(delivery = id, %error, "an operation is not in the read model yet");
         }
         Ok(())

@@ -1,15 +1,19 @@
 //! Where a request stands, as a pure fold of the events about it.
 //!
 //! Events of two topics arrive in no order among each other; a state therefore never goes back:
-//! each has a rank, an end is final, and what is late only adds what it knows.
+//! each has a rank, an end is final, and what is late only adds what it knows. Each cancel and each
+//! move has an entry of its own, under the id of its message.
 
 use base::Timestamp;
 use contracts::{
     DeliveryStage,
-    shipping::{DeliveryEvent, RequestEvent, RequestEventKind},
+    shipping::{DeliveryEvent, Operation, RequestEvent, RequestEventKind},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+/// The word of what a request asks for itself.
+const DELIVERY: &str = Operation::Delivery.as_str();
 
 /// Where a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -37,17 +41,48 @@ impl RequestState {
     }
 }
 
-/// The last thing that was asked for besides the delivery itself, and what became of it.
+/// What became of a cancel or a move. The later ones replace the earlier, never the other way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum LastOperation {
-    /// A cancel or a move is on its way.
+pub(crate) enum OperationState {
+    /// It is on its way.
     Pending,
+    /// It waits for a person.
+    Parked,
     /// It was done.
     Done,
-    /// It came too late.
+    /// It was not done, for the reason that is given.
     Refused,
+    /// It was not done, since a newer one was done before it.
+    Superseded,
 }
+
+impl OperationState {
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Pending => 0,
+            Self::Parked => 1,
+            Self::Done | Self::Refused | Self::Superseded => 2,
+        }
+    }
+}
+
+/// A cancel or a move that was asked for, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OperationEntry {
+    /// Grows from one to the next.
+    pub(crate) operation_id: String,
+    /// `cancel` or `reschedule`.
+    pub(crate) operation: String,
+    pub(crate) state: OperationState,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+}
+
+/// Entries that one request keeps; of more, the newest.
+const OPERATIONS_MAX: usize = 16;
 
 /// A request and where it stands: what `GET` at its `Location` answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -60,7 +95,10 @@ pub(crate) struct RequestRecord {
     /// Why, for people.
     pub(crate) reason: Option<String>,
     /// What became of the last cancel or move.
-    pub(crate) last_operation: Option<LastOperation>,
+    pub(crate) last_operation: Option<OperationState>,
+    /// What became of each, the oldest first; at most 16.
+    #[serde(default)]
+    pub(crate) operations: Vec<OperationEntry>,
     /// The stage of the delivery, once it exists.
     pub(crate) stage: Option<DeliveryStage>,
     #[schema(value_type = String, format = DateTime)]
@@ -87,6 +125,7 @@ impl RequestRecord {
             failed_step: None,
             reason: None,
             last_operation: None,
+            operations: Vec::new(),
             stage: None,
             updated_at: now,
         }
@@ -102,19 +141,22 @@ impl RequestRecord {
                 }
                 self.move_to(RequestState::Scheduled);
             }
-            RequestEventKind::RequestParked => self.park(event),
+            // A cancel or a move that is parked leaves the delivery as it is.
+            RequestEventKind::RequestParked if event.operation == DELIVERY => self.park(event),
             RequestEventKind::RequestFailed => {
                 self.explain(event);
                 self.move_to(RequestState::Failed);
             }
             RequestEventKind::RequestCancelled => {
                 self.explain(event);
-                self.last_operation = Some(LastOperation::Done);
                 self.move_to(RequestState::Cancelled);
             }
-            RequestEventKind::RequestRefused => self.last_operation = Some(LastOperation::Refused),
-            RequestEventKind::RequestRescheduled => self.last_operation = Some(LastOperation::Done),
+            RequestEventKind::RequestParked
+            | RequestEventKind::RequestRefused
+            | RequestEventKind::RequestSuperseded
+            | RequestEventKind::RequestRescheduled => {}
         }
+        self.answered(event);
         self.updated_at = self.updated_at.max(event.occurred_at);
     }
 
@@ -154,7 +196,6 @@ impl RequestRecord {
 
     fn park(&mut self, event: &RequestEvent) {
         self.explain(event);
-        // A cancel that is parked leaves the delivery where it is, but a person must see it.
         if !self.state.is_end() {
             self.state = RequestState::Parked;
         }
@@ -170,10 +211,48 @@ impl RequestRecord {
             return;
         }
         self.state = state;
-        // What was still on its way finds nothing any more that it could change.
-        if state.is_end() && self.last_operation == Some(LastOperation::Pending) {
-            self.last_operation = Some(LastOperation::Refused);
+    }
+
+    /// Notes that a cancel or a move is on its way.
+    pub(crate) fn asked(&mut self, operation_id: String, operation: &str) {
+        let (operation, reason) = (operation.to_owned(), None);
+        let state = OperationState::Pending;
+        self.note(OperationEntry { operation_id, operation, state, reason });
+    }
+
+    fn answered(&mut self, event: &RequestEvent) {
+        let state = match event.kind {
+            _ if event.operation == DELIVERY => return,
+            RequestEventKind::RequestCancelled | RequestEventKind::RequestRescheduled => {
+                OperationState::Done
+            }
+            RequestEventKind::RequestRefused => OperationState::Refused,
+            RequestEventKind::RequestSuperseded => OperationState::Superseded,
+            RequestEventKind::RequestParked => OperationState::Parked,
+            RequestEventKind::RequestScheduled | RequestEventKind::RequestFailed => return,
+        };
+        let (operation, reason) = (event.operation.clone(), event.reason.clone());
+        match event.operation_id.clone() {
+            Some(operation_id) => {
+                self.note(OperationEntry { operation_id, operation, state, reason });
+            }
+            // Of a Scheduler from before operations had ids: there was only the last.
+            None => self.last_operation = Some(state),
         }
+    }
+
+    /// Takes an entry in. Ids order them, so that it does not matter which was heard of first.
+    fn note(&mut self, entry: OperationEntry) {
+        match self.operations.binary_search_by(|it| it.operation_id.cmp(&entry.operation_id)) {
+            Ok(at) if self.operations[at].state.rank() < entry.state.rank() => {
+                self.operations[at] = entry;
+            }
+            Ok(_) => {}
+            Err(at) => self.operations.insert(at, entry),
+        }
+        let surplus = self.operations.len().saturating_sub(OPERATIONS_MAX);
+        self.operations.drain(..surplus);
+        self.last_operation = self.operations.last().map(|it| it.state);
     }
 }
 
@@ -194,6 +273,7 @@ mod tests {
             delivery_id: "d1".to_owned(),
             kind,
             operation: "delivery".to_owned(),
+            operation_id: None,
             failed_step: None,
             reason: Some("because".to_owned()),
             occurred_at: Timestamp::from_millis(NOW + 1),
@@ -219,12 +299,69 @@ mod tests {
         }
     }
 
+    fn answer(kind: RequestEventKind, operation: &str, id: &str) -> RequestEvent {
+        let operation_id = Some(id.to_owned());
+        RequestEvent { operation: operation.to_owned(), operation_id, ..request(kind) }
+    }
+
     #[test]
-    fn a_move_of_a_delivery_that_fails_is_refused() {
+    fn each_operation_has_its_own_answer_in_whatever_order_it_is_heard() {
+        use RequestEventKind::{RequestParked, RequestRefused, RequestRescheduled};
+        let heard = [
+            answer(RequestRescheduled, "reschedule", "m1"),
+            answer(RequestParked, "cancel", "m2"),
+            answer(RequestRefused, "cancel", "m2"),
+            answer(RequestRescheduled, "reschedule", "m3"),
+        ];
+        let fold = |order: &[usize], asked_first: bool| {
+            let mut record = record();
+            let ask = |record: &mut RequestRecord| {
+                for (id, operation) in
+                    [("m1", "reschedule"), ("m2", "cancel"), ("m3", "reschedule")]
+                {
+                    record.asked(id.to_owned(), operation);
+                }
+            };
+            if asked_first {
+                ask(&mut record);
+            }
+            order.iter().for_each(|it| record.heard_of_request(&heard[*it]));
+            if !asked_first {
+                ask(&mut record);
+            }
+            record
+        };
+        let expected = fold(&[0, 1, 2, 3], true);
+        let states: Vec<_> = expected.operations.iter().map(|it| it.state).collect();
+        use OperationState::{Done, Refused};
+        assert_eq!(states, [Done, Refused, Done]);
+        assert_eq!(expected.last_operation, Some(Done));
+        for order in [[3, 2, 1, 0], [2, 0, 3, 1], [1, 3, 0, 2]] {
+            assert_eq!(fold(&order, false), expected, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn a_cancel_that_is_parked_leaves_the_request_as_it_is_and_shows_at_its_own_entry() {
         let mut record = record();
-        record.last_operation = Some(LastOperation::Pending);
-        record.heard_of_request(&request(RequestEventKind::RequestFailed));
-        assert_eq!(record.last_operation, Some(LastOperation::Refused));
+        record.heard_of_request(&request(RequestEventKind::RequestScheduled));
+        record.heard_of_request(&answer(RequestEventKind::RequestParked, "cancel", "m1"));
+        assert_eq!(record.state, RequestState::Scheduled);
+        assert_eq!(record.last_operation, Some(OperationState::Parked));
+        // Asked again, and done.
+        record.heard_of_request(&answer(RequestEventKind::RequestCancelled, "cancel", "m2"));
+        assert_eq!(record.state, RequestState::Cancelled);
+        assert_eq!(record.last_operation, Some(OperationState::Done));
+    }
+
+    #[test]
+    fn of_many_operations_the_newest_are_kept() {
+        let mut record = record();
+        for number in 10..40 {
+            record.asked(format!("m{number}"), "reschedule");
+        }
+        let ids: Vec<_> = record.operations.iter().map(|it| it.operation_id.as_str()).collect();
+        assert_eq!((ids.len(), ids[0], ids[15]), (16, "m24", "m39"));
     }
 
     #[test]
@@ -266,9 +403,10 @@ mod tests {
     fn a_cancel_that_loses_the_race_shows_as_refused() {
         let mut record = record();
         record.heard_of_request(&request(RequestEventKind::RequestScheduled));
-        record.last_operation = Some(LastOperation::Pending);
-        record.heard_of_request(&request(RequestEventKind::RequestRefused));
-        assert_eq!(record.last_operation, Some(LastOperation::Refused));
+        record.asked("m1".to_owned(), "cancel");
+        assert_eq!(record.last_operation, Some(OperationState::Pending));
+        record.heard_of_request(&answer(RequestEventKind::RequestRefused, "cancel", "m1"));
+        assert_eq!(record.last_operation, Some(OperationState::Refused));
         assert_eq!(record.state, RequestState::Scheduled);
     }
 

@@ -72,6 +72,11 @@ impl Handler for ReadModel {
         let written = if delivered.topic == topics::REQUEST_EVENTS {
             let event: RequestEvent = read(delivered)?;
             self.store.write(move |it| {
+                // The answer to a cancel or a move of an id that nobody asked for makes no request.
+                let answers = event.operation != Operation::Delivery.as_str();
+                if answers && table::find(it, &event.delivery_id)?.is_none() {
+                    return Ok(());
+                }
                 table::fold(it, &event.delivery_id, event.occurred_at, |record| {
                     record.heard_of_request(&event);
                 })

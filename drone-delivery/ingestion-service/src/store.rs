@@ -3,7 +3,7 @@
 use base::Timestamp;
 use store::{Migration, Reader, SqlError, Transaction};
 
-use crate::domain::{LastOperation, RequestRecord};
+use crate::domain::RequestRecord;
 
 /// History of the tables. Never edit one: append.
 pub(crate) const MIGRATIONS: &[Migration] =
@@ -82,9 +82,14 @@ pub(crate) fn fold(
 }
 
 /// Notes that a cancel or a move is on its way.
-pub(crate) fn ask(transaction: &mut Transaction<'_>, id: &str) -> Result<(), SqlError> {
+pub(crate) fn ask(
+    transaction: &mut Transaction<'_>,
+    id: &str,
+    operation_id: String,
+    operation: &str,
+) -> Result<(), SqlError> {
     let Some(mut record) = find(transaction, id)?.map(|it| it.record) else { return Ok(()) };
-    record.last_operation = Some(LastOperation::Pending);
+    record.asked(operation_id, operation);
     record.updated_at = transaction.now();
     transaction.execute(
         "UPDATE requests SET record = ?2, updated_at = ?3 WHERE delivery_id = ?1",

@@ -15,11 +15,9 @@ use utoipa::{
     OpenApi, ToSchema,
     openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type},
 };
+use workflows::{CREATE, create_id, delivery_of, operation_of};
 
-use crate::{
-    domain::{CREATE, create_id, delivery_of, operation_of},
-    events::ROLE,
-};
+use crate::events::ROLE;
 
 /// Rows of a list when none are asked for, and at the most.
 const LIMIT: usize = 100;

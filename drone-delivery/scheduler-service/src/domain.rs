@@ -1,4 +1,4 @@
-//! The three workflows of a delivery, as data: create, cancel, reschedule.
+//! The workflows of a delivery, as data: create, cancel (one for each who may serve it), reschedule.
 //!
 //! A definition is pinned by its hash to the sagas in flight, so a change here gets a new version
 //! and leaves those alone. The order of the create workflow is the original's: decide the transport
@@ -6,57 +6,15 @@
 
 use saga::{Call, Definition, DefinitionError, Step};
 use serde_json::{Value, json};
-
-/// Name of the workflow that makes a delivery.
-pub(crate) const CREATE: &str = "create";
-/// Name of the workflow that cancels one that was made.
-pub(crate) const CANCEL: &str = "cancel";
-/// Name of the workflow that moves one.
-pub(crate) const RESCHEDULE: &str = "reschedule";
-
-/// Time that a cancel may wait for a service before a person is asked, in milliseconds: an hour.
-/// The customer was told that it is being done; giving up quickly would help nobody.
-const CANCEL_COMPLETE_BY_MS: u64 = 3_600_000;
-
-/// Id of the saga that makes the delivery.
-#[must_use]
-pub(crate) fn create_id(delivery: &str) -> String {
-    format!("{delivery}/{CREATE}")
-}
-
-/// Id of the saga that cancels the delivery.
-#[must_use]
-pub(crate) fn cancel_id(delivery: &str) -> String {
-    format!("{delivery}/{CANCEL}")
-}
-
-/// Id of the saga that moves the delivery as one message asked.
-#[must_use]
-pub(crate) fn reschedule_id(delivery: &str, message: &str) -> String {
-    format!("{delivery}/{RESCHEDULE}/{message}")
-}
-
-/// The delivery that a saga works on.
-#[must_use]
-pub(crate) fn delivery_of(saga: &str) -> &str {
-    saga.split('/').next().unwrap_or(saga)
-}
-
-/// What a workflow was asked for, in the word of the record that asked.
-#[must_use]
-pub(crate) fn operation_of(definition: &str) -> &'static str {
-    match definition {
-        CANCEL => "cancel",
-        RESCHEDULE => "reschedule",
-        _ => "delivery",
-    }
-}
+use workflows::{CANCEL, CANCEL_CARRIER, CREATE, RESCHEDULE};
 
 /// How far a workflow goes before it gives up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Milliseconds that a create or a reschedule may consume.
     pub complete_by_ms: u64,
+    /// Milliseconds for which whoever serves a delivery is asked to call it off.
+    pub cancel_complete_by_ms: u64,
     /// Tries of one undo of a create before a person is asked.
     pub undo_attempts_max: u32,
     /// Milliseconds that one call waits for its answer.
@@ -68,17 +26,20 @@ pub struct Bounds {
 /// # Errors
 /// A definition does not hold together; the tests build each.
 pub fn definitions(bounds: Bounds) -> Result<Vec<Definition>, DefinitionError> {
-    Ok(vec![create(bounds)?, cancel(bounds)?, reschedule(bounds)?])
+    let cancel_drone = cancel(CANCEL, 2, drone_call_off(), bounds)?;
+    let cancel_carrier = cancel(CANCEL_CARRIER, 1, carrier_call_off(), bounds)?;
+    Ok(vec![create(bounds)?, cancel_drone, cancel_carrier, reschedule(bounds)?])
 }
 
 /// A workflow of these steps, whose calls wait as long as is set.
 fn workflow(
     name: &str,
+    version: u32,
     complete_by_ms: u64,
     steps: impl IntoIterator<Item = Step>,
     bounds: Bounds,
 ) -> Result<Definition, DefinitionError> {
-    let workflow = Definition::builder(name, 1).complete_by_ms(complete_by_ms);
+    let workflow = Definition::builder(name, version).complete_by_ms(complete_by_ms);
     let bounded = steps.into_iter().map(|it| it.timeout_ms(bounds.call_timeout_ms));
     bounded.fold(workflow, |workflow, step| workflow.step(step)).build()
 }
@@ -88,7 +49,7 @@ fn create(bounds: Bounds) -> Result<Definition, DefinitionError> {
     for undo in steps.iter_mut().filter_map(|it| it.undo.as_mut()) {
         undo.attempts_max = bounds.undo_attempts_max;
     }
-    workflow(CREATE, bounds.complete_by_ms, steps, bounds)
+    workflow(CREATE, 1, bounds.complete_by_ms, steps, bounds)
 }
 
 /// Only reads, so there is nothing to undo.
@@ -168,29 +129,45 @@ fn delivery() -> Step {
     Step::pivot("delivery", "delivery", make).undo(unmake)
 }
 
-/// The drone decides: it refuses once it has picked the package up.
-///
-/// The carrier is asked before it, and only one of the two is ever booked; so what a refusal by the
-/// drone would have to take back at the carrier is nothing, and reading it is the whole undo.
-fn cancel(bounds: Bounds) -> Result<Definition, DefinitionError> {
-    let carrier = "/api/thirdpartydeliveries/{{input.deliveryId}}";
-    let look = Call::get(carrier).success([200, 404]);
-    let drone = Call::delete("/api/dronedeliveries/{{input.deliveryId}}");
+/// Tries of the step that decides about an operation: its time is what ends them.
+const DECISION_ATTEMPTS_MAX: u32 = 1_000_000;
+
+/// A step by which whoever serves the delivery decides. Only its refusal refuses the operation:
+/// while nobody has decided it is asked again, and then a person is.
+fn decision(name: &str, call: Call) -> Step {
+    Step::pivot(name, name, call).attempts_max(DECISION_ATTEMPTS_MAX).parks()
+}
+
+fn drone_call_off() -> Step {
+    decision("drone", Call::delete("/api/dronedeliveries/{{input.deliveryId}}"))
+}
+
+fn carrier_call_off() -> Step {
+    let booking = Call::delete("/api/thirdpartydeliveries/{{input.deliveryId}}");
+    decision("third-party-transport", booking)
+}
+
+/// Whoever serves the delivery decides: it refuses once it has picked the package up.
+fn cancel(
+    name: &str,
+    version: u32,
+    call_off: Step,
+    bounds: Bounds,
+) -> Result<Definition, DefinitionError> {
     let delivery = Call::delete("/api/deliveries/{{input.deliveryId}}?compensate=true");
     let package = Call::delete(
         "/api/packages/{{input.packageId ?? input.deliveryId}}?deliveryId={{input.deliveryId}}",
     );
     let steps = [
-        Step::compensable("third-party-transport", "third-party-transport", Call::delete(carrier))
-            .undo(look),
-        Step::pivot("drone", "drone", drone),
+        call_off,
         Step::retriable("delivery", "delivery", delivery),
         Step::retriable("package", "package", package),
     ];
-    workflow(CANCEL, CANCEL_COMPLETE_BY_MS, steps, bounds)
+    workflow(name, version, bounds.cancel_complete_by_ms, steps, bounds)
 }
 
-/// The drone decides here too; until it has, nothing was changed.
+/// The drone decides here too; Delivery follows. What the move leaves out is null here, and stays
+/// as it was there.
 fn reschedule(bounds: Bounds) -> Result<Definition, DefinitionError> {
     let change = json!({
         "deliveryId": "{{input.deliveryId}}",
@@ -205,24 +182,30 @@ fn reschedule(bounds: Bounds) -> Result<Definition, DefinitionError> {
         "dropoff": "{{input.dropoff}}",
         "pickupTime": "{{input.pickupTime ?? null}}",
         "deadline": "{{input.deadline ?? null}}",
+        "revision": "{{input.revision}}",
     }));
-    let steps =
-        [Step::pivot("drone", "drone", drone), Step::retriable("delivery", "delivery", patch)];
-    workflow(RESCHEDULE, bounds.complete_by_ms, steps, bounds)
+    let steps = [decision("drone", drone), Step::retriable("delivery", "delivery", patch)];
+    workflow(RESCHEDULE, 2, bounds.complete_by_ms, steps, bounds)
 }
 
 #[cfg(test)]
 mod tests {
+    use saga::definition::WhenItFails;
+
     use super::*;
 
-    const BOUNDS: Bounds =
-        Bounds { complete_by_ms: 60_000, undo_attempts_max: 3, call_timeout_ms: 700 };
+    const BOUNDS: Bounds = Bounds {
+        complete_by_ms: 60_000,
+        cancel_complete_by_ms: 90_000,
+        undo_attempts_max: 3,
+        call_timeout_ms: 700,
+    };
 
     #[test]
     fn every_workflow_holds_together() {
         let names: Vec<_> =
             definitions(BOUNDS).unwrap().iter().map(|it| it.name().to_owned()).collect();
-        assert_eq!(names, [CREATE, CANCEL, RESCHEDULE]);
+        assert_eq!(names, [CREATE, CANCEL, CANCEL_CARRIER, RESCHEDULE]);
     }
 
     #[test]
@@ -251,8 +234,16 @@ mod tests {
     }
 
     #[test]
-    fn a_saga_id_leads_back_to_its_delivery() {
-        assert_eq!(delivery_of(&create_id("d1")), "d1");
-        assert_eq!(delivery_of(&reschedule_id("d1", "m2")), "d1");
+    fn whoever_serves_the_delivery_decides_and_only_its_refusal_refuses() {
+        let first = |it: &Definition| {
+            let step = &it.steps()[0];
+            assert_eq!((it.pivot(), step.when_it_fails), (Some(0), WhenItFails::Park));
+            step.service.clone()
+        };
+        let definitions = definitions(BOUNDS).unwrap();
+        let deciders: Vec<_> = definitions[1..].iter().map(first).collect();
+        assert_eq!(deciders, ["drone", "third-party-transport", "drone"]);
+        let patience: Vec<_> = definitions.iter().map(|it| it.document().complete_by_ms).collect();
+        assert_eq!(patience, [60_000, 90_000, 90_000, 60_000]);
     }
 }

@@ -1,8 +1,9 @@
 //! Intake: requests from the log become sagas, or words to sagas.
 //!
 //! A record counts as processed when its saga, its cancel or its move is durable, not when that
-//! ends: so a cancel overtakes the create that it is about. Every record may come again; a saga's
-//! id and a word's id make it one.
+//! ends: so a cancel overtakes the create that it is about. One saga of a delivery works at a time,
+//! the others wait in the order of their records. Every record may come again; the id of its
+//! message, in a saga's id and a word's id, makes it one, and each message gets an answer.
 
 use contracts::{
     Body, Fault, Location,
@@ -12,7 +13,7 @@ use contracts::{
 };
 use messaging::{Delivered, Failure, Handler, SubscriptionHandle};
 use runtime::Shutdown;
-use saga::{Engine, Signal, SignalKind, Start, SubmitError};
+use saga::{Engine, Instead, Signal, SignalKind, Start, SubmitError, definition::Condition};
 use serde_json::{Value, json};
 use service_kit::{
     Profile,
@@ -20,7 +21,7 @@ use service_kit::{
 };
 use tracing::info;
 
-use crate::domain::{CANCEL, CREATE, RESCHEDULE, cancel_id, create_id, reschedule_id};
+use workflows::{CANCEL, CANCEL_CARRIER, CREATE, RESCHEDULE, cancel_id, create_id, reschedule_id};
 
 /// Takes records of `delivery-requests`.
 #[derive(Debug, Clone)]
@@ -34,27 +35,24 @@ pub(crate) struct Intake {
 enum Asked {
     Create(Start),
     CallOff { delivery: String, reason: Option<String> },
-    Move { delivery: String, change: Start },
+    Move(Start),
 }
 
 impl Handler for Intake {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
         match self.read(delivered)? {
-            Asked::Create(start) => self.create(start).await,
+            Asked::Create(start) => self.submit(start).await,
             Asked::CallOff { delivery, reason } => {
                 self.call_off(delivered, &delivery, reason).await
             }
-            // At once when the create is through, after it when it is running.
-            Asked::Move { delivery, change } => {
-                let kind = SignalKind::Then { start: change };
-                self.say(&create_id(&delivery), delivered, kind).await
-            }
+            // At once when nothing else of the delivery is at work; else when it is its turn.
+            Asked::Move(change) => self.submit(change).await,
         }
     }
 }
 
 impl Intake {
-    async fn create(&self, start: Start) -> Result<(), Failure> {
+    async fn submit(&self, start: Start) -> Result<(), Failure> {
         match self.engine.submit(start).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_transient() => Err(Failure::Unavailable(error.to_string())),
@@ -75,11 +73,16 @@ impl Intake {
         let create = create_id(delivery);
         let running = self.engine.get(&create).await.map_err(failure_of)?;
         let package = running.and_then(|it| it.input.pointer("/packageInfo/packageId").cloned());
+        // The create knows who serves the delivery when the cancel starts, maybe not yet now.
+        let (step, pointer) = ("third-party-transport".to_owned(), String::new());
+        let carrier = Condition { step, pointer, equals: true.into() };
         let cancel = Start {
-            id: cancel_id(delivery),
+            id: cancel_id(delivery, &delivered.message.id),
             definition: CANCEL.to_owned(),
             input: json!({"deliveryId": delivery, "packageId": package}),
             trace: Some(delivered.trace.traceparent()),
+            subject: Some(delivery.to_owned()),
+            instead: Some(Instead { when: carrier, definition: CANCEL_CARRIER.to_owned() }),
         };
         let reason = reason.unwrap_or_else(|| "the customer called it off".to_owned());
         let kind = SignalKind::Cancel { reason, or_else: Some(cancel) };
@@ -110,6 +113,8 @@ impl Intake {
                     definition: CREATE.to_owned(),
                     input: self.create_input(&delivery, &request)?,
                     trace: Some(delivered.trace.traceparent()),
+                    subject: Some(delivery.clone()),
+                    instead: None,
                 }))
             }
             Operation::Cancel => {
@@ -121,7 +126,7 @@ impl Intake {
                 let request = RescheduleRequest::read(&body).map_err(rejected)?;
                 let delivery = named(&request.delivery_id, delivered)?;
                 let change = self.change(&delivery, delivered, &request)?;
-                Ok(Asked::Move { delivery, change })
+                Ok(Asked::Move(change))
             }
         }
     }
@@ -145,6 +150,8 @@ impl Intake {
                 "revision": delivered.offset + 1,
             }),
             trace: Some(delivered.trace.traceparent()),
+            subject: Some(delivery.to_owned()),
+            instead: None,
         })
     }
 

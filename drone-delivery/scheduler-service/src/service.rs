@@ -9,11 +9,12 @@ use service_kit::{
 };
 use store::StoreSettings;
 use utoipa::OpenApi as _;
+use workflows::Announcer;
 
 use crate::{
     api::{Document, Shared, routes},
     domain::{Bounds, definitions},
-    events::{Announcer, ROLE},
+    events::ROLE,
     intake::{Intake, watch_load},
     store::{lock_directory, open},
 };
@@ -28,6 +29,9 @@ pub struct SchedulerConfig {
     pub engine: EngineSettings,
     /// Milliseconds that a create or a move may consume before it is given up.
     pub complete_by_ms: u64,
+    /// Milliseconds for which whoever serves a delivery is asked to call it off before a person is
+    /// told: the customer was told that it is being done, so giving up quickly would help nobody.
+    pub cancel_complete_by_ms: u64,
     /// Tries of one undo before a person is asked; twelve outlive an outage of two minutes.
     pub undo_attempts_max: u32,
     /// Records of the intake that are worked on at the same time.
@@ -40,6 +44,7 @@ impl Default for SchedulerConfig {
             store: StoreSettings::default(),
             engine: EngineSettings::default(),
             complete_by_ms: saga::definition::COMPLETE_BY_MS,
+            cancel_complete_by_ms: 3_600_000,
             undo_attempts_max: saga::definition::UNDO_ATTEMPTS_MAX,
             intake_lanes: 64,
         }
@@ -54,11 +59,16 @@ impl Default for SchedulerConfig {
 pub async fn run(context: ServiceContext, config: SchedulerConfig) -> Result<Bound, StartError> {
     let messaging = context.require_messaging()?;
     let store = open(&context, config.store)?;
-    let SchedulerConfig { complete_by_ms, undo_attempts_max, .. } = config;
+    let SchedulerConfig { complete_by_ms, cancel_complete_by_ms, undo_attempts_max, .. } = config;
     let call_timeout_ms = u64::try_from(context.config.call_timeout.as_millis());
     let call_timeout_ms = call_timeout_ms.unwrap_or(u64::MAX);
-    let definitions = definitions(Bounds { complete_by_ms, undo_attempts_max, call_timeout_ms })
-        .map_err(|it| StartError::Part { what: "the workflows", source: it.into() })?;
+    let definitions = definitions(Bounds {
+        complete_by_ms,
+        cancel_complete_by_ms,
+        undo_attempts_max,
+        call_timeout_ms,
+    })
+    .map_err(|it| StartError::Part { what: "the workflows", source: it.into() })?;
     let engine_config = EngineConfig {
         instance: context.config.instance.clone(),
         kind: EngineKind::Forward,
@@ -69,7 +79,7 @@ pub async fn run(context: ServiceContext, config: SchedulerConfig) -> Result<Bou
         store: store.clone(),
         definitions,
         caller: SagaCaller::new(context.client().clone()),
-        observer: Announcer,
+        observer: Announcer::new(ROLE),
         clock: context.clock.clone(),
         telemetry: context.telemetry.clone(),
     };

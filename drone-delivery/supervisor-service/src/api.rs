@@ -24,8 +24,9 @@ use utoipa::{
     OpenApi, ToSchema,
     openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type},
 };
+use workflows::{delivery_of, operation_of};
 
-use crate::domain::{FAILED, delivery_of, operation_of, urgency, verb_of};
+use crate::domain::{FAILED, urgency, verb_of};
 
 /// Rows of a list when none are asked for, and at the most.
 const LIMIT: usize = 100;

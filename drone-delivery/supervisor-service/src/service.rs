@@ -11,10 +11,11 @@ use service_kit::{
 };
 use store::StoreSettings;
 use utoipa::OpenApi as _;
+use workflows::Announcer;
 
 use crate::{
     api::{Document, Shared, routes},
-    events::{Announcer, Queue, ROLE},
+    events::{Queue, ROLE},
     store::{default_path, lock_directory, open},
 };
 
@@ -50,7 +51,7 @@ pub async fn run(context: ServiceContext, config: SupervisorConfig) -> Result<Bo
         // What to undo is read from the store: this service knows no workflow.
         definitions: Vec::new(),
         caller: SagaCaller::new(context.client().clone()),
-        observer: Announcer,
+        observer: Announcer::new(ROLE),
         clock: context.clock.clone(),
         telemetry: context.telemetry.clone(),
     };

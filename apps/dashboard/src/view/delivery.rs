@@ -122,10 +122,13 @@ impl Delivery {
         self.workflow = match event.kind {
             RequestEventKind::RequestFailed => Workflow::Failed,
             RequestEventKind::RequestCancelled => Workflow::Cancelled,
+            // What a cancel or a move is answered besides leaves the delivery as it is.
+            _ if event.operation != Operation::Delivery.as_str() => return,
             RequestEventKind::RequestParked => Workflow::Parked,
             // Also out of Parked: a person helped.
             RequestEventKind::RequestScheduled
             | RequestEventKind::RequestRefused
+            | RequestEventKind::RequestSuperseded
             | RequestEventKind::RequestRescheduled => Workflow::Scheduled,
         };
         self.trouble = match self.workflow {

@@ -38,6 +38,7 @@ pub(crate) fn told(id: &str, kind: RequestEventKind) -> RequestEvent {
         delivery_id: id.to_owned(),
         kind,
         operation: "delivery".to_owned(),
+        operation_id: None,
         failed_step: Some("package".to_owned()),
         reason: Some("because".to_owned()),
         occurred_at: Timestamp::from_millis(15),

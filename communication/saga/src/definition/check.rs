@@ -4,16 +4,25 @@ use std::collections::BTreeSet;
 
 use super::{
     CompiledStep, Document, Problem, STEPS_MAX,
-    parts::{Call, Step, StepKind},
+    parts::{Call, Step, StepKind, WhenItFails},
     template::{CallTemplate, Reference},
 };
 
 const METHODS: [&str; 6] = ["GET", "PUT", "POST", "PATCH", "DELETE", "HEAD"];
 
+/// By which rules a document is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rules {
+    /// All of them.
+    New,
+    /// Those without which the machine cannot run it: later rules bind no document from before.
+    Stored,
+}
+
 /// Reads every template and lists everything that is wrong. The steps are complete only when the
 /// list is empty.
-pub(super) fn compile(document: &Document) -> (Vec<CompiledStep>, Vec<Problem>) {
-    let mut check = Check { document, problems: Vec::new() };
+pub(super) fn compile(document: &Document, rules: Rules) -> (Vec<CompiledStep>, Vec<Problem>) {
+    let mut check = Check { document, rules, problems: Vec::new() };
     check.whole();
     check.order_of_kinds();
     let steps: Vec<_> = document.steps.iter().enumerate().map(|it| check.step(it)).collect();
@@ -34,6 +43,7 @@ pub(super) fn compile(document: &Document) -> (Vec<CompiledStep>, Vec<Problem>) 
 
 struct Check<'a> {
     document: &'a Document,
+    rules: Rules,
     problems: Vec<Problem>,
 }
 
@@ -94,6 +104,11 @@ impl Check<'_> {
         if step.service.is_empty() {
             self.problem(format!("{at}/service"), "is empty");
         }
+        // A person is not asked while earlier steps stay half done.
+        let decides = step.kind == StepKind::Pivot && index == 0;
+        if step.when_it_fails == WhenItFails::Park && !decides {
+            self.problem(format!("{at}/when_it_fails"), "parks, and is no pivot at the beginning");
+        }
         self.limits(&at, step);
         self.condition(&at, index, step);
         self.undo_fits_kind(&at, step);
@@ -145,6 +160,13 @@ impl Check<'_> {
                 "is missing: a compensable step that changes something must say how"
             }
             (StepKind::Retriable, Some(_)) => "would never run: the step stands after the pivot",
+            (StepKind::Compensable | StepKind::Pivot, Some(undo))
+                if self.rules == Rules::New
+                    && undo.call.reads_only()
+                    && !step.call.reads_only() =>
+            {
+                "only reads: it cannot take back what the step changes"
+            }
             (StepKind::Compensable | StepKind::Pivot, _) | (StepKind::Retriable, None) => return,
         };
         self.problem(format!("{at}/undo"), fault);

@@ -22,6 +22,25 @@ pub enum StepKind {
     Retriable,
 }
 
+/// What happens to a saga before its pivot has passed when a step is not done: its tries or its time
+/// are used up, or the service threw an exception. A service that refuses always aborts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenItFails {
+    /// What was done is undone.
+    #[default]
+    Abort,
+    /// A person is asked: for a step that must not be given up while nobody has decided about it.
+    Park,
+}
+
+impl WhenItFails {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out a reference")]
+    const fn is_abort(&self) -> bool {
+        matches!(self, Self::Abort)
+    }
+}
+
 /// One step: a call, and what takes it back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +71,9 @@ pub struct Step {
     /// Taken back before the others, because what it holds is scarce.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undo_first: bool,
+    /// What becomes of the saga when the step is not done.
+    #[serde(default, skip_serializing_if = "WhenItFails::is_abort")]
+    pub when_it_fails: WhenItFails,
 }
 
 fn attempts_max() -> u32 {
@@ -198,6 +220,7 @@ impl Step {
             backoff: Retry::default(),
             timeout_ms: timeout_ms(),
             undo_first: false,
+            when_it_fails: WhenItFails::Abort,
         }
     }
 
@@ -224,6 +247,13 @@ impl Step {
         if let Some(undo) = &mut self.undo {
             undo.attempts_max = attempts_max;
         }
+        self
+    }
+
+    /// Asks a person when the step is not done, and aborts the saga only when it is refused.
+    #[must_use]
+    pub fn parks(mut self) -> Self {
+        self.when_it_fails = WhenItFails::Park;
         self
     }
 

@@ -193,3 +193,33 @@ fn a_value_that_would_address_another_resource_is_refused() {
     let missing = render(&Call::delete("/a/{{input.id}}"), json!({}));
     assert!(matches!(missing, Err(Unrenderable::Missing { .. })));
 }
+
+/// One whose undo looks and takes nothing back.
+fn looks() -> Value {
+    with("/steps/0/undo", json!({"call": {"method": "GET", "path": "/stock/{{input.id}}"}}))
+}
+
+#[test]
+fn an_undo_that_only_reads_is_refused_for_a_step_that_changes_something() {
+    check(&looks(), &["/steps/0/undo"]);
+    let mut reads = looks();
+    reads["steps"][0]["call"] = json!({"method": "GET", "path": "/stock"});
+    check(&reads, &[]);
+}
+
+#[test]
+fn a_definition_from_before_a_rule_is_read_for_the_sagas_that_are_pinned_to_it() {
+    let stored = Definition::from_stored(&looks().to_string()).unwrap();
+    assert_eq!(stored.name(), "order");
+    let broken = with("/steps/0/call/path", json!("stock"));
+    assert!(Definition::from_stored(&broken.to_string()).is_err(), "the machine cannot run it");
+}
+
+#[test]
+fn only_a_pivot_at_the_beginning_may_be_parked_instead_of_given_up() {
+    check(&with("/steps/1/when_it_fails", json!("park")), &["/steps/1/when_it_fails"]);
+    let mut first = with("/steps/1/when_it_fails", json!("park"));
+    first["steps"].as_array_mut().unwrap().remove(0);
+    first["steps"][0]["call"]["body"] = Value::Null;
+    check(&first, &[]);
+}

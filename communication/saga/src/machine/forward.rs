@@ -9,7 +9,7 @@ use super::{
     Record, State, Turn,
 };
 use crate::{
-    definition::{Condition, Step, StepKind},
+    definition::{Condition, Step, StepKind, WhenItFails},
     outcome::{CallResult, Evidence, Failure, Patience, Verdict, classify},
 };
 
@@ -17,7 +17,8 @@ impl<'a> Turn<'a> {
     fn forward(&self) -> Option<Forward> {
         match &self.state.phase {
             Phase::Running(forward) => Some(*forward),
-            Phase::Aborting { .. }
+            Phase::Queued
+            | Phase::Aborting { .. }
             | Phase::Compensating { .. }
             | Phase::Parked(_)
             | Phase::Closed { .. } => None,
@@ -65,7 +66,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    fn holds(&self, condition: &Condition) -> bool {
+    pub(super) fn holds(&self, condition: &Condition) -> bool {
         let asked = self.saga.definition.position(&condition.step);
         let output = asked.and_then(|step| crate::definition::Scope::output(self, step));
         output.and_then(|it| it.pointer(&condition.pointer)) == Some(&condition.equals)
@@ -103,6 +104,9 @@ impl<'a> Turn<'a> {
             // Only a decision of the service breaks the silence about an earlier attempt: an
             // exception or another timeout says nothing about what that one did.
             self.alert_once(&format!("nobody knows whether `{name}` is done: {code}"));
+        } else if step.when_it_fails == WhenItFails::Park && !failure.refused {
+            // What it was to change may have changed, or nobody could say: no answer to give.
+            self.park_step(&format!("`{name}` failed {} times: {code}", flight.attempt));
         } else if self.state.cancel.is_none() {
             let (kind, reason) = if lasting {
                 (CauseKind::Refused, format!("`{name}` was refused"))
@@ -148,6 +152,12 @@ impl<'a> Turn<'a> {
         let bounded = kind != StepKind::Retriable && !self.pivot_is_unknown();
         if bounded && self.state.cancel.is_some() {
             self.abort_cancelled();
+        } else if bounded && left_ms == 0 && step.when_it_fails == WhenItFails::Park {
+            let name = &step.name;
+            self.park_step(&format!(
+                "`{name}` was not done in time, after {} tries",
+                forward.attempts
+            ));
         } else if bounded && left_ms == 0 {
             let reason = "the time was up".to_owned();
             let code = base::Code::DeadlineExpired.as_str().to_owned();
@@ -157,11 +167,26 @@ impl<'a> Turn<'a> {
             let wake = if bounded { forward.wake.min(end) } else { forward.wake };
             self.effects.push(Effect::WakeAt(wake));
         } else {
-            if left_ms == 0 && kind == StepKind::Pivot {
-                self.alert_once("the time was up, and nobody knows whether the pivot is done");
+            if left_ms == 0 {
+                self.tell_of_lateness(kind, forward);
             }
             let deadline_ms = if bounded { timeout_ms.min(left_ms) } else { timeout_ms };
             self.call_step(forward, deadline_ms);
+        }
+    }
+
+    /// What is repeated for ever is told to a person when the saga's time is up, also when the
+    /// service only asks for patience.
+    fn tell_of_lateness(&mut self, kind: StepKind, forward: Forward) {
+        match kind {
+            StepKind::Pivot => {
+                self.alert_once("the time was up, and nobody knows whether the pivot is done");
+            }
+            StepKind::Retriable if forward.attempts > 0 => {
+                let name = self.step(forward.step).map_or("", |it| it.name.as_str());
+                self.alert_once(&format!("the time was up, and `{name}` is not done yet"));
+            }
+            StepKind::Compensable | StepKind::Retriable => {}
         }
     }
 

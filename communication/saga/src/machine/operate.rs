@@ -48,17 +48,14 @@ impl Turn<'_> {
         match kind {
             SignalKind::Cancel { reason, or_else } => self.cancel(id, reason, or_else),
             SignalKind::Then { start } => match &self.state.phase {
-                Phase::Running(_) | Phase::Parked(Parked::Forward { .. }) => {
+                Phase::Queued | Phase::Running(_) | Phase::Parked(Parked::Forward { .. }) => {
                     self.record(Record::FollowUp { start });
                 }
                 Phase::Closed { outcome: Outcome::Completed, .. } => self.start_late(start),
                 Phase::Aborting { .. }
                 | Phase::Compensating { .. }
                 | Phase::Parked(Parked::Undo { .. })
-                | Phase::Closed { .. } => {
-                    self.dropped.push(start);
-                    self.ignore(id, "the saga will not complete");
-                }
+                | Phase::Closed { .. } => self.record(Record::FollowUpDropped { start }),
             },
             SignalKind::UndoFinished { step, refused } => self.undo_finished(id, &step, refused),
             SignalKind::Operator(action) => self.operate(id, action),
@@ -71,6 +68,7 @@ impl Turn<'_> {
 
     /// The word came after the saga had completed: what it was to start is due now.
     fn start_late(&mut self, start: super::Start) {
+        let start = self.decided(start);
         self.record(Record::FollowUp { start: start.clone() });
         self.effects.push(Effect::Start(start));
     }
@@ -88,19 +86,27 @@ impl Turn<'_> {
                 }
             }
             // A failed saga is noted too: it must not be handed back and complete after all.
-            Phase::Running(_) | Phase::Parked(Parked::Forward { .. }) | Phase::Aborting { .. } => {
+            Phase::Queued | Phase::Running(_) | Phase::Aborting { .. } => {
                 self.record(Record::CancelRequested { reason, or_else });
             }
+            // Its pivot may have been done: the person who looks into that decides.
+            Phase::Parked(Parked::Forward { .. }) => match or_else {
+                Some(start) => self.record(Record::FollowUp { start }),
+                None => self.ignore(id, "the saga waits for a person"),
+            },
             Phase::Closed { outcome: Outcome::Completed, .. } => match or_else {
                 Some(start) => self.start_late(start),
                 None => self.ignore(id, "the saga has completed"),
             },
-            Phase::Compensating { .. }
-            | Phase::Parked(Parked::Undo { .. })
-            | Phase::Closed { .. } => {
-                self.dropped.extend(or_else);
-                self.ignore(id, "the saga is already being undone");
-            }
+            // What follows is answered when everything is undone.
+            Phase::Compensating { .. } | Phase::Parked(Parked::Undo { .. }) => match or_else {
+                Some(start) => self.record(Record::FollowUp { start }),
+                None => self.ignore(id, "the saga is already being undone"),
+            },
+            Phase::Closed { .. } => match or_else {
+                Some(start) => self.record(Record::FollowUpDropped { start }),
+                None => self.ignore(id, "the saga is over"),
+            },
         }
     }
 
@@ -163,8 +169,9 @@ impl State {
                     None
                 }
             }
+            (Verb::Compensate, Phase::Queued) => Some("another saga of its subject has the turn"),
             (Verb::Compensate, Phase::Parked(Parked::Forward { .. })) => {
-                Some("the pivot has passed")
+                Some("the pivot has passed, or nobody knows whether it has")
             }
             (Verb::Compensate, Phase::Aborting { .. } | Phase::Compensating { .. }) => {
                 Some("the saga is being undone")

@@ -19,6 +19,12 @@ pub enum Record {
         /// Hash of the definition that it is pinned to.
         definition: String,
     },
+    /// Another saga of its subject has the turn: it waits.
+    Queued,
+    /// It is its turn.
+    TurnCame,
+    /// As many sagas of its subject waited as may. It ends here.
+    TurnedAway,
     /// An owner took it. The epoch stands beside the record.
     Claimed {
         /// Whether somebody owned it before.
@@ -67,6 +73,11 @@ pub enum Record {
     /// A saga is to follow this one.
     FollowUp {
         /// The saga to start when this one completes.
+        start: Start,
+    },
+    /// A saga that was to follow this one will not, since this one did not complete.
+    FollowUpDropped {
+        /// The saga that is not started.
         start: Start,
     },
     /// A word from outside came that changes nothing.
@@ -240,7 +251,12 @@ impl State {
     }
 
     /// What a person did to a parked saga.
-    pub(super) fn fold_operator(&mut self, action: &OperatorAction, now: Monotonic) {
+    pub(super) fn fold_operator(
+        &mut self,
+        definition: &Definition,
+        action: &OperatorAction,
+        now: Monotonic,
+    ) {
         let again = match action.verb {
             Verb::Retry => true,
             Verb::Compensate => matches!(self.phase, Phase::Parked(Parked::Undo { .. })),
@@ -252,6 +268,9 @@ impl State {
         self.alerted = false;
         let next = match std::mem::replace(&mut self.phase, nowhere()) {
             Phase::Parked(Parked::Forward { at, .. }) => {
+                // Before the pivot its time counts, and may be what had run out.
+                let fresh_ms = definition.document().complete_by_ms;
+                self.budget.limit_ms = self.budget.consumed_ms.saturating_add(fresh_ms);
                 Phase::Running(Forward { failures: 0, wake: now, ..at })
             }
             Phase::Parked(Parked::Undo { cause, mut undos, .. }) => {
@@ -284,7 +303,7 @@ impl Phase {
             | Self::Compensating { cause, .. }
             | Self::Parked(Parked::Undo { cause, .. }) => Some(cause),
             Self::Closed { cause, .. } => cause,
-            Self::Running(_) | Self::Parked(Parked::Forward { .. }) => None,
+            Self::Queued | Self::Running(_) | Self::Parked(Parked::Forward { .. }) => None,
         }
     }
 }

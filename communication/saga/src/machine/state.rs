@@ -62,6 +62,8 @@ pub struct Budget {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Phase {
+    /// Another saga of its subject has the turn.
+    Queued,
     /// Its steps are being done.
     Running(Forward),
     /// It failed; the supervisor decides.
@@ -207,6 +209,8 @@ pub enum CauseKind {
     Cancelled,
     /// A person asked to undo it.
     Operator,
+    /// As many sagas of its subject waited as may; nothing of it was done.
+    LineFull,
 }
 
 /// How a saga ended.
@@ -227,6 +231,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
+    /// Another saga of its subject has the turn.
+    Queued,
     /// Its steps are being done.
     Running,
     /// It failed; the supervisor decides.
@@ -261,6 +267,7 @@ impl Status {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Queued => "queued",
             Self::Running => "running",
             Self::Aborting => "aborting",
             Self::Compensating => "compensating",
@@ -279,7 +286,8 @@ impl Status {
     }
 
     /// Every status.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::Queued,
         Self::Running,
         Self::Aborting,
         Self::Compensating,
@@ -349,6 +357,7 @@ impl State {
     #[must_use]
     pub fn status(&self) -> Status {
         match &self.phase {
+            Phase::Queued => Status::Queued,
             Phase::Running(_) => Status::Running,
             Phase::Aborting { .. } => Status::Aborting,
             Phase::Compensating { .. } => Status::Compensating,
@@ -362,7 +371,8 @@ impl State {
     pub fn outcome(&self) -> Option<Outcome> {
         match &self.phase {
             Phase::Closed { outcome, .. } => Some(*outcome),
-            Phase::Running(_)
+            Phase::Queued
+            | Phase::Running(_)
             | Phase::Aborting { .. }
             | Phase::Compensating { .. }
             | Phase::Parked(_) => None,
@@ -377,7 +387,7 @@ impl State {
             | Phase::Compensating { cause, .. }
             | Phase::Parked(Parked::Undo { cause, .. }) => Some(cause),
             Phase::Closed { cause, .. } => cause.as_ref(),
-            Phase::Running(_) | Phase::Parked(Parked::Forward { .. }) => None,
+            Phase::Queued | Phase::Running(_) | Phase::Parked(Parked::Forward { .. }) => None,
         }
     }
 
@@ -388,7 +398,8 @@ impl State {
             Phase::Parked(Parked::Forward { reason, .. } | Parked::Undo { reason, .. }) => {
                 Some(reason)
             }
-            Phase::Running(_)
+            Phase::Queued
+            | Phase::Running(_)
             | Phase::Aborting { .. }
             | Phase::Compensating { .. }
             | Phase::Closed { .. } => None,
@@ -444,7 +455,13 @@ impl State {
                 self.follow_ups.push(start.clone());
             }
             // After the end a follow-up is started with its record: nothing is left to wait for.
-            Record::Accepted { .. } | Record::FollowUp { .. } | Record::SignalIgnored { .. } => {}
+            Record::Accepted { .. }
+            | Record::FollowUp { .. }
+            | Record::FollowUpDropped { .. }
+            | Record::SignalIgnored { .. } => {}
+            Record::Queued => self.phase = Phase::Queued,
+            Record::TurnCame => self.phase = Phase::Running(Forward::at(0, now)),
+            Record::TurnedAway => self.fold_turned_away(),
             Record::Alerted { .. } => self.alerted = true,
             Record::Aborting { .. }
             | Record::HandedBack { .. }
@@ -455,7 +472,7 @@ impl State {
             | Record::UndoAwaited { .. }
             | Record::UndoFailed { .. }
             | Record::UndoGivenUp { .. } => self.fold_undo(record),
-            Record::OperatorActed(action) => self.fold_operator(action, now),
+            Record::OperatorActed(action) => self.fold_operator(definition, action, now),
         }
     }
 
@@ -477,8 +494,20 @@ impl State {
                     }
                 }
             }
-            Phase::Aborting { .. } | Phase::Parked(_) | Phase::Closed { .. } => {}
+            Phase::Queued | Phase::Aborting { .. } | Phase::Parked(_) | Phase::Closed { .. } => {}
         }
+    }
+
+    fn fold_turned_away(&mut self) {
+        let cause = Cause {
+            kind: CauseKind::LineFull,
+            step: String::new(),
+            class: FailureClass::NonTransient,
+            code: "line_full".to_owned(),
+            reason: "too many of the same subject wait".to_owned(),
+            attempts: 0,
+        };
+        self.phase = Phase::Closed { outcome: Outcome::Compensated, cause: Some(cause) };
     }
 
     fn fold_step(&mut self, done: StepDone, now: Monotonic) {

@@ -29,7 +29,8 @@ impl Turn<'_> {
     fn undos(&self) -> &[UndoProgress] {
         match &self.state.phase {
             Phase::Compensating { undos, .. } | Phase::Parked(Parked::Undo { undos, .. }) => undos,
-            Phase::Running(_)
+            Phase::Queued
+            | Phase::Running(_)
             | Phase::Aborting { .. }
             | Phase::Parked(Parked::Forward { .. })
             | Phase::Closed { .. } => &[],

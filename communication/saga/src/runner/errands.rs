@@ -17,9 +17,11 @@ use super::{
 };
 use crate::{
     caller::{Caller, Observer},
+    machine::Moment,
     outcome::CallResult,
     store::{
-        Append, Appended, Asker, Taken, append, poll, recover, renew_instance, sweep, take_instance,
+        Append, Appended, Asker, Taken, ago, append, give_up, mend, poll, recover, renew_instance,
+        sweep, take_instance,
     },
 };
 
@@ -158,9 +160,20 @@ impl<C: Caller, O: Observer> Shell<C, O> {
     }
 
     pub(super) fn sweep(&self) {
-        let store = self.parts.store.clone();
-        self.parts.tasks.spawn("saga sweep", |_| async move {
-            if let Err(fault) = store.write(sweep).await {
+        let parts = &self.parts;
+        let store = parts.store.clone();
+        let (definitions, observer) = (Arc::clone(&parts.definitions), Arc::clone(&parts.observer));
+        let unheard = parts.settings.unheard();
+        parts.tasks.spawn("saga sweep", |_| async move {
+            let write = store.write(move |transaction| {
+                let (wall, monotonic) = (transaction.now(), transaction.monotonic());
+                // What is decided about a line hangs on no chance.
+                let moment = Moment { wall, monotonic, draw: 0.5 };
+                mend(transaction, &definitions, &*observer, moment)?;
+                give_up(transaction, &*observer, ago(wall, unheard))?;
+                sweep(transaction)
+            });
+            if let Err(fault) = write.await {
                 warn!(error = %fault, "old sagas were not swept");
             }
         });

@@ -12,8 +12,8 @@ use crate::{
     definition::{Definition, StepKind},
     engine::{SubmitError, Submitted},
     machine::{
-        Effect, Event, Flight, Phase, PlannedCall, Record, Saga, Signal, Start, State, Status,
-        Transition, accept, transition,
+        Effect, Event, Flight, InLine, Phase, Place, PlannedCall, Record, Saga, Signal, Start,
+        State, Status, Transition, accept, transition,
     },
     outcome::CallResult,
     store::{Append, Appended, Before, Loaded, input_hash, new_before},
@@ -103,7 +103,7 @@ impl Open {
     ) -> Self {
         let moment = desk.moment(now);
         let saga = Saga { id: &start.id, definition: &definition, input: &start.input };
-        let accepted = accept(&saga, moment);
+        let accepted = accept(&saga, Place::Now, moment);
         let state = accepted.state.clone();
         let mut gathered = Gathered::default();
         // Accepting never finds another owner.
@@ -121,6 +121,7 @@ impl Open {
                 owner: Some(Arc::clone(&desk.instance)),
                 epoch: 1,
                 trace: start.trace.map(Into::into),
+                subject: start.subject.map(Into::into),
                 accepted_at: now.wall,
                 updated_at: now.wall,
             },
@@ -143,6 +144,7 @@ impl Open {
             owner: view.owner.take(),
             epoch: view.epoch,
             status: view.status(),
+            in_line: view.state.in_line(),
             version: view.state.records,
         };
         view.epoch += 1;
@@ -257,6 +259,7 @@ impl Open {
             records,
             signals,
             starts,
+            waiting_max: desk.settings.waiting_max,
             moment: desk.moment(now),
         });
         desk.orders.push(Order::Append(Arc::clone(&append)));
@@ -284,6 +287,10 @@ impl Open {
             }
             Some(Appended::Done { row, waiting }) => {
                 self.durable(desk, &writing.append, row, waiting, writing.plan, now)
+            }
+            Some(Appended::LinedUp) => {
+                self.reply(|| Ok(Submitted::New));
+                Standing::Gone
             }
             Some(Appended::Exists { status }) => {
                 self.reply(|| Ok(Submitted::Exists { status }));
@@ -318,6 +325,7 @@ impl Open {
             owner: self.view.owner.clone(),
             epoch: self.view.epoch,
             status: self.view.status(),
+            in_line: self.view.state.in_line(),
             version: self.view.state.records,
         };
         self.reply(|| Ok(Submitted::New));
@@ -351,7 +359,9 @@ impl Open {
                 _ => {}
             }
         }
-        if !append.starts.is_empty() {
+        // Somebody of the subject may have the turn now.
+        let left = append.view.subject.is_some() && append.view.state.in_line() == InLine::Outside;
+        if left || !append.starts.is_empty() {
             desk.orders.push(Order::Poll);
         }
     }

@@ -43,6 +43,8 @@ const INPUTS: usize = 512;
 const DRAIN: Duration = Duration::from_secs(2);
 /// Between two sweeps.
 const SWEEP: Duration = Duration::from_secs(60);
+/// Between two sweeps when words are to be given up sooner.
+const SWEEP_MIN: Duration = Duration::from_millis(100);
 
 /// What the engine's task is told.
 #[derive(Debug)]
@@ -126,7 +128,7 @@ impl<C: Caller, O: Observer> Shell<C, O> {
         let settings = &self.parts.settings;
         let mut renewals = ticks(Duration::from_millis(settings.renewal_ms));
         let mut polls = ticks(Duration::from_millis(settings.poll_ms.max(1)));
-        let mut sweeps = ticks(SWEEP);
+        let mut sweeps = ticks(settings.unheard().clamp(SWEEP_MIN, SWEEP));
         info!(instance = %self.parts.instance, kind = self.parts.kind.as_str(), "saga engine runs");
         self.recover(0);
         while !shutdown.is_cancelled() {

@@ -3,63 +3,60 @@
 use std::sync::Arc;
 
 use ::store::{SqlError, Transaction, params};
-use base::{Monotonic, Timestamp};
-use serde_json::Value;
+use base::Timestamp;
 use tracing::error;
 
-use super::{Definitions, from_json, signals::wake_waiting, to_json};
+use super::{
+    Definitions,
+    entry::{Append, input_hash, is_open, new_before, write_records},
+    line,
+    signals::wake_waiting,
+    to_json,
+};
 use crate::{
     caller::Observer,
-    definition::hash_of,
-    machine::{Moment, Record, Saga, Signal, Start, Status, accept},
+    machine::{Arrival, Place, Saga, Signal, Start, Status, accept},
     view::SagaView,
 };
-
-/// What an append builds on.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Before {
-    pub(crate) owner: Option<Arc<str>>,
-    pub(crate) epoch: u64,
-    pub(crate) status: Status,
-    /// Records before.
-    pub(crate) version: u64,
-}
-
-/// Records of one saga, to be made durable together.
-#[derive(Debug)]
-pub(crate) struct Append {
-    /// The row; none when the saga is new.
-    pub(crate) row: Option<i64>,
-    /// Hash of the input, when the saga is new.
-    pub(crate) input_hash: Option<String>,
-    pub(crate) before: Before,
-    /// Who writes. It may let the saga go with the same records that took it.
-    pub(crate) writer: Arc<str>,
-    /// The saga after.
-    pub(crate) view: SagaView,
-    pub(crate) records: Vec<Record>,
-    /// Ids of the signals that the records answer.
-    pub(crate) signals: Vec<String>,
-    /// Sagas that begin with these records.
-    pub(crate) starts: Vec<Start>,
-    pub(crate) moment: Moment,
-}
 
 /// What became of an append.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Appended {
     /// It is part of the transaction; words that had waited for the new saga come with it.
     Done { row: i64, waiting: Vec<Signal> },
+    /// The saga is new and durable, and not ours to work on: it waits for its turn, or was turned
+    /// away.
+    LinedUp,
     /// A saga of that id and input exists.
     Exists { status: Status },
     /// A saga of that id and another input exists.
     OtherInput,
-    /// Somebody else owns the saga, or the owner to take it from is alive.
+    /// Somebody else owns the saga, or the owner to take it from is alive, or another saga of its
+    /// subject has the turn that this one gave up before.
     Stale,
 }
 
 /// Does one append. Everything of it is kept, or nothing.
 pub(crate) fn append<O: Observer>(
+    transaction: &mut Transaction<'_>,
+    definitions: &Definitions,
+    observer: &O,
+    append: &Append,
+) -> Result<Appended, SqlError> {
+    if append.row.is_none() {
+        let place = line::place_of(transaction, append, Arrival::Last)?;
+        if let Some(lined) = line::lined_up(append, place) {
+            return Ok(match enter(transaction, definitions, observer, &lined)? {
+                Appended::Done { .. } => Appended::LinedUp,
+                other => other,
+            });
+        }
+    }
+    enter(transaction, definitions, observer, append)
+}
+
+/// Does an append whose saga has its place in the line.
+fn enter<O: Observer>(
     transaction: &mut Transaction<'_>,
     definitions: &Definitions,
     observer: &O,
@@ -72,7 +69,7 @@ pub(crate) fn append<O: Observer>(
             Inserted::Refused(refused) => return Ok(refused),
         },
         Some(row) => {
-            if !may_take(transaction, append)? {
+            if !may_take(transaction, append)? || !line::may_return(transaction, append)? {
                 return Ok(Appended::Stale);
             }
             if !update(transaction, row, append)? {
@@ -83,7 +80,8 @@ pub(crate) fn append<O: Observer>(
             (row, Vec::new())
         }
     };
-    write_records(transaction, row, append)?;
+    let Append { before, view, records, .. } = append;
+    write_records(transaction, row, before, view, records, append.moment)?;
     for record in &append.records {
         observer.recorded(transaction, &append.view, record)?;
     }
@@ -93,8 +91,13 @@ pub(crate) fn append<O: Observer>(
             params![&*append.view.id, id],
         )?;
     }
+    let leaves = line::leaves(append);
     for follow_up in &append.starts {
-        start(transaction, definitions, observer, follow_up, append.moment)?;
+        let after = leaves.then_some(row);
+        start(transaction, definitions, observer, follow_up, after, append)?;
+    }
+    if leaves && let Some(subject) = append.view.subject.as_deref() {
+        line::give_turn(transaction, definitions, observer, subject, append.moment)?;
     }
     Ok(Appended::Done { row, waiting })
 }
@@ -110,8 +113,8 @@ fn insert(transaction: &mut Transaction<'_>, append: &Append) -> Result<Inserted
     let Append { view, input_hash, .. } = append;
     let inserted = transaction.query_optional(
         "INSERT INTO sagas (id, definition, input, input_hash, trace, status, open, owner, epoch,
-           version, state, accepted_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)
+           version, state, accepted_at, updated_at, subject, turn)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?13, ?14)
          ON CONFLICT (id) DO NOTHING RETURNING number",
         params![
             &*view.id,
@@ -125,7 +128,9 @@ fn insert(transaction: &mut Transaction<'_>, append: &Append) -> Result<Inserted
             view.epoch,
             view.state.records,
             to_json(&*view.state)?,
-            view.accepted_at
+            view.accepted_at,
+            view.subject.as_deref(),
+            line::turn_column(view)
         ],
         |row| row.get::<i64>(0),
     )?;
@@ -215,7 +220,7 @@ fn update(transaction: &mut Transaction<'_>, row: i64, append: &Append) -> Resul
     } else {
         transaction.execute(
             "UPDATE sagas SET state = ?1, version = ?2, updated_at = ?3,
-               status = ?8, open = ?9, owner = ?10, epoch = ?11
+               status = ?8, open = ?9, owner = ?10, epoch = ?11, turn = ?12
              WHERE number = ?4 AND owner IS ?5 AND epoch = ?6 AND version = ?7",
             params![
                 state,
@@ -228,34 +233,23 @@ fn update(transaction: &mut Transaction<'_>, row: i64, append: &Append) -> Resul
                 status.as_str(),
                 is_open(status),
                 view.owner.as_deref(),
-                view.epoch
+                view.epoch,
+                line::turn_column(view)
             ],
         )?
     };
     Ok(changed == 1)
 }
 
-fn write_records(
-    transaction: &mut Transaction<'_>,
-    row: i64,
-    append: &Append,
-) -> Result<(), SqlError> {
-    for (number, record) in (append.before.version..).zip(&append.records) {
-        transaction.execute(
-            "INSERT INTO saga_records (saga, number, epoch, at, record) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![row, number, append.view.epoch, append.moment.wall, to_json(record)?],
-        )?;
-    }
-    Ok(())
-}
-
-/// Starts a saga that another one asked for. Nobody owns it yet; its first owner claims it.
+/// Starts a saga that another one asked for. Nobody owns it yet; its first owner claims it. One of
+/// the subject whose turn its parent, in row `after`, gives up goes before those that wait.
 fn start<O: Observer>(
     transaction: &mut Transaction<'_>,
     definitions: &Definitions,
     observer: &O,
     start: &Start,
-    moment: Moment,
+    after: Option<i64>,
+    parent: &Append,
 ) -> Result<(), SqlError> {
     let Some(definition) = definitions.newest(transaction, &start.definition)? else {
         // Checked when the word was accepted; its writers are gone since.
@@ -263,7 +257,8 @@ fn start<O: Observer>(
         return Ok(());
     };
     let saga = Saga { id: &start.id, definition: &definition, input: &start.input };
-    let accepted = accept(&saga, moment);
+    let moment = parent.moment;
+    let accepted = accept(&saga, Place::Now, moment);
     let new = Append {
         row: None,
         input_hash: Some(input_hash(&start.input)),
@@ -277,43 +272,30 @@ fn start<O: Observer>(
             owner: None,
             epoch: 0,
             trace: start.trace.as_deref().map(Into::into),
+            subject: start.subject.as_deref().map(Into::into),
             accepted_at: moment.wall,
             updated_at: moment.wall,
         },
         records: accepted.records,
         signals: Vec::new(),
         starts: Vec::new(),
+        waiting_max: parent.waiting_max,
         moment,
     };
-    match append(transaction, definitions, observer, &new)? {
-        Appended::Done { .. } | Appended::Exists { .. } => {}
-        refused @ (Appended::OtherInput | Appended::Stale) => {
+    let after = after.filter(|_| new.view.subject == parent.view.subject);
+    let arrival = if after.is_some() { Arrival::Next } else { Arrival::Last };
+    let place = line::place_of(transaction, &new, arrival)?;
+    let lined = line::lined_up(&new, place);
+    match enter(transaction, definitions, observer, lined.as_ref().unwrap_or(&new))? {
+        Appended::Done { row, .. } => {
+            if let (Some(after), Some(_)) = (after, lined) {
+                line::put_before(transaction, row, after)?;
+            }
+        }
+        Appended::Exists { .. } => {}
+        refused @ (Appended::OtherInput | Appended::Stale | Appended::LinedUp) => {
             error!(saga = start.id, ?refused, "follow-up was not started");
         }
     }
     Ok(())
-}
-
-/// What the first append of a saga builds on: nothing.
-pub(crate) fn new_before() -> Before {
-    Before { owner: None, epoch: 0, status: Status::Running, version: 0 }
-}
-
-/// What tells two inputs apart.
-pub(crate) fn input_hash(input: &Value) -> String {
-    hash_of(input)
-}
-
-const fn is_open(status: Status) -> bool {
-    matches!(status, Status::Running | Status::Aborting | Status::Compensating)
-}
-
-/// Reads a stored signal.
-pub(super) fn read_signal(text: &str) -> Result<Signal, SqlError> {
-    from_json(text)
-}
-
-/// A point of the boot clock at which a lease that is renewed now ends.
-pub(super) fn lease_end(transaction: &Transaction<'_>, lease: std::time::Duration) -> Monotonic {
-    transaction.monotonic() + lease
 }

@@ -98,7 +98,7 @@ impl Definitions {
             params![hash],
             |row| row.get::<String>(0),
         )?;
-        let read = Definition::from_json(&document)
+        let read = Definition::from_stored(&document)
             .map_err(|it| SqlError::Damaged { message: format!("definition {hash}: {it}") })?;
         if read.hash() != hash {
             let message = format!("definition {hash} reads as {}", read.hash());

@@ -6,10 +6,7 @@ use ::store::{Reader, SqlError, Transaction, params};
 use base::Monotonic;
 use tracing::error;
 
-use super::{
-    COLUMNS, Definitions, RawSaga,
-    append::{lease_end, read_signal},
-};
+use super::{COLUMNS, Definitions, RawSaga, signals::read_signal};
 use crate::{config::EngineKind, machine::Signal, view::SagaView};
 
 /// An instance's lease, as it was written.
@@ -140,10 +137,13 @@ pub(crate) fn poll(
             RawSaga::read,
         )?);
     }
+    // What a person says to a parked saga is heard when no other of its subject has the turn.
     let addressed = reader.query_all(
         &format!(
             "SELECT s.status, {COLUMNS} FROM sagas s WHERE s.open <> 1 AND s.owner IS NULL
-               AND s.id IN (SELECT saga FROM saga_signals WHERE standing = 'pending')"
+               AND s.id IN (SELECT saga FROM saga_signals WHERE standing = 'pending')
+               AND NOT (s.status = 'parked' AND EXISTS (SELECT 1 FROM sagas o
+                 WHERE o.subject = s.subject AND o.turn = 1 AND o.number <> s.number))"
         ),
         params![],
         |row| Ok((row.get::<String>(0)?, RawSaga::read_from(row, 1)?)),
@@ -221,4 +221,9 @@ fn load_all(
         loaded.push(Loaded { row, view, signals });
     }
     Ok(loaded)
+}
+
+/// A point of the boot clock at which a lease that is renewed now ends.
+fn lease_end(transaction: &Transaction<'_>, lease: Duration) -> Monotonic {
+    transaction.monotonic() + lease
 }

@@ -1,9 +1,16 @@
 //! Words to a saga: kept until its owner has answered each of them in its records, once.
 
 use ::store::{SqlError, Transaction, params};
+use base::Timestamp;
 
-use super::{Definitions, append::read_signal, to_json};
-use crate::machine::{Signal, SignalKind, Status};
+use super::{Definitions, from_json, to_json};
+use crate::{
+    caller::Observer,
+    machine::{Signal, SignalKind, Status},
+};
+
+/// Words that one look gives up; what is left comes with the next.
+const WORDS: usize = 500;
 
 /// What became of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +61,11 @@ pub(crate) fn signal(
     })
 }
 
+/// Reads a stored word.
+pub(super) fn read_signal(text: &str) -> Result<Signal, SqlError> {
+    from_json(text)
+}
+
 /// The words that had waited for a saga that begins now, oldest first.
 pub(super) fn wake_waiting(
     transaction: &mut Transaction<'_>,
@@ -72,4 +84,28 @@ pub(super) fn wake_waiting(
         |row| row.get::<String>(0),
     )?;
     waiting.iter().map(|it| read_signal(it)).collect()
+}
+
+/// Gives up words that were said before `before` to sagas that have not come since. Their ids stay
+/// known, so that a repetition of one is not a new word.
+pub(crate) fn give_up<O: Observer>(
+    transaction: &mut Transaction<'_>,
+    observer: &O,
+    before: Timestamp,
+) -> Result<(), SqlError> {
+    let unheard = transaction.query_all(
+        "SELECT saga, signal FROM saga_signals WHERE standing = 'waiting' AND at < ?1
+           ORDER BY at LIMIT ?2",
+        params![before, WORDS],
+        |row| Ok((row.get::<String>(0)?, row.get::<String>(1)?)),
+    )?;
+    for (saga, text) in unheard {
+        let word = read_signal(&text)?;
+        transaction.execute(
+            "UPDATE saga_signals SET standing = 'applied' WHERE saga = ?1 AND id = ?2",
+            params![saga, word.id],
+        )?;
+        observer.unheard(transaction, &saga, &word)?;
+    }
+    Ok(())
 }

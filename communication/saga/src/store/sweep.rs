@@ -15,13 +15,16 @@ const IDS: Duration = Duration::from_secs(37 * 86_400);
 /// Rows that one sweep looks at in each table: it shares its transaction with work.
 const ROWS: usize = 500;
 
+/// The time that long before `now`.
+pub(crate) fn ago(now: Timestamp, age: Duration) -> Timestamp {
+    let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(now.as_millis().saturating_sub(age_ms))
+}
+
 /// Deletes what is past its time; gives how many rows went.
 pub(crate) fn sweep(transaction: &mut Transaction<'_>) -> Result<u64, SqlError> {
     let now = transaction.now();
-    let ago = |age: Duration| {
-        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(now.as_millis().saturating_sub(age_ms))
-    };
+    let ago = |age: Duration| ago(now, age);
     let mut gone = 0;
     for status in Status::ALL.into_iter().filter(|it| it.is_closed()) {
         for number in oldest(transaction, 0, status, ago(RECORDS))? {

@@ -182,7 +182,7 @@ pub(crate) fn order(id: &str) -> Start {
 }
 
 pub(crate) fn order_for(id: &str, input: Value) -> Start {
-    Start { id: id.to_owned(), definition: "order".to_owned(), input, trace: None }
+    Start::new(id, "order", input)
 }
 
 /// Waits until `probe` finds something; fails after ten seconds with what was waited for.

@@ -6,3 +6,5 @@ mod engine;
 mod fixture;
 #[cfg(test)]
 mod takeover;
+#[cfg(test)]
+mod upgrade;

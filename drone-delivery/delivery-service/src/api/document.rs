@@ -79,9 +79,14 @@ pub(super) struct DeliverySchema {
 pub(super) struct RescheduleSchema {
     pickup: Location,
     dropoff: Location,
+    /// What it was when absent.
     deadline: Option<Text>,
+    /// What it was when absent.
     #[schema(format = DateTime)]
     pickup_time: Option<String>,
+    /// Given by the workflow once whoever serves the delivery has agreed; a lower one than is known
+    /// changes nothing.
+    revision: Option<u64>,
 }
 
 /// Where a customer wants to hear of a delivery; one of the two at least.

@@ -28,7 +28,13 @@ fn report(milestone: Milestone, sequence: u64) -> Report {
 }
 
 fn reschedule() -> Reschedule {
-    Reschedule { pickup: PICKUP, dropoff: PICKUP, deadline: None, pickup_time: None }
+    Reschedule {
+        pickup: PICKUP,
+        dropoff: PICKUP,
+        deadline: None,
+        pickup_time: None,
+        revision: None,
+    }
 }
 
 #[track_caller]
@@ -119,6 +125,56 @@ fn a_move_during_the_approach_begins_the_approach_anew() {
     assert_eq!(delivery.reschedule(reschedule()), Ok(vec![DeliveryStage::Rescheduled]));
     let reached = delivery.report(&report(Milestone::HeadedToPickup, 2));
     assert_eq!(reached, [DeliveryStage::HeadedToPickup]);
+}
+
+fn agreed(revision: u64, dropoff: Location) -> Reschedule {
+    Reschedule { dropoff, revision: Some(revision), ..reschedule() }
+}
+
+fn door(latitude: f64) -> Location {
+    Location { latitude, ..PICKUP }
+}
+
+#[test]
+fn a_move_that_the_drone_had_agreed_to_is_followed_after_the_pick_up_and_after_the_end() {
+    for milestone in [Milestone::HeadedToDropoff, Milestone::DroppedOff] {
+        let mut delivery = delivery(ConfirmationType::None);
+        delivery.report(&report(milestone, 1));
+        let stage = delivery.stage;
+        assert_eq!(delivery.reschedule(agreed(3, door(61.0))), Ok(Vec::new()));
+        assert_eq!((delivery.order.dropoff, delivery.stage), (door(61.0), stage));
+    }
+}
+
+#[test]
+fn a_lower_revision_changes_nothing() {
+    let mut delivery = delivery(ConfirmationType::None);
+    let moved = delivery.reschedule(agreed(5, door(61.0)));
+    assert_eq!(moved, Ok(vec![DeliveryStage::Rescheduled]));
+    let after = delivery.clone();
+    for revision in [4, 5] {
+        assert_eq!(delivery.reschedule(agreed(revision, door(62.0))), Ok(Vec::new()));
+        assert_eq!(delivery, after, "{revision}");
+    }
+}
+
+#[test]
+fn what_a_move_leaves_out_stays_as_it_was() {
+    let mut delivery = delivery(ConfirmationType::None);
+    delivery.order.deadline = "by noon".to_owned();
+    delivery.order.pickup_time = Some(Timestamp::from_millis(9));
+    delivery.reschedule(agreed(1, door(61.0))).unwrap();
+    assert_eq!(delivery.order.deadline, "by noon");
+    assert_eq!(delivery.order.pickup_time, Some(Timestamp::from_millis(9)));
+}
+
+#[test]
+fn a_move_of_what_was_called_off_changes_nothing() {
+    let mut delivery = delivery(ConfirmationType::None);
+    delivery.call_off(Ending::Cancelled, None).unwrap();
+    let after = delivery.clone();
+    assert_eq!(delivery.reschedule(agreed(7, door(61.0))), Ok(Vec::new()));
+    assert_eq!(delivery, after);
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl BookingRequest {
         Trip {
             pickup: self.pickup,
             dropoff: self.dropoff,
-            pickup_time: self.pickup_time,
+            pickup_time: self.pickup_time.or(before.and_then(|it| it.pickup_time)),
             weight_kg: self.weight_kg.or(before.map(|it| it.weight_kg)).unwrap_or(0.0),
         }
     }

@@ -56,7 +56,9 @@ pub(super) struct DeliverySchema {
 pub(super) struct RescheduleSchema {
     pickup_location: Name,
     drop_off_location: Name,
+    /// Stays as it was when absent.
     deadline: Option<Text>,
+    /// Stays as it was when absent.
     #[schema(format = DateTime)]
     pickup_time: Option<String>,
 }

@@ -1,8 +1,8 @@
 //! The rows of everything that changes something.
 //!
 //! A request is repeated under a public key, not under a saga's; cancel and move are repeated
-//! freely: all cancels of a delivery are one transaction of the Scheduler, and a move says where to,
-//! not how far. The tests named here show it.
+//! freely: of a delivery that is called off there is nothing more to call off, and a move says where
+//! to, not how far. The tests named here show it.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -41,7 +41,9 @@ pub(super) fn delete() -> MutatingRoute {
     MutatingRoute {
         change: Change::Delete,
         path: "/api/deliveryrequests/{id}",
-        repetition: Repetition::ProvenBy("a_cancel_that_is_asked_again_and_again_is_one_cancel"),
+        repetition: Repetition::ProvenBy(
+            "each_cancel_that_is_asked_for_is_answered_and_one_that_comes_twice_is_one",
+        ),
         sample: |n| sample(Method::DELETE, &format!("/api/deliveryrequests/{n}"), None),
     }
 }

@@ -87,6 +87,17 @@ async fn answer(
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
+        let participants = Participants::default();
+        participants.lock().unwrap().answers.extend([
+            ("GET /api/account".to_owned(), (200, "true")),
+            ("PUT /api/thirdpartydeliveries".to_owned(), (200, "false")),
+        ]);
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&participants));
+        Self { participants, ..Self::calling(router).await }
+    }
+
+    /// With other services.
+    pub(crate) async fn calling(router: Router) -> Self {
         let (directory, tasks) = (tempfile::tempdir().unwrap(), Tasks::new());
         let topic = |it: &topics::Topic| TopicConfig {
             name: it.name.to_owned(),
@@ -108,12 +119,6 @@ impl Fixture {
             ..MessagingConfig::default()
         };
         let messaging = Messaging::new(config, clock, Telemetry::disabled(), &tasks);
-        let participants = Participants::default();
-        participants.lock().unwrap().answers.extend([
-            ("GET /api/account".to_owned(), (200, "true")),
-            ("PUT /api/thirdpartydeliveries".to_owned(), (200, "false")),
-        ]);
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&participants));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tasks.spawn("participants", |shutdown| async move {
@@ -122,7 +127,7 @@ impl Fixture {
         let services = SERVICES.into_iter().map(|it| (it, url.clone())).collect();
         Self {
             directory,
-            participants,
+            participants: Participants::default(),
             messaging,
             tasks,
             address: broker.address,
@@ -169,7 +174,11 @@ impl Fixture {
     }
 
     pub(crate) async fn publish(&self, topic: &str, message: Message) {
-        self.messaging.publish(topic, message).await.unwrap();
+        // Its id makes it one, also when the answer to a first try was late.
+        until("the log takes a message", || async {
+            self.messaging.publish(topic, message.clone()).await.ok()
+        })
+        .await;
     }
 }
 

@@ -3,4 +3,8 @@
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod operations;
+#[cfg(test)]
 mod requests;
+#[cfg(test)]
+mod town;

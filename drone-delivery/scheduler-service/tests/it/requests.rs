@@ -11,7 +11,7 @@ use service_kit::Bound;
 
 use crate::fixture::{Fixture, Got, SILENCE, ask, message, until};
 
-fn delivery(id: &str) -> Message {
+pub(crate) fn delivery(id: &str) -> Message {
     let body = json!({"deliveryId": id, "ownerId": "o1", "pickupLocation": "60.17,24.94",
         "dropoffLocation": "60.18,24.95", "pickupTime": "Jul 28, 2017 04:06:24 PM", "deadline": "",
         "expedited": true, "confirmationRequired": "None",
@@ -19,27 +19,27 @@ fn delivery(id: &str) -> Message {
     with(message(&format!("m-{id}"), id, &body), "delivery")
 }
 
-fn cancel(id: &str) -> Message {
+pub(crate) fn cancel(id: &str) -> Message {
     // The original's form: the bare id.
     with(message(&format!("c-{id}"), id, &json!(id)), "cancel")
 }
 
-fn with(mut message: Message, operation: &str) -> Message {
+pub(crate) fn with(mut message: Message, operation: &str) -> Message {
     message.headers.insert("operation".to_owned(), operation.to_owned());
     message
 }
 
-async fn start(fixture: &Fixture, settings: SchedulerConfig) -> Bound {
+pub(crate) async fn start(fixture: &Fixture, settings: SchedulerConfig) -> Bound {
     run(fixture.context("scheduler", "scheduler-1"), settings).await.unwrap()
 }
 
-async fn transaction(bound: &Bound, id: &str) -> Option<Value> {
+pub(crate) async fn transaction(bound: &Bound, id: &str) -> Option<Value> {
     let path = format!("/api/transactions/{id}");
     let (status, body) = ask(&bound.http_url(), Method::GET, &path, None).await;
     (status == 200).then_some(body)
 }
 
-async fn stands(bound: &Bound, id: &str, state: &str) -> Value {
+pub(crate) async fn stands(bound: &Bound, id: &str, state: &str) -> Value {
     until(&format!("{id} is {state}"), || async {
         transaction(bound, id).await.filter(|it| it["state"] == state)
     })
@@ -122,7 +122,6 @@ async fn a_cancel_of_a_scheduled_delivery_frees_drone_and_package() {
     assert_eq!(
         lines,
         [
-            "DELETE /api/thirdpartydeliveries/d1",
             "DELETE /api/dronedeliveries/d1",
             "DELETE /api/deliveries/d1?compensate=true",
             "DELETE /api/packages/p1?deliveryId=d1",
@@ -131,24 +130,28 @@ async fn a_cancel_of_a_scheduled_delivery_frees_drone_and_package() {
 }
 
 #[tokio::test]
-async fn a_cancel_that_is_asked_again_and_again_is_one_cancel() {
+async fn each_cancel_that_is_asked_for_is_answered_and_one_that_comes_twice_is_one() {
     let fixture = Fixture::new().await;
     let bound = start(&fixture, SchedulerConfig::default()).await;
     fixture.publish(topics::DELIVERY_REQUESTS, delivery("d1")).await;
     stands(&bound, "d1", "completed").await;
-    for number in 0..16 {
-        // Each time the client asks, it is a message of its own.
-        let again = Message { id: format!("c-{number}"), ..cancel("d1") };
-        fixture.publish(topics::DELIVERY_REQUESTS, again).await;
+    for number in 0..4 {
+        // Each time the client asks, it is a message of its own; each may come again.
+        for _ in 0..4 {
+            let again = Message { id: format!("c-{number}"), ..cancel("d1") };
+            fixture.publish(topics::DELIVERY_REQUESTS, again).await;
+        }
     }
-    fixture.hears(topics::REQUEST_EVENTS, |it| it["operation"] == "cancel").await;
+    fixture.hears(topics::REQUEST_EVENTS, |it| it["operationId"] == "c-3").await;
     // Behind all of them in the same partition.
     fixture.publish(topics::DELIVERY_REQUESTS, delivery("d2")).await;
     stands(&bound, "d2", "completed").await;
     let got = fixture.got();
-    assert_eq!(got.iter().filter(|it| it.line.starts_with("DELETE")).count(), 4, "{got:?}");
+    assert_eq!(got.iter().filter(|it| it.line.starts_with("DELETE")).count(), 4 * 3, "{got:?}");
     let events = fixture.said(topics::REQUEST_EVENTS).await;
-    assert_eq!(events.iter().filter(|it| it["kind"] == "RequestCancelled").count(), 1);
+    let cancelled = events.iter().filter(|it| it["kind"] == "RequestCancelled");
+    let answered: Vec<&Value> = cancelled.map(|it| &it["operationId"]).collect();
+    assert_eq!(answered, ["c-0", "c-1", "c-2", "c-3"]);
 }
 
 #[tokio::test]
@@ -160,6 +163,26 @@ async fn a_cancel_that_overtakes_its_create_leaves_nothing_to_call() {
     let view = stands(&bound, "d1", "aborting").await;
     assert!(view["reason"].as_str().unwrap().contains("called it off"), "{view}");
     assert!(fixture.got().is_empty());
+}
+
+#[tokio::test]
+async fn a_cancel_of_an_id_that_nobody_asked_for_is_refused_and_a_create_that_comes_later_is_not() {
+    let fixture = Fixture::new().await;
+    let mut settings = SchedulerConfig::default();
+    settings.engine.unheard_ms = 200;
+    let bound = start(&fixture, settings).await;
+    fixture.publish(topics::DELIVERY_REQUESTS, cancel("d1")).await;
+    let answer = fixture.hears(topics::REQUEST_EVENTS, |it| it["operationId"] == "c-d1").await;
+    assert_eq!(
+        (&answer["kind"], &answer["operation"]),
+        (&json!("RequestRefused"), &json!("cancel"))
+    );
+    assert_eq!(answer["reason"], "no delivery of this id was asked for");
+    // Who asked was told that nothing is called off.
+    fixture.publish(topics::DELIVERY_REQUESTS, delivery("d1")).await;
+    stands(&bound, "d1", "completed").await;
+    let events = fixture.said(topics::REQUEST_EVENTS).await;
+    assert_eq!(events.iter().filter(|it| it["operationId"] == "c-d1").count(), 1, "{events:?}");
 }
 
 /// Calls that two moves of one delivery to the same place make.
@@ -202,9 +225,11 @@ async fn a_move_that_is_asked_again_says_the_same_places_again() {
 async fn a_move_carries_a_growing_revision() {
     let fixture = Fixture::new().await;
     let got = moved_twice(&fixture).await;
-    let booked: Vec<u64> = got.iter().filter_map(|it| it.body["revision"].as_u64()).collect();
-    assert_eq!(booked.len(), 2);
-    assert!(booked[0] > 0 && booked[0] != booked[1], "{booked:?}");
+    for line in ["PUT /api/dronedeliveries/d1", "PATCH /api/deliveries/d1"] {
+        let told = got.iter().filter(|it| it.line == line);
+        let told: Vec<u64> = told.filter_map(|it| it.body["revision"].as_u64()).collect();
+        assert!(told.len() == 2 && told[0] > 0 && told[0] < told[1], "{line}: {told:?}");
+    }
 }
 
 #[tokio::test]

@@ -69,8 +69,8 @@ impl Setting {
     }
 
     async fn submit(&self, delivery: &str) {
-        let (id, definition) = (format!("{delivery}/create"), "create".to_owned());
-        let start = Start { id, definition, input: json!({"for": "somebody"}), trace: None };
+        let input = json!({"for": "somebody"});
+        let start = Start::new(format!("{delivery}/create"), "create", input);
         self.scheduler.submit(start).await.unwrap();
     }
 

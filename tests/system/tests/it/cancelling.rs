@@ -77,12 +77,20 @@ async fn a_cancel_after_pick_up_is_refused() {
 }
 
 #[tokio::test]
-async fn a_cancel_that_overtakes_its_create_leaves_a_tombstone() {
+async fn a_cancel_of_an_id_that_was_never_given_is_refused() {
     let system = System::up(&[]);
-    // The Scheduler is down, so that both wait in the log; the cancel of an id never seen as well.
     let unknown = "019b0000-0000-7000-8000-000000000001";
-    let reply = system.cancel(unknown).await;
-    assert!(reply == 204 || reply == 404, "{reply}");
+    let url = system.gateway(&format!("/api/deliveryrequests/{unknown}"));
+    let reply = system.http.send(Method::DELETE, &url, &[], "").await;
+    assert_eq!(reply.status, 404);
+    assert_eq!(reply.json()["code"], "not_found", "{}", reply.json());
+    assert_eq!(system.http.get(&url).await.status, 404, "and it makes no request of it");
+}
+
+#[tokio::test]
+async fn a_cancel_that_is_asked_for_before_its_create_has_begun_stops_it() {
+    let system = System::up(&[]);
+    // The Scheduler is down, so that both wait in the log.
     let scheduler = system.role("scheduler").remove(0);
     scheduler.signal(Signal::STOP);
     let id = system.accepted(&far_future()).await;

@@ -22,7 +22,6 @@ const KNOWN: &[(&str, &str, &[&str])] = &[
     ("communication/messaging/src/lib.rs", "", &["consumer", "messaging"]),
     ("communication/saga/src/lib.rs", "", &["engine", "runner"]),
     ("communication/saga/src/lib.rs", "machine", &["operate", "record", "state"]),
-    ("communication/saga/src/lib.rs", "store", &["append", "signals"]),
     ("communication/service-kit/src/lib.rs", "", &["context", "export", "service"]),
     ("communication/store/src/lib.rs", "", &["migrate", "schema"]),
     ("communication/telemetry/src/lib.rs", "", &["hub", "span"]),

@@ -1,0 +1,139 @@
+//! Who may write and when: fencing, order of records and calls, repetition, retention.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{forward, world::AfterCrash, world_with_both};
+use crate::{
+    config::EngineKind,
+    machine::Status,
+    runner::Order,
+    store::{Appended, recover},
+};
+
+#[tokio::test]
+async fn the_late_append_of_a_stopped_owner_is_refused_and_it_stops() {
+    let mut world = world_with_both(14).await;
+    let zombie = forward(&world);
+    world.submit(zombie, "fenced");
+    // Until its first call is under way.
+    world.plan(zombie);
+    while !matches!(world.processes[zombie].orders.front(), Some(Order::Call(_))) {
+        world.round(zombie).await;
+        world.plan(zombie);
+    }
+    world.processes[zombie].asleep = true;
+    world.pass(Duration::from_secs(4)).await;
+    world.start("forward-b", EngineKind::Forward).await;
+    let taker = world.processes.len() - 1;
+    while world.view("fenced").await.owner.as_deref() != Some("forward-b") {
+        world.round(taker).await;
+    }
+    world.processes[zombie].asleep = false;
+    let records = world.history("fenced").await.len();
+    // It wakes, its call is answered, and it tries to write what it believes.
+    let order = world.processes[zombie].orders.pop_front().unwrap();
+    assert!(world.carry_out(zombie, order).await);
+    let core = &mut world.processes[zombie].core;
+    let Some(Order::Append(late)) = core.take_orders().into_iter().next() else { panic!("none") };
+    assert_eq!(world.write(&late).await, Appended::Stale);
+    let now = world.now();
+    world.processes[zombie].core.appended(&late, Some(Appended::Stale), now);
+    assert_eq!(world.processes[zombie].core.open_count(), 0);
+    assert_eq!(world.history("fenced").await.len(), records);
+    // Its lease is gone; the shell would have reset it before.
+    world.processes.remove(zombie);
+    world.settle(AfterCrash::Restart).await;
+    assert_eq!(world.check("fenced", "fenced").await, Status::Completed);
+}
+
+#[tokio::test]
+async fn the_saga_of_a_live_owner_cannot_be_claimed() {
+    let mut world = world_with_both(15).await;
+    let index = forward(&world);
+    world.submit(index, "mine");
+    world.round(index).await;
+    let loaded = {
+        let definitions = Arc::clone(&world.definitions);
+        let read = move |it: &::store::Reader<'_>| recover(it, &definitions, "forward-a", 0, 10);
+        world.store.read(read).await.unwrap().0
+    };
+    assert_eq!(loaded.len(), 1);
+    let thief = world.start("forward-b", EngineKind::Forward).await;
+    let now = world.now();
+    world.processes[thief].core.claim(loaded, true, now);
+    let Some(Order::Append(claim)) = world.processes[thief].core.take_orders().pop() else {
+        panic!("no claim")
+    };
+    assert_eq!(world.write(&claim).await, Appended::Stale);
+}
+
+#[tokio::test]
+async fn an_append_that_is_tried_again_is_done_once() {
+    let mut world = world_with_both(16).await;
+    let index = forward(&world);
+    world.submit(index, "twice");
+    let Some(Order::Append(first)) = world.processes[index].core.take_orders().pop() else {
+        panic!("no append")
+    };
+    let Appended::Done { row, .. } = world.write(&first).await else { panic!("refused") };
+    assert_eq!(world.write(&first).await, Appended::Done { row, waiting: Vec::new() });
+    assert_eq!(world.history("twice").await.len(), 1);
+}
+
+#[tokio::test]
+async fn no_call_leaves_before_the_records_that_imply_it_are_durable() {
+    let mut world = world_with_both(18).await;
+    let index = forward(&world);
+    world.submit(index, "slow-disk");
+    for _ in 0..5 {
+        world.plan(index);
+        let orders: Vec<Order> = world.processes[index].orders.drain(..).collect();
+        let [Order::Append(append)] = &orders[..] else { panic!("{orders:?}") };
+        // However long the disk takes, whatever else happens.
+        world.poll(index).await;
+        world.plan(index);
+        assert!(world.processes[index].orders.is_empty(), "a call before its record");
+        let written = world.write(append).await;
+        let now = world.now();
+        world.processes[index].core.appended(append, Some(written), now);
+        world.plan(index);
+        let Some(Order::Call(due)) = world.processes[index].orders.pop_front() else {
+            panic!("no call")
+        };
+        world.carry_out(index, Order::Call(due)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_append_that_fails_is_tried_again_until_it_is_written() {
+    let mut world = world_with_both(19).await;
+    let index = forward(&world);
+    world.submit(index, "full-disk");
+    for _ in 0..3 {
+        world.plan(index);
+        let Some(Order::Append(append)) = world.processes[index].orders.pop_front() else {
+            panic!("no append")
+        };
+        let now = world.now();
+        world.processes[index].core.appended(&append, None, now);
+        world.pass(Duration::from_secs(1)).await;
+    }
+    world.settle(AfterCrash::Restart).await;
+    assert_eq!(world.check("full-disk", "full-disk").await, Status::Completed);
+}
+
+#[tokio::test]
+async fn what_is_past_its_retention_is_swept_and_nothing_else() {
+    let mut world = world_with_both(17).await;
+    let index = forward(&world);
+    world.submit(index, "old");
+    world.settle(AfterCrash::Restart).await;
+    let sweep = |it: &mut ::store::Transaction<'_>| crate::store::sweep(it);
+    assert_eq!(world.store.write(sweep).await.unwrap(), 0);
+    world.clock.advance(Duration::from_secs(31 * 86_400));
+    assert!(world.store.write(sweep).await.unwrap() > 0);
+    assert!(world.history("old").await.is_empty(), "the records are gone");
+    assert_eq!(world.view("old").await.status(), Status::Completed, "the id is known still");
+    world.clock.advance(Duration::from_secs(7 * 86_400));
+    assert_eq!(world.store.write(sweep).await.unwrap(), 1);
+}
