@@ -116,7 +116,7 @@ pub(super) async fn run<B: RequestBody>(
         let decision = decide(outbound, &request, &outcome, repeatable, tries, upload, ended);
         match decision {
             Decision::Again { after } => {
-                let refusal = remember(&request, &attempt, &outcome);
+                let refusal = remember(&request, &attempt, &outcome).traced(&span);
                 earlier = Some(refusal.after(request.depth + tries, is_unprocessed));
                 drop((span, outcome));
                 destination.shared.series.retries.inc();
@@ -137,7 +137,8 @@ pub(super) async fn run<B: RequestBody>(
                     }
                     Err(error) => {
                         let endpoint = attempt.chosen.endpoint.name();
-                        let refusal = refusal(&error, &endpoint, request.started.elapsed());
+                        let elapsed = request.started.elapsed();
+                        let refusal = refusal(&error, &endpoint, elapsed).traced(&span);
                         let judged = if may_repeat { request.depth + tries } else { 0 };
                         Err(refusal.after(judged, is_unprocessed))
                     }
