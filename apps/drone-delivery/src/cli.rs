@@ -9,12 +9,15 @@ use skein::{
     commands::{FileCommand, MeshCommand, arguments::CostArguments},
 };
 
+/// Where the state is kept when nobody says.
+pub(crate) const DATA: &str = ".drone-delivery";
+
 /// Delivers parcels by drone: services that survive crashes, on one machine with one command.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = false, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     /// Where the system keeps its state.
-    #[arg(long, global = true, default_value = ".drone-delivery", value_name = "DIR")]
+    #[arg(long, global = true, default_value = DATA, value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Form of the result on standard output.
     #[arg(short, long, global = true, value_enum, default_value_t)]

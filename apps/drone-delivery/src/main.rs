@@ -8,6 +8,7 @@ mod cli;
 mod deliveries;
 mod endpoints;
 mod instances;
+mod introduction;
 mod load;
 mod logs;
 mod mesh;
@@ -71,7 +72,9 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Topics(command) => messages::topics(System::of(&data)?, command, output).await,
         Command::Files(command) => commands::files::run(&command, output),
         Command::Mesh(command) => commands::run(&up::admins(&data).await?, command, output).await,
-        Command::MeshCost(arguments) => {
+        Command::MeshCost(mut arguments) => {
+            let edge = mesh::cost_target(&data)?;
+            arguments.target.get_or_insert(edge);
             let policy = mesh::cost_policy(&data, &arguments)?;
             commands::cost::run(&arguments, policy, output).await
         }

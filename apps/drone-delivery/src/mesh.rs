@@ -2,19 +2,24 @@
 
 use std::path::Path;
 
-use mesh_policy::Policy;
+use mesh_policy::{
+    Policy,
+    schema::{self, Finding, Level, SourceFile},
+};
 use mesh_proxy::{Mesh, Outbound};
 use service_kit::{Client, ServiceAddresses, ServiceContext};
 use skein::{
     Failure,
-    commands::arguments::CostArguments,
+    commands::{arguments::CostArguments, files},
     failure,
-    mesh::{PolicyFiles, follow},
+    mesh::{PolicyError, PolicyFiles, follow},
 };
+use telemetry::Telemetry;
 
 use crate::{
     addresses::loopback,
     endpoints,
+    instances::instances,
     roles::Role,
     settings::{MeshPlacement, Settings},
     sidecars,
@@ -27,13 +32,72 @@ pub(crate) const EDGE: &str = "edge";
 pub(crate) const TRAFFIC: (&str, &str) =
     ("traffic.yaml", include_str!("../../../deploy/mesh/traffic.yaml"));
 
+/// The public routes.
+const PUBLIC: (&str, &str) = ("edge.yaml", include_str!("../../../deploy/mesh/edge.yaml"));
+
 /// What `up` keeps current, what comes with the program, and what the user adds.
-pub(crate) fn files(settings: &Settings, data: &Path) -> PolicyFiles {
+pub(crate) fn followed(settings: &Settings, data: &Path) -> PolicyFiles {
     PolicyFiles::new()
         .with_text(TRAFFIC.0, TRAFFIC.1)
-        .with_text("edge.yaml", include_str!("../../../deploy/mesh/edge.yaml"))
+        .with_text(PUBLIC.0, PUBLIC.1)
         .with_file(endpoints::path(data))
         .with_files(&settings.route_files)
+}
+
+/// Judges the files of the user as every process of the system will read them, before one of them runs.
+/// Gives what is hardly meant.
+///
+/// # Errors
+/// One of them cannot be used; each place is named.
+pub(crate) fn check(settings: &Settings) -> Result<Vec<String>, Failure> {
+    if settings.route_files.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Which names there will be is known; which ports is not, and does not matter here.
+    let instances = instances(settings, &mut || Ok(0))
+        .map_err(|it| Failure::new("no_port", "there is no free port").because(it))?;
+    let endpoints = endpoints::text(&endpoints::sets(&instances, &[]));
+    let read = |files: PolicyFiles| {
+        let mut sources = files
+            .with_files(&settings.route_files)
+            .sources()
+            .map_err(|it| refused(failure::chain(&it)))?;
+        sources
+            .push(SourceFile { name: "mesh/endpoints.yaml".to_owned(), text: endpoints.clone() });
+        judge(&sources)
+    };
+    let everywhere = PolicyFiles::new().with_text(TRAFFIC.0, TRAFFIC.1);
+    // A proxy beside a service does not read the public routes.
+    if settings.mesh == MeshPlacement::Sidecar {
+        read(everywhere.clone())?;
+    }
+    read(everywhere.with_text(PUBLIC.0, PUBLIC.1))
+}
+
+fn refused(why: String) -> Failure {
+    Failure::new("bad_policy", "the policy of the mesh cannot be used").because(why)
+}
+
+/// What is hardly meant in these files.
+fn judge(sources: &[SourceFile]) -> Result<Vec<String>, Failure> {
+    let (errors, remarks): (Vec<Finding>, Vec<Finding>) =
+        files::judge(sources).into_iter().partition(|it| it.level == Level::Error);
+    if let Some(first) = errors.first() {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let place = format!("{}:{}:{}", first.file, first.line, first.column);
+        // Each below the other, behind the word that the failure puts before them.
+        return Err(refused(lines.join("\n         ")).at(place));
+    }
+    let policy =
+        schema::read(sources).map_err(|it| refused(failure::chain(&PolicyError::Findings(it))))?;
+    Mesh::new(EDGE, policy, &Telemetry::disabled()).map_err(|it| refused(it.to_string()))?;
+    Ok(remarks.iter().map(ToString::to_string).collect())
+}
+
+/// What a door is measured before where nobody says: the edge of the system.
+pub(crate) fn cost_target(data: &Path) -> Result<String, Failure> {
+    let settings = Settings::of(data)?.unwrap_or_default();
+    Ok(format!("http://{}/livez", Role::Gateway.address(&settings)))
 }
 
 /// The policy that a door is measured with: that of the system, and further files.
@@ -43,8 +107,7 @@ pub(crate) fn cost_policy(data: &Path, arguments: &CostArguments) -> Result<Poli
         .with_text(TRAFFIC.0, TRAFFIC.1)
         .with_files(&settings.route_files)
         .with_files(&arguments.policies);
-    let failure = Failure::new("bad_policy", "the policy of the mesh cannot be used");
-    files.read().map_err(|it| failure.because(failure::chain(&it)))
+    files.read().map_err(|it| refused(failure::chain(&it)))
 }
 
 /// The mesh of this process, which follows its files from now on.
@@ -53,10 +116,7 @@ pub(crate) fn start(
     settings: &Settings,
     data: &Path,
 ) -> Result<Mesh, Failure> {
-    let files = files(settings, data);
-    let refused = |why: String| {
-        Failure::new("bad_policy", "the policy of the mesh cannot be used").because(why)
-    };
+    let files = followed(settings, data);
     let policy = files.read().map_err(|it| refused(failure::chain(&it)))?;
     let mesh = Mesh::new(context.config.role.clone(), policy, &context.telemetry)
         .map_err(|it| refused(it.to_string()))?;
@@ -97,4 +157,52 @@ pub(crate) fn place(
 fn beside(door: u16) -> ServiceAddresses {
     let called = Role::ALL.into_iter().filter(|it| it.is_called());
     called.map(|it| (it.name(), format!("http://{}", loopback(door)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn checked(text: &str, mesh: MeshPlacement) -> Result<Vec<String>, Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("routes.yaml");
+        fs::write(&file, text).unwrap();
+        let programs = [("account@v2".to_owned(), "".into())].into();
+        check(&Settings { route_files: vec![file], programs, mesh, ..Settings::default() })
+    }
+
+    const SPLIT: &str = include_str!("../../../examples/mesh/account-versions.yaml");
+
+    #[test]
+    fn the_example_with_two_versions_can_be_used() {
+        for mesh in [MeshPlacement::InProcess, MeshPlacement::Sidecar] {
+            assert_eq!(checked(SPLIT, mesh), Ok(Vec::new()));
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_refused_with_its_place_before_anything_starts() {
+        let refused = |text: &str| checked(text, MeshPlacement::Sidecar).unwrap_err();
+        let failure = refused(&SPLIT.replace("backendRefs", "backends"));
+        let place = failure.place.unwrap();
+        assert!(place.ends_with("routes.yaml:9:5"), "{place}");
+        // What only the files together can tell.
+        let failure = refused(&SPLIT.replace("account-v2", "account-v3"));
+        assert!(failure.why.unwrap().contains("SK2004"));
+        // What only the table of routes finds.
+        let field =
+            "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [host]}}]";
+        let failure =
+            refused(&SPLIT.replacen("  - matches", &format!("    {field}\n  - matches"), 1));
+        assert!(failure.why.unwrap().contains("host"));
+    }
+
+    #[test]
+    fn what_is_hardly_meant_is_said_and_starts() {
+        let text = SPLIT.replace("weight: 90", "weight: 0").replace("weight: 10", "weight: 0");
+        let remarks = checked(&text, MeshPlacement::InProcess).unwrap();
+        assert!(remarks.len() == 1 && remarks[0].contains("SK2003"), "{remarks:?}");
+    }
 }

@@ -28,6 +28,8 @@ use crate::{
     addresses::loopback,
     cli::UpArguments,
     endpoints::EndpointsFile,
+    introduction::{Invocation, introduce, table},
+    mesh,
     plan::Plan,
     processes::ProcessesFile,
     roles::Role,
@@ -49,8 +51,13 @@ pub(crate) async fn up(
     output: Output,
 ) -> Result<Exit, Failure> {
     let layered = Layered::gather(&arguments.settings, std::env::vars())?;
+    let invocation = Invocation::of(data);
+    // Before anything starts: each process would find it by itself, and say so in a log of its own.
+    for remark in mesh::check(&layered.settings)? {
+        output.remark(&remark);
+    }
     if arguments.detach {
-        return detach(data, arguments, &layered.settings, output).await;
+        return detach(&invocation, data, arguments, &layered.settings, output).await;
     }
     let clock = SystemClock::shared();
     let data = std::path::absolute(data).map_err(|it| no_directory(data, &it))?;
@@ -67,7 +74,7 @@ pub(crate) async fn up(
         // What is not ready by then shows as such.
         let settled = timeout(patience, supervisor.settled()).await;
         let processes = settled.unwrap_or_else(|_| supervisor.processes());
-        introduce(&processes, &layered.settings, &data, output);
+        introduce(&processes, &layered.settings, &invocation, output);
         std::future::pending().await
     };
     let why = tokio::select! {
@@ -139,47 +146,9 @@ fn up_failure(error: &UpError, data: &Path) -> Failure {
     }
 }
 
-/// The first screen: what runs, where to look, what to try.
-fn introduce(processes: &[ProcessStatus], settings: &Settings, data: &Path, output: Output) {
-    let table = table(processes);
-    output.remark(&format!(
-        "drone-delivery {} · data {} (kept; `down --wipe` forgets it)\n{}",
-        env!("CARGO_PKG_VERSION"),
-        data.display(),
-        table.render("  ").trim_end(),
-    ));
-    for process in processes.iter().filter(|it| it.state == ProcessState::CrashLoop) {
-        output.remark(&format!("{} keeps dying; see `logs {0}`", process.instance));
-    }
-    let (page, gateway) = (Role::Dashboard.address(settings), Role::Gateway.address(settings));
-    output.remark(&format!(
-        "Map   http://{page}\nMesh  http://{page}/topology\n\
-         Try   drone-delivery submit examples/plain.jsonl --wait\n      \
-         curl -i http://{gateway}/api/deliveryrequests -H 'content-type: application/json' \
-         -d @request.json",
-    ));
-}
-
-fn table(processes: &[ProcessStatus]) -> Table {
-    let mut table =
-        Table::new(&["SERVICE", "INSTANCE", "VERSION", "STATE", "PID", "PORTS", "RESTARTS"]);
-    for it in processes {
-        let ports: Vec<_> = it.ports.iter().map(|(name, port)| format!("{name} {port}")).collect();
-        table.row([
-            it.service.clone(),
-            it.instance.clone(),
-            it.version.clone(),
-            it.state.as_str().to_owned(),
-            it.pid.map_or_else(|| "–".to_owned(), |it| it.to_string()),
-            ports.join(", "),
-            it.restarts.to_string(),
-        ]);
-    }
-    table
-}
-
 /// Starts `up` in the background and, when asked to, waits until it is ready.
 async fn detach(
+    invocation: &Invocation,
     data: &Path,
     arguments: &UpArguments,
     settings: &Settings,
@@ -202,11 +171,11 @@ async fn detach(
         let has = |state| processes.iter().any(|it| it.state == state);
         let is_ready = processes.iter().all(|it| it.state == ProcessState::Ready);
         if !processes.is_empty() && (!arguments.wait || is_ready) {
-            introduce(&processes, settings, data, output);
+            introduce(&processes, settings, invocation, output);
             return Ok(Exit::Done);
         }
         if has(ProcessState::CrashLoop) {
-            introduce(&processes, settings, data, output);
+            introduce(&processes, settings, invocation, output);
             return Ok(Exit::Failed);
         }
         if Instant::now() >= deadline {

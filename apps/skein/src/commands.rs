@@ -1,19 +1,23 @@
 //! Commands about a mesh, for any program on top of it.
 //!
 //! Those of [`files`] read files of policy. The others ask a mesh that runs: they know nothing but
-//! the operators' addresses of processes, each with a name. They only read, except [`fault`]. Figures come from two looks at the counters that every process
-//! keeps anyway, so that looking costs the mesh nothing between them.
+//! the operators' addresses of processes, each with a name. They only read, except [`fault`]. Figures come
+//! from two looks at the counters that every process keeps anyway, so that looking costs the mesh
+//! nothing between them.
 
 pub mod admin;
 pub mod arguments;
+mod cells;
 pub mod cost;
 pub mod fault;
 pub mod figures;
 pub mod files;
 pub mod live;
 pub mod metrics;
+pub mod names;
 pub mod pages;
 pub mod stat;
+pub mod why;
 
 use crate::{Exit, Failure, Output};
 
@@ -28,7 +32,7 @@ pub async fn run(admins: &Admins, command: MeshCommand, output: Output) -> Resul
     match command {
         MeshCommand::Routes => pages::routes(admins, output).await,
         MeshCommand::Endpoints(arguments) => pages::endpoints(admins, &arguments, output).await,
-        MeshCommand::Why(arguments) => pages::why(admins, &arguments, output).await,
+        MeshCommand::Why(arguments) => why::why(admins, &arguments, output).await,
         MeshCommand::Stat(arguments) => stat::stat(admins, &arguments, output).await,
         MeshCommand::Edges(arguments) => stat::edges(admins, &arguments, output).await,
         MeshCommand::Tap(arguments) => live::tap(admins, &arguments, output).await,

@@ -21,7 +21,9 @@ pub fn run(
     outbound.keep_swept(&context.tasks);
     let forward = Forward::new(outbound, Way::To(Door::Edge(name.to_owned())));
     let forward = forward.for_hosts(hosts.iter().cloned());
-    Service::new(Routes::new()).health(Health::new()).public().serve_edge(context, forward)
+    // The operators look at what leads on from here, not at the calls that this process makes itself.
+    let service = Service::new(Routes::new()).mesh(mesh).health(Health::new());
+    service.public().serve_edge(context, forward)
 }
 
 #[cfg(test)]
@@ -68,11 +70,7 @@ mod tests {
         let mesh = Mesh::new("edge", policy(), &Telemetry::disabled()).unwrap();
         let hosts = ["127.0.0.1".to_owned()];
         let bound = run(&context, &mesh, "edge", &hosts).unwrap();
-        let services = ServiceAddresses::new()
-            .with("outside", bound.http_url())
-            .with("stranger", format!("http://localhost:{}", bound.http.port()))
-            .with("operators", bound.admin_url());
-        let client = Client::new(services, Duration::from_secs(5), Telemetry::disabled());
+        let client = client(&bound);
         let status = async |from, path: &str| {
             client.call(Call::get(from, path.to_owned())).await.unwrap().status.as_u16()
         };
@@ -82,7 +80,38 @@ mod tests {
         assert_eq!(status("outside", "/readyz").await, 200);
         assert_eq!(status("outside", "/api/orders/x").await, 503, "led on, to nobody here");
         assert_eq!(status("outside", "/api/orders/a%2fb").await, 400);
+        assert_eq!(status("outside", "/api/orders/..%3Fx").await, 400);
         assert_eq!(status("stranger", "/api/orders/x").await, 421);
         assert_eq!(status("operators", "/metrics").await, 200);
+    }
+
+    #[tokio::test]
+    async fn operators_see_the_routes_of_the_edge_and_not_those_of_its_own_calls() {
+        let config = ServiceConfig::new("gateway", "gateway-1", "/nonexistent");
+        let clock = SystemClock::shared();
+        let context = ServiceContext::new(config, clock, Telemetry::disabled(), Tasks::new());
+        let mesh = Mesh::new("edge", policy(), &Telemetry::disabled()).unwrap();
+        let bound = run(&context, &mesh, "edge", &[]).unwrap();
+        let client = client(&bound);
+        let page = async |path: &str| {
+            let reply = client.call(Call::get("operators", path.to_owned())).await.unwrap();
+            reply.json().unwrap()
+        };
+        let routes = page("/routes").await;
+        let seen = (&routes["source"], &routes["routes"][0]["door"]);
+        assert_eq!(serde_json::to_string(&seen).unwrap(), r#"["edge","edge/edge"]"#);
+        let why = page("/explain?edge=edge&path=/api/orders/7").await;
+        assert_eq!(
+            (&why["route"], &why["verdict"]),
+            (&"default/public".into(), &"no_endpoint".into())
+        );
+    }
+
+    fn client(bound: &Bound) -> Client {
+        let services = ServiceAddresses::new()
+            .with("outside", bound.http_url())
+            .with("stranger", format!("http://localhost:{}", bound.http.port()))
+            .with("operators", bound.admin_url());
+        Client::new(services, Duration::from_secs(5), Telemetry::disabled())
     }
 }

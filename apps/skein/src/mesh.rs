@@ -131,7 +131,7 @@ pub fn follow(files: PolicyFiles, meshes: Vec<Mesh>, telemetry: &Telemetry, task
         .with(&[]);
     let files = Arc::new(files);
     tasks.spawn("policy files", move |shutdown| async move {
-        let mut seen = Stamp::new();
+        let (mut seen, mut was_refused) = (Stamp::new(), false);
         let mut ticks = interval(LOOK_EVERY);
         while shutdown.or_cancel(ticks.tick()).await.is_some() {
             let stamp = files.stamp();
@@ -144,10 +144,15 @@ pub fn follow(files: PolicyFiles, meshes: Vec<Mesh>, telemetry: &Telemetry, task
                     .iter()
                     .try_for_each(|mesh| mesh.replace(policy.clone()).map_err(|it| it.to_string()))
             });
-            if let Err(error) = &used {
-                refused.inc();
-                tracing::error!(%error, "the policy was refused, the last good one stays");
+            match &used {
+                Err(error) => {
+                    refused.inc();
+                    tracing::error!(%error, "the policy was refused, the last good one stays");
+                }
+                Ok(()) if was_refused => tracing::info!("the policy is accepted again"),
+                Ok(()) => {}
             }
+            was_refused = used.is_err();
             for mesh in &meshes {
                 mesh.set_trouble(used.clone().err());
             }

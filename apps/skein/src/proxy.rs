@@ -75,6 +75,7 @@ pub fn start(
     let admin = Service::new(Routes::new())
         .health(health(proxy))
         .mesh(&mesh)
+        .inbound(&program.inbound)
         .serve_admin(context)
         .map_err(|it: StartError| start_failed(failure::chain(&it)))?;
     let meshes = vec![mesh, program.inbound.clone()];

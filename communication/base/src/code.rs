@@ -66,6 +66,38 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code.
+    pub const ALL: &[Self] = &[
+        Self::InvalidRequest,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::Undone,
+        Self::StaleEpoch,
+        Self::BodyMismatch,
+        Self::InProgress,
+        Self::DeadlineExpired,
+        Self::Overloaded,
+        Self::Backlog,
+        Self::LogUnavailable,
+        Self::StoreUnavailable,
+        Self::UpstreamUnavailable,
+        Self::UpstreamTimeout,
+        Self::UpstreamReset,
+        Self::UpstreamMalformed,
+        Self::NoEndpoint,
+        Self::BreakerOpen,
+        Self::RateLimited,
+        Self::PlantedFault,
+        Self::NoRoute,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::HeadTooLarge,
+        Self::TargetTooLong,
+        Self::RequestTimeout,
+        Self::Internal,
+    ];
+
     /// The word on the wire, in metrics and in logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -187,5 +219,22 @@ impl Code {
 impl fmt::Display for Code {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_code_is_listed_once_under_a_word_of_its_own() {
+        let words: BTreeSet<_> = Code::ALL.iter().map(|it| it.as_str()).collect();
+        assert_eq!(words.len(), Code::ALL.len());
+        // The compiler sees to it that `as_str` knows every code; here it stands with its word.
+        let (_, text) = include_str!("code.rs").split_once("fn as_str").unwrap();
+        let (text, _) = text.split_once("\n    }\n").unwrap();
+        assert_eq!(text.matches(" => \"").count(), Code::ALL.len());
     }
 }

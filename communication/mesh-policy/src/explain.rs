@@ -1,4 +1,5 @@
-//! The page behind each code: what it means, what to do, how it looks when it is right.
+//! The page behind each code of a finding, and behind each reason of a refusal: what it means, what to
+//! do, how it looks when it is right.
 
 use std::fmt;
 
@@ -6,6 +7,9 @@ use crate::schema::{Code, nearest};
 
 mod judging;
 mod reading;
+mod reasons;
+
+pub use reasons::{Reason, reason, reasons};
 
 /// What there is to say about a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +41,12 @@ pub fn explain(code: &str) -> Option<&'static Explanation> {
     pages.find(|it| it.code.as_str().eq_ignore_ascii_case(code.trim()))
 }
 
-/// The code that was probably meant, if one is near.
+/// The code or reason that was probably meant, if one is near.
 #[must_use]
-pub fn nearest(code: &str) -> Option<Code> {
-    let known: Vec<&str> = Code::ALL.iter().map(|it| it.as_str()).collect();
-    let near = nearest::nearest(code.trim(), &known)?;
-    Code::ALL.iter().copied().find(|it| it.as_str() == near)
+pub fn nearest(code: &str) -> Option<&'static str> {
+    let known: Vec<&'static str> =
+        Code::ALL.iter().map(|it| it.as_str()).chain(reasons()).collect();
+    nearest::nearest(code.trim(), &known)
 }
 
 #[cfg(test)]
@@ -69,8 +73,8 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_pen_leads_to_the_nearest_code() {
-        assert_eq!(nearest("SK103"), Some(Code::UnknownMember));
-        assert_eq!(nearest("sk2O13 "), Some(Code::RetriesWithoutTryTimeout));
-        assert_eq!(nearest("breaker_open"), None);
+        assert_eq!(nearest("SK103"), Some("SK1003"));
+        assert_eq!(nearest("sk2O13 "), Some("SK2013"));
+        assert_eq!(nearest("braker_open"), Some("breaker_open"));
     }
 }

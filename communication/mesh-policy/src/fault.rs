@@ -17,7 +17,8 @@ pub const FAULTS_MAX: usize = 100;
 pub struct Fault {
     /// Its name; a second one of that name takes its place.
     pub name: String,
-    /// The destination that it stands before.
+    /// What it stands before: a service, whichever of its versions a route leads a call to, or one of
+    /// these alone.
     pub service: String,
     /// At whose door.
     pub at: At,
@@ -52,6 +53,17 @@ pub enum Abort {
     Status(u16),
     /// The answer is cut and the connection reset after so many bytes of its body.
     ResetAfter(u64),
+}
+
+/// A call, as far as faults tell calls apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call<'a> {
+    /// The service that its caller named; `None` at an edge, where nobody names one.
+    pub called: Option<&'a str>,
+    /// The destination that it was led to.
+    pub destination: &'a str,
+    /// The route that led it, as `namespace/name`.
+    pub route: Option<&'a str>,
 }
 
 /// What a fault does to a request.
@@ -120,29 +132,28 @@ impl Faults {
         })
     }
 
-    /// What becomes of a request to a service over a route; `None` leaves it alone.
+    /// What becomes of a call; `None` leaves it alone.
     pub fn strike(
         &self,
-        service: &str,
-        route: Option<&str>,
+        call: Call<'_>,
         request: &impl RequestView,
         now: Moment,
         random: &mut Random,
     ) -> Option<Strike<'_>> {
         self.standing(now)
             .map(|(fault, _)| fault)
-            .filter(|it| it.fits(service, route, request))
+            .filter(|it| it.fits(call, request))
             .find(|it| random.unit() < it.share)
             .map(|it| Strike { name: &it.name, delay: it.delay, abort: it.abort })
     }
 }
 
 impl Fault {
-    fn fits(&self, service: &str, route: Option<&str>, request: &impl RequestView) -> bool {
+    fn fits(&self, call: Call<'_>, request: &impl RequestView) -> bool {
         let has_header = |(name, value): &(String, String)| request.header(name) == Some(value);
         self.at == At::Caller
-            && self.service == service
-            && self.route.as_deref().is_none_or(|it| Some(it) == route)
+            && (call.called == Some(&self.service) || call.destination == self.service)
+            && self.route.as_deref().is_none_or(|it| Some(it) == call.route)
             && self.header.as_ref().is_none_or(has_header)
     }
 }
@@ -194,9 +205,9 @@ mod tests {
         tenant: Option<&'static str>,
         now: Moment,
     ) -> usize {
+        let call = Call { called: None, destination: service, route };
         let mut random = Random::with_seed(41);
-        let strikes =
-            |_: &usize| faults.strike(service, route, &Request(tenant), now, &mut random).is_some();
+        let strikes = |_: &usize| faults.strike(call, &Request(tenant), now, &mut random).is_some();
         (0..1_000).filter(strikes).count()
     }
 
@@ -212,6 +223,24 @@ mod tests {
         assert_eq!(hits(&faults, "account", None, Some("blue"), NOW), 0);
         assert_eq!(hits(&faults, "account", Some("shop/orders"), Some("red"), NOW), 0);
         assert_eq!(hits(&faults, "account", Some("shop/orders"), None, NOW), 0);
+    }
+
+    #[test]
+    fn a_fault_of_a_service_hits_calls_to_each_of_its_versions_and_one_of_a_version_no_other() {
+        let hit = |of: &str, called, destination| {
+            let mut faults = Faults::default();
+            faults.plant(Fault { service: of.to_owned(), ..fault("f", 1.0) }, NOW).unwrap();
+            let call = Call { called, destination, route: None };
+            let mut random = Random::with_seed(41);
+            faults.strike(call, &Request(None), NOW, &mut random).is_some()
+        };
+        let called = Some("account");
+        assert!(hit("account", called, "account-v1") && hit("account", called, "account-v2"));
+        assert!(
+            hit("account-v2", called, "account-v2") && !hit("account-v2", called, "account-v1")
+        );
+        assert!(hit("account", None, "account") && !hit("account", None, "account-v1"));
+        assert!(!hit("account", Some("package"), "package"));
     }
 
     #[test]

@@ -59,8 +59,9 @@ pub enum BadPath {
     /// More `..` than elements: some stop at the root, some do not.
     #[error("a path that leaves the root")]
     AboveRoot,
-    /// `..;x` or `.;x`, the semicolon raw or encoded: a dot segment to those who drop parameters.
-    #[error("a parameter on a dot segment")]
+    /// `..;x` or `.;x`, the semicolon raw or encoded: a dot segment to those who drop parameters; and
+    /// `..%3Fx` or `..%23x`, one to those who decode before they look for the query.
+    #[error("a parameter, query or fragment on a dot segment")]
     DotSegmentParameter,
     /// Such as `%252e`: a dot to those who decode twice.
     #[error("a double encoding")]
@@ -268,9 +269,13 @@ impl Writer {
     }
 }
 
+/// Whether the element is a dot segment to those who end an element where this one goes on. Elsewhere
+/// an encoded question mark is a letter like any other, which ids may hold; nothing that anybody means
+/// begins with a dot segment and goes on so.
 fn is_dot_with_parameter(element: &[u8]) -> bool {
     let behind = element.strip_prefix(b"..").or_else(|| element.strip_prefix(b"."));
-    behind.is_some_and(|it| it.starts_with(b";") || it.starts_with(b"%3B"))
+    let ends: [&[u8]; 4] = [b";", b"%3B", b"%3F", b"%23"];
+    behind.is_some_and(|it| ends.iter().any(|end| it.starts_with(end)))
 }
 
 /// RFC 3986 section 2.3.
@@ -307,7 +312,8 @@ fn refuse_double_encoding(normal: &[u8]) -> Result<(), BadPath> {
             decoded = behind;
         }
         let ends_dots = || before.ends_with(b"/.") || before.ends_with(b"/..");
-        let is_refused = |byte| changes_when_decoded(byte) || (byte == b';' && ends_dots());
+        let is_refused =
+            |byte| changes_when_decoded(byte) || (b";?#".contains(&byte) && ends_dots());
         if escaped_byte(decoded).is_some_and(|(byte, _)| is_refused(byte)) {
             return Err(BadPath::DoubleEncoding);
         }

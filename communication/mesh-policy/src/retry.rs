@@ -193,6 +193,17 @@ pub enum StopReason {
 }
 
 impl StopReason {
+    /// Every reason.
+    pub const ALL: [Self; 7] = [
+        Self::NotRepeatable,
+        Self::AttemptsExhausted,
+        Self::BudgetExhausted,
+        Self::NoTimeLeft,
+        Self::BodyNotReplayable,
+        Self::NestedRetry,
+        Self::NotRetryable,
+    ];
+
     /// The word in metric, log and header.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -13,7 +13,7 @@ use crate::{
     downstream::Handler,
     head::{Peer, RequestHead},
     mesh::Door,
-    outbound::{Context, Outbound},
+    outbound::{Context, Outbound, parent_of},
     refusal::Refusal,
     reply::{Reply, Source},
     tunnel::Tunnel,
@@ -69,7 +69,9 @@ impl Forward {
         if !self.hosts.is_empty() && !self.hosts.iter().any(|it| it == head.host()) {
             let detail = "the host is not served here";
             let status = Some(StatusCode::MISDIRECTED_REQUEST);
-            return Refusal { status, ..Refusal::new(Code::NoRoute, detail) }.reply(None);
+            let trace_id = parent_of(&head).map(|it| it.trace_id.to_string());
+            let refusal = Refusal { status, ..Refusal::new(Code::NoRoute, detail) };
+            return refusal.reply(trace_id.as_deref());
         }
         edge::strip(&mut head, peer);
         let context = Context { peer: Some(peer), ..Context::default() };

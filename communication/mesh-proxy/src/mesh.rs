@@ -23,14 +23,14 @@ use base::{Code, Random};
 use mesh_policy::{
     Moment, Policy,
     destination::EndpointSet,
-    fault::{Abort, Fault, Faults, TooManyFaultsError},
+    fault::{Abort, Call, Fault, Faults, TooManyFaultsError},
     proxy::AccessLog,
     route::{CompileError, RequestView},
 };
 use telemetry::{Gauge, Telemetry};
 use tokio::time::Instant;
 
-use crate::tap::{Filter, Tap, Taps, TooManyTapsError};
+use crate::tap::{Direction, Filter, Tap, Taps, TooManyTapsError};
 use series::Families;
 pub use snapshot::Door;
 pub(crate) use snapshot::{BackendLane, Lane, Snapshot};
@@ -42,6 +42,7 @@ pub struct Mesh(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     source: String,
+    role: Role,
     snapshot: RwLock<Arc<Snapshot>>,
     /// Held while the next policy is made of the present one.
     replacing: Mutex<()>,
@@ -58,6 +59,17 @@ struct Inner {
     taps: Arc<Taps>,
     view: Option<View>,
     access_log: OnceLock<AccessLog>,
+}
+
+/// Where its requests go.
+#[derive(Debug)]
+enum Role {
+    /// To other services.
+    Outward,
+    /// To this one, behind its door.
+    Door(String),
+    /// To the proxy beside this process, which sends them on.
+    ToProxy,
 }
 
 /// What a mesh makes of each policy that it is given.
@@ -79,26 +91,40 @@ impl Mesh {
         policy: Policy,
         telemetry: &Telemetry,
     ) -> Result<Self, CompileError> {
-        Self::build(source.into(), policy, telemetry, None)
+        Self::build(source.into(), Role::Outward, policy, telemetry, None)
     }
 
-    /// The same for one that takes from each policy what concerns it, now and at each
-    /// [`replace`](Self::replace).
+    /// The same for a process whose calls the proxy beside it sends on: they are told of there.
+    ///
+    /// # Errors
+    /// The policy has a route that cannot be compiled.
+    pub fn to_proxy(
+        source: impl Into<String>,
+        policy: Policy,
+        telemetry: &Telemetry,
+    ) -> Result<Self, CompileError> {
+        Self::build(source.into(), Role::ToProxy, policy, telemetry, None)
+    }
+
+    /// The mesh behind the door of a service. It takes from each policy what concerns it, now and at
+    /// each [`replace`](Self::replace).
     ///
     /// # Errors
     /// What it takes has a route that cannot be compiled.
-    pub fn seeing(
-        source: impl Into<String>,
+    pub fn at_door(
+        service: &str,
         policy: &Policy,
         telemetry: &Telemetry,
         view: impl Fn(&Policy) -> Policy + Send + Sync + 'static,
     ) -> Result<Self, CompileError> {
-        let seen = view(policy);
-        Self::build(source.into(), seen, telemetry, Some(View(Box::new(view))))
+        let (seen, view) = (view(policy), Some(View(Box::new(view))));
+        let source = format!("{service}-inbound");
+        Self::build(source, Role::Door(service.to_owned()), seen, telemetry, view)
     }
 
     fn build(
         source: String,
+        role: Role,
         policy: Policy,
         telemetry: &Telemetry,
         view: Option<View>,
@@ -112,6 +138,7 @@ impl Mesh {
         let faults = snapshot.policy.faults.clone();
         let mesh = Self(Arc::new(Inner {
             source,
+            role,
             snapshot: RwLock::new(Arc::new(snapshot)),
             replacing: Mutex::default(),
             start: Instant::now(),
@@ -210,11 +237,10 @@ impl Mesh {
         changed
     }
 
-    /// What a fault does to a request, as its delay and its abort.
+    /// What a fault does to a call, as its delay and its abort.
     pub(crate) fn strike(
         &self,
-        service: &str,
-        route: &str,
+        call: Call<'_>,
         request: &impl RequestView,
         random: &mut Random,
     ) -> Option<(Option<Duration>, Option<Abort>)> {
@@ -222,7 +248,7 @@ impl Mesh {
             return None;
         }
         let faults = self.0.faults.read().unwrap_or_else(PoisonError::into_inner);
-        let strike = faults.strike(service, Some(route), request, self.now(), random)?;
+        let strike = faults.strike(call, request, self.now(), random)?;
         Some((strike.delay, strike.abort))
     }
 
@@ -268,6 +294,24 @@ impl Mesh {
     #[must_use]
     pub fn source(&self) -> &str {
         &self.0.source
+    }
+
+    /// Which hop of a request its own are.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        match &self.0.role {
+            Role::Outward => Direction::Outbound,
+            Role::Door(_) => Direction::Inbound,
+            Role::ToProxy => Direction::Handover,
+        }
+    }
+
+    /// The service behind it, where it is the mesh of a door.
+    pub(crate) fn behind(&self) -> Option<&str> {
+        match &self.0.role {
+            Role::Door(service) => Some(service),
+            Role::Outward | Role::ToProxy => None,
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {

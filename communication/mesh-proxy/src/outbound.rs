@@ -13,7 +13,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use base::{Code, Random};
 use http::{Method, StatusCode};
 use mesh_policy::{
-    fault::Abort,
+    fault::{Abort, Call},
     route::{Found, RequestView as _, Rule, choose_backend},
 };
 use runtime::Tasks;
@@ -93,7 +93,7 @@ impl Outbound {
         upload: &mut Upload<B>,
     ) -> Reply {
         let grpc = Grpc::of(head.fields.get(Known::ContentType));
-        let mut tap = Pending::of(&self.0.mesh, &head);
+        let mut tap = Pending::of(&self.0.mesh, &head, context.peer);
         context.parent = context.parent.or_else(|| parent_of(&head));
         let trace_id = context.parent.as_ref().map(|it| it.trace_id);
         let snapshot = self.0.mesh.snapshot();
@@ -101,7 +101,8 @@ impl Outbound {
         let reply = served.unwrap_or_else(|refused| {
             let (destination, refusal) = *refused;
             self.0.mesh.refused(&destination, refusal.code);
-            let trace_id = trace_id.map(|it| it.to_string());
+            // The trace that it came in; else the one that its tries began.
+            let trace_id = trace_id.or(refusal.trace_id).map(|it| it.to_string());
             refusal.reply_as(grpc, trace_id.as_deref())
         });
         if let Some(tap) = &mut tap {
@@ -156,7 +157,12 @@ impl Outbound {
             tap.routed(route, &lane.destination.name);
         }
         // Faults: before the cap, where a slow network would be.
-        let fault = self.strike(route, lane, &head, deadline).await.map_err(at)?;
+        let call = Call {
+            called: door.service(),
+            destination: &lane.destination.name,
+            route: Some(route),
+        };
+        let fault = self.strike(call, &head, deadline).await.map_err(at)?;
         if fault == Some(Abort::ResetAfter(0)) {
             return Ok(Reply::reset());
         }
@@ -184,13 +190,11 @@ impl Outbound {
     /// What a planted fault does to the request: it waits here; an abort that needs no call ends it.
     async fn strike(
         &self,
-        route: &str,
-        lane: &BackendLane,
+        call: Call<'_>,
         head: &RequestHead,
         deadline: Deadline,
     ) -> Result<Option<Abort>, Refusal> {
-        let destination = &lane.destination.name;
-        let strike = self.0.draw(|random| self.0.mesh.strike(destination, route, head, random));
+        let strike = self.0.draw(|random| self.0.mesh.strike(call, head, random));
         let Some((delay, abort)) = strike else { return Ok(None) };
         if let Some(delay) = delay {
             let end = Instant::now() + delay;
@@ -338,7 +342,7 @@ impl Lane {
     }
 }
 
-fn parent_of(head: &RequestHead) -> Option<TraceContext> {
+pub(crate) fn parent_of(head: &RequestHead) -> Option<TraceContext> {
     match head.fields.text(Known::Traceparent) {
         Some(parent) => TraceContext::parse(parent, head.fields.text(Known::Tracestate)),
         // Its own headers go on as they came: the program behind may read them.

@@ -9,7 +9,7 @@ use telemetry::{TraceContext, TraceId};
 use tokio::time::Instant;
 
 use crate::{
-    head::RequestHead,
+    head::{Peer, RequestHead},
     mesh::Mesh,
     tap::{Event, access},
 };
@@ -31,16 +31,20 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// `None` while nobody listens and nothing is written down.
-    pub(crate) fn of(mesh: &Mesh, head: &RequestHead) -> Option<Box<Self>> {
+    pub(crate) fn of(mesh: &Mesh, head: &RequestHead, peer: Option<Peer>) -> Option<Box<Self>> {
         let log = mesh.access_log();
         (log.is_some() || mesh.taps().is_open()).then(|| {
             let mut path: String = head.path().chars().take(PATH_CHARS_MAX).collect();
             if head.target().contains(&b'?') {
                 path.push_str("?…");
             }
+            // The door does not call itself: who does is known by its address alone.
+            let caller = peer.filter(|_| mesh.behind().is_some());
             let event = Event {
-                source: mesh.source().to_owned(),
-                destination: String::new(),
+                direction: mesh.direction(),
+                source: caller
+                    .map_or_else(|| mesh.source().to_owned(), |it| it.address.to_string()),
+                destination: mesh.behind().unwrap_or_default().to_owned(),
                 route: String::new(),
                 method: head.method.clone(),
                 path,
@@ -65,7 +69,9 @@ impl Pending {
     /// Where it goes.
     pub(crate) fn routed(&mut self, route: &str, destination: &str) {
         self.event.route.replace_range(.., route);
-        self.event.destination.replace_range(.., destination);
+        if self.mesh.behind().is_none() {
+            self.event.destination.replace_range(.., destination);
+        }
     }
 
     /// A further try of it, under this span.

@@ -169,8 +169,9 @@ pub fn drain_delay(proxy: &Proxy) -> Duration {
 /// The mesh of one: calls that come in go to the application, once, with the same bounds and measures,
 /// and with the limits and faults that stand at the door of the service itself.
 fn application(proxy: &Proxy, policy: &Policy, telemetry: &Telemetry) -> Result<Mesh, StartError> {
-    let (source, of) = (format!("{}-inbound", proxy.name), proxy.clone());
-    let mesh = Mesh::seeing(source, policy, telemetry, move |policy| at_door(&of, policy));
+    let of = proxy.clone();
+    let view = move |policy: &Policy| at_door(&of, policy);
+    let mesh = Mesh::at_door(&proxy.name, policy, telemetry, view);
     mesh.map_err(StartError::Policy)
 }
 

@@ -6,6 +6,7 @@ use std::{borrow::Cow, time::Duration};
 use base::Code;
 use bytes::Bytes;
 use http::StatusCode;
+use telemetry::{Span, TraceId};
 
 use crate::{
     head::ResponseHead,
@@ -27,6 +28,8 @@ pub struct Refusal {
     pub fields: Vec<(&'static str, String)>,
     /// Whether certainly no application has seen the request.
     pub is_unprocessed: bool,
+    /// The trace of the tries that were made; where the request came in one, it is that.
+    pub trace_id: Option<TraceId>,
 }
 
 impl Refusal {
@@ -40,6 +43,7 @@ impl Refusal {
             retry_after: code.retry_after(),
             fields: Vec::new(),
             is_unprocessed: true,
+            trace_id: None,
         }
     }
 
@@ -57,6 +61,12 @@ impl Refusal {
             self.fields.push((base::headers::SKEIN_ATTEMPT, tries.to_string()));
         }
         Self { is_unprocessed, ..self }
+    }
+
+    /// In the trace of the try that it comes from.
+    #[must_use]
+    pub(crate) fn traced(self, try_span: &Span) -> Self {
+        Self { trace_id: Some(try_span.context().trace_id), ..self }
     }
 
     /// With a time to come back.

@@ -26,10 +26,36 @@ pub const LISTENERS_MAX: usize = 16;
 /// Events that wait for one listener; what comes beyond is dropped and counted.
 pub const WAITING_MAX: usize = 1_024;
 
+/// Which hop of a request is told of. One request is several hops where proxies stand between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Direction {
+    /// From a service to another one: what each request has once.
+    #[default]
+    Outbound,
+    /// From the proxy beside a service to that service.
+    Inbound,
+    /// From a program to the proxy beside it, which tells of the same request as outbound.
+    Handover,
+}
+
+impl Direction {
+    /// The word in events, logs and queries.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Outbound => "outbound",
+            Self::Inbound => "inbound",
+            Self::Handover => "handover",
+        }
+    }
+}
+
 /// One request that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Who called.
+    /// Which hop of it.
+    pub direction: Direction,
+    /// Who called. Inbound, where nobody has proved a name, the address that it came from.
     pub source: String,
     /// Who was called; empty where no route led on.
     pub destination: String,
@@ -58,6 +84,7 @@ impl Event {
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({
+            "direction": self.direction.as_str(),
             "source": self.source,
             "destination": self.destination,
             "route": self.route,
@@ -76,8 +103,8 @@ impl Event {
 /// Which requests a listener is told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// Only those to this service.
-    pub destination: Option<String>,
+    /// Only those to one of these; empty means every one.
+    pub destinations: Vec<String>,
     /// Only those with this method.
     pub method: Option<Method>,
     /// Only those whose path begins so.
@@ -89,13 +116,18 @@ pub struct Filter {
 impl Default for Filter {
     /// Every request, 100 in a second.
     fn default() -> Self {
-        Self { destination: None, method: None, path_prefix: None, events_per_second_max: 100 }
+        Self {
+            destinations: Vec::new(),
+            method: None,
+            path_prefix: None,
+            events_per_second_max: 100,
+        }
     }
 }
 
 impl Filter {
     fn takes(&self, event: &Event) -> bool {
-        self.destination.as_ref().is_none_or(|it| *it == event.destination)
+        (self.destinations.is_empty() || self.destinations.contains(&event.destination))
             && self.method.as_ref().is_none_or(|it| *it == event.method)
             && self.path_prefix.as_ref().is_none_or(|it| event.path.starts_with(it.as_str()))
     }
@@ -240,7 +272,7 @@ mod tests {
 
     fn request(mesh: &Mesh, path: &str) {
         let head = crate::view::asked("GET", "stock", path).unwrap();
-        if let Some(mut pending) = Pending::of(mesh, &head) {
+        if let Some(mut pending) = Pending::of(mesh, &head, None) {
             pending.routed("", "stock");
             pending.answered(Some(StatusCode::OK), None);
         }
@@ -288,14 +320,18 @@ mod tests {
     async fn only_what_a_listener_asked_for_is_told() {
         let mesh = mesh();
         let filters = [
-            Filter { destination: Some("other".to_owned()), ..Filter::default() },
+            Filter { destinations: vec!["other".to_owned()], ..Filter::default() },
             Filter { method: Some(Method::POST), ..Filter::default() },
             Filter { path_prefix: Some("/b".to_owned()), ..Filter::default() },
             Filter { path_prefix: Some("/a".to_owned()), ..Filter::default() },
+            Filter {
+                destinations: ["other", "stock"].map(str::to_owned).to_vec(),
+                ..Filter::default()
+            },
         ];
         let taps = filters.map(|it| mesh.tap(it).unwrap());
         request(&mesh, "/a/1");
-        assert_eq!(taps.map(|it| it.events.len()), [0, 0, 0, 1]);
+        assert_eq!(taps.map(|it| it.events.len()), [0, 0, 0, 1, 1]);
     }
 
     #[tokio::test]
@@ -306,7 +342,7 @@ mod tests {
         assert_eq!(open().unwrap_err(), TooManyTapsError);
         drop(taps);
         let head = crate::view::asked("GET", "stock", "/").unwrap();
-        assert!(Pending::of(&mesh, &head).is_none());
+        assert!(Pending::of(&mesh, &head, None).is_none());
         assert!(open().is_ok());
     }
 }

@@ -43,7 +43,10 @@ pub fn routes(mesh: &Mesh) -> Value {
     }
     let key = |row: &Value| (row["door"].to_string(), row["route"].to_string());
     rows.sort_by_key(key);
-    json!({ "source": mesh.source(), "routes": rows, "trouble": mesh.trouble() })
+    json!({
+        "source": mesh.source(), "direction": mesh.direction().as_str(), "routes": rows,
+        "trouble": mesh.trouble(),
+    })
 }
 
 /// Every endpoint of every destination with what is known of it now.
@@ -51,7 +54,10 @@ pub fn routes(mesh: &Mesh) -> Value {
 pub fn endpoints(mesh: &Mesh) -> Value {
     let snapshot = mesh.snapshot();
     let rows: Vec<Value> = snapshot.destinations().into_values().map(|it| of(mesh, it)).collect();
-    json!({ "source": mesh.source(), "destinations": rows, "trouble": mesh.trouble() })
+    json!({
+        "source": mesh.source(), "direction": mesh.direction().as_str(), "destinations": rows,
+        "trouble": mesh.trouble(),
+    })
 }
 
 /// Which rule a request is under, what was considered before it, and how each endpoint stands. It takes
@@ -128,7 +134,7 @@ fn verdict(destinations: &[Value], is_routed: bool) -> &'static str {
         return "no_route";
     }
     if has("closed") || has("half_open") {
-        return "sent";
+        return "would_send";
     }
     if has("open") { "breaker_open" } else { "no_endpoint" }
 }
@@ -148,7 +154,7 @@ fn of(mesh: &Mesh, destination: &Destination) -> Value {
                 "weight": endpoint.listed.weight,
                 "breaker": state(view.state),
                 "next_try_ms": view.next_try.map(millis),
-                "latency_ms": view.latency.as_secs_f64() * 1_000.0,
+                "latency_ms": view.latency.map(|it| it.as_secs_f64() * 1_000.0),
                 "outstanding": view.outstanding,
                 "score": view.score,
             })

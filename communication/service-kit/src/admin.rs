@@ -52,8 +52,14 @@ pub(crate) fn routes(hook: FaultHook, faults: Faults, store: Option<Store>) -> R
 }
 
 /// What the mesh knows, and its planted faults.
-pub(crate) fn mesh_routes(hook: FaultHook, mesh: Mesh, shutdown: Shutdown) -> Routes<()> {
-    let source = tap::Source { mesh: mesh.clone(), shutdown };
+pub(crate) fn mesh_routes(
+    hook: FaultHook,
+    mesh: Mesh,
+    inbound: Option<Mesh>,
+    shutdown: Shutdown,
+) -> Routes<()> {
+    let meshes = std::iter::once(mesh.clone()).chain(inbound).collect();
+    let source = tap::Source { meshes, shutdown };
     let live = Routes::new().get("/tap", tap::page).with_state(source);
     let routes = Routes::new()
         .get("/routes", |State(mesh): State<Mesh>| async move { reply(&view::routes(&mesh)) })

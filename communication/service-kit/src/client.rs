@@ -140,9 +140,8 @@ impl Client {
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "a handle, given away as everywhere")]
     pub fn new(services: ServiceAddresses, timeout: Duration, telemetry: Telemetry) -> Self {
-        let policy = plain(&services);
         // Routes alone can fail to compile, and there are none.
-        let mesh = Mesh::new(PLAIN_SOURCE, policy, &telemetry)
+        let mesh = Mesh::new(PLAIN_SOURCE, plain(&services), &telemetry)
             .expect("a policy without routes can be compiled");
         let client = Self::over(Outbound::new(mesh), timeout, &telemetry);
         Self { hosts: Arc::new(services), ..client }
@@ -150,8 +149,11 @@ impl Client {
 
     /// The same through a proxy beside this process, which tells services apart by the names in Host.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "a handle, given away as everywhere")]
     pub fn beside(services: ServiceAddresses, timeout: Duration, telemetry: Telemetry) -> Self {
-        Self { hosts: Arc::default(), ..Self::new(services, timeout, telemetry) }
+        let mesh = Mesh::to_proxy(PLAIN_SOURCE, plain(&services), &telemetry)
+            .expect("a policy without routes can be compiled");
+        Self::over(Outbound::new(mesh), timeout, &telemetry)
     }
 
     /// A client of a mesh. A call waits `timeout` at the longest.

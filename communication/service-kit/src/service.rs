@@ -84,6 +84,7 @@ pub struct Service {
     store: Option<store::Store>,
     audience: Audience,
     mesh: Option<Mesh>,
+    inbound: Option<Mesh>,
 }
 
 impl Service {
@@ -98,6 +99,7 @@ impl Service {
             store: None,
             audience: Audience::Operators,
             mesh: None,
+            inbound: None,
         }
     }
 
@@ -105,6 +107,12 @@ impl Service {
     #[must_use]
     pub fn mesh(self, mesh: &Mesh) -> Self {
         Self { mesh: Some(mesh.clone()), ..self }
+    }
+
+    /// With the mesh behind the doors for what comes in, whose requests the operators may listen to.
+    #[must_use]
+    pub fn inbound(self, mesh: &Mesh) -> Self {
+        Self { inbound: Some(mesh.clone()), ..self }
     }
 
     /// With checks of readiness.
@@ -178,7 +186,8 @@ impl Service {
             openapi: None,
             audience: Audience::Operators,
         };
-        let pages = Pages { faults: Faults::default(), store: self.store, mesh: self.mesh };
+        let (mesh, inbound) = (self.mesh, self.inbound);
+        let pages = Pages { faults: Faults::default(), store: self.store, mesh, inbound };
         let (admin, _) = open_admin(context, pages, &system)?;
         if let Some(endpoint) = &context.config.trace_endpoint {
             export::start(endpoint, context);
@@ -202,7 +211,8 @@ impl Service {
             openapi: self.openapi.map(document),
             audience: Audience::Operators,
         };
-        let pages = Pages { faults, store: self.store, mesh: self.mesh };
+        let (mesh, inbound) = (self.mesh, self.inbound);
+        let pages = Pages { faults, store: self.store, mesh, inbound };
         let (admin, at) = open_admin(context, pages, &system)?;
         let refused = |address| move |source| StartError::Bind { address, source };
         let at = Listening { address: config.http, sharing: config.sharing, slashes, ..at };
@@ -221,6 +231,7 @@ struct Pages {
     faults: Faults,
     store: Option<store::Store>,
     mesh: Option<Mesh>,
+    inbound: Option<Mesh>,
 }
 
 /// Opens the operators' port; answers where, and how it listens.
@@ -240,8 +251,8 @@ fn open_admin<'a>(
     };
     let mesh = pages.mesh.unwrap_or_else(|| context.client().mesh().clone());
     let routes = admin::routes(config.faults, pages.faults, pages.store);
-    let routes =
-        routes.merge(admin::mesh_routes(config.faults, mesh, context.tasks.shutdown_signal()));
+    let shutdown = context.tasks.shutdown_signal();
+    let routes = routes.merge(admin::mesh_routes(config.faults, mesh, pages.inbound, shutdown));
     let site = Site { handler: stack_of(routes, context), system: system.clone() };
     let refused = |source| StartError::Bind { address: config.admin, source };
     let admin = listen("admin", site, at, &context.tasks).map_err(refused)?;

@@ -18,7 +18,7 @@ use http::{Method, header};
 use http_body::Frame;
 use mesh_proxy::{
     Mesh,
-    tap::{Event, Filter, Tap},
+    tap::{Direction, Event, Filter, Tap},
 };
 use runtime::Shutdown;
 use serde::Deserialize;
@@ -35,12 +35,13 @@ const EVENTS_PER_SECOND_MAX: u32 = 10_000;
 /// What the page needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
-    pub(crate) mesh: Mesh,
+    /// What goes out of this process, and what comes in at its doors where it is a proxy.
+    pub(crate) meshes: Vec<Mesh>,
     /// The page ends with the process: nobody else would end it.
     pub(crate) shutdown: Shutdown,
 }
 
-/// `?to=SERVICE&method=GET&path=/prefix&max_rps=100`, each of them optional.
+/// `?to=SERVICE,…&method=GET&path=/prefix&direction=outbound&max_rps=100`, each of them optional.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Wanted {
     #[serde(default)]
@@ -49,8 +50,21 @@ pub(crate) struct Wanted {
     method: Option<String>,
     #[serde(default)]
     path: Option<String>,
+    /// `outbound` (each request once), `inbound`, or `all`.
+    #[serde(default)]
+    direction: Option<String>,
     #[serde(default)]
     max_rps: Option<u32>,
+}
+
+/// Whether this hop is one of those that are wanted.
+fn takes(wanted: Option<&str>, hop: Direction) -> Result<bool, &'static str> {
+    match wanted.unwrap_or("outbound") {
+        "outbound" => Ok(hop == Direction::Outbound),
+        "inbound" => Ok(hop == Direction::Inbound),
+        "all" => Ok(true),
+        _ => Err("a direction is outbound, inbound or all"),
+    }
 }
 
 pub(crate) async fn page(
@@ -59,17 +73,24 @@ pub(crate) async fn page(
 ) -> Result<Response, Problem> {
     let invalid = |detail: &str| Problem::of(Code::InvalidRequest, detail);
     let method = wanted.method.map(|it| Method::from_bytes(it.to_ascii_uppercase().as_bytes()));
+    let names = wanted.to.iter().flat_map(|it| it.split(',')).map(str::to_owned);
     let filter = Filter {
-        destination: wanted.to,
+        destinations: names.collect(),
         method: method.transpose().map_err(|_| invalid("the method is none"))?,
         path_prefix: wanted.path,
         events_per_second_max: wanted.max_rps.unwrap_or(100).min(EVENTS_PER_SECOND_MAX),
     };
-    let tap =
-        source.mesh.tap(filter).map_err(|it| Problem::of(Code::Overloaded, it.to_string()))?;
+    let mut taps = Vec::new();
+    for mesh in &source.meshes {
+        let is_taken = takes(wanted.direction.as_deref(), mesh.direction()).map_err(invalid)?;
+        if is_taken {
+            let tap = mesh.tap(filter.clone());
+            taps.push(tap.map_err(|it| Problem::of(Code::Overloaded, it.to_string()))?);
+        }
+    }
     let shutdown = source.shutdown;
     let stream = Stream {
-        tap,
+        taps,
         beat: interval(BEAT),
         ends: Box::pin(async move { shutdown.cancelled().await }),
         dropped_told: 0,
@@ -79,7 +100,7 @@ pub(crate) async fn page(
 }
 
 struct Stream {
-    tap: Tap,
+    taps: Vec<Tap>,
     beat: Interval,
     ends: Pin<Box<dyn Future<Output = ()> + Send>>,
     dropped_told: u64,
@@ -89,7 +110,7 @@ impl Stream {
     /// The event, behind how many were not told so far if that has changed.
     fn lines(&mut self, event: Option<&Event>) -> Bytes {
         let mut text = String::new();
-        let dropped = self.tap.dropped();
+        let dropped = self.taps.iter().map(Tap::dropped).sum();
         if dropped != self.dropped_told {
             self.dropped_told = dropped;
             text += &json!({"dropped": dropped}).to_string();
@@ -112,11 +133,44 @@ impl http_body::Body for Stream {
         if self.ends.as_mut().poll(context).is_ready() {
             return Poll::Ready(None);
         }
-        let event = match self.tap.poll_next(context) {
+        let event = self.taps.iter_mut().find_map(|it| match it.poll_next(context) {
             Poll::Ready(event) => Some(event),
-            Poll::Pending if self.beat.poll_tick(context).is_ready() => None,
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => None,
+        });
+        let event = match event {
+            Some(event) => Some(event),
+            None if self.beat.poll_tick(context).is_ready() => None,
+            None => return Poll::Pending,
         };
         Poll::Ready(Some(Ok(Frame::data(self.lines(event.as_ref())))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use telemetry::Telemetry;
+
+    use super::*;
+    use crate::{Client, ServiceAddresses};
+
+    #[test]
+    fn what_a_client_hands_to_the_proxy_beside_it_is_a_hop_of_its_own() {
+        let (timeout, telemetry) = (Duration::from_secs(1), Telemetry::disabled());
+        let beside = Client::beside(ServiceAddresses::new(), timeout, telemetry.clone());
+        assert_eq!(beside.mesh().direction(), Direction::Handover);
+        let plain = Client::new(ServiceAddresses::new(), timeout, telemetry);
+        assert_eq!(plain.mesh().direction(), Direction::Outbound);
+    }
+
+    #[test]
+    fn a_request_that_passes_proxies_is_told_once_unless_more_is_asked_for() {
+        use Direction::{Handover, Inbound, Outbound};
+        let hops = [Outbound, Inbound, Handover];
+        let told = |wanted| hops.map(|it| takes(wanted, it).unwrap());
+        assert_eq!(told(None), [true, false, false]);
+        assert_eq!(told(Some("outbound")), told(None));
+        assert_eq!(told(Some("inbound")), [false, true, false]);
+        assert_eq!(told(Some("all")), [true; 3]);
+        assert!(takes(Some("sideways"), Outbound).is_err());
     }
 }

@@ -51,3 +51,21 @@ fn a_foreign_program_is_not_started_for_who_is_gone() {
     assert!(!output.status.success());
     assert!(output.stdout.is_empty(), "{output:?}");
 }
+
+#[test]
+fn a_broken_file_of_routes_is_refused_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, routes) = (folder.path().join("data"), folder.path().join("routes.yaml"));
+    let good = include_str!("../../../../examples/mesh/account-versions.yaml");
+    fs::write(&routes, good.replace("backendRefs", "backends")).unwrap();
+    for further in [&["--detach", "--wait"][..], &[]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drone-delivery"));
+        command.arg("up").arg("--data").arg(&data).arg("--routes").arg(&routes).args(further);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("routes.yaml:9:5"), "{said}");
+        assert!(!said.contains("Try"), "{said}");
+        assert!(!data.exists(), "something was begun");
+    }
+}

@@ -9,12 +9,15 @@ use clap::{Args, Subcommand, ValueEnum};
 pub enum FileCommand {
     /// Says what is wrong in files of policy, and what is hardly meant. Nothing has to run.
     #[command(after_help = "Examples:\n  analyze where.yaml how.yaml\n  \
-                            analyze --failure-threshold warning -o json routes.yaml")]
+                            analyze --failure-threshold warning -o json routes.yaml\n\n\
+                            Every kind and member: docs/policy.md")]
     Analyze(AnalyzeArguments),
     /// Says what a code means, and what to do.
-    #[command(after_help = "Examples:\n  explain SK1003\n  explain -o json SK2006")]
+    #[command(
+        after_help = "Examples:\n  explain SK1003\n  explain no_endpoint\n  explain -o json SK2006"
+    )]
     Explain {
-        /// Such as `SK1003`.
+        /// Such as `SK1003`, or the reason of a refusal, such as `no_endpoint`.
         code: String,
     },
 }
@@ -104,12 +107,40 @@ pub struct TapArguments {
     /// Only requests whose path begins so.
     #[arg(long)]
     pub path: Option<String>,
+    /// Which hops of a request: `outbound` is each request once, `inbound` what proxies hand to the
+    /// service behind them, `all` those and what programs hand to their proxies.
+    #[arg(long, value_enum, default_value_t, value_name = "HOPS")]
+    pub direction: Hops,
     /// Most requests that are shown in a second.
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub max_rps: u32,
     /// Ends by itself then.
     #[arg(long = "for", value_parser = duration, value_name = "TIME")]
     pub lasts: Option<Duration>,
+}
+
+/// Which hops of a request are told of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Hops {
+    /// From a service to another one.
+    #[default]
+    Outbound,
+    /// From a proxy to the service behind it.
+    Inbound,
+    /// Every one, what programs hand to their proxies as well.
+    All,
+}
+
+impl Hops {
+    /// The word on the command line and in the query.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Outbound => "outbound",
+            Self::Inbound => "inbound",
+            Self::All => "all",
+        }
+    }
 }
 
 /// Which requests are counted.
@@ -121,6 +152,10 @@ pub struct TopArguments {
     /// Only requests of this service.
     #[arg(long, value_name = "SERVICE")]
     pub from: Option<String>,
+    /// Which hops of a request: `outbound` is each request once, `inbound` what proxies hand to the
+    /// service behind them, `all` those and what programs hand to their proxies.
+    #[arg(long, value_enum, default_value_t, value_name = "HOPS")]
+    pub direction: Hops,
     /// Shows one table, after this time.
     #[arg(long = "for", value_parser = duration, value_name = "TIME")]
     pub lasts: Option<Duration>,
@@ -193,9 +228,10 @@ pub struct WhyArguments {
 /// A measurement of what a door costs.
 #[derive(Debug, Args)]
 pub struct CostArguments {
-    /// Where requests go, such as `http://127.0.0.1:8080/health`; they are GET.
+    /// Where requests go, such as `http://127.0.0.1:8080/health`; they are GET. The edge of the
+    /// system that runs where there is one.
     #[arg(long, value_name = "URL")]
-    pub target: String,
+    pub target: Option<String>,
     /// Requests each way.
     #[arg(long, default_value_t = 5_000, value_name = "N",
           value_parser = clap::value_parser!(u32).range(100..=1_000_000))]

@@ -26,7 +26,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{arguments::CostArguments, stat::millis};
+use super::arguments::CostArguments;
 use crate::{Exit, Failure, Output, Table, failure, proxy};
 
 /// Turns of each way.
@@ -83,6 +83,11 @@ pub async fn run(
     output: Output,
 ) -> Result<Exit, Failure> {
     let cost = measure(arguments, policy).await?;
+    output.remark(&format!(
+        "{} requests each way to {}, one at a time; each figure is of one request, MEMORY of the door",
+        cost.requests,
+        arguments.target.as_deref().unwrap_or_default(),
+    ));
     output.result(&cost.to_json(), &cost.table());
     let failed = cost.direct.failed + cost.through.failed;
     if failed > 0 {
@@ -97,7 +102,11 @@ pub async fn run(
 /// # Errors
 /// The target is not to be used, or does not answer; the policy cannot be used.
 pub async fn measure(arguments: &CostArguments, policy: Policy) -> Result<Cost, Failure> {
-    let target = Target::of(&arguments.target, arguments.yes).await?;
+    let url = arguments.target.as_deref().ok_or_else(|| {
+        let failure = Failure::new("bad_argument", "no target is named").exit(Exit::Usage);
+        failure.next("--target http://127.0.0.1:PORT/PATH")
+    })?;
+    let target = Target::of(url, arguments.yes).await?;
     let tasks = Tasks::new();
     let memory = resident();
     let door = open_door(arguments, &target, policy, &tasks)?;
@@ -291,12 +300,13 @@ impl Cost {
     /// The table.
     #[must_use]
     pub fn table(&self) -> Table {
-        let mut table = Table::new(&["WAY", "P50", "P99", "CPU/REQUEST", "MEMORY", "FAILED"]);
-        let time = |it: Duration| millis(it.as_secs_f64() * 1_000.0);
+        let mut table = Table::new(&["WAY", "P50", "P99", "CPU", "MEMORY", "FAILED"]);
+        // One unit throughout: what is added is the difference of the lines above it.
         let micros = |it: f64| format!("{it:.1}µs");
+        let time = |it: Duration| micros(it.as_secs_f64() * 1e6);
         let (direct, through) = (&self.direct, &self.through);
         for (name, way) in [("direct", direct), ("through the door", through)] {
-            let cpu = micros(way.cpu.as_secs_f64() * 1e6);
+            let cpu = time(way.cpu);
             let failed = way.failed.to_string();
             table.row([name.to_owned(), time(way.p50), time(way.p99), cpu, "–".to_owned(), failed]);
         }
@@ -365,10 +375,10 @@ mod tests {
         let cost =
             Cost { requests: 100, direct, through, memory_bytes: Some((2 << 20) + (1 << 19)) };
         let expected = "\
-WAY               P50     P99       CPU/REQUEST  MEMORY  FAILED
-direct            0.10ms  0.90ms    50.0µs       –       0
-through the door  0.15ms  0.80ms    90.0µs       –       2
-added             50.0µs  -100.0µs  40.0µs       2.5MiB
+WAY               P50      P99       CPU     MEMORY  FAILED
+direct            100.0µs  900.0µs   50.0µs  –       0
+through the door  150.0µs  800.0µs   90.0µs  –       2
+added             50.0µs   -100.0µs  40.0µs  2.5MiB
 ";
         assert_eq!(cost.table().render(""), expected);
     }

@@ -1,15 +1,15 @@
 //! `fault`: planted at the callers of a service, at every process alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use service_kit::PLAIN_SOURCE;
 
 use super::{
     admin::{Admins, Gathered, Process, Said, query},
     arguments::{FaultArguments, FaultCommand},
-    pages::{known, text},
+    cells::{list as items, text},
+    names::{self, Names},
     stat::millis,
 };
 use crate::{Exit, Failure, Output, Table};
@@ -28,31 +28,44 @@ pub async fn run(admins: &Admins, command: FaultCommand, output: Output) -> Resu
 
 async fn add(admins: &Admins, arguments: &FaultArguments, output: Output) -> Result<Exit, Failure> {
     let document = document(arguments)?;
-    let endpoints = admins.get("/endpoints").await?;
-    known(&endpoints, &arguments.service)?;
-    // A process whose mesh does not know the service cannot call it.
-    let calls = |it: &&Said| {
-        let destinations = it.json()["destinations"].as_array().cloned().unwrap_or_default();
-        destinations.iter().any(|it| it["service"] == arguments.service.as_str())
-    };
-    let (named, plain): (Vec<&Said>, Vec<&Said>) =
-        endpoints.said.iter().filter(calls).partition(|it| it.json()["source"] != PLAIN_SOURCE);
-    // Behind a proxy a program would be struck twice.
-    let callers = if named.is_empty() { plain } else { named };
-    let callers: Vec<Process> = callers.iter().map(|it| it.process.clone()).collect();
+    let (routes, endpoints) = (admins.get("/routes").await?, admins.get("/endpoints").await?);
+    let names = Names::of(&names::pages(&routes), &names::pages(&endpoints));
+    let struck = names.service(&arguments.service)?;
+    let callers: Vec<Process> = callers(&endpoints, &struck);
     let body = document.to_string();
     let gathered = admins.ask(&callers, Method::PUT, "/faults", &body).await?;
     let planted = accepted(admins, &gathered, StatusCode::NO_CONTENT, output)?;
     let mut table = Table::new(&["FAULT", "SERVICE", "EFFECT", "SHARE", "PROCESSES"]);
     table.row([
         text(&document["name"]),
-        arguments.service.clone(),
+        versions(&struck),
         effect(arguments.error, arguments.delay.map(ms), arguments.reset_after),
         share(arguments.share),
         planted.len().to_string(),
     ]);
-    output.result(&json!({"fault": document, "processes": planted}), &table);
+    let told = json!({"fault": document, "services": struck, "processes": planted});
+    output.result(&told, &table);
     Ok(ending(&gathered, planted.len(), output))
+}
+
+/// The processes whose mesh knows one of the services: no other can call it. Who hands its calls to
+/// a proxy beside it would be struck twice.
+fn callers(endpoints: &Gathered, services: &[String]) -> Vec<Process> {
+    let calls = |page: &Value| {
+        let mut known = items(&page["destinations"]).iter();
+        page["direction"] != "handover" && known.any(|it| services.contains(&text(&it["service"])))
+    };
+    let callers = endpoints.said.iter().filter(|it| calls(&it.json()));
+    callers.map(|it| it.process.clone()).collect()
+}
+
+/// A service, and in brackets the versions that it is led to.
+fn versions(services: &[String]) -> String {
+    match services {
+        [] => String::new(),
+        [service] => service.clone(),
+        [service, versions @ ..] => format!("{service} ({})", versions.join(", ")),
+    }
 }
 
 /// The fault as the operators' page takes it.
@@ -87,6 +100,9 @@ async fn list(admins: &Admins, output: Output) -> Result<Exit, Failure> {
     let pages: Vec<Value> = gathered.said.iter().map(Said::json).collect();
     let rows = standing(&pages);
     output.result(&rows, &faults_table(&rows));
+    if rows.is_empty() {
+        output.remark("no fault stands");
+    }
     Ok(ending(&gathered, allowed.len(), output))
 }
 
@@ -129,12 +145,16 @@ async fn clear(admins: &Admins, name: Option<&str>, output: Output) -> Result<Ex
     let gathered = admins.get("/faults").await?;
     let allowed = accepted(admins, &gathered, StatusCode::OK, output)?;
     let pages: Vec<Value> = gathered.said.iter().map(Said::json).collect();
-    let gone: Vec<String> = standing(&pages).iter().map(|it| text(&it["name"])).collect();
-    let gone: Vec<String> =
-        gone.into_iter().filter(|it| name.is_none_or(|name| name == it)).collect();
-    if let (Some(name), true) = (name, gone.is_empty()) {
-        let failure = Failure::new("no_such_fault", format!("no fault `{name}` stands"));
-        return Err(failure.exit(Exit::NotFound));
+    let stand: BTreeSet<String> = standing(&pages).iter().map(|it| text(&it["name"])).collect();
+    let gone: Vec<&String> =
+        stand.iter().filter(|it| name.is_none_or(|name| name == *it)).collect();
+    match name {
+        Some(name) if gone.is_empty() => {
+            let what = format!("no fault `{name}` stands");
+            return Err(names::unknown("no_such_fault", what, &stand));
+        }
+        None if gone.is_empty() => output.remark("no fault stood"),
+        Some(_) | None => {}
     }
     let path = query("/faults", &[("name", name)]);
     let processes: Vec<Process> = gathered
@@ -146,7 +166,7 @@ async fn clear(admins: &Admins, name: Option<&str>, output: Output) -> Result<Ex
     let cleared = admins.ask(&processes, Method::DELETE, &path, "").await?;
     let mut table = Table::new(&["CLEARED"]);
     for fault in &gone {
-        table.row([fault.clone()]);
+        table.row([fault.as_str()]);
     }
     output.result(&json!({ "cleared": gone }), &table);
     Ok(cleared.exit(output))
@@ -224,6 +244,14 @@ mod tests {
             "route": null, "share": 0.3, "delay_ms": 200, "status": 503,
             "reset_after_bytes": null, "for_ms": 60_000});
         assert_eq!(document(&arguments).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_fault_says_which_versions_it_strikes() {
+        let named =
+            |all: &[&str]| versions(&all.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
+        assert_eq!(named(&["stock", "stock-v1", "stock-v2"]), "stock (stock-v1, stock-v2)");
+        assert_eq!(named(&["stock-v2"]), "stock-v2");
     }
 
     #[test]

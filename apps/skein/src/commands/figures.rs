@@ -112,12 +112,12 @@ impl Figures {
         self.0.entry((source.to_owned(), destination.to_owned())).or_default()
     }
 
-    /// Those that have ever called, as far as they are asked for. What a proxy hands over to its own
+    /// Those that have ever called, as far as they are asked for; `to` empty means everybody. What a proxy hands over to its own
     /// program is no call between services, nor what a program hands over to its proxy.
     pub fn shown<'a>(
         &'a self,
         from: Option<&'a str>,
-        to: Option<&'a str>,
+        to: &'a [String],
     ) -> impl Iterator<Item = (&'a str, &'a str, &'a Row)> {
         let rows = self.0.iter().map(|((source, it), row)| (source.as_str(), it.as_str(), row));
         rows.filter(move |(source, destination, row)| {
@@ -128,7 +128,7 @@ impl Figures {
                 && !is_own
                 && !is_told_by_its_proxy
                 && from.is_none_or(|it| it == *source)
-                && to.is_none_or(|it| it == *destination)
+                && (to.is_empty() || to.iter().any(|it| it == destination))
         })
     }
 }
@@ -241,7 +241,7 @@ mesh_endpoints_count{destination="stock"} 2
     #[test]
     fn figures_are_what_grew_between_two_looks() {
         let figures = figures(BEFORE, AFTER);
-        let rows: Vec<_> = figures.shown(None, None).collect();
+        let rows: Vec<_> = figures.shown(None, &[]).collect();
         let [("shop", "stock", row)] = rows.as_slice() else { panic!("{rows:?}") };
         // 80 were answered, 10 with 5xx, 10 not, of which the mesh itself refused 6 and lost 4.
         assert_eq!((row.requests, row.good, row.per_second), (100.0, 80.0, 10.0));
@@ -271,18 +271,18 @@ mesh_endpoints_count{destination="stock"} 2
     fn what_a_program_hands_to_its_proxy_is_not_counted_beside_it() {
         let plain = |text: &str| text.replace("\"shop\"", "\"(client)\"");
         let mut figures = figures(&plain(BEFORE), &plain(AFTER));
-        assert_eq!(figures.shown(None, None).next().map(|it| it.0), Some("(client)"));
+        assert_eq!(figures.shown(None, &[]).next().map(|it| it.0), Some("(client)"));
         let (before, after) = (parse(BEFORE, "mesh_"), parse(AFTER, "mesh_"));
         figures.add(&before, &after, Duration::from_secs(10));
-        let callers: Vec<_> = figures.shown(None, None).map(|it| it.0).collect();
+        let callers: Vec<_> = figures.shown(None, &[]).map(|it| it.0).collect();
         assert_eq!(callers, ["shop"]);
     }
 
     #[test]
     fn only_who_is_asked_for_is_shown() {
         let figures = figures(BEFORE, AFTER);
-        assert_eq!(figures.shown(Some("shop"), Some("stock")).count(), 1);
-        assert_eq!(figures.shown(Some("other"), None).count(), 0);
-        assert_eq!(figures.shown(None, Some("idle")).count(), 0);
+        assert_eq!(figures.shown(Some("shop"), &["stock".to_owned()]).count(), 1);
+        assert_eq!(figures.shown(Some("other"), &[]).count(), 0);
+        assert_eq!(figures.shown(None, &["idle".to_owned()]).count(), 0);
     }
 }

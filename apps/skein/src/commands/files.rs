@@ -1,8 +1,10 @@
 //! `analyze` and `explain`: what is wrong in files of policy, and what that means.
 
+use std::path::{Component, Path, PathBuf};
+
 use mesh_policy::{
     analyze,
-    explain::{self, Explanation},
+    explain::{self, Explanation, Reason},
     schema::{self, Code, Finding, Level, SourceFile},
 };
 use serde_json::{Value, json};
@@ -51,14 +53,60 @@ fn unreadable(error: PolicyError) -> Failure {
     }
 }
 
-/// What there is to say about files that are one policy: what cannot be read, else what can be and
-/// is hardly meant.
+/// What there is to say about files: what cannot be read, else what can be and is hardly meant. They
+/// are one policy; where several of them describe proxies, each of these is one, with the files that it
+/// names and those that no proxy names.
 #[must_use]
 pub fn judge(files: &[SourceFile]) -> Vec<Finding> {
+    let proxies: Vec<Option<Vec<PathBuf>>> = files.iter().map(files_of_proxy).collect();
+    if proxies.iter().flatten().count() < 2 {
+        return judge_one(files);
+    }
+    let paths: Vec<PathBuf> = files.iter().map(|it| plain(Path::new(&it.name))).collect();
+    let is_named = |it: &PathBuf| proxies.iter().flatten().any(|named| named.contains(it));
+    let mut findings: Vec<Finding> = Vec::new();
+    for (own, named) in proxies.iter().enumerate() {
+        let Some(named) = named else { continue };
+        let is_read = |place: usize| {
+            let (path, is_proxy) = (&paths[place], proxies[place].is_some());
+            place == own || named.contains(path) || (!is_proxy && !is_named(path))
+        };
+        let read = files.iter().enumerate().filter(|(place, _)| is_read(*place));
+        let read: Vec<SourceFile> = read.map(|(_, file)| file.clone()).collect();
+        for finding in judge_one(&read) {
+            if !findings.contains(&finding) {
+                findings.push(finding);
+            }
+        }
+    }
+    let order = |it: &Finding| files.iter().position(|file| file.name == it.file);
+    findings.sort_by_key(|it| (order(it).is_none(), order(it), it.line, it.column));
+    findings
+}
+
+fn judge_one(files: &[SourceFile]) -> Vec<Finding> {
     match schema::read_with_origins(files) {
         Ok((policy, origins)) => analyze::analyze(&policy, &origins),
         Err(findings) => findings,
     }
+}
+
+/// The files that the proxy in a file names, as paths from here; `None` where there is no proxy. One
+/// that cannot be read names none.
+fn files_of_proxy(file: &SourceFile) -> Option<Vec<PathBuf>> {
+    let Ok(policy) = schema::read(std::slice::from_ref(file)) else {
+        let has_proxy = file.text.lines().any(|it| it.trim_end() == "kind: Proxy");
+        return has_proxy.then(Vec::new);
+    };
+    let folder = Path::new(&file.name).parent().unwrap_or_else(|| Path::new(""));
+    let named = policy.proxies.iter().flat_map(|it| &it.files);
+    let named = named.map(|it| plain(&folder.join(it))).collect();
+    (!policy.proxies.is_empty()).then_some(named)
+}
+
+/// The path without `.` in it.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|it| *it != Component::CurDir).collect()
 }
 
 /// `file:line:column CODE severity: text`.
@@ -107,12 +155,8 @@ fn summary(findings: &[Finding], files: usize) -> String {
 
 fn explain(code: &str, output: Output) -> Result<Exit, Failure> {
     let Some(page) = explain::explain(code) else {
-        let failure = Failure::new("unknown_code", format!("no code is called `{code}`"));
-        let next = match explain::nearest(code) {
-            Some(near) => format!("explain {near}, if that is what was meant"),
-            None => format!("codes are {} to {}", Code::Syntax, Code::RetriesWithoutTryTimeout),
-        };
-        return Err(failure.exit(Exit::NotFound).next(next));
+        let reason = explain::reason(code).ok_or_else(|| unknown_code(code))?;
+        return Ok(explain_reason(&reason, output));
     };
     match output.format {
         Format::Json => {
@@ -125,4 +169,85 @@ fn explain(code: &str, output: Output) -> Result<Exit, Failure> {
         Format::Table | Format::Wide => output.text(&page.to_string()),
     }
     Ok(Exit::Done)
+}
+
+fn explain_reason(reason: &Reason, output: Output) -> Exit {
+    match output.format {
+        Format::Json => {
+            let Reason { code, answer, meaning, fix } = reason;
+            output.document(&json!({
+                "code": code, "title": reason.title(), "status": answer.map(|it| it.status()),
+                "retryable": answer.map(|it| it.is_retryable()), "meaning": meaning, "fix": fix,
+            }));
+        }
+        Format::Table | Format::Wide => output.text(&reason.to_string()),
+    }
+    Exit::Done
+}
+
+fn unknown_code(code: &str) -> Failure {
+    let failure = Failure::new("unknown_code", format!("no code is called `{code}`"));
+    let next = match explain::nearest(code) {
+        Some(near) => format!("explain {near}, if that is what was meant"),
+        None => {
+            let (first, last) = (Code::Syntax, Code::RetriesWithoutTryTimeout);
+            let reasons = explain::reasons().collect::<Vec<_>>().join(", ");
+            format!("codes of files are {first} to {last}; reasons of refusals {reasons}")
+        }
+    };
+    failure.exit(Exit::NotFound).next(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, text: &str) -> SourceFile {
+        SourceFile { name: name.to_owned(), text: text.to_owned() }
+    }
+
+    fn proxy(name: &str, port: u16, files: &str) -> String {
+        format!(
+            "apiVersion: skein/v1\nkind: Proxy\nmetadata: {{name: {name}}}\n\
+             spec: {{outbound: {{listen: \"127.0.0.1:{port}\", service: stock}}, files: [{files}]}}\n"
+        )
+    }
+
+    fn how(name: &str, policy: &str) -> SourceFile {
+        let text = format!(
+            "apiVersion: skein/v1\nkind: TrafficPolicy\nmetadata: {{name: {policy}}}\n\
+             spec: {{targetRef: {{name: stock}}, timeouts: {{request: 3s}}}}\n"
+        );
+        file(name, &text)
+    }
+
+    #[track_caller]
+    fn check(files: &[SourceFile], expected: &[&str]) {
+        let found: Vec<_> = judge(files).iter().map(line).collect();
+        let fits = |(line, start): (&String, &&str)| line.starts_with(start);
+        assert!(found.len() == expected.len() && found.iter().zip(expected).all(fits), "{found:?}");
+    }
+
+    #[test]
+    fn each_proxy_is_judged_with_the_files_that_it_reads() {
+        let one = file("a/one.yaml", &proxy("stock", 1, "how.yaml"));
+        let two = file("a/two.yaml", &proxy("stock", 2, "./how-2.yaml"));
+        // Two instances of one service, and what one of them reads the other one does not.
+        let (first, second) = (how("a/how.yaml", "how"), how("a/how-2.yaml", "how"));
+        check(&[one.clone(), two.clone(), first.clone(), second.clone()], &[]);
+        // What nobody names is read by each of them.
+        let shared = how("a/shared.yaml", "shared");
+        let expected = ["a/shared.yaml:4:34 SK1009", "a/shared.yaml:4:34 SK1009"];
+        check(&[one.clone(), two, first, second, shared], &expected);
+        // In one file there is one.
+        let twice = file("a/one.yaml", &format!("{}---\n{}", one.text, one.text));
+        check(&[twice], &["a/one.yaml:8:12 SK1009"]);
+    }
+
+    #[test]
+    fn a_proxy_that_cannot_be_read_is_told_of_beside_one_that_can() {
+        let good = file("good.yaml", &proxy("stock", 1, ""));
+        let bad = file("bad.yaml", &proxy("stock", 2, "").replace("outbound", "outbund"));
+        check(&[good, bad], &["bad.yaml:4:7 SK1008", "bad.yaml:4:8 SK1003"]);
+    }
 }

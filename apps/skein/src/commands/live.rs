@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     admin::{Admins, begun, query, request},
     arguments::{TapArguments, TopArguments},
+    names,
     stat::millis,
 };
 use crate::{Exit, Failure, Format, Output, Table};
@@ -65,11 +66,13 @@ impl Live {
     /// Listens to every process.
     ///
     /// # Errors
-    /// None of them answers, or there is none.
+    /// None of them answers, or there is none; none knows the service that is wanted.
     pub async fn open(admins: &Admins, wanted: &TapArguments) -> Result<Self, Failure> {
         let most = wanted.max_rps.to_string();
+        let to = names::wanted(admins, wanted.to.as_deref()).await?.join(",");
         let pairs = [
-            ("to", wanted.to.as_deref()),
+            ("to", Some(to.as_str()).filter(|it| !it.is_empty())),
+            ("direction", Some(wanted.direction.as_str())),
             ("method", wanted.method.as_deref()),
             ("path", wanted.path.as_deref()),
             ("max_rps", Some(&*most)),
@@ -277,7 +280,7 @@ fn show(event: &Value, clock: &SharedClock, output: Output) {
 fn document(event: &Value, clock: &SharedClock) -> Value {
     json!({
         "ts": clock.now().to_string(), "kind": "http", "process": event["process"],
-        "src": event["source"], "dst": event["destination"], "route": event["route"],
+        "direction": event["direction"], "src": event["source"], "dst": event["destination"], "route": event["route"],
         "method": event["method"], "path": event["path"], "status": event["status"],
         "code": event["code"], "latency_ms": event["latency_ms"], "bytes": event["bytes"],
         "trace_id": event["trace_id"], "attempt": event["attempts"],
@@ -304,6 +307,9 @@ fn line(event: &Value, is_wide: bool) -> String {
         millis(event["latency_ms"].as_f64().unwrap_or(0.0)),
         event["bytes"].as_u64().unwrap_or(0),
     );
+    if let Some(direction @ ("inbound" | "handover")) = event["direction"].as_str() {
+        line += &format!("  {direction}");
+    }
     if let Some(tries @ 2..) = event["attempts"].as_u64() {
         line += &format!("  tries={tries}");
     }
@@ -438,6 +444,7 @@ pub async fn top(
     let wanted = TapArguments {
         to: arguments.to.clone(),
         from: arguments.from.clone(),
+        direction: arguments.direction,
         max_rps: TOP_EVENTS_PER_SECOND_MAX,
         ..TapArguments::default()
     };

@@ -1,16 +1,17 @@
-//! `routes`, `endpoints` and `why`: what each process knows of the mesh, as tables.
+//! `routes` and `endpoints`: what each process knows of the mesh, as tables.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use http::Method;
 use serde_json::Value;
 
 use super::{
-    admin::{Admins, Gathered, Said, query},
-    arguments::{EndpointArguments, WhyArguments},
+    admin::{Admins, Gathered},
+    arguments::EndpointArguments,
+    cells::{joined, list, none, text},
+    names,
     stat::millis,
 };
-use crate::{Exit, Failure, Output, Table};
+use crate::{Exit, Failure, Format, Output, Table};
 
 /// Lists the routes. Processes that know the same ones are shown once.
 ///
@@ -18,13 +19,20 @@ use crate::{Exit, Failure, Output, Table};
 /// No process answers.
 pub async fn routes(admins: &Admins, output: Output) -> Result<Exit, Failure> {
     let gathered = admins.get("/routes").await?;
-    let pages: Vec<Value> = gathered.said.iter().map(Said::json).collect();
-    for (said, page) in gathered.said.iter().zip(&pages) {
-        trouble(output, said, page);
-    }
+    let pages = by_name(&gathered);
+    troubles(output, &pages);
+    let pages: Vec<Value> = pages.into_iter().map(|(_, page)| page).collect();
     let rows = rules(&pages);
-    output.result(&rows, &routes_table(&rows));
+    let table = match output.format {
+        Format::Wide => wide_routes_table(&rows),
+        Format::Table | Format::Json => routes_table(&rows),
+    };
+    output.result(&rows, &table);
     Ok(gathered.exit(output))
+}
+
+fn by_name(gathered: &Gathered) -> Vec<(String, Value)> {
+    gathered.said.iter().map(|it| (it.process.name.clone(), it.json())).collect()
 }
 
 /// The rules of all pages, each once.
@@ -35,32 +43,66 @@ pub fn rules(pages: &[Value]) -> Vec<Value> {
     all.filter(|it| seen.insert(it.to_string())).cloned().collect()
 }
 
-/// The table of `routes`.
+/// The table of `routes`: a row for each rule, what it takes in the lines below.
 #[must_use]
 pub fn routes_table(rows: &[Value]) -> Table {
+    let mut table =
+        Table::new(&["DOOR", "ROUTE", "RULE", "HOSTS", "TIMEOUT", "RETRIES", "BACKENDS"]);
+    for row in rows {
+        let [door, route, rule, hosts, backends, timeout, retries] = cells(row);
+        table.row([door, route, rule, hosts, timeout, retries, backends]);
+        for line in by_path(&row["matches"]) {
+            table.note(&line);
+        }
+    }
+    table
+}
+
+/// The same with a row for each rule, however wide.
+#[must_use]
+pub fn wide_routes_table(rows: &[Value]) -> Table {
     let mut table = Table::new(&[
         "DOOR", "ROUTE", "RULE", "HOSTS", "MATCHES", "BACKENDS", "TIMEOUT", "RETRIES",
     ]);
     for row in rows {
-        let backends = list(&row["backends"]);
-        let is_split = backends.len() > 1;
-        let backend = |it: &Value| match is_split {
-            true => format!("{}={}", text(&it["service"]), text(&it["weight"])),
-            false => text(&it["service"]),
-        };
-        let timeout = row["request_timeout_ms"].as_f64().map_or_else(none, millis);
-        table.row([
-            text(&row["door"]),
-            text(&row["route"]),
-            text(&row["rule"]),
-            joined(&row["hosts"], "*"),
-            joined(&row["matches"], "*"),
-            backends.iter().map(backend).collect::<Vec<_>>().join(","),
-            timeout,
-            text(&row["retry_attempts"]),
-        ]);
+        let [door, route, rule, hosts, backends, timeout, retries] = cells(row);
+        let matches = joined(&row["matches"], "*");
+        table.row([door, route, rule, hosts, matches, backends, timeout, retries]);
     }
     table
+}
+
+/// Door, route, rule, hosts, backends, timeout and retries.
+fn cells(row: &Value) -> [String; 7] {
+    let backends = list(&row["backends"]);
+    let is_split = backends.len() > 1;
+    let backend = |it: &Value| match is_split {
+        true => format!("{}={}", text(&it["service"]), text(&it["weight"])),
+        false => text(&it["service"]),
+    };
+    [
+        text(&row["door"]),
+        text(&row["route"]),
+        text(&row["rule"]),
+        joined(&row["hosts"], "*"),
+        backends.iter().map(backend).collect::<Vec<_>>().join(","),
+        row["request_timeout_ms"].as_f64().map_or_else(none, millis),
+        text(&row["retry_attempts"]),
+    ]
+}
+
+/// Matches that differ in the method alone as one, in the order of the first: `GET,HEAD /items/*`.
+fn by_path(matches: &Value) -> Vec<String> {
+    let mut lines: Vec<(String, String)> = Vec::new();
+    for one in list(matches) {
+        let one = text(one);
+        let (method, rest) = one.split_once(' ').unwrap_or(("*", &one));
+        match lines.iter_mut().find(|(_, it)| it == rest) {
+            Some((methods, _)) => *methods += &format!(",{method}"),
+            None => lines.push((method.to_owned(), rest.to_owned())),
+        }
+    }
+    lines.into_iter().map(|(methods, rest)| format!("{methods} {rest}")).collect()
 }
 
 /// Lists the endpoints, as each process sees them.
@@ -72,25 +114,20 @@ pub async fn endpoints(
     arguments: &EndpointArguments,
     output: Output,
 ) -> Result<Exit, Failure> {
+    let wanted = names::wanted(admins, arguments.service.as_deref()).await?;
     let gathered = admins.get("/endpoints").await?;
-    let service = arguments.service.as_deref();
-    if let Some(service) = service {
-        known(&gathered, service)?;
-    }
-    let mut rows = Vec::new();
-    for said in &gathered.said {
-        let page = said.json();
-        trouble(output, said, &page);
-        rows.extend(seen_by(&said.process.name, &page, service));
-    }
+    let pages = by_name(&gathered);
+    troubles(output, &pages);
+    let rows: Vec<Value> =
+        pages.iter().flat_map(|(name, page)| seen_by(name, page, &wanted)).collect();
     output.result(&rows, &endpoints_table(&rows));
     Ok(gathered.exit(output))
 }
 
-/// The endpoints of a page, a row each.
+/// The endpoints of these services in a page, a row each; of all where none is named.
 #[must_use]
-pub fn seen_by(process: &str, page: &Value, service: Option<&str>) -> Vec<Value> {
-    let wanted = |it: &&Value| service.is_none_or(|service| it["service"] == service);
+pub fn seen_by(process: &str, page: &Value, services: &[String]) -> Vec<Value> {
+    let wanted = |it: &&Value| services.is_empty() || services.contains(&text(&it["service"]));
     let mut rows = Vec::new();
     for destination in list(&page["destinations"]).iter().filter(wanted) {
         for endpoint in list(&destination["endpoints"]) {
@@ -134,177 +171,25 @@ pub fn endpoints_table(rows: &[Value]) -> Table {
     table
 }
 
-/// Says where a request would go.
-///
-/// # Errors
-/// No process answers, none of them calls so, or the request is none.
-pub async fn why(
-    admins: &Admins,
-    arguments: &WhyArguments,
-    output: Output,
-) -> Result<Exit, Failure> {
-    let door = match &arguments.edge {
-        Some(edge) => ("edge", Some(edge.as_str())),
-        None => ("service", Some(arguments.service.as_str())),
+/// Tells who keeps an older policy, and why: those with the same trouble in one remark.
+fn troubles(output: Output, pages: &[(String, Value)]) {
+    for remark in grouped(pages) {
+        output.remark(&remark);
+    }
+}
+
+fn grouped(pages: &[(String, Value)]) -> Vec<String> {
+    let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, page) in pages {
+        if let Some(trouble) = page["trouble"].as_str() {
+            alike.entry(trouble).or_default().push(name);
+        }
+    }
+    let one = |(trouble, names): (&str, Vec<&str>)| {
+        let keep = if names.len() == 1 { "keeps" } else { "keep" };
+        format!("{} {keep} the policy before the newest one:\n{trouble}", names.join(", "))
     };
-    let pairs = [
-        door,
-        ("method", Some(&*arguments.method)),
-        ("path", Some(&*arguments.path)),
-        ("host", Some(&*arguments.host)),
-    ];
-    let sources = admins.get("/routes").await?;
-    let asked = one_of_each_source(&sources, arguments);
-    if asked.is_empty() {
-        let what = "no process calls from there";
-        return Err(Failure::new("no_such_source", what).exit(Exit::NotFound));
-    }
-    let processes: Vec<_> = asked.iter().map(|it| it.process.clone()).collect();
-    let gathered = admins.ask(&processes, Method::GET, &query("/explain", &pairs), "").await?;
-    if let Some(refused) = gathered.said.iter().find(|it| !it.status.is_success()) {
-        let page = refused.json();
-        let failure = Failure::new("bad_argument", "the request cannot be explained");
-        return Err(failure.because(text(&page["detail"])).exit(Exit::Usage));
-    }
-    let mut pages = Vec::new();
-    for said in &gathered.said {
-        let mut page = said.json();
-        page["from"] = said.process.name.as_str().into();
-        pages.push(page);
-    }
-    output.result(&pages, &why_table(&pages));
-    for page in &pages {
-        if let Some(remark) = lacks(page) {
-            output.remark(&remark);
-        }
-    }
-    let service = Value::from(arguments.service.as_str());
-    let leads = |it: &Value| {
-        it["verdict"] == "sent"
-            && list(&it["destinations"]).iter().any(|it| it["service"] == service)
-    };
-    let is_led = arguments.edge.is_none() || pages.iter().any(leads);
-    let is_sent = pages.iter().any(|it| it["verdict"] == "sent");
-    let exit = gathered.exit(output);
-    Ok(if is_led && is_sent { exit } else { Exit::Failed })
-}
-
-/// A process of each source: replicas have the same rules. An edge is where its routes are used.
-fn one_of_each_source<'a>(gathered: &'a Gathered, arguments: &WhyArguments) -> Vec<&'a Said> {
-    let wanted = arguments.from.as_deref().or(arguments.edge.as_deref());
-    let mut seen = BTreeSet::new();
-    let mut chosen = Vec::new();
-    for said in &gathered.said {
-        let source = text(&said.json()["source"]);
-        let is_wanted = wanted.is_none_or(|it| it == source || it == said.process.name);
-        if is_wanted && seen.insert(source) {
-            chosen.push(said);
-        }
-    }
-    if chosen.is_empty() && arguments.from.is_none() {
-        // The edge is called otherwise than its process.
-        chosen = gathered.said.iter().take(1).collect();
-    }
-    chosen
-}
-
-/// The table of `why`: a row for each candidate.
-#[must_use]
-pub fn why_table(pages: &[Value]) -> Table {
-    let mut table = Table::new(&[
-        "FROM", "ROUTE", "RULE", "VERDICT", "SERVICE", "ENDPOINT", "BREAKER", "LATENCY", "SCORE",
-        "NEXT_TRY", "BUDGET",
-    ]);
-    for page in pages {
-        let start = || ["from", "route", "rule", "verdict"].map(|it| text(&page[it])).into_iter();
-        let mut is_empty = true;
-        for destination in list(&page["destinations"]) {
-            for endpoint in list(&destination["endpoints"]) {
-                is_empty = false;
-                let number = |it: &Value| it.as_f64().map_or_else(none, |it| format!("{it:.3}"));
-                let time = |it: &Value| it.as_f64().map_or_else(none, millis);
-                table.row(start().chain([
-                    text(&destination["service"]),
-                    text(&endpoint["endpoint"]),
-                    text(&endpoint["breaker"]),
-                    time(&endpoint["latency_ms"]),
-                    number(&endpoint["score"]),
-                    time(&endpoint["next_try_ms"]),
-                    number(&destination["retry_budget"]),
-                ]));
-            }
-        }
-        if is_empty {
-            table.row(start());
-        }
-    }
-    table
-}
-
-/// What the rules that were looked at lack, where none fits.
-fn lacks(page: &Value) -> Option<String> {
-    if page["verdict"] != "no_route" {
-        return None;
-    }
-    let considered = list(&page["considered"]).iter().map(|it| {
-        let lacks = joined(&it["lacks"], "?");
-        format!("\n  {} rule {}: {lacks}", text(&it["route"]), text(&it["rule"]))
-    });
-    let considered: String = considered.collect();
-    Some(format!("no rule fits as {} sees it{considered}", text(&page["from"])))
-}
-
-/// Whether anybody knows a service.
-///
-/// # Errors
-/// Nobody does; the names that are known are told.
-pub(super) fn known(gathered: &Gathered, service: &str) -> Result<(), Failure> {
-    let pages = gathered.said.iter().map(Said::json);
-    let names: BTreeSet<String> = pages
-        .flat_map(|page| {
-            list(&page["destinations"]).iter().map(|it| text(&it["service"])).collect::<Vec<_>>()
-        })
-        .collect();
-    if names.contains(service) {
-        return Ok(());
-    }
-    let known: Vec<String> = names.into_iter().collect();
-    let what = format!("no process of the mesh knows a service `{service}`");
-    let failure = Failure::new("no_such_service", what).exit(Exit::NotFound);
-    Err(failure.because(format!("known are {}", known.join(", "))))
-}
-
-fn trouble(output: Output, said: &Said, page: &Value) {
-    if let Some(trouble) = page["trouble"].as_str() {
-        let name = &said.process.name;
-        output.remark(&format!("{name} keeps the policy before the newest one: {trouble}"));
-    }
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-fn joined(value: &Value, when_empty: &str) -> String {
-    let words: Vec<String> = match value {
-        Value::Array(all) => all.iter().map(text).collect(),
-        Value::Null => Vec::new(),
-        one => vec![text(one)],
-    };
-    if words.is_empty() { when_empty.to_owned() } else { words.join(", ") }
-}
-
-pub(super) fn text(value: &Value) -> String {
-    match value {
-        Value::Null => none(),
-        Value::String(text) if text.is_empty() => none(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-fn none() -> String {
-    "–".to_owned()
+    alike.into_iter().map(one).collect()
 }
 
 #[cfg(test)]
@@ -320,15 +205,19 @@ mod tests {
     #[test]
     fn a_rule_that_every_process_has_is_shown_once() {
         let rule = json!({"door": "service/stock", "route": "default/stock", "rule": "0",
-            "hosts": [], "matches": ["GET /items/*"],
+            "hosts": [], "matches": ["GET /items/*", "POST /items", "HEAD /items/*"],
             "backends": [{"service": "a", "weight": 9}, {"service": "b", "weight": 1}],
             "request_timeout_ms": 2000, "retry_attempts": null});
         let pages = [page("routes", &json!([rule])), page("routes", &json!([rule]))];
         let expected = "\
-DOOR           ROUTE          RULE  HOSTS  MATCHES       BACKENDS  TIMEOUT  RETRIES
-service/stock  default/stock  0     *      GET /items/*  a=9,b=1   2000ms   –
+DOOR           ROUTE          RULE  HOSTS  TIMEOUT  RETRIES  BACKENDS
+service/stock  default/stock  0     *      2000ms   –        a=9,b=1
+  GET,HEAD /items/*
+  POST /items
 ";
         assert_eq!(routes_table(&rules(&pages)).render(""), expected);
+        let wide = wide_routes_table(&rules(&pages)).render("");
+        assert!(wide.contains("GET /items/*, POST /items, HEAD /items/*"), "{wide}");
     }
 
     #[test]
@@ -341,7 +230,7 @@ service/stock  default/stock  0     *      GET /items/*  a=9,b=1   2000ms   –
                 {"service": "stock", "endpoints": [endpoint]}, {"service": "other", "endpoints": [endpoint]},
             ]),
         );
-        let rows = seen_by("shop-1", &document, Some("stock"));
+        let rows = seen_by("shop-1", &document, &["stock".to_owned()]);
         let expected = "\
 SERVICE  ENDPOINT  ADDRESS      VERSION  SEEN_BY  BREAKER  LATENCY  OUTSTANDING  NEXT_TRY
 stock    stock-1   127.0.0.1:1  v2       shop-1   open     1.50ms   3            250ms
@@ -350,14 +239,13 @@ stock    stock-1   127.0.0.1:1  v2       shop-1   open     1.50ms   3           
     }
 
     #[test]
-    fn a_request_that_goes_nowhere_has_a_row_too() {
-        let nowhere = json!({"from": "shop-1", "route": null, "rule": null, "verdict": "no_route",
-            "destinations": [], "considered": [{"route": "r", "rule": 0, "lacks": "method"}]});
-        let table = why_table(std::slice::from_ref(&nowhere)).render("");
-        assert!(
-            table.lines().nth(1).unwrap().starts_with("shop-1  –      –     no_route"),
-            "{table}"
-        );
-        assert_eq!(lacks(&nowhere).unwrap(), "no rule fits as shop-1 sees it\n  r rule 0: method");
+    fn one_broken_file_is_told_once_for_all_who_read_it() {
+        let page = |trouble: Option<&str>| json!({"trouble": trouble});
+        let broken = Some("routes.yaml:3:1  no YAML  [SK1001]");
+        let pages = [("a", broken), ("b", None), ("c", broken)];
+        let pages = pages.map(|(name, trouble)| (name.to_owned(), page(trouble)));
+        let expected = "a, c keep the policy before the newest one:\n\
+                        routes.yaml:3:1  no YAML  [SK1001]";
+        assert_eq!(grouped(&pages), [expected]);
     }
 }

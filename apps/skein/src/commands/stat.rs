@@ -10,6 +10,7 @@ use super::{
     arguments::StatArguments,
     figures::{Figures, Row},
     metrics::{self, Sample},
+    names,
 };
 use crate::{Exit, Failure, Output, Table};
 
@@ -50,19 +51,20 @@ pub async fn stat(
     arguments: &StatArguments,
     output: Output,
 ) -> Result<Exit, Failure> {
+    let to = names::wanted(admins, arguments.to.as_deref()).await?;
     let (figures, gathered) = gather(admins, arguments.window).await?;
-    let (from, to) = (arguments.from.as_deref(), arguments.to.as_deref());
+    let from = arguments.from.as_deref();
     let rows: Vec<Value> = figures
-        .shown(from, to)
+        .shown(from, &to)
         .map(|(from, to, row)| row.to_json(from, to, arguments.window))
         .collect();
-    output.result(&rows, &stat_table(&figures, from, to));
+    output.result(&rows, &stat_table(&figures, from, &to));
     Ok(gathered.exit(output))
 }
 
 /// The table of `stat`.
 #[must_use]
-pub fn stat_table(figures: &Figures, from: Option<&str>, to: Option<&str>) -> Table {
+pub fn stat_table(figures: &Figures, from: Option<&str>, to: &[String]) -> Table {
     let mut table =
         Table::new(&["NAME", "FROM", "SUCCESS", "RPS", "P50", "P95", "P99", "RETRIES", "BREAKER"]);
     for (source, destination, row) in figures.shown(from, to) {
@@ -91,11 +93,11 @@ pub async fn edges(
     arguments: &StatArguments,
     output: Output,
 ) -> Result<Exit, Failure> {
+    let to = names::wanted(admins, arguments.to.as_deref()).await?;
     let (figures, gathered) = gather(admins, arguments.window).await?;
     let mut table = Table::new(&["SRC", "DST", "RPS", "SUCCESS", "SECURED"]);
     let mut rows = Vec::new();
-    let (from, to) = (arguments.from.as_deref(), arguments.to.as_deref());
-    for (source, destination, row) in figures.shown(from, to) {
+    for (source, destination, row) in figures.shown(arguments.from.as_deref(), &to) {
         let rate = format!("{:.1}", row.per_second);
         table.row([source.to_owned(), name(destination), rate, success(row), "no".to_owned()]);
         rows.push(json!({
@@ -142,7 +144,7 @@ mod tests {
         figures.add(&samples, &samples, Duration::from_secs(1));
         let expected = "NAME   FROM  SUCCESS  RPS  P50  P95  P99  RETRIES  BREAKER\n\
                         stock  shop  –        0.0  –    –    –    0.0      closed\n";
-        assert_eq!(stat_table(&figures, None, None).render(""), expected);
+        assert_eq!(stat_table(&figures, None, &[]).render(""), expected);
     }
 
     #[test]

@@ -107,13 +107,31 @@ fn every_code_is_explained_in_both_forms() {
 }
 
 #[test]
+fn every_reason_of_a_refusal_is_explained_in_both_forms() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for code in base::Code::ALL {
+        let (out, _, exit) = said(&["explain", code.as_str()], here);
+        let first = format!("{}: status {}", code.as_str(), code.status());
+        assert!(exit == 0 && out.starts_with(&first), "{out}");
+        let (out, _, _) = said(&["explain", "-o", "json", code.as_str()], here);
+        let page: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(
+            (&page["code"], &page["status"]),
+            (&code.as_str().into(), &code.status().into())
+        );
+    }
+    let (_, err, code) = said(&["explain", "no_endpont"], here);
+    assert!(code == 3 && err.contains("explain no_endpoint"), "{err}");
+}
+
+#[test]
 fn an_unknown_code_is_answered_by_the_nearest() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (out, err, code) = said(&["explain", "SK103"], here);
     assert!(out.is_empty() && err.contains("explain SK1003"), "{err}");
     assert_eq!(code, 3);
     let (_, err, _) = said(&["explain", "whatever"], here);
-    assert!(err.contains("SK1001"), "{err}");
+    assert!(err.contains("SK1001") && err.contains("breaker_open"), "{err}");
 }
 
 #[test]
@@ -126,5 +144,9 @@ fn the_files_of_the_guide_and_those_that_come_with_the_program_are_clean() {
         assert_eq!((&*out, code), ("", 0), "{err}");
     };
     clean(&guide, "examples/mesh");
+    // Two instances of one service, each with a proxy of its own.
+    clean(&[&guide[..], &["stock-2.yaml"]].concat(), "examples/mesh");
+    clean(&["account-versions.yaml"], "examples/mesh");
+    clean(&["versions.yaml"], "examples/mesh");
     clean(&["edge.yaml", "traffic.yaml"], "deploy/mesh");
 }

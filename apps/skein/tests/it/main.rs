@@ -3,4 +3,6 @@
 #[cfg(test)]
 mod file_commands;
 #[cfg(test)]
+mod following;
+#[cfg(test)]
 mod mesh_commands;

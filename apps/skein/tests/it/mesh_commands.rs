@@ -10,7 +10,7 @@ use skein::{
     Exit, Output,
     commands::{
         self, Admins, MeshCommand,
-        arguments::{CostArguments, TapArguments},
+        arguments::{CostArguments, FaultCommand, Hops, TapArguments},
         cost,
         live::{Counts, Live},
         pages, stat,
@@ -66,7 +66,21 @@ struct Mesh {
     _files: TempDir,
 }
 
+/// Where calls to stock go: to whom it has, and to nobody but by one path.
+const BY_PATH: &str = "  - matches: [{method: GET, path: {type: PathPrefix, value: /items}}]
+    backendRefs: [{name: stock, port: 80}]
+";
+/// To its two versions, which those choose who name one.
+const BY_VERSION: &str = "  - backendRefs: [{name: stock-v1}]
+  - matches: [{queryParams: [{name: v, value: two}]}]
+    backendRefs: [{name: stock-v2}]
+";
+
 async fn mesh(hook: FaultHook) -> Mesh {
+    mesh_by(BY_PATH, hook).await
+}
+
+async fn mesh_by(rules: &str, hook: FaultHook) -> Mesh {
     let tasks = Tasks::new();
     let (one, two) = (backend(&tasks).await, backend(&tasks).await);
     let text = format!(
@@ -75,6 +89,7 @@ apiVersion: skein/v1
 kind: Proxy
 metadata: {{name: shop}}
 spec:
+  inbound: {{listen: "127.0.0.1:0", application: "{one}"}}
   outbound:
   - {{listen: "127.0.0.1:0", service: stock}}
   admin: "127.0.0.1:0"
@@ -88,15 +103,23 @@ spec:
   - {{address: "{one}", instance: "stock-1", version: "v1"}}
   - {{address: "{two}", instance: "stock-2", version: "v2"}}
 ---
+apiVersion: skein/v1
+kind: Endpoints
+metadata: {{name: stock-v1}}
+spec: {{endpoints: [{{address: "{one}", instance: "stock-1"}}]}}
+---
+apiVersion: skein/v1
+kind: Endpoints
+metadata: {{name: stock-v2}}
+spec: {{endpoints: [{{address: "{two}", instance: "stock-2"}}]}}
+---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {{name: items}}
 spec:
   parentRefs: [{{kind: Service, name: stock, group: ""}}]
   rules:
-  - matches: [{{method: GET, path: {{type: PathPrefix, value: /items}}}}]
-    backendRefs: [{{name: stock, port: 80}}]
-"#
+{rules}"#
     );
     let files = tempfile::tempdir().unwrap();
     let path = files.path().join("shop.yaml");
@@ -114,7 +137,13 @@ spec:
 impl Mesh {
     /// Sends a request through the proxy; answers the status.
     async fn ask(&self, path: &str) -> u16 {
-        let mut stream = TcpStream::connect(self.running.bound.outbound[0]).await.unwrap();
+        self.ask_at(self.running.bound.outbound[0], path).await.1
+    }
+
+    /// Sends a request to a door; answers from which address, and the status.
+    async fn ask_at(&self, door: SocketAddr, path: &str) -> (SocketAddr, u16) {
+        let mut stream = TcpStream::connect(door).await.unwrap();
+        let own = stream.local_addr().unwrap();
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: stock\r\nauthorization: secret\r\n\
                      connection: close\r\n\r\n"
@@ -122,7 +151,7 @@ impl Mesh {
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
-        answer.split(' ').nth(1).unwrap().parse().unwrap()
+        (own, answer.split(' ').nth(1).unwrap().parse().unwrap())
     }
 
     /// Runs a command line as the program would.
@@ -153,7 +182,7 @@ async fn routes_and_endpoints_are_those_of_the_proxy() {
     let rules = pages::rules(&[mesh.page("/routes").await]);
     let table = pages::routes_table(&rules).render("");
     assert!(table.contains("service/stock") && table.contains("GET /items/*"), "{table}");
-    let seen = pages::seen_by("shop", &mesh.page("/endpoints").await, Some("stock"));
+    let seen = pages::seen_by("shop", &mesh.page("/endpoints").await, &["stock".to_owned()]);
     let states: Vec<_> =
         seen.iter().map(|it| (&it["endpoint"], &it["version"], &it["breaker"])).collect();
     let text = serde_json::to_string(&states).unwrap();
@@ -161,8 +190,108 @@ async fn routes_and_endpoints_are_those_of_the_proxy() {
     assert_eq!(mesh.run("why stock GET /items/1").await, Ok(Exit::Done));
     assert_eq!(mesh.run("why stock POST /items/1").await, Ok(Exit::Failed));
     let unknown = mesh.run("endpoints shelf").await.unwrap_err();
-    assert_eq!((unknown.exit, unknown.why.as_deref()), (Exit::NotFound, Some("known are stock")));
+    let known = Some("known are stock, stock-v1, stock-v2");
+    assert_eq!((unknown.exit, unknown.why.as_deref()), (Exit::NotFound, known));
+    // A latency that nobody measured is none.
+    let measured = seen.iter().filter(|it| !it["latency_ms"].is_null()).count();
+    assert_eq!(measured, 1, "one of two was called: {seen:?}");
     mesh.end().await;
+}
+
+#[tokio::test]
+async fn why_ends_by_what_it_found() {
+    let mesh = mesh(FaultHook::Off).await;
+    for (line, exit) in [
+        ("why stock GET /items/1", Exit::Done),
+        ("why stock GET /elsewhere", Exit::Failed),
+        ("why stock-v2 GET /elsewhere", Exit::Done),
+    ] {
+        assert_eq!(mesh.run(line).await, Ok(exit), "{line}");
+    }
+    for (line, code, exit) in [
+        ("why shelf GET /", "no_such_service", Exit::NotFound),
+        ("why stock GET / --edge front", "no_such_edge", Exit::NotFound),
+        ("why stock GET / --from nobody", "no_such_source", Exit::NotFound),
+        ("why stock GET nowhere", "bad_argument", Exit::Usage),
+    ] {
+        let failure = mesh.run(line).await.unwrap_err();
+        assert_eq!((failure.code.as_ref(), failure.exit), (code, exit), "{line}");
+    }
+    let page = mesh.page("/explain?service=stock&path=/items/1").await;
+    assert_eq!(page["verdict"], "would_send");
+    mesh.end().await;
+}
+
+#[tokio::test]
+async fn a_service_that_runs_in_versions_is_all_of_them() {
+    let mesh = mesh_by(BY_VERSION, FaultHook::On).await;
+    let statuses = async || [mesh.ask("/a").await, mesh.ask("/a?v=two").await];
+    assert_eq!(statuses().await, [200, 200]);
+    assert_eq!(mesh.run("fault add stock --error 418").await, Ok(Exit::Done));
+    assert_eq!(statuses().await, [418, 418], "the fault missed a version");
+    assert_eq!(mesh.run("fault clear stock-error-418").await, Ok(Exit::Done));
+    assert_eq!(mesh.run("fault add stock-v2 --error 418").await, Ok(Exit::Done));
+    assert_eq!(statuses().await, [200, 418], "a fault of a version hit another one");
+    assert_eq!(mesh.run("fault clear").await, Ok(Exit::Done));
+
+    let wanted = TapArguments { to: Some("stock".to_owned()), max_rps: 100, ..Default::default() };
+    let mut live = Live::open(&mesh.admins, &wanted).await.unwrap();
+    assert_eq!(statuses().await, [200, 200]);
+    for version in ["stock-v1", "stock-v2"] {
+        let event = timeout(WITHIN, live.next()).await.unwrap().unwrap();
+        assert_eq!(event["destination"], version);
+    }
+    let (figures, _) = stat::gather(&mesh.admins, Duration::from_secs(1)).await.unwrap();
+    let names = |of: &[&str]| of.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    let wanted = commands::names::wanted(&mesh.admins, Some("stock")).await.unwrap();
+    assert_eq!(wanted, names(&["stock", "stock-v1", "stock-v2"]));
+    let of = |to: &[String]| figures.shown(None, to).map(|it| it.1.to_owned()).collect::<Vec<_>>();
+    assert_eq!(of(&wanted), ["stock-v1", "stock-v2"]);
+    assert_eq!(of(&names(&["stock-v2"])), ["stock-v2"]);
+    let unknown = mesh.run("stat --to shelf").await.unwrap_err();
+    assert_eq!(unknown.exit, Exit::NotFound);
+    mesh.end().await;
+}
+
+#[tokio::test]
+async fn what_a_proxy_hands_to_its_program_is_told_to_who_asks_for_it_with_its_caller() {
+    let mesh = mesh(FaultHook::Off).await;
+    let open = async |direction| {
+        let wanted = TapArguments { direction, max_rps: 100, ..Default::default() };
+        Live::open(&mesh.admins, &wanted).await.unwrap()
+    };
+    let mut live = [open(Hops::Outbound).await, open(Hops::Inbound).await, open(Hops::All).await];
+    let (caller, status) = mesh.ask_at(mesh.running.bound.inbound[0], "/in").await;
+    assert_eq!((status, mesh.ask("/items/out").await), (200, 200));
+    let caller = caller.to_string();
+    let (inbound, outbound) = (("/in", caller.as_str()), ("/items/out", "shop"));
+    for (live, expected) in live.iter_mut().zip([&[outbound][..], &[inbound], &[inbound, outbound]])
+    {
+        for (path, source) in expected {
+            let event = timeout(WITHIN, live.next()).await.unwrap().unwrap();
+            assert_eq!(
+                (&event["path"], &event["source"]),
+                (&Value::from(*path), &Value::from(*source))
+            );
+            let to = if *path == "/in" { "shop" } else { "stock" };
+            assert_eq!(event["destination"], to);
+        }
+    }
+    mesh.end().await;
+}
+
+#[tokio::test]
+async fn the_public_routes_fit_an_ordinary_terminal() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let policy = skein::mesh::PolicyFiles::new().with_file(root.join("deploy/mesh/edge.yaml"));
+    let mesh = mesh_proxy::Mesh::new("edge", policy.read().unwrap(), &Telemetry::disabled());
+    let page = mesh_proxy::view::routes(&mesh.unwrap());
+    let rows = pages::rules(&[page]);
+    let table = pages::routes_table(&rows).render("");
+    let longest = table.lines().map(|it| it.chars().count()).max().unwrap();
+    assert!(longest <= 80, "{longest} columns:\n{table}");
+    assert!(table.contains("GET,HEAD") && table.contains("deliveryhistory"), "{table}");
+    assert!(pages::wide_routes_table(&rows).render("").lines().any(|it| it.len() > 80));
 }
 
 #[tokio::test]
@@ -179,7 +308,7 @@ async fn stat_counts_what_came_between_its_two_looks() {
     };
     let (gathered, ()) = tokio::join!(stat::gather(&mesh.admins, window), asking);
     let (figures, _) = gathered.unwrap();
-    let rows: Vec<_> = figures.shown(None, None).collect();
+    let rows: Vec<_> = figures.shown(None, &[]).collect();
     let [("shop", "stock", row)] = rows.as_slice() else { panic!("{rows:?}") };
     assert!((1.0..=21.0).contains(&row.requests), "{row:?}");
     assert_eq!((row.success(), row.breaker().as_str()), (Some(1.0), "closed"));
@@ -234,8 +363,18 @@ async fn a_fault_is_seen_by_callers_until_it_is_cleared() {
     assert_eq!(faults["faults"][0]["name"], "stock-error-418");
     let unknown = mesh.run("fault add shelf --error 503").await.unwrap_err();
     assert_eq!(unknown.exit, Exit::NotFound);
-    assert_eq!(mesh.run("fault clear other").await.unwrap_err().exit, Exit::NotFound);
+    let other = mesh.run("fault clear other").await.unwrap_err();
+    assert_eq!(
+        (other.exit, other.why.as_deref()),
+        (Exit::NotFound, Some("known are stock-error-418"))
+    );
     assert_eq!(mesh.run("fault clear stock-error-418").await, Ok(Exit::Done));
+    // Nothing stands, and that is what was asked for.
+    for line in ["fault clear", "fault list"] {
+        assert_eq!(mesh.run(line).await, Ok(Exit::Done), "{line}");
+    }
+    let again = mesh.run("fault clear stock-error-418").await.unwrap_err();
+    assert_eq!((again.exit, again.why.as_deref()), (Exit::NotFound, Some("none is known")));
     assert_eq!(mesh.ask("/items/1").await, 200);
     mesh.end().await;
 }
@@ -252,11 +391,21 @@ async fn faults_that_are_off_are_said_to_be_off() {
 }
 
 #[tokio::test]
+async fn where_no_proxy_answers_every_command_says_so() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let admins = Admins::at(&[closed], "");
+    for command in [FaultCommand::List, FaultCommand::Clear { name: None }] {
+        let failure = commands::run(&admins, MeshCommand::Fault(command), Output::default()).await;
+        assert_eq!(failure.unwrap_err().exit, Exit::Unreachable);
+    }
+}
+
+#[tokio::test]
 async fn the_cost_of_a_door_is_measured_against_none() {
     let tasks = Tasks::new();
     let target = format!("http://{}/", backend(&tasks).await);
     let arguments = CostArguments {
-        target,
+        target: Some(target),
         requests: 200,
         policies: Vec::new(),
         service: "target".to_owned(),

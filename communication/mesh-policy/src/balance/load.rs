@@ -92,6 +92,12 @@ impl Load {
         Duration::try_from_secs_f64(self.faded(settings, now)).unwrap_or(Duration::MAX)
     }
 
+    /// Whether anything was heard of it; until then its latency is a credit.
+    #[must_use]
+    pub const fn is_measured(&self) -> bool {
+        self.is_measured
+    }
+
     /// Requests without a first byte.
     #[must_use]
     pub const fn outstanding(&self) -> u32 {

@@ -10,6 +10,8 @@ mod balancing;
 #[cfg(test)]
 mod breaking;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod retrying;
 #[cfg(test)]
 mod routing;

@@ -52,9 +52,10 @@ fn a_path_that_is_normal_is_not_copied() {
 }
 
 /// Pieces that make trouble together.
-const PIECES: [&str; 28] = [
+const PIECES: [&str; 30] = [
     "/", "/", "/", ".", "..", "a", "admin", "admin", "%2e", "%2E%2e", "%2f", "%5c", "\\", ";",
     "%3b", "%25", "%2525", "2e", "2f", "61", "%61", "%c3%a9", "%c0%af", "%00", "?", "#", "%", "//",
+    "%3f", "%23",
 ];
 
 fn random_path(random: &mut Random) -> String {
@@ -90,7 +91,7 @@ impl Reader {
         let text = if self.turns_backslashes { text.replace('\\', "/") } else { text };
         let mut elements: Vec<String> = Vec::new();
         for element in text.split('/').skip(1) {
-            let bare = element.split(';').next().unwrap_or_default();
+            let bare = element.split([';', '?', '#']).next().unwrap_or_default();
             let is_dots = matches!(bare, "." | "..");
             match if self.drops_dot_parameters && is_dots { bare } else { element } {
                 "." => {}

@@ -102,7 +102,7 @@ impl Endpoint {
         View {
             state: live.breaker.state(now),
             next_try: live.breaker.until_next_try(now),
-            latency: live.load.latency(settings, now),
+            latency: live.load.is_measured().then(|| live.load.latency(settings, now)),
             outstanding: live.load.outstanding(),
             score: live.load.score(settings, now),
         }
@@ -126,7 +126,8 @@ pub(super) fn name_of(listed: &destination::Endpoint) -> String {
 pub(crate) struct View {
     pub(crate) state: State,
     pub(crate) next_try: Option<Duration>,
-    pub(crate) latency: Duration,
+    /// `None` where it was never called.
+    pub(crate) latency: Option<Duration>,
     pub(crate) outstanding: u32,
     pub(crate) score: f64,
 }

@@ -30,6 +30,14 @@ pub enum Door {
 }
 
 impl Door {
+    /// The service that is called; `None` at an edge.
+    pub(crate) fn service(&self) -> Option<&str> {
+        match self {
+            Self::Edge(_) => None,
+            Self::Service(name) => Some(name),
+        }
+    }
+
     /// As what routes are attached to; an edge is all of its listeners.
     fn parent(&self) -> Parent {
         match self {

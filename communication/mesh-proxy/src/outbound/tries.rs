@@ -169,7 +169,7 @@ fn conclude(
         }
         Err(error) => {
             let endpoint = attempt.chosen.endpoint.name();
-            let refusal = refusal(&error, &endpoint, request.started.elapsed());
+            let refusal = refusal(&error, &endpoint, request.started.elapsed()).traced(&span);
             let judged = if may_repeat(&request) { judged } else { 0 };
             Err(refusal.after(judged, is_unprocessed))
         }

@@ -18,6 +18,7 @@ pub(crate) fn is_kept(log: AccessLog, event: &Event, has_failed: bool, draw: u16
 pub(crate) fn write(event: &Event) {
     tracing::info!(
         target: "access",
+        direction = event.direction.as_str(),
         source = event.source,
         destination = event.destination,
         route = event.route,
@@ -40,11 +41,13 @@ mod tests {
     use http::{Method, StatusCode};
 
     use super::*;
+    use crate::tap::Direction;
 
     const LOG: AccessLog = AccessLog { per_mille: 100, slow: Duration::from_millis(500) };
 
     fn event(status: Option<u16>, latency_ms: u64) -> Event {
         Event {
+            direction: Direction::Outbound,
             source: "shop".to_owned(),
             destination: "stock".to_owned(),
             route: String::new(),

@@ -206,6 +206,23 @@ async fn requests_attempts_and_bytes_are_counted_as_they_were() {
     }
 }
 
+#[tokio::test]
+async fn a_refusal_after_a_try_names_the_trace_that_the_try_began() {
+    let nobody = Nobody::new();
+    let plan = Plan { endpoints: vec![nobody.address()], ..Plan::default() };
+    let stage = Stage::new(Placement::Door, &plan);
+    let trace_of = |answer: &super::stage::Answer| {
+        let body: serde_json::Value = serde_json::from_str(answer.text()).unwrap();
+        assert_eq!(body["code"], "upstream_unavailable");
+        body["trace_id"].as_str().unwrap_or_default().to_owned()
+    };
+    let answer = stage.get("/").await;
+    assert_eq!(trace_of(&answer).len(), 32, "{}", answer.text());
+    let came = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let answer = stage.call("GET", "/", &[("traceparent", came)], "").await;
+    assert_eq!(trace_of(&answer), "0af7651916cd43dd8448eb211c80319c");
+}
+
 /// A stack beside another one: what the first refuses is refused once.
 #[tokio::test]
 async fn the_meshs_own_answers_pass_another_stack_unchanged() {

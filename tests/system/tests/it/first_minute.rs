@@ -28,6 +28,13 @@ async fn the_sample_walks_the_stages_with_a_proxy_beside_each_service() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {said}");
     }
+    // The gateway is the edge, wherever the mesh stands.
+    let routes = system.command_json(&["routes"]);
+    let has = |door: &str| routes.as_array().unwrap().iter().any(|it| it["door"] == door);
+    assert!(has("edge/edge"), "{routes}");
+    let why = ["why", "ingestion", "POST", "/api/deliveryrequests", "--edge", "edge"];
+    let why = &system.command_json(&why)[0];
+    assert_eq!((&why["from"], &why["verdict"]), (&json!("gateway-1"), &json!("would_send")));
     walks_the_stages(&system).await;
     let called = ["account", "package", "drone", "delivery"];
     for role in called {

@@ -238,9 +238,11 @@ async fn the_old_version_says_that_it_will_go() {
 async fn a_route_file_of_up_leads_the_calls_of_its_services() {
     let folder = TempDir::with_prefix("skein-").unwrap();
     let file = routes_of(folder.path());
-    replace(&file, &split(0, 100));
+    let example = include_str!("../../../../examples/mesh/account-versions.yaml");
+    replace(&file, &example.replace("90", "0").replace("10}", "100}"));
     let routes = file.to_str().unwrap();
-    let system = System::up(&["--role", "account@v2=", "--routes", routes, "--time-scale", "600"]);
+    let two = ["--role", "account@v2=", "--routes", routes];
+    let system = System::up(&[&two[..], &["--time-scale", "600", "--enable-faults"]].concat());
     let id = system.accepted(&sample_request()).await;
     system.ends(&id, "Completed", Duration::from_secs(60)).await;
     let served = async |instance: &str| {
@@ -249,4 +251,10 @@ async fn a_route_file_of_up_leads_the_calls_of_its_services() {
         found.metric(&system.http, "http_server_request_duration_seconds_count").await
     };
     assert_eq!((served("account-1").await, served("account@v2-1").await), (0.0, 1.0));
+    // The name of the service means both versions.
+    let planted = system.command_json(&["fault", "add", "account", "--error", "503"]);
+    assert_eq!(planted["services"], serde_json::json!(["account", "account-v1", "account-v2"]));
+    let output = system.command(&["stat", "--to", "account", "-t", "1s"]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.lines().any(|it| it.starts_with("account-v2  ")), "{table}");
 }

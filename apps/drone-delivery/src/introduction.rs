@@ -1,0 +1,156 @@
+//! The first screen of `up`, and the table of `ps`: what runs, where to look, what to try.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use skein::{
+    Output, Table,
+    supervise::{ProcessState, ProcessStatus},
+};
+
+use crate::{cli::DATA, roles::Role, settings::Settings};
+
+/// A request that flies whatever the names of the city are.
+const REQUEST: &str = r#"{"ownerId": "me", "pickupLocation": "60.17,24.94", "dropOffLocation": "60.18,24.95", "packageInfo": {"size": "Small", "weight": 1}}"#;
+/// Requests that come with the source.
+const EXAMPLES: &str = "examples/plain.jsonl";
+
+/// How this program is called from where it was started.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    program: String,
+    data: PathBuf,
+    has_examples: bool,
+}
+
+impl Invocation {
+    /// This one, on a data directory as it was named.
+    pub(crate) fn of(data: &Path) -> Self {
+        let program = std::env::args().next().unwrap_or_else(|| "drone-delivery".to_owned());
+        let has_examples = Path::new(EXAMPLES).is_file();
+        Self { program, data: data.to_owned(), has_examples }
+    }
+
+    /// A command on the same system, to be typed as it stands.
+    fn command(&self, words: &str) -> String {
+        let program = quoted(&self.program);
+        if self.data == Path::new(DATA) {
+            return format!("{program} {words}");
+        }
+        format!("{program} --data {} {words}", quoted(&self.data.to_string_lossy()))
+    }
+}
+
+/// The word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let is_plain = |it: char| it.is_alphanumeric() || "/._-+@:,".contains(it);
+    if word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Says what runs and, when all of it does, what to try.
+pub(crate) fn introduce(
+    processes: &[ProcessStatus],
+    settings: &Settings,
+    invocation: &Invocation,
+    output: Output,
+) {
+    let table = table(processes);
+    output.remark(&format!(
+        "drone-delivery {} · data {} (kept; `down --wipe` forgets it)\n{}",
+        env!("CARGO_PKG_VERSION"),
+        std::path::absolute(&invocation.data).as_ref().unwrap_or(&invocation.data).display(),
+        table.render("  ").trim_end(),
+    ));
+    for process in processes.iter().filter(|it| it.state == ProcessState::CrashLoop) {
+        let logs = invocation.command(&format!("logs {}", process.instance));
+        output.remark(&format!("{} keeps dying; see `{logs}`", process.instance));
+    }
+    if processes.iter().all(|it| it.state == ProcessState::Ready) {
+        output.remark(&what_to_try(settings, invocation));
+    }
+}
+
+fn what_to_try(settings: &Settings, invocation: &Invocation) -> String {
+    let (page, gateway) = (Role::Dashboard.address(settings), Role::Gateway.address(settings));
+    let mut tries = Vec::new();
+    if invocation.has_examples {
+        tries.push(invocation.command(&format!("submit {EXAMPLES} --wait")));
+    }
+    tries.push(format!(
+        "curl -i http://{gateway}/api/deliveryrequests -H 'content-type: application/json' \
+         -d '{REQUEST}'"
+    ));
+    format!("Map   http://{page}\nMesh  http://{page}/topology\nTry   {}", tries.join("\n      "))
+}
+
+/// The table of processes. A port that has two names is shown once.
+pub(crate) fn table(processes: &[ProcessStatus]) -> Table {
+    let mut table =
+        Table::new(&["SERVICE", "INSTANCE", "VERSION", "STATE", "PID", "PORTS", "RESTARTS"]);
+    for it in processes {
+        table.row([
+            it.service.clone(),
+            it.instance.clone(),
+            it.version.clone(),
+            it.state.as_str().to_owned(),
+            it.pid.map_or_else(|| "–".to_owned(), |it| it.to_string()),
+            ports(&it.ports),
+            it.restarts.to_string(),
+        ]);
+    }
+    table
+}
+
+/// What a proxy announces as `http` is one of its doors, which has a better name.
+fn ports(ports: &BTreeMap<String, u16>) -> String {
+    let has_better = |name: &str, port: u16| {
+        name == "http" && ports.iter().any(|(it, other)| it != name && *other == port)
+    };
+    let shown = ports.iter().filter(|(name, port)| !has_better(name, **port));
+    shown.map(|(name, port)| format!("{name} {port}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invocation(data: &str, has_examples: bool) -> Invocation {
+        Invocation { program: "target/drone-delivery".to_owned(), data: data.into(), has_examples }
+    }
+
+    #[test]
+    fn what_is_to_be_typed_names_the_directory_and_only_files_that_are_there() {
+        let settings = Settings::default();
+        let text = what_to_try(&settings, &invocation(DATA, true));
+        assert!(
+            text.contains("Try   target/drone-delivery submit examples/plain.jsonl --wait\n"),
+            "{text}"
+        );
+        let text = what_to_try(&settings, &invocation("/tmp/my data", true));
+        assert!(text.contains("target/drone-delivery --data '/tmp/my data' submit"), "{text}");
+        let text = what_to_try(&settings, &invocation(DATA, false));
+        assert!(!text.contains("submit") && !text.contains("request.json"), "{text}");
+    }
+
+    #[test]
+    fn the_request_to_try_is_one() {
+        let body: serde_json::Value = serde_json::from_str(REQUEST).unwrap();
+        let body = contracts::reading::Body::new(&body);
+        assert!(contracts::shipping::DeliveryRequest::read(&body).is_ok());
+    }
+
+    #[test]
+    fn a_port_is_shown_once() {
+        let of = |all: &[(&str, u16)]| {
+            ports(&all.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect())
+        };
+        let proxy = [("admin", 4), ("http", 7_304), ("inbound", 7_304), ("outbound", 7_204)];
+        assert_eq!(of(&proxy), "admin 4, inbound 7304, outbound 7204");
+        assert_eq!(of(&[("admin", 4), ("http", 7_104)]), "admin 4, http 7104");
+    }
+}
