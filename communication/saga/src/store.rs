@@ -32,7 +32,7 @@ pub use reading::{InstanceView, ListFilter};
 pub(crate) use reading::{get, history, instances, list};
 pub use signals::Signalled;
 pub(crate) use signals::{give_up, signal};
-pub(crate) use sweep::{ago, sweep};
+pub(crate) use sweep::{ago, sweep_all};
 
 use crate::{definition::Definition, view::SagaView};
 

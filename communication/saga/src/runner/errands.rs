@@ -21,7 +21,7 @@ use crate::{
     outcome::CallResult,
     store::{
         Append, Appended, Asker, Taken, ago, append, give_up, mend, poll, recover, renew_instance,
-        sweep, take_instance,
+        sweep_all, take_instance,
     },
 };
 
@@ -164,16 +164,18 @@ impl<C: Caller, O: Observer> Shell<C, O> {
         let store = parts.store.clone();
         let (definitions, observer) = (Arc::clone(&parts.definitions), Arc::clone(&parts.observer));
         let unheard = parts.settings.unheard();
-        parts.tasks.spawn("saga sweep", |_| async move {
+        parts.tasks.spawn("saga sweep", |shutdown| async move {
             let write = store.write(move |transaction| {
                 let (wall, monotonic) = (transaction.now(), transaction.monotonic());
                 // What is decided about a line hangs on no chance.
                 let moment = Moment { wall, monotonic, draw: 0.5 };
                 mend(transaction, &definitions, &*observer, moment)?;
-                give_up(transaction, &*observer, ago(wall, unheard))?;
-                sweep(transaction)
+                give_up(transaction, &*observer, ago(wall, unheard))
             });
             if let Err(fault) = write.await {
+                warn!(error = %fault, "what waits in lines was not mended");
+            }
+            if let Err(fault) = sweep_all(&store, &shutdown).await {
                 warn!(error = %fault, "old sagas were not swept");
             }
         });

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use ::store::{SqlError, Transaction, params};
+use ::store::{SqlError, Store, Transaction, WriteError, params};
 use base::Timestamp;
+use runtime::Shutdown;
 
 use crate::machine::Status;
 
@@ -21,7 +22,23 @@ pub(crate) fn ago(now: Timestamp, age: Duration) -> Timestamp {
     Timestamp::from_millis(now.as_millis().saturating_sub(age_ms))
 }
 
-/// Deletes what is past its time; gives how many rows went.
+/// Sweeps until nothing is left, one slice a transaction, so that no rate of work leaves it behind. Gives
+/// how many rows went.
+pub(crate) async fn sweep_all(
+    store: &Store,
+    shutdown: &Shutdown,
+) -> Result<u64, WriteError<SqlError>> {
+    let mut gone = 0;
+    while !shutdown.is_cancelled() {
+        match store.write(sweep).await? {
+            0 => break,
+            rows => gone += rows,
+        }
+    }
+    Ok(gone)
+}
+
+/// Deletes a slice of what is past its time; gives how many rows changed or went.
 pub(crate) fn sweep(transaction: &mut Transaction<'_>) -> Result<u64, SqlError> {
     let now = transaction.now();
     let ago = |age: Duration| ago(now, age);
@@ -30,7 +47,8 @@ pub(crate) fn sweep(transaction: &mut Transaction<'_>) -> Result<u64, SqlError> 
         for number in oldest(transaction, 0, status, ago(RECORDS))? {
             gone +=
                 transaction.execute("DELETE FROM saga_records WHERE saga = ?1", params![number])?;
-            transaction.execute("UPDATE sagas SET open = 2 WHERE number = ?1", params![number])?;
+            gone += transaction
+                .execute("UPDATE sagas SET open = 2 WHERE number = ?1", params![number])?;
         }
         for number in oldest(transaction, 2, status, ago(IDS))? {
             gone += transaction.execute("DELETE FROM sagas WHERE number = ?1", params![number])?;

@@ -2,6 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ::store::{SqlError, WriteError, params};
+use runtime::Tasks;
+
 use super::{forward, world::AfterCrash, world_with_both};
 use crate::{
     config::EngineKind,
@@ -128,12 +131,39 @@ async fn what_is_past_its_retention_is_swept_and_nothing_else() {
     let index = forward(&world);
     world.submit(index, "old");
     world.settle(AfterCrash::Restart).await;
-    let sweep = |it: &mut ::store::Transaction<'_>| crate::store::sweep(it);
-    assert_eq!(world.store.write(sweep).await.unwrap(), 0);
+    let tasks = Tasks::new();
+    let shutdown = tasks.shutdown_signal();
+    let sweep = || crate::store::sweep_all(&world.store, &shutdown);
+    assert_eq!(sweep().await.unwrap(), 0);
     world.clock.advance(Duration::from_secs(31 * 86_400));
-    assert!(world.store.write(sweep).await.unwrap() > 0);
+    assert!(sweep().await.unwrap() > 0);
     assert!(world.history("old").await.is_empty(), "the records are gone");
     assert_eq!(world.view("old").await.status(), Status::Completed, "the id is known still");
     world.clock.advance(Duration::from_secs(7 * 86_400));
-    assert_eq!(world.store.write(sweep).await.unwrap(), 1);
+    assert_eq!(sweep().await.unwrap(), 1);
+}
+
+/// A store that takes in more in a minute than one slice forgets would grow for ever.
+#[tokio::test]
+async fn a_sweep_goes_on_until_nothing_is_left() {
+    let mut world = world_with_both(23).await;
+    let index = forward(&world);
+    world.submit(index, "old");
+    world.settle(AfterCrash::Restart).await;
+    // More of them than two slices hold.
+    let copies = "WITH RECURSIVE copies(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM copies WHERE n < 1100)
+        INSERT INTO sagas SELECT number + n, id || '-' || n, definition, input, input_hash, trace, status,
+            open, owner, epoch, version, state, accepted_at, updated_at, subject, turn, line
+        FROM sagas, copies WHERE id = 'old'";
+    let copied = world.store.write(|it| it.execute(copies, params![]));
+    let copied: Result<u64, WriteError<SqlError>> = copied.await;
+    assert_eq!(copied.unwrap(), 1_100);
+    world.clock.advance(Duration::from_secs(31 * 86_400));
+    let tasks = Tasks::new();
+    crate::store::sweep_all(&world.store, &tasks.shutdown_signal()).await.unwrap();
+    let open = |reader: &::store::Reader| {
+        reader.query_one("SELECT count(*) FROM sagas WHERE open = 0", params![], |it| it.get(0))
+    };
+    let left: Option<u64> = world.store.read(open).await.unwrap();
+    assert_eq!(left, Some(0));
 }
