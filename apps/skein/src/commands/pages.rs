@@ -28,6 +28,9 @@ pub async fn routes(admins: &Admins, output: Output) -> Result<Exit, Failure> {
         Format::Table | Format::Json => routes_table(&rows),
     };
     output.result(&rows, &table);
+    if rows.is_empty() {
+        output.remark("there are no rules: a call to a service goes to that service");
+    }
     Ok(gathered.exit(output))
 }
 
