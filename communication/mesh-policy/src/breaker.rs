@@ -7,7 +7,8 @@
 //! nothing: only the probe closes it.
 //!
 //! Two limits keep a breaker from becoming the outage. Failures that the caller caused (4xx,
-//! `PERMISSION_DENIED`) never count. And at most half of a destination's endpoints are excluded at a
+//! `PERMISSION_DENIED`, too many requests) never count: one caller over its limit must not take the
+//! endpoint from the others. (linkerd counts 429 against the share of successes.) And at most half of a destination's endpoints are excluded at a
 //! time ([`floors`]): those beyond stay in rotation with one request at a time each, so that a whole
 //! service that is slow to recover is always tried and never stampeded.
 //!
@@ -275,11 +276,10 @@ fn count(
     now: Moment,
 ) -> Option<Reason> {
     match verdict {
-        Verdict::Neutral => return None,
+        // Being told to slow down is no outage, and no proof of health either.
+        Verdict::Neutral | Verdict::Throttled => return None,
         Verdict::Success => *failures_in_a_row = 0,
         Verdict::Failure => *failures_in_a_row = failures_in_a_row.saturating_add(1),
-        // Being told to slow down is no outage, and no proof of health either.
-        Verdict::Throttled => {}
     }
     window.count(settings.window, verdict == Verdict::Success, now);
     if settings.consecutive_failures > 0 && *failures_in_a_row >= settings.consecutive_failures {

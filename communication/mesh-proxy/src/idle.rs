@@ -8,6 +8,10 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+/// Bytes of an answer that a client takes within its time, where so many wait for it: a byte now and then
+/// would hold an endpoint for ever. At the 10 s that are usual it is 1.6 KB/s.
+pub(crate) const TAKEN_MIN: u64 = 16 << 10;
+
 /// Bounds a wait that begins anew whenever something moves. What never waits makes no timer.
 #[derive(Debug)]
 pub(crate) struct Idle {

@@ -7,8 +7,7 @@ pub enum Verdict {
     Success,
     /// It does not: 5xx, no connection, reset, time-out.
     Failure,
-    /// It wants less: 429. Counts against the rate and fails a probe, but not in the run of
-    /// failures.
+    /// It wants less: 429. Fails a probe, and says nothing else.
     Throttled,
     /// Nothing.
     Neutral,

@@ -249,6 +249,8 @@ impl<H: Handler> Connection<'_, H> {
         let version = if line.minor == 0 { Version::Http10 } else { Version::Http11 };
         let upgrade = line.upgrade.then(|| self.list.iter().find(|it| it.known == Known::Upgrade));
         let upgrade = upgrade.flatten().map(|it| span(it.value));
+        // Behind it requests would go on that nobody here has seen.
+        let upgrade = upgrade.filter(|it| !names_http2(it));
         let mut head = RequestHead::new(method, version, authority, target);
         head.fields = Fields::forwarded(block, &self.list, wire::hop::Upgrades::Removed);
         head.upgrade = upgrade;
@@ -378,6 +380,11 @@ fn normalise(target: Bytes, slashes: Slashes) -> Result<Bytes, Refusal> {
         std::borrow::Cow::Borrowed(_) => target,
         std::borrow::Cow::Owned(path) => [path.as_bytes(), &target[end..]].concat().into(),
     })
+}
+
+/// Whether a change to HTTP/2 is asked for (RFC 7540 3.2; RFC 9113 has taken it back).
+fn names_http2(upgrade: &[u8]) -> bool {
+    upgrade.split(|it| *it == b',').any(|it| it.trim_ascii().eq_ignore_ascii_case(b"h2c"))
 }
 
 fn parse_limits(limits: &Limits) -> wire::Limits {

@@ -5,7 +5,7 @@
 //! there, and a line feed alone anywhere, is where readers differ.
 
 use super::{
-    Field, Known, Malformed,
+    Field, Malformed,
     class::{self, VALUE},
     facts::read_fields,
 };
@@ -262,13 +262,7 @@ impl Trailers {
     fn read(&mut self) -> Result<(), Malformed> {
         let Self { bytes, fields } = self;
         read_fields(bytes, 0, TRAILER_FIELDS_MAX, fields, |field| {
-            if is_trailer(field.known) { Ok(()) } else { Err(Malformed::TrailerForbidden) }
+            if field.known.is_trailer() { Ok(()) } else { Err(Malformed::TrailerForbidden) }
         })
     }
-}
-
-/// Whether a field may come after the body: nothing that frames, routes, authorises or limits the
-/// message, as all of that was decided before (RFC 9110 6.5.1).
-const fn is_trailer(known: Known) -> bool {
-    matches!(known, Known::GrpcStatus) || !(known.is_end_to_end() || known.is_hop_by_hop())
 }

@@ -188,6 +188,13 @@ impl Known {
         }
     }
 
+    /// Whether the field may come after the body: nothing that frames, routes, authorises or limits the
+    /// message, as all of that was decided before (RFC 9110 6.5.1).
+    #[must_use]
+    pub const fn is_trailer(self) -> bool {
+        matches!(self, Self::GrpcStatus) || !(self.is_end_to_end() || self.is_hop_by_hop())
+    }
+
     /// Whether the field speaks to the next program only, whatever Connection lists.
     ///
     /// RFC 9110 7.6.1, and RFC 7540 3.2.1 for `http2-settings`. Trailer is none: what it

@@ -190,11 +190,9 @@ impl Block {
             return Err("trailers have a pseudo-field");
         }
         let mut map = HeaderMap::with_capacity(self.list.len());
-        // What frames or leads a message has no place behind it (RFC 9110 6.5.1).
-        let is_kept = |it: &&Field| {
-            !it.known.is_hop_by_hop() && !matches!(it.known, Known::ContentLength | Known::Host)
-        };
-        for field in self.list.iter().filter(is_kept) {
+        // What may not come here is passed over: whoever merges trailers into the head would believe what
+        // nobody has looked at (RFC 9110 6.5.1).
+        for field in self.list.iter().filter(|it| it.known.is_trailer()) {
             let name = HeaderName::from_bytes(field.name.of_bytes(&self.bytes));
             let value = HeaderValue::from_bytes(field.value.of_bytes(&self.bytes));
             if let (Ok(name), Ok(value)) = (name, value) {

@@ -161,7 +161,7 @@ fn conclude(
     is_unprocessed: bool,
 ) -> Result<Reply, Refusal> {
     let Ended { attempt, outcome, span, at } = ended;
-    let judged = request.depth + tries;
+    let judged = request.depth.saturating_add(tries);
     match outcome {
         Ok(answer) => {
             let took = at - request.started;
@@ -185,9 +185,11 @@ fn may_repeat(request: &Request<'_>) -> bool {
 
 fn repeatable(request: &Request<'_>) -> Repeatable {
     let fields = &request.head.fields;
-    let key = fields.text(Known::IdempotencyKey);
+    // An empty one tells nothing apart.
+    let key = fields.text(Known::IdempotencyKey).map(|it| it.trim_matches(['"', ' ', '\t']));
+    let key = key.filter(|it| !it.is_empty());
     let has_epoch = fields.get(Known::SkeinEpoch).is_some();
-    let is_operation = retry::is_saga_operation(key.map(|it| it.trim_matches('"')), has_epoch);
+    let is_operation = retry::is_saga_operation(key, has_epoch);
     let route_says =
         request.rule.and_then(|it| it.retry.as_ref()).is_some_and(|it| it.is_idempotent);
     retry::repeatable(request.head.method.as_str(), key.is_some(), is_operation, route_says)
@@ -202,7 +204,7 @@ fn prepare(request: &mut Request<'_>, span: &Span, tries: u32, now: Instant) {
         Some(state) => fields.set_known(Known::Tracestate, b"tracestate", state.as_bytes()),
         None => fields.remove(Known::Tracestate),
     }
-    let depth = request.depth + tries;
+    let depth = request.depth.saturating_add(tries);
     if depth > 0 {
         let depth = depth.to_string();
         fields.set_known(Known::SkeinAttempt, b"skein-attempt", depth.as_bytes());

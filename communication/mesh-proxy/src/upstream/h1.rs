@@ -57,6 +57,7 @@ pub(crate) struct Exchange {
     outgoing: Outgoing,
     framing: Framing,
     asked: Asked,
+    asked_upgrade: bool,
     /// All of the request has been handed to the connection.
     is_sent: bool,
     write_failed: Option<io::Error>,
@@ -111,6 +112,7 @@ impl Exchange {
             outgoing: Outgoing::reusing(small),
             framing,
             asked,
+            asked_upgrade: head.upgrade.is_some(),
             is_sent: false,
             write_failed: None,
             body: Incoming::Done,
@@ -158,6 +160,9 @@ impl Exchange {
                     return Err(ExchangeError::Malformed("interim answers that do not end"));
                 }
                 continue;
+            }
+            if line.status == 101 && !self.asked_upgrade {
+                return Err(ExchangeError::Malformed("a change of protocol that nobody asked for"));
             }
             self.persists = line.persists;
             let length = match line.body {

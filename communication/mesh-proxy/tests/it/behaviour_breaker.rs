@@ -220,7 +220,7 @@ async fn a_low_share_of_successes_opens_it_and_failures_in_a_row_alone_would_not
 #[tokio::test]
 async fn being_told_to_slow_down_is_no_failure_in_a_row_and_no_success_of_a_probe() {
     for placement in EVERYWHERE {
-        assert_eq!(hits_of(placement, &[429; 19], 0).await.0, 19, "{placement:?}");
+        assert_eq!(hits_of(placement, &[429; 100], 0).await.0, 100, "{placement:?}");
     }
     let backend = Backend::new(|hits, _| match hits {
         0..7 => status(500),
@@ -248,10 +248,10 @@ async fn a_service_that_sheds_load_and_says_so_is_told_from_one_that_fails() {
         let backend = Backend::new(|_, _| Act::Say(FULL.to_owned())).await;
         let settings = breaking(SHUT);
         let stage = Stage::new(placement, &Plan { settings, ..Plan::to(&[&backend]) });
-        for _ in 0..19 {
+        for _ in 0..100 {
             stage.get("/").await;
         }
-        assert_eq!(backend.hits(), 19, "{placement:?}");
+        assert_eq!(backend.hits(), 100, "{placement:?}");
     }
 }
 

@@ -100,6 +100,17 @@ async fn a_request_that_is_a_retry_is_not_retried_and_an_answer_says_who_has_dec
     }
 }
 
+#[tokio::test]
+async fn the_largest_number_of_tries_above_stays_the_largest() {
+    for placement in [Placement::Door, Placement::InProcess] {
+        let backend = Backend::new(|_, _| status(503)).await;
+        let stage = Stage::new(placement, &Plan::to(&[&backend]));
+        let most = u32::MAX.to_string();
+        let answer = stage.call("GET", "/", &[("Skein-Attempt", &most)], "").await;
+        assert_eq!((answer.status, answer.field("skein-attempt")), (503, Some(&*most)));
+    }
+}
+
 /// P7.
 #[tokio::test]
 async fn what_strangers_say_of_themselves_does_not_pass_the_edge_in_any_spelling() {

@@ -165,6 +165,39 @@ async fn a_client_that_takes_nothing_of_its_answer_is_given_up_in_time() {
     }
 }
 
+/// A byte now and then is hardly more.
+#[tokio::test]
+async fn a_client_that_takes_a_byte_at_a_time_is_given_up_in_time() {
+    let large = || async { Response::new(text("x".repeat(100_000))) };
+    let back = backend(Protocol::Http1, move |_| large()).await;
+    let limits = Limits { body_idle_timeout: Duration::from_millis(200), ..Limits::default() };
+    let proxy = Proxy::with(policy(Protocol::Http1, &[back.address]), limits);
+    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+    let settings = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let asked = headers(END_HEADERS | END_STREAM, 1, GET);
+    stream.write_all(&[PREFACE, &settings, &asked].concat()).await.unwrap();
+    let (mut from, mut to) = stream.split();
+    let dripping = async {
+        // The load: well within its time, again and again.
+        loop {
+            to.write_all(&frame(8, 0, 1, &1_u32.to_be_bytes())).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let reset = frame(3, 0, 1, &8_u32.to_be_bytes());
+    let given_up = async {
+        let mut all = Vec::new();
+        while !all.windows(reset.len()).any(|it| it == reset) {
+            assert!(from.read_buf(&mut all).await.unwrap() > 0, "the connection was ended");
+        }
+    };
+    let given_up = tokio::time::timeout(Duration::from_secs(20), given_up);
+    tokio::select! {
+        given_up = given_up => given_up.expect("it still holds its stream"),
+        () = dripping => {}
+    }
+}
+
 #[tokio::test]
 async fn ten_thousand_pings_are_no_flood() {
     let back = backend(Protocol::Http1, |_| async { Response::new(text("ok")) }).await;

@@ -165,3 +165,23 @@ async fn a_drain_ends_a_changed_connection() {
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
     assert_eq!(proxy.drain().await, Drained::Complete);
 }
+
+/// Behind a change of protocol requests would pass that no route has seen.
+#[tokio::test]
+async fn a_change_that_nobody_asked_for_is_no_answer_and_one_to_http2_is_not_asked_for() {
+    let plain = "GET /chat HTTP/1.1\r\nHost: back\r\n\r\n".to_owned();
+    let http2 = ASKED.replace("websocket", "h2c");
+    let listed = ASKED.replace("websocket", "websocket, H2C");
+    for asked in [plain, http2, listed] {
+        let (address, mut server) = switching().await;
+        let proxy = Proxy::start(policy(Protocol::Http1, &[address]));
+        let mut client = TcpStream::connect(proxy.address).await.unwrap();
+        // Not one that is tried again.
+        client.write_all(asked.replace("GET", "POST").as_bytes()).await.unwrap();
+        let answered = head(&mut client).await.to_lowercase();
+        assert!(answered.starts_with("http/1.1 502 "), "{asked}: {answered}");
+        assert!(answered.contains("skein-error: upstream_malformed"), "{answered}");
+        let seen = within(server.join_next()).await.unwrap().unwrap().to_lowercase();
+        assert!(!seen.contains("upgrade"), "{seen}");
+    }
+}

@@ -15,6 +15,7 @@ use crate::{
     body::{RequestBody, Upload},
     h1::write as wire,
     head::Version,
+    idle::TAKEN_MIN,
     reply::{Reply, ReplyBody},
     stream::{Outgoing, WriteSide},
 };
@@ -67,10 +68,13 @@ impl Patience {
         if longest.is_zero() {
             return Poll::Pending;
         }
-        let since = Some((outgoing.written, is_clients));
+        let least = if is_clients { TAKEN_MIN } else { 1 };
+        let waits_on = self.since.is_some_and(|(written, of_client)| {
+            of_client == is_clients && outgoing.written - written < least
+        });
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(longest)));
-        if self.since != since {
-            self.since = since;
+        if !waits_on {
+            self.since = Some((outgoing.written, is_clients));
             timer.as_mut().reset(Instant::now() + longest);
         }
         timer.as_mut().poll(context).map(|()| Step::Failed)

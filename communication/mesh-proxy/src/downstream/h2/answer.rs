@@ -12,7 +12,6 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use mesh_policy::path;
-use tokio::time::timeout;
 
 use super::Busy;
 use crate::{
@@ -24,7 +23,7 @@ use crate::{
     },
     h2::{Handle, Incoming, Reason, Request, Then, put_response},
     head::{Peer, RequestHead, Version},
-    idle::Idle,
+    idle::{Idle, TAKEN_MIN},
     refusal::{Grpc, Refusal},
     reply::{Reply, ReplyBody, Source},
 };
@@ -158,31 +157,27 @@ async fn send(
         if body.is_done() {
             then = Then::End;
         }
-        while !data.is_empty() || then == Then::End {
-            let left = data.len();
+        if !data.is_empty() || then == Then::End {
+            let (mut slow, mut mark) = (Idle::of(patience), data.len());
             let sending = poll_fn(|context| {
                 let sent = stream.poll_data(&mut data, then, context);
-                // Each step has its own time.
-                if sent.is_pending() && data.len() < left {
-                    Poll::Ready(Ok(false))
-                } else {
-                    sent.map_ok(|()| true)
+                if sent.is_ready() {
+                    return sent.map(Some);
                 }
+                if (mark - data.len()) as u64 >= TAKEN_MIN {
+                    mark = data.len();
+                    slow.moved();
+                }
+                slow.poll_over(context).map(|()| None)
             });
-            match patiently(patience, sending).await {
-                Some(Ok(true)) => break,
-                Some(Ok(false)) => {}
+            match sending.await {
+                Some(Ok(())) => {}
                 Some(Err(_)) => return,
-                // Who takes nothing for so long holds what others need.
+                // Who takes so little for so long holds what others need.
                 None => return stream.reset(Reason::CANCEL),
             }
         }
     }
-}
-
-/// `None` when it took longer; zero is for ever. Cancel-safe where the work is.
-async fn patiently<T>(longest: Duration, work: impl Future<Output = T>) -> Option<T> {
-    if longest.is_zero() { Some(work.await) } else { timeout(longest, work).await.ok() }
 }
 
 /// The next piece, in its time.

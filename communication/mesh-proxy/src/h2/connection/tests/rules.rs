@@ -229,12 +229,27 @@ fn a_head_that_is_too_large_is_said_to_be_and_one_without_end_ends_the_connectio
 }
 
 #[test]
-fn trailers_frame_nothing() {
+fn trailers_neither_frame_nor_lead_nor_say_who_asks() {
     let mut server = server();
     receive(&mut server, &headers(OPEN, 1, &get())).unwrap();
     let trailers = block(|out| {
-        for (name, value) in [("content-length", "5"), ("host", "other"), ("x-sum", "1")] {
-            hpack::put_field(out, Known::Other, name.as_bytes(), value.as_bytes());
+        let leading = [
+            "content-length",
+            "host",
+            "authorization",
+            "baggage",
+            "cookie",
+            "forwarded",
+            "idempotency-key",
+            "skein-attempt",
+            "skein-deadline-ms",
+            "skein-epoch",
+            "skein-identity",
+            "traceparent",
+            "x-forwarded-for",
+        ];
+        for name in leading.into_iter().chain(["x-sum"]) {
+            hpack::put_field(out, Known::Other, name.as_bytes(), b"5");
         }
     });
     receive(&mut server, &headers(LAST, 1, &trailers)).unwrap();
