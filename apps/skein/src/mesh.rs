@@ -5,9 +5,10 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use mesh_policy::{
@@ -18,6 +19,8 @@ use mesh_proxy::Mesh;
 use runtime::Tasks;
 use telemetry::Telemetry;
 use tokio::time::interval;
+
+use crate::failure::chain;
 
 /// How often the files are looked at. An instance that died is avoided by its callers' breakers long
 /// before it would matter; this bounds how late a new one gets work.
@@ -52,7 +55,26 @@ pub struct PolicyFiles {
 }
 
 /// What tells one state of the files from another.
-type Stamp = Vec<Option<(SystemTime, u64)>>;
+type Stamp = Vec<Option<FileStamp>>;
+
+/// What tells one state of a file from another. Times that were copied and lengths may be the same; which
+/// file it is, and when it last changed in any way, are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileStamp {
+    number: u64,
+    length: u64,
+    changed: (i64, i64),
+}
+
+impl FileStamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            number: metadata.ino(),
+            length: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
 
 impl PolicyFiles {
     /// No file yet.
@@ -105,18 +127,19 @@ impl PolicyFiles {
     }
 
     fn stamp(&self) -> Stamp {
-        let one = |path: &PathBuf| {
-            let metadata = fs::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        };
+        let one = |path: &PathBuf| Some(FileStamp::of(&fs::metadata(path).ok()?));
         self.paths.iter().map(one).collect()
     }
 }
 
 fn read(path: &Path) -> Result<String, PolicyError> {
     let io = |source| PolicyError::Io { path: path.to_owned(), source };
-    let length = fs::metadata(path).map_err(io)?.len();
-    if length > FILE_BYTES_MAX as u64 {
+    let metadata = fs::metadata(path).map_err(io)?;
+    if !metadata.is_file() {
+        // A pipe would be waited for, and with it everything that this thread does.
+        return Err(io(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
+    }
+    if metadata.len() > FILE_BYTES_MAX as u64 {
         let detail = format!("it is longer than {FILE_BYTES_MAX} bytes");
         return Err(io(io::Error::new(io::ErrorKind::FileTooLarge, detail)));
     }
@@ -139,7 +162,7 @@ pub fn follow(files: PolicyFiles, meshes: Vec<Mesh>, telemetry: &Telemetry, task
                 continue;
             }
             seen = stamp;
-            let used = files.read().map_err(|it| it.to_string()).and_then(|policy| {
+            let used = files.read().map_err(|it| chain(&it)).and_then(|policy| {
                 meshes
                     .iter()
                     .try_for_each(|mesh| mesh.replace(policy.clone()).map_err(|it| it.to_string()))

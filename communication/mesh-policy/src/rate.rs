@@ -21,7 +21,9 @@ const KEY_BYTES_MAX: usize = 256;
 pub struct RateLimit {
     /// Its name, for header and metric.
     pub name: String,
-    /// The route that it binds, as `namespace/name`; `None` means every request of the parent.
+    /// The edge, or the proxy, whose requests it binds; `None` means everybody's.
+    pub gateway: Option<String>,
+    /// The route that it binds, as `namespace/name`; `None` means every request.
     pub route: Option<String>,
     /// The service whose own door it stands at; `None` means the doors of those who call.
     pub service: Option<String>,
@@ -232,7 +234,7 @@ mod tests {
 
     fn limit(requests: u32, burst: u32, key: RateKey) -> RateLimit {
         let (name, period) = ("orders".to_owned(), Duration::from_secs(1));
-        RateLimit { name, route: None, service: None, requests, period, burst, key }
+        RateLimit { name, gateway: None, route: None, service: None, requests, period, burst, key }
     }
 
     fn allowed(limiter: &mut Limiter, key: Option<&str>, times: u32, now: Moment) -> u32 {

@@ -14,6 +14,7 @@ mod table;
 
 pub use backend::choose_backend;
 pub use condition::Mismatch;
+pub(crate) use condition::normal as check_path;
 pub use error::{CompileError, Flaw};
 pub use explain::{Candidate, Verdict};
 pub use found::Found;

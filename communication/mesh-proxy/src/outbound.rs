@@ -135,7 +135,8 @@ impl Outbound {
             tap.routed(&lane.route, lane.target());
         }
         // Rate: who asks too much costs nothing further.
-        limits::check(&self.0.mesh, snapshot, &lane.route, &head, context.peer).map_err(at)?;
+        let limits = limits::check(&self.0.mesh, snapshot, door, &lane.route, &head, context.peer);
+        limits.map_err(at)?;
         // Deadline: work that nobody waits for any more is not begun.
         let deadline = Deadline::of(&head, context.deadline, rule, lane.timeouts(), started);
         let deadline = deadline.map_err(at)?;

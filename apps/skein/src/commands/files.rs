@@ -1,6 +1,9 @@
 //! `analyze` and `explain`: what is wrong in files of policy, and what that means.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Component, Path, PathBuf},
+};
 
 use mesh_policy::{
     analyze,
@@ -29,6 +32,7 @@ pub fn run(command: &FileCommand, output: Output) -> Result<Exit, Failure> {
 
 fn analyze(arguments: &AnalyzeArguments, output: Output) -> Result<Exit, Failure> {
     let files = PolicyFiles::new().with_files(&arguments.files).sources().map_err(unreadable)?;
+    let files = with_named(files)?;
     let findings = judge(&files);
     match output.format {
         Format::Json => output.document(&document(&findings)),
@@ -51,6 +55,15 @@ fn unreadable(error: PolicyError) -> Failure {
         PolicyError::Io { path, .. } => failure.at(path.display()).exit(Exit::NotFound),
         PolicyError::Findings(_) => failure,
     }
+}
+
+/// The files, and those that the proxies among them name: what is analyzed is what they will read.
+fn with_named(mut files: Vec<SourceFile>) -> Result<Vec<SourceFile>, Failure> {
+    let given: Vec<PathBuf> = files.iter().map(|it| plain(Path::new(&it.name))).collect();
+    let named: BTreeSet<PathBuf> = files.iter().filter_map(files_of_proxy).flatten().collect();
+    let further = named.into_iter().filter(|it| !given.contains(it));
+    files.extend(PolicyFiles::new().with_files(further).sources().map_err(unreadable)?);
+    Ok(files)
 }
 
 /// What there is to say about files: what cannot be read, else what can be and is hardly meant. They

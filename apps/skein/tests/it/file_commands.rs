@@ -134,6 +134,33 @@ fn an_unknown_code_is_answered_by_the_nearest() {
     assert!(err.contains("SK1001") && err.contains("breaker_open"), "{err}");
 }
 
+/// A proxy is analyzed with what it will read.
+#[test]
+fn the_files_that_a_proxy_names_are_analyzed_with_it() {
+    let files = tempfile::tempdir().unwrap();
+    let proxy = "apiVersion: skein/v1\nkind: Proxy\nmetadata: {name: shop}\nspec: {outbound: \
+                 {listen: \"127.0.0.1:7101\", service: stock}, files: [stock.yaml]}\n";
+    fs::write(files.path().join("shop.yaml"), proxy).unwrap();
+    let (_, err, code) = said(&["analyze", "shop.yaml"], files.path());
+    assert!(err.contains("where  stock.yaml") && code == 3, "{err}");
+    fs::write(files.path().join("stock.yaml"), UNKNOWN).unwrap();
+    let (out, _, code) = said(&["analyze", "shop.yaml"], files.path());
+    assert!(out.starts_with("stock.yaml:") && code == 79, "{out}");
+}
+
+/// What a proxy would refuse at its start is told before, and where it stands.
+#[test]
+fn a_path_that_no_request_has_is_found_where_it_stands() {
+    let files = tempfile::tempdir().unwrap();
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r}\n\
+                 spec:\n  parentRefs: [{name: edge}]\n  rules:\n  - matches:\n    - path: {value: /%61bc}\n    \
+                 backendRefs: [{name: stock}]\n";
+    fs::write(files.path().join("r.yaml"), route).unwrap();
+    let (out, _, code) = said(&["analyze", "r.yaml"], files.path());
+    assert!(out.starts_with("r.yaml:8:21 SK"), "{out}");
+    assert!(out.contains("is written `/abc`") && code == 79, "{out}");
+}
+
 #[test]
 fn the_files_of_the_guide_and_those_that_come_with_the_program_are_clean() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

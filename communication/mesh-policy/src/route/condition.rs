@@ -252,7 +252,7 @@ fn values(
 }
 
 /// A path of a rule, which must be written in the form in which it meets those of requests.
-pub(super) fn normal(path: &str) -> Result<&str, Flaw> {
+pub(crate) fn normal(path: &str) -> Result<&str, Flaw> {
     match path::normalise(path.as_bytes()) {
         Ok(normal) if normal == path => Ok(path),
         Ok(normal) => {

@@ -19,13 +19,14 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<RateLimit> 
     let period = spec.read_needed("period", values::duration_above_zero);
     let key = if spec.get("key").is_some() { key(&spec)? } else { RateKey::All };
     let (requests, period) = (requests?, period?);
-    let (route, service) = match target? {
-        Target::Gateway => (None, None),
-        Target::Route(name) => (Some(name), None),
-        Target::Service(name) => (None, Some(name)),
+    let (gateway, route, service) = match target? {
+        Target::Gateway(name) => (Some(name), None, None),
+        Target::Route(name) => (None, Some(name), None),
+        Target::Service(name) => (None, None, Some(name)),
     };
     Some(RateLimit {
         name: document.name.clone(),
+        gateway,
         route,
         service,
         requests,
@@ -37,8 +38,8 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<RateLimit> 
 
 /// What a limit binds.
 enum Target {
-    /// Every request of whoever reads the file.
-    Gateway,
+    /// Every request through the edge, or the proxy, of this name.
+    Gateway(String),
     /// A route, as `namespace/name`.
     Route(String),
     /// What comes in at the door of a service.
@@ -69,7 +70,7 @@ fn target(spec: &Section<'_>) -> Option<Target> {
     let name = target.read_needed("name", values::name)?;
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());
     Some(match kind? {
-        Kind::Gateway => Target::Gateway,
+        Kind::Gateway => Target::Gateway(name),
         Kind::Route => Target::Route(format!("{namespace}/{name}")),
         Kind::Service => Target::Service(name),
     })

@@ -11,6 +11,7 @@ use super::{
     duration,
     yaml::{Node, ScalarKind, Value, kind_of_plain},
 };
+use crate::route::check_path;
 
 /// Text.
 pub(super) fn text<'a>(context: &Context<'_>, node: &'a Node) -> Option<&'a str> {
@@ -322,7 +323,8 @@ pub(super) fn new_path(context: &Context<'_>, node: &Node) -> Option<String> {
     formed(context, node, "path", is_path).map(str::to_owned)
 }
 
-/// A path as a condition has it: the Gateway API refuses what normalizing would change.
+/// A path as a condition has it: the Gateway API refuses what normalizing would change, and no request
+/// would have it.
 pub(super) fn path(context: &Context<'_>, node: &Node) -> Option<String> {
     let is_path = |it: &str| {
         let is_visible = it.bytes().all(|it| it.is_ascii_graphic() && !b"?#".contains(&it));
@@ -330,7 +332,12 @@ pub(super) fn path(context: &Context<'_>, node: &Node) -> Option<String> {
         let ends_strangely = it.ends_with("/..") || it.ends_with("/.");
         it.starts_with('/') && it.len() <= 1024 && is_visible && !strange && !ends_strangely
     };
-    formed(context, node, "path such as `/orders`", is_path).map(str::to_owned)
+    let path = formed(context, node, "path such as `/orders`", is_path)?;
+    if let Err(flaw) = check_path(path) {
+        context.error(node.spot, Code::Malformed, flaw.to_string());
+        return None;
+    }
+    Some(path.to_owned())
 }
 
 /// A method of the Gateway API's list.

@@ -195,6 +195,7 @@ fn a_limit_and_a_fault_are_read() {
     let policy = example("limits");
     let limit = RateLimit {
         name: "per-client".to_owned(),
+        gateway: Some("shop".to_owned()),
         route: None,
         service: None,
         requests: 10,

@@ -167,10 +167,19 @@ impl Snapshot {
         Ok(Self { policy, doors, destinations, direct, limiters })
     }
 
-    /// The rate limits that bind a route.
-    pub(crate) fn limits<'a>(&'a self, route: &'a str) -> impl Iterator<Item = &'a Limited> {
-        let binds =
-            move |it: &&Arc<Limited>| it.limit.route.as_deref().is_none_or(|it| it == route);
+    /// The rate limits that bind a route behind a door of `reader`, which is a gateway of its own name.
+    pub(crate) fn limits<'a>(
+        &'a self,
+        reader: &'a str,
+        door: &'a Door,
+        route: &'a str,
+    ) -> impl Iterator<Item = &'a Limited> {
+        let binds = move |it: &&Arc<Limited>| {
+            let is_behind =
+                |name: &str| name == reader || matches!(door, Door::Edge(edge) if name == edge);
+            it.limit.route.as_deref().is_none_or(|it| it == route)
+                && it.limit.gateway.as_deref().is_none_or(is_behind)
+        };
         self.limiters.iter().filter(binds).map(|it| &**it)
     }
 

@@ -6,7 +6,7 @@ use mesh_policy::route::RequestView as _;
 
 use crate::{
     head::{Peer, RequestHead},
-    mesh::{Mesh, Snapshot},
+    mesh::{Door, Mesh, Snapshot},
     refusal::Refusal,
 };
 
@@ -14,11 +14,12 @@ use crate::{
 pub(super) fn check(
     mesh: &Mesh,
     snapshot: &Snapshot,
+    door: &Door,
     route: &str,
     head: &RequestHead,
     peer: Option<Peer>,
 ) -> Result<(), Refusal> {
-    for limited in snapshot.limits(route) {
+    for limited in snapshot.limits(mesh.source(), door, route) {
         let client = peer.map(|it| it.address.ip().to_string());
         let key = match &limited.limit.key {
             RateKey::All => None,

@@ -12,7 +12,9 @@ use mesh_proxy::{Limits, Mesh, Readiness, program::Program};
 use runtime::{Drained, Tasks};
 use telemetry::Telemetry;
 
-use super::stage::{Answer, Backend, Nobody, Wire, ok, request, status, until, within};
+use super::stage::{
+    Answer, Backend, Nobody, Placement, Plan, Stage, Wire, ok, request, status, until, within,
+};
 
 const ANY: &str = "127.0.0.1:0";
 
@@ -81,12 +83,35 @@ fn found_at(address: SocketAddr) -> Policy {
 fn limit(service: &str) -> RateLimit {
     RateLimit {
         name: "at-most".to_owned(),
+        gateway: None,
         route: None,
         service: Some(service.to_owned()),
         requests: 2,
         period: Duration::from_hours(1),
         burst: 2,
         key: RateKey::All,
+    }
+}
+
+/// A gateway is an edge, or the proxy that has the name; nobody else is bound.
+#[tokio::test]
+async fn a_limit_of_a_gateway_binds_the_one_that_has_its_name() {
+    let backend = Backend::new(|_, _| ok()).await;
+    for (placement, name, last) in [
+        (Placement::Edge, "public", 429),
+        (Placement::Edge, "elsewhere", 200),
+        (Placement::Door, "client", 429),
+        (Placement::Door, "public", 200),
+    ] {
+        let mut policy = Plan::to(&[&backend]).policy();
+        let gateway = Some(name.to_owned());
+        policy.rate_limits = vec![RateLimit { gateway, service: None, ..limit("") }];
+        let stage = Stage::with_policy(placement, policy, Limits::default());
+        let mut statuses = Vec::new();
+        for _ in 0..3 {
+            statuses.push(stage.get("/").await.status);
+        }
+        assert_eq!(statuses, [200, 200, last], "{placement:?} {name}");
     }
 }
 

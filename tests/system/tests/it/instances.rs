@@ -45,7 +45,8 @@ fn instance(system: &System, name: &str) -> Process {
 
 #[tokio::test]
 async fn every_instance_listens_alone_and_one_that_died_is_no_longer_listed() {
-    let system = System::up(&["--replicas", "account=2", "--role", "account@v2="]);
+    let system =
+        System::up(&["--mesh", "in-process", "--replicas", "account=2", "--role", "account@v2="]);
     let first = endpoint(&system, "account-1", "v1");
     let second = endpoint(&system, "account-2", "v1");
     let other = endpoint(&system, "account@v2-1", "v2");
@@ -97,7 +98,7 @@ async fn a_program_in_another_language_takes_the_place_of_a_service_and_ends_wit
     }
     let service = serde_json::json!({"command": ["python3", "-c", PROGRAM], "health": "/healthy"});
     let set = format!("services.package={service}");
-    let system = System::up(&["--set", &set, "--replicas", "package=2"]);
+    let system = System::up(&["--mesh", "in-process", "--set", &set, "--replicas", "package=2"]);
     assert_eq!(
         endpoints(&system, "package"),
         ["package-1", "package-2"].map(|it| endpoint(&system, it, "v1"))
