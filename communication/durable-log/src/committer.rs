@@ -192,7 +192,12 @@ impl Committer {
         };
         let spare =
             self.shared.spare.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let (name, file) = begin(&*self.shared.disk, &header, self.config.segment_bytes, spare)?;
+        let disk = &*self.shared.disk;
+        let (name, file) = take_file(disk, header.number, self.config.segment_bytes, spare)?;
+        // From here on the next segment may stand on the disk, whatever is answered: what this one
+        // took after where the next begins would be void at the next start.
+        self.given_up = true;
+        write_header(disk, &*file, &header)?;
         self.position = HEADER_BYTES as u64;
         self.file = Arc::clone(&file);
         self.header = header.clone();
@@ -227,18 +232,28 @@ pub(crate) fn begin(
     bytes: u64,
     spare: Option<String>,
 ) -> io::Result<(String, Arc<dyn DiskFile>)> {
-    let name = segment_name(header.number);
-    let file = match spare {
-        Some(spare) => {
-            disk.rename(&spare, &name)?;
-            disk.open(&name)?
-        }
-        None => disk.create(&name, bytes)?,
-    };
+    let (name, file) = take_file(disk, header.number, bytes, spare)?;
+    write_header(disk, &*file, header)?;
+    Ok((name, file))
+}
+
+/// Makes the file, or takes the retired one when it can be had.
+fn take_file(
+    disk: &dyn Disk,
+    number: u64,
+    bytes: u64,
+    spare: Option<String>,
+) -> io::Result<(String, Arc<dyn DiskFile>)> {
+    let name = segment_name(number);
+    let renamed = spare.is_some_and(|it| disk.rename(&it, &name).is_ok());
+    let file = if renamed { disk.open(&name)? } else { disk.create(&name, bytes)? };
+    Ok((name, file))
+}
+
+fn write_header(disk: &dyn Disk, file: &dyn DiskFile, header: &SegmentHeader) -> io::Result<()> {
     file.write_at(&header.write(), 0)?;
     file.sync()?;
-    disk.sync_names()?;
-    Ok((name, file))
+    disk.sync_names()
 }
 
 /// A header for the very first segment.

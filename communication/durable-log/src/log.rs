@@ -426,11 +426,9 @@ impl Opening<'_> {
     ) -> Result<Opened, OpenError> {
         let (name, file) = (last.name.clone(), Arc::clone(&last.file));
         let io = |it| self.io(&name, it);
-        // What is served from now on must be on stable storage, whoever wrote it.
-        file.sync().map_err(io)?;
         let bytes = read_whole(&*file).map_err(io)?;
         let scanned = recovery::scan(&bytes, &last.header, None);
-        clear_tail(&*file, &bytes, scanned.end).map_err(io)?;
+        settle(&*file, &bytes, scanned.end).map_err(io)?;
         let recovery = Recovery {
             segments: sealed.len() + 1,
             frames: scanned.frames,
@@ -450,15 +448,20 @@ impl Opening<'_> {
     }
 }
 
-/// Overwrites what a write that was cut off may have left behind the end: a later frame must not
-/// be followed by one of an earlier try.
-fn clear_tail(file: &dyn DiskFile, bytes: &[u8], end: u64) -> io::Result<()> {
+/// Makes durable what is served from now on, and overwrites what a write that was cut off may have
+/// left behind it: a later frame must not be followed by one of an earlier try.
+///
+/// The bytes are written again: after a failed sync of an earlier process they are in the page
+/// cache, marked clean, and on no disk, so that a sync alone would do nothing.
+fn settle(file: &dyn DiskFile, bytes: &[u8], end: u64) -> io::Result<()> {
     let from = usize::try_from(end).map_err(io::Error::other)?.min(bytes.len());
+    file.write_at(&bytes[..from], 0)?;
     // One group is all that can have been under way.
     let to = (from + BODY_BYTES_MAX + FRAME_BYTES + 8).min(bytes.len());
     let tail = &bytes[from..to];
-    let Some(last) = tail.iter().rposition(|it| *it != 0) else { return Ok(()) };
-    file.write_at(&vec![0; last + 1], end)?;
+    if let Some(last) = tail.iter().rposition(|it| *it != 0) {
+        file.write_at(&vec![0; last + 1], end)?;
+    }
     file.sync()
 }
 

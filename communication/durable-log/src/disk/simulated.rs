@@ -26,6 +26,8 @@ struct Faults {
     power_off_at: Option<u64>,
     syncs: u64,
     sync_fails_at: Option<u64>,
+    name_syncs: u64,
+    names_fail_at: Option<u64>,
     full: bool,
 }
 
@@ -75,6 +77,19 @@ impl SimulatedDisk {
     pub(crate) fn fail_sync(&self, number: u64) {
         let faults = &mut self.machine().faults;
         faults.sync_fails_at = Some(faults.syncs + number);
+    }
+
+    /// The sync of the names with that number, counted from now, fails once; the names reached the
+    /// disk or did not.
+    pub(crate) fn fail_names(&self, number: u64) {
+        let faults = &mut self.machine().faults;
+        faults.names_fail_at = Some(faults.name_syncs + number);
+    }
+
+    /// Nothing fails from now on.
+    pub(crate) fn heal(&self) {
+        let faults = &mut self.machine().faults;
+        (faults.sync_fails_at, faults.names_fail_at, faults.full) = (None, None, false);
     }
 
     pub(crate) fn set_full(&self, full: bool) {
@@ -176,6 +191,10 @@ impl Disk for SimulatedDisk {
     fn sync_names(&self) -> io::Result<()> {
         let mut machine = self.machine();
         machine.faults.operate()?;
+        machine.faults.name_syncs += 1;
+        if machine.faults.names_fail_at == Some(machine.faults.name_syncs) {
+            return Err(io::Error::other("the sync of the names failed"));
+        }
         machine.durable_names = machine.names.clone();
         Ok(())
     }

@@ -147,6 +147,78 @@ async fn after_a_failed_sync_that_file_is_never_acknowledged_again() {
     }
 }
 
+/// Large appends that need segments until one fails, with small ones that fit between and behind.
+async fn large_and_small(log: &Log) -> BTreeMap<(u32, u64), Bytes> {
+    let mut acknowledged = BTreeMap::new();
+    let mut failed = false;
+    for round in 0..12_u32 {
+        let large = Bytes::from(vec![u8::try_from(round).unwrap(); 12_000]);
+        for body in [large, Bytes::from(round.to_string())] {
+            if failed && body.len() > 2 {
+                continue;
+            }
+            match log.append(append(0, body.clone())).await {
+                Ok(appended) => drop(acknowledged.insert((0, appended.base_offset), body)),
+                Err(_) => failed = true,
+            }
+        }
+    }
+    acknowledged
+}
+
+#[tokio::test]
+async fn a_segment_that_could_not_be_begun_never_voids_what_is_acknowledged_after_it() {
+    let faults: [(&str, fn(&SimulatedDisk, u64)); 2] =
+        [("names", SimulatedDisk::fail_names), ("sync", SimulatedDisk::fail_sync)];
+    for (what, fault) in faults {
+        for number in 1..=28 {
+            let disk = SimulatedDisk::default();
+            let (log, _) = open(&disk).unwrap();
+            fault(&disk, number);
+            let acknowledged = large_and_small(&log).await;
+            assert!(acknowledged.len() >= 10, "{what} {number}: {}", acknowledged.len());
+            drop(log);
+            disk.heal();
+            let (log, _) = open(&disk).unwrap();
+            assert_kept(&acknowledged, &read_all(&log), &format!("restart after {what} {number}"));
+            drop(log);
+            let mut random = Random::with_seed(number);
+            let (log, _) = open(&disk.after_power_cut(&mut random)).unwrap();
+            assert_kept(&acknowledged, &read_all(&log), &format!("cut after {what} {number}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_and_a_restart_the_page_cache_is_not_trusted() {
+    for number in 1..=6 {
+        let disk = SimulatedDisk::default();
+        let (log, _) = open(&disk).unwrap();
+        disk.fail_sync(number);
+        let mut acknowledged = BTreeMap::new();
+        for round in 0..10_u32 {
+            match log.append(append(0, round.to_string())).await {
+                Ok(appended) => {
+                    acknowledged.insert((0, appended.base_offset), Bytes::from(round.to_string()));
+                }
+                // Somebody restarts it because of that.
+                Err(_) => break,
+            }
+        }
+        drop(log);
+        disk.heal();
+        let (log, _) = open(&disk).unwrap();
+        for round in 100..105_u32 {
+            let body = Bytes::from(round.to_string());
+            let appended = log.append(append(0, body.clone())).await.unwrap();
+            acknowledged.insert((0, appended.base_offset), body);
+        }
+        let mut random = Random::with_seed(number);
+        let (log, _) = open(&disk.after_power_cut(&mut random)).unwrap();
+        assert_kept(&acknowledged, &read_all(&log), &format!("sync {number}"));
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_serves_reads_and_recovers() {
     let disk = SimulatedDisk::default();
