@@ -53,6 +53,7 @@ fn find(topic: Option<&Topic>, asked: &ListOffsetsPartition) -> ListedOffset {
 /// Keeps how far a group has processed.
 pub(crate) async fn commit(
     groups: &Groups,
+    topics: &Topics,
     commits: &Commits,
     request: OffsetCommitRequest,
 ) -> OffsetCommitResponse {
@@ -60,7 +61,12 @@ pub(crate) async fn commit(
     let mut error = groups.may_commit(group, request.generation_id, &request.member_id);
     if error == ErrorCode::None {
         let entries = request.topics.iter().flat_map(|topic| {
-            topic.partitions.iter().map(|it| {
+            let log = topics.find(&topic.name);
+            let given_out = topic
+                .partitions
+                .iter()
+                .filter(move |it| !is_ahead(log.as_deref(), it.partition, it.offset));
+            given_out.map(|it| {
                 Entry::new(group, &topic.name, it.partition, it.offset, it.metadata.clone())
             })
         });
@@ -69,15 +75,29 @@ pub(crate) async fn commit(
             error = ErrorCode::CoordinatorNotAvailable;
         }
     }
-    let topics = request.topics.into_iter().map(|topic| CommittedTopic {
-        name: topic.name,
-        partitions: topic
-            .partitions
-            .into_iter()
-            .map(|it| CommittedPartition { partition: it.partition, error })
-            .collect(),
+    let answered = request.topics.into_iter().map(|topic| {
+        let log = topics.find(&topic.name);
+        let answer = |partition: i32, offset: i64| match error {
+            ErrorCode::None if is_ahead(log.as_deref(), partition, offset) => {
+                ErrorCode::OffsetOutOfRange
+            }
+            error => error,
+        };
+        let partitions = topic.partitions.iter().map(|it| CommittedPartition {
+            partition: it.partition,
+            error: answer(it.partition, it.offset),
+        });
+        CommittedTopic { partitions: partitions.collect(), name: topic.name }
     });
-    OffsetCommitResponse { topics: topics.collect() }
+    OffsetCommitResponse { topics: answered.collect() }
+}
+
+/// Whether an offset was not given out yet. It would stand for records that come, and a start
+/// begins past what groups have committed.
+fn is_ahead(topic: Option<&Topic>, partition: i32, offset: i64) -> bool {
+    let Some((topic, partition)) = topic.zip(u32::try_from(partition).ok()) else { return false };
+    partition < topic.config.partitions
+        && u64::try_from(offset).is_ok_and(|it| it > topic.log.range(partition).end)
 }
 
 /// Says how far a group has processed.
