@@ -2,7 +2,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use base::{ManualClock, Random};
 use bytes::Bytes;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 use super::*;
 use crate::{
@@ -10,6 +13,7 @@ use crate::{
 };
 
 mod damage;
+mod many;
 mod power;
 
 const PATIENCE: Duration = Duration::from_secs(20);
