@@ -1,6 +1,6 @@
 //! Commands about a mesh, for any program on top of it.
 //!
-//! Those of [`files`] read files of policy. The others ask a mesh that runs: they know nothing but
+//! Those of [`files`] read files of policy, those of [`log`] the files of a log. The others ask a mesh that runs: they know nothing but
 //! the operators' addresses of processes, each with a name. They only read, except [`fault`]. Figures come from two looks at the counters that every process
 //! keeps anyway, so that looking costs the mesh nothing between them.
 
@@ -11,6 +11,7 @@ pub mod fault;
 pub mod figures;
 pub mod files;
 pub mod live;
+pub mod log;
 pub mod metrics;
 pub mod pages;
 pub mod stat;
@@ -18,7 +19,7 @@ pub mod stat;
 use crate::{Exit, Failure, Output};
 
 pub use admin::{Admins, Process};
-pub use arguments::{FileCommand, MeshCommand};
+pub use arguments::{FileCommand, LogCommand, MeshCommand};
 
 /// Runs a command on the processes.
 ///

@@ -116,3 +116,48 @@ pub(crate) fn committed(commits: &Commits, request: &OffsetFetchRequest) -> Offs
     });
     OffsetFetchResponse { topics: topics.collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+    use base::ManualClock;
+    use kafka_wire::messages::{CommitPartition, CommitTopic};
+    use telemetry::Telemetry;
+
+    use super::*;
+    use crate::{config::BrokerConfig, groups::GroupSettings};
+
+    #[tokio::test]
+    async fn an_offset_that_was_not_given_out_is_not_committed() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        let commits = Commits::open(&directory.path().join("commits"), clock.clone()).unwrap();
+        let config = BrokerConfig::new(directory.path());
+        let topics = Topics::open(&config, clock.clone(), BTreeMap::new()).unwrap();
+        let topic = topics.described("orders".to_owned(), Some(2), &BTreeMap::new()).unwrap();
+        topics.create(topic).unwrap();
+        let settings = GroupSettings {
+            initial_delay: Duration::ZERO,
+            session_min: Duration::ZERO,
+            session_max: Duration::from_secs(9),
+        };
+        let members = crate::metrics::BrokerMetrics::new(&Telemetry::disabled()).members;
+        let groups = Groups::new(clock, settings, 9, members);
+        let partition = |partition, offset| CommitPartition { partition, offset, metadata: None };
+        let request = OffsetCommitRequest {
+            group_id: "g".to_owned(),
+            generation_id: -1,
+            topics: vec![CommitTopic {
+                name: "orders".to_owned(),
+                partitions: vec![partition(0, 0), partition(1, 1)],
+            }],
+            ..OffsetCommitRequest::default()
+        };
+        let answer = commit(&groups, &topics, &commits, request).await;
+        let errors: Vec<_> = answer.topics[0].partitions.iter().map(|it| it.error).collect();
+        assert_eq!(errors, [ErrorCode::None, ErrorCode::OffsetOutOfRange]);
+        assert_eq!(commits.find("g", "orders", 0).map(|it| it.offset), Some(0));
+        assert_eq!(commits.find("g", "orders", 1), None);
+    }
+}

@@ -12,7 +12,7 @@ use crate::{
     append::{Append, Appended},
     config::{Durability, LogConfig},
     disk::DiskFile,
-    error::AppendError,
+    error::{AppendError, is_full},
     frame::{self, BODY_BYTES_MAX, Format, FrameHead},
     header::{HEADER_BYTES, SegmentHeader},
     index::{Entry, Index},
@@ -257,8 +257,9 @@ pub(crate) fn append_bytes_max(config: &LogConfig) -> usize {
 }
 
 fn failure(error: &io::Error) -> AppendError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => AppendError::Full,
-        _ => AppendError::Failed { message: error.to_string() },
+    if is_full(error) {
+        AppendError::Full
+    } else {
+        AppendError::Failed { message: error.to_string() }
     }
 }

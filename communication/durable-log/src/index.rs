@@ -74,6 +74,31 @@ impl Index {
         Found::Frames(rest.iter().take_while(fits).copied().collect())
     }
 
+    /// Every frame, in the order in which they stand in the file.
+    pub(crate) fn in_file_order(&self) -> Vec<Entry> {
+        let mut all: Vec<Entry> = self.0.iter().flatten().copied().collect();
+        all.sort_unstable_by_key(|it| it.position);
+        all
+    }
+
+    /// Offsets between what each partition begins and ends with that no frame has.
+    pub(crate) fn gaps(&self, first: &[u64], ends: &[u64]) -> Vec<(u32, Range<u64>)> {
+        let mut gaps = Vec::new();
+        for (partition, entries) in (0..).zip(&self.0) {
+            let at = partition as usize;
+            let (Some(mut next), Some(end)) = (first.get(at).copied(), ends.get(at)) else {
+                continue;
+            };
+            for offsets in entries.iter().map(Entry::offsets).chain(std::iter::once(*end..*end)) {
+                if next < offsets.start {
+                    gaps.push((partition, next..offsets.start));
+                }
+                next = offsets.end;
+            }
+        }
+        gaps
+    }
+
     /// First offset whose frame is not older than `time`.
     pub(crate) fn at_time(&self, partition: u32, time: Timestamp) -> Option<u64> {
         let entries = self.0.get(partition as usize)?;

@@ -7,10 +7,11 @@ use base::Timestamp;
 use crate::{
     config::LogConfig,
     disk::{Disk, DiskFile},
-    error::OpenError,
+    error::{OpenError, is_full},
     frame::{self, BODY_BYTES_MAX, Format},
     header::{HEADER_BYTES, HeaderError, PARTITIONS_MAX, SegmentHeader},
     index::Index,
+    rebuild::{Rebuilt, rebuild},
     retention::SPARE,
     scan,
     segment::{
@@ -134,11 +135,25 @@ impl Opening<'_> {
             // Renamed from or to another place when the power went: neither the name that it should
             // have nor what was acknowledged under this one is lost.
             Ok(_) => return self.drop_unused(&name).map(|()| None),
-            Err(HeaderError::Torn) => match self.rebuilt(number, &*file, &block, before)? {
-                Some(header) => Found { header, is_rebuilt: true },
-                None if is_last => return self.drop_unused(&name).map(|()| None),
-                None => return self.put_away(&name).map(|()| None),
-            },
+            Err(HeaderError::Torn) => {
+                let bytes = read_what_is_readable(&*file).map_err(io)?;
+                let path = self.disk.place(&name);
+                match rebuild(number, &bytes, before) {
+                    Rebuilt::Header(header) => {
+                        tracing::error!(path = %path.display(), "the header of a segment is damaged; it was made again");
+                        Found { header, is_rebuilt: true }
+                    }
+                    Rebuilt::Unknown if is_last => {
+                        let reason = "its header is not whole, and nobody can tell what it holds; \
+                                      `skein log repair` puts it away";
+                        return Err(OpenError::Damaged { path, reason });
+                    }
+                    Rebuilt::Unused if is_last => return self.drop_unused(&name).map(|()| None),
+                    Rebuilt::Unused | Rebuilt::Unknown => {
+                        return self.put_away(&name).map(|()| None);
+                    }
+                }
+            }
         };
         let partitions = u32::try_from(found.header.first_offsets.len()).unwrap_or(u32::MAX);
         if partitions != self.config.partitions {
@@ -163,61 +178,6 @@ impl Opening<'_> {
             .rename(name, &aside)
             .and_then(|()| self.disk.sync_names())
             .map_err(|it| self.io(name, it))
-    }
-
-    /// The header of a segment whose header is not whole, from the frames behind it. `None` when
-    /// there are none of its own: what a file that is used again still holds lies before the
-    /// segment before it.
-    fn rebuilt(
-        &self,
-        number: u64,
-        file: &dyn DiskFile,
-        block: &[u8],
-        before: Option<&SegmentHeader>,
-    ) -> Result<Option<SegmentHeader>, OpenError> {
-        let name = segment_name(number);
-        let bytes = read_what_is_readable(file).map_err(|it| self.io(&name, it))?;
-        let damaged = |reason| OpenError::Damaged { path: self.disk.place(&name), reason };
-        let floor = |partition: u32| {
-            let offsets = before.map(|it| it.first_offsets.get(partition as usize));
-            offsets.map_or(Some(0), Option::<&u64>::copied)
-        };
-        let frames = bytes.get(HEADER_BYTES..).unwrap_or_default();
-        let nonces = [nonce_at(frames, 8), nonce_at(block, 24)];
-        for nonce in nonces.into_iter().flatten().filter(|it| *it != 0) {
-            if let Some((head, body)) = frame::read(frames, nonce, Format::Two)
-                && head.is_checkpoint()
-                && let Some(first_offsets) = frame::ends(body)
-            {
-                let newer = |at: u32, it: &u64| floor(at).is_none_or(|floor| *it >= floor);
-                if !(0..).zip(&first_offsets).all(|(at, it)| newer(at, it)) {
-                    return Ok(None);
-                }
-                let path = self.disk.place(&name);
-                tracing::error!(path = %path.display(), "the header of a segment is damaged; it was made again");
-                let created_at = head.time;
-                let format = Format::Two;
-                let made = SegmentHeader { format, number, nonce, created_at, first_offsets };
-                return Ok(Some(made));
-            }
-            let begun = std::iter::successors(frame::next_begun(frames, 0, nonce), |it| {
-                frame::next_begun(frames, it + 8, nonce)
-            });
-            let of_its_own = begun.into_iter().any(|at| {
-                let whole = |format| frame::read(&frames[at..], nonce, format);
-                [Format::Two, Format::One]
-                    .into_iter()
-                    .filter_map(whole)
-                    .any(|(head, _)| floor(head.partition).is_some_and(|it| head.base_offset >= it))
-            });
-            if of_its_own {
-                return Err(damaged("its header is not whole, and it holds records"));
-            }
-        }
-        if before.is_none() && frames.iter().any(|it| *it != 0) {
-            return Err(damaged("its header is not whole"));
-        }
-        Ok(None)
     }
 
     fn first(&self, spare: Option<String>) -> Result<Opened, OpenError> {
@@ -251,14 +211,16 @@ impl Opening<'_> {
         let io = |it| self.io(&name, it);
         let file = self.disk.open(&name).map_err(io)?;
         let mut bytes = read_whole(&*file).map_err(io)?;
-        if is_rebuilt {
-            set_aside(self.disk, &aside_name(&name, 0), &bytes).map_err(io)?;
+        let mut goes_on = header.format == Format::NEWEST;
+        if is_rebuilt && self.copied(&name, 0, &bytes).map_err(io)? {
             bytes[..HEADER_BYTES].copy_from_slice(&header.write());
+        } else {
+            goes_on &= !is_rebuilt;
         }
         let scanned = scan::scan_last(&bytes, &header);
-        self.settle(&name, &*file, &bytes, &scanned).map_err(io)?;
-        let mut position = Some(scanned.end).filter(|_| header.format == Format::NEWEST);
-        if !scanned.damage.is_empty() {
+        goes_on &= self.settle(&name, &*file, &bytes, &scanned).map_err(io)?;
+        let mut position = Some(scanned.end).filter(|_| goes_on);
+        if goes_on && !scanned.damage.is_empty() {
             position = self.confirm(&*file, &header, &scanned).map_err(io)?;
         }
         let recovery = Recovery {
@@ -281,7 +243,7 @@ impl Opening<'_> {
     fn tell(&self, name: &str, recovery: &Recovery) {
         let path = self.disk.place(name);
         if let Some(at) = recovery.torn_at {
-            tracing::warn!(path = %path.display(), at, "an append was cut off; what stood there was copied aside");
+            tracing::warn!(path = %path.display(), at, "an append was cut off; what stood there is kept aside");
         }
         if !recovery.damage.is_empty() {
             tracing::error!(path = %path.display(), bytes = ?recovery.damage, "the last segment is damaged; what is whole is served");
@@ -299,20 +261,32 @@ impl Opening<'_> {
         file: &dyn DiskFile,
         bytes: &[u8],
         scanned: &scan::Scanned,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let from = usize::try_from(scanned.end).map_err(io::Error::other)?.min(bytes.len());
         // One group is all that can have been under way.
         let group = BODY_BYTES_MAX + frame::checkpoint_bytes(PARTITIONS_MAX as usize) + 64;
         let tail = &bytes[from..(from + group).min(bytes.len())];
         let used = tail.iter().rposition(|it| *it != 0).map_or(0, |it| it + 1);
-        if scanned.torn {
-            set_aside(self.disk, &aside_name(name, scanned.end), &tail[..used])?;
-        }
+        let goes_on = !scanned.torn || self.copied(name, scanned.end, &tail[..used])?;
         file.write_at(&bytes[..from], 0)?;
-        if used > 0 {
+        if goes_on && used > 0 {
             file.write_at(&vec![0; used], scanned.end)?;
         }
-        file.sync()
+        file.sync()?;
+        Ok(goes_on)
+    }
+
+    /// Keeps a copy of what is to be overwritten. Not when the disk is full: then it stays where it
+    /// is, and the log goes on in another segment once there is room.
+    fn copied(&self, name: &str, position: u64, bytes: &[u8]) -> io::Result<bool> {
+        match set_aside(self.disk, &aside_name(name, position), bytes) {
+            Ok(()) => Ok(true),
+            Err(error) if is_full(&error) => {
+                tracing::warn!(path = %self.disk.place(name).display(), "no room for a copy; nothing is overwritten");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Says behind damage that it is no write that was cut off, for the next start. Gives where the
@@ -344,8 +318,4 @@ impl Opening<'_> {
             }
         }
     }
-}
-
-fn nonce_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }

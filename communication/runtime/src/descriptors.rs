@@ -21,16 +21,14 @@ pub fn raise_descriptor_limit() -> io::Result<Option<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::Rlimit;
+
     use super::*;
 
     #[test]
     fn a_process_may_have_as_many_descriptors_as_the_system_lets_it() {
         let before = getrlimit(Resource::Nofile);
-        setrlimit(
-            Resource::Nofile,
-            rustix::process::Rlimit { current: Some(200), ..before.clone() },
-        )
-        .unwrap();
+        setrlimit(Resource::Nofile, Rlimit { current: Some(200), ..before }).unwrap();
         let raised = raise_descriptor_limit().unwrap();
         assert_eq!(raised, before.maximum);
         assert_eq!(getrlimit(Resource::Nofile).current, before.maximum);

@@ -74,6 +74,12 @@ impl SimulatedDisk {
         self.machine().faults.power_off_at = Some(operation);
     }
 
+    /// The same, counted from now.
+    pub(crate) fn power_off_after(&self, operations: u64) {
+        let faults = &mut self.machine().faults;
+        faults.power_off_at = Some(faults.operations + operations);
+    }
+
     pub(crate) fn is_off(&self) -> bool {
         let faults = &self.machine().faults;
         faults.power_off_at.is_some_and(|it| faults.operations >= it)

@@ -167,3 +167,32 @@ async fn the_copy_of_a_torn_write_goes_with_its_segment() {
     log.enforce_retention().unwrap();
     assert!(!disk.list().unwrap().contains(&aside));
 }
+
+#[test]
+fn a_reader_that_retention_overtakes_is_told_so_and_never_of_a_loss() {
+    let disk = SimulatedDisk::default();
+    let (log, _) = open_with(&disk, keeping(2), &clock()).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut overtaken = 0;
+            while !done.load(Ordering::Relaxed) {
+                for partition in 0..3 {
+                    match log.read(partition, log.range(partition).start, 64 << 10) {
+                        Ok(_) => {}
+                        Err(ReadError::OutOfRange { .. }) => overtaken += 1,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+            overtaken
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut random = Random::with_seed(1);
+        runtime.block_on(work_in_groups(&log, &mut random, 150));
+        done.store(true, Ordering::Relaxed);
+        reader.join().unwrap();
+    });
+    assert!(log.range(0).start > 50);
+    assert_eq!(log.stats().lost_records, 0);
+}
