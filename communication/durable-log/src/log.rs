@@ -70,6 +70,9 @@ impl Log {
         let file = Arc::clone(&segments.active.file);
         let (header, next) = (segments.active.header.clone(), segments.next.clone());
         let view = Arc::new(View::new(Arc::clone(disk), segments));
+        for (partition, lost) in &recovery.raised {
+            view.tell(*partition, lost);
+        }
         let retention = Arc::new(Retention::new(Arc::clone(&view), spare));
         let committer = Committer {
             view: Arc::clone(&view),

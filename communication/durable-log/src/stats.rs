@@ -20,7 +20,8 @@ pub struct LogStats {
     pub failed_syncs: u64,
     /// Time that the syncs took in all.
     pub sync_time: Duration,
-    /// Records that somebody wanted to read and that no whole frame has; each gap counts once.
+    /// Records that are lost: those before a floor, and those that somebody wanted to read and that
+    /// no whole frame has; each gap counts once.
     pub lost_records: u64,
     /// Segments that are kept now.
     pub segments: u64,

@@ -195,7 +195,7 @@ impl View {
     }
 
     /// Counts and logs a gap, once.
-    fn tell(&self, partition: u32, lost: &Range<u64>) {
+    pub(crate) fn tell(&self, partition: u32, lost: &Range<u64>) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if !told.insert((partition, lost.start)) {
             return;

@@ -204,6 +204,7 @@ async fn a_log_that_ends_before_a_floor_goes_on_at_it_and_says_so() {
     let config = LogConfig { floors, ..config() };
     let (log, recovery) = open_with(&disk, config.clone(), &clock()).unwrap();
     assert_eq!(recovery.raised, [(0, 2..40)]);
+    assert_eq!(log.stats().lost_records, 38, "nobody will ask for them");
     assert_eq!(log.append(append(0, "after")).await.unwrap().base_offset, 40);
     drop(log);
     let (log, recovery) = open_with(&disk, config, &clock()).unwrap();
