@@ -60,3 +60,71 @@ pub(crate) fn rebuild(number: u64, bytes: &[u8], before: Option<&SegmentHeader>)
 fn nonce_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use base::Timestamp;
+
+    use super::*;
+
+    const NONCE: u64 = 0x1234_5678_9abc_def0;
+
+    fn header(number: u64, first_offsets: &[u64]) -> SegmentHeader {
+        let created_at = Timestamp::from_millis(9);
+        let first_offsets = first_offsets.to_vec();
+        SegmentHeader { format: Format::Two, number, nonce: NONCE, created_at, first_offsets }
+    }
+
+    /// A segment with a checkpoint and nothing else, whose header was flipped a bit.
+    fn file(header: &SegmentHeader) -> Vec<u8> {
+        let mut bytes = header.write();
+        let (at, time) = (bytes.len() as u64, header.created_at);
+        frame::write_checkpoint(&mut bytes, header.nonce, at, time, &header.first_offsets);
+        bytes[50] ^= 1;
+        bytes.resize(bytes.len() + 500, 0);
+        bytes
+    }
+
+    #[test]
+    fn a_header_is_made_again_from_the_first_checkpoint() {
+        let wanted = header(7, &[5, 8]);
+        let bytes = file(&wanted);
+        let rebuilt = rebuild(7, &bytes, Some(&header(6, &[5, 3])));
+        assert_eq!(rebuilt, Rebuilt::Header(wanted.clone()));
+        assert_eq!(rebuild(7, &bytes, None), Rebuilt::Header(wanted));
+    }
+
+    #[test]
+    fn what_a_file_held_in_its_life_before_is_not_taken_for_its_own() {
+        let bytes = file(&header(3, &[5, 2]));
+        assert_eq!(rebuild(7, &bytes, Some(&header(6, &[5, 3]))), Rebuilt::Unused);
+    }
+
+    #[test]
+    fn records_of_its_own_without_a_checkpoint_are_never_called_unused() {
+        let mut bytes = file(&header(7, &[5, 8]));
+        let head = frame::FrameHead {
+            partition: 1,
+            records: 1,
+            base_offset: 8,
+            time: Timestamp::from_millis(9),
+            group: HEADER_BYTES as u64,
+            body_bytes: 4,
+        };
+        let mut record = Vec::new();
+        frame::write(&mut record, NONCE, &head, b"body");
+        // Behind the checkpoint of two partitions, which is damaged.
+        let at = HEADER_BYTES + frame::checkpoint_bytes(2);
+        bytes.splice(at..at + record.len(), record);
+        bytes[HEADER_BYTES + 50] ^= 1;
+        assert_eq!(rebuild(7, &bytes, Some(&header(6, &[5, 3]))), Rebuilt::Unknown);
+        assert_eq!(rebuild(7, &bytes, Some(&header(6, &[5, 9]))), Rebuilt::Unused);
+    }
+
+    #[test]
+    fn a_file_that_was_being_begun_is_unused() {
+        let bytes = vec![0; 2 * HEADER_BYTES];
+        assert_eq!(rebuild(7, &bytes, Some(&header(6, &[5, 3]))), Rebuilt::Unused);
+        assert_eq!(rebuild(1, &bytes, None), Rebuilt::Unused);
+    }
+}

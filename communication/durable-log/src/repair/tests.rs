@@ -67,7 +67,7 @@ async fn a_whole_log_is_called_whole_and_nothing_is_repaired() {
 
 #[tokio::test]
 async fn a_repair_keeps_every_whole_record_at_its_offset_and_a_copy_of_what_was() {
-    for (number, byte) in [(1, 9_000), (2, 40_000), (4, 9_000), (3, 50), (4, 60)] {
+    for (number, byte) in [(1, 9_000), (2, 40_000), (4, 9_000), (4, 45_000), (3, 50), (4, 60)] {
         let what = format!("segment {number}, byte {byte}");
         let disk = closed_log().await;
         let name = segment_name(number);
@@ -88,9 +88,11 @@ async fn a_repair_keeps_every_whole_record_at_its_offset_and_a_copy_of_what_was(
         assert_eq!(repair_on(&disk).unwrap(), [], "{what}: once is enough");
         let log = open(&disk);
         assert_eq!(read_whole(&log), expected, "{what}");
-        let time = Timestamp::from_millis(1);
-        let next = Append { partition: 0, records: 1, time, body: "next".into() };
-        assert_eq!(log.append(next).await.unwrap().base_offset, 15, "{what}");
+        for partition in 0..2 {
+            let time = Timestamp::from_millis(1);
+            let next = Append { partition, records: 1, time, body: "next".into() };
+            assert_eq!(log.append(next).await.unwrap().base_offset, 15, "{what}");
+        }
     }
 }
 

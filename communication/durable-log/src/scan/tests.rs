@@ -127,7 +127,17 @@ fn a_checkpoint_behind_the_damage_says_what_was_lost() {
 #[test]
 fn a_frame_of_an_earlier_try_behind_a_later_group_is_none() {
     let (places, mut bytes) = segment(&[&[(0, 10, 1)], &[(0, 11, 1)]]);
-    let stale = bytes[places[0]..places[1]].to_vec();
+    // Its offset would follow; its group is over.
+    let head = FrameHead {
+        partition: 0,
+        records: 1,
+        base_offset: 12,
+        time: Timestamp::from_millis(1),
+        group: places[0] as u64,
+        body_bytes: 4,
+    };
+    let mut stale = Vec::new();
+    frame::write(&mut stale, NONCE, &head, b"body");
     bytes.splice(places[2]..places[2] + stale.len(), stale);
     let scanned = last(&bytes);
     assert_eq!((scanned.frames, scanned.end, scanned.torn), (2, places[2] as u64, true));

@@ -1,6 +1,10 @@
 //! Files that are not what was written.
 
 use super::*;
+use crate::{
+    frame::{self, FrameHead},
+    segment::new_header,
+};
 
 const SMALL: u32 = 4;
 
@@ -244,5 +248,49 @@ async fn a_full_disk_keeps_no_log_from_opening_and_nothing_is_overwritten_withou
         drop(log);
         let (log, _) = open(&full).unwrap();
         assert!(read_around(&log).0.len() >= written.len(), "byte {byte}");
+    }
+}
+
+/// A segment of groups of frames of partition 0, and where each frame begins.
+fn groups(frames: &[u64]) -> (Vec<u8>, Vec<usize>) {
+    let header = new_header(1, vec![0; 3], Timestamp::from_millis(5));
+    let mut bytes = header.write();
+    let mut places = Vec::new();
+    for count in frames {
+        let group = bytes.len() as u64;
+        for _ in 0..*count {
+            let head = FrameHead {
+                partition: 0,
+                records: 1,
+                base_offset: places.len() as u64,
+                time: Timestamp::from_millis(5),
+                group,
+                body_bytes: 4,
+            };
+            places.push(bytes.len());
+            frame::write(&mut bytes, header.nonce, &head, b"body");
+        }
+    }
+    bytes.resize(64 << 10, 0);
+    (bytes, places)
+}
+
+#[tokio::test]
+async fn damage_that_a_torn_write_proved_is_damage_at_every_later_start() {
+    // The second group has a bad frame between good ones; of the third the first was torn.
+    let (mut bytes, places) = groups(&[1, 3, 2]);
+    bytes[places[2] + 50] ^= 1;
+    bytes[places[4] + 50] ^= 1;
+    let disk = SimulatedDisk::default();
+    drop(open(&disk).unwrap());
+    disk.corrupt(&segment_name(1), |it| it.clone_from(&bytes));
+    for start in 1..=3 {
+        let (log, _) = open(&disk).unwrap();
+        let (found, mut gaps) = read_around(&log);
+        // Nothing says whether the others had records there.
+        gaps.retain(|it| it.0 == 0);
+        let offsets: Vec<u64> = found.keys().map(|it| it.1).collect();
+        assert_eq!((offsets, gaps), (vec![0, 1, 3], vec![(0, 2..3)]), "start {start}");
+        assert_eq!(log.range(0), 0..4, "start {start}");
     }
 }
