@@ -46,6 +46,7 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
     })?;
     let clock = SystemClock::shared();
     start_logs(&settings, role.name(), instance, &clock);
+    program::take_descriptors();
     let telemetry = telemetry(&settings, &clock);
     let tasks = Tasks::new();
     let config = service_config(&settings, data, role, arguments);

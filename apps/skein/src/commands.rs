@@ -1,9 +1,9 @@
 //! Commands about a mesh, for any program on top of it.
 //!
-//! Those of [`files`] read files of policy. The others ask a mesh that runs: they know nothing but
-//! the operators' addresses of processes, each with a name. They only read, except [`fault`]. Figures come
-//! from two looks at the counters that every process keeps anyway, so that looking costs the mesh
-//! nothing between them.
+//! Those of [`files`] read files of policy, those of [`log`] the files of a log. The others ask a mesh that
+//! runs: they know nothing but the operators' addresses of processes, each with a name. They only read,
+//! except [`fault`]. Figures come from two looks at the counters that every process keeps anyway, so that
+//! looking costs the mesh nothing between them.
 
 pub mod admin;
 pub mod arguments;
@@ -13,6 +13,7 @@ pub mod fault;
 pub mod figures;
 pub mod files;
 pub mod live;
+pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod pages;
@@ -22,7 +23,7 @@ pub mod why;
 use crate::{Exit, Failure, Output};
 
 pub use admin::{Admins, Process};
-pub use arguments::{FileCommand, MeshCommand};
+pub use arguments::{FileCommand, LogCommand, MeshCommand};
 
 /// Runs a command on the processes.
 ///

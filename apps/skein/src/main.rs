@@ -118,6 +118,7 @@ async fn run_proxy(
     let logs = LogConfig { format: LogFormat::Json, level, service, instance };
     // A subscriber that is there already writes the same lines.
     let _installed = telemetry::logs::init(logs, clock.clone());
+    program::take_descriptors();
     let mut settings = TelemetryConfig { traces_per_second, ..TelemetryConfig::default() };
     if proxy.trace_endpoint.is_none() {
         // Nobody takes its spans: it hands trace contexts on.

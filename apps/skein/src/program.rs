@@ -29,6 +29,14 @@ pub fn take_small_pages() {
     }
 }
 
+/// Lets this process have as many files and connections open as the system allows.
+pub fn take_descriptors() {
+    match runtime::raise_descriptor_limit() {
+        Ok(limit) => tracing::debug!(?limit, "descriptors"),
+        Err(error) => tracing::warn!(%error, "the limit of descriptors stays as it was"),
+    }
+}
+
 /// Gives the tasks their time to end; says how the process ends by why it does.
 pub async fn drain(tasks: &Tasks, grace: Duration, why: Farewell) -> Exit {
     if let Drained::TimedOut { running } = tasks.drain(grace).await {

@@ -1,6 +1,9 @@
 //! The topics that there are, as a file: which, and how each is kept.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +40,15 @@ pub enum CatalogError {
         /// What is wrong.
         reason: String,
     },
+    /// It is missing, and there are topics: to begin anew would forget them, and number producers
+    /// as others were.
+    #[error("{} is missing, and {} is not empty", path.display(), topics.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// Where the topics are.
+        topics: PathBuf,
+    },
     /// Another program wrote it.
     #[error("{} has catalog format {found}, this program knows {FORMAT}", path.display())]
     Format {
@@ -55,11 +67,14 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// Reads the file, or begins one; counts this start.
-    pub(crate) fn open(path: PathBuf) -> Result<Self, CatalogError> {
+    /// Reads the file, or begins one where no topic is; counts this start.
+    pub(crate) fn open(path: PathBuf, topics: &Path) -> Result<Self, CatalogError> {
         let io = |source| CatalogError::Io { path: path.clone(), source };
         let document = match files::read(&path).map_err(io)? {
             Some(content) => read(&path, &content)?,
+            None if files::has_entries(topics).map_err(io)? => {
+                return Err(CatalogError::Missing { path, topics: topics.to_owned() });
+            }
             None => Document { format: FORMAT, starts: 0, topics: Vec::new() },
         };
         let mut catalog = Self { path, document };
@@ -93,7 +108,7 @@ impl Catalog {
     }
 }
 
-fn read(path: &std::path::Path, content: &[u8]) -> Result<Document, CatalogError> {
+fn read(path: &Path, content: &[u8]) -> Result<Document, CatalogError> {
     let malformed = |reason: String| CatalogError::Malformed { path: path.to_owned(), reason };
     let value: serde_json::Value =
         serde_json::from_slice(content).map_err(|it| malformed(it.to_string()))?;
@@ -113,6 +128,7 @@ mod tests {
     fn topics_and_starts_survive_and_another_format_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("catalog.json");
+        let topics = directory.path().join("topics");
         let topic = TopicConfig {
             name: "orders".to_owned(),
             partitions: 4,
@@ -120,13 +136,26 @@ mod tests {
             retention_ms: Some(5),
             retention_bytes: None,
         };
-        let mut catalog = Catalog::open(path.clone()).unwrap();
+        let mut catalog = Catalog::open(path.clone(), &topics).unwrap();
         catalog.add(topic.clone()).unwrap();
-        let again = Catalog::open(path.clone()).unwrap();
+        let again = Catalog::open(path.clone(), &topics).unwrap();
         assert_eq!((again.starts(), again.topics()), (2, &[topic][..]));
         std::fs::write(&path, r#"{"format": 9}"#).unwrap();
-        assert!(matches!(Catalog::open(path.clone()), Err(CatalogError::Format { found: 9, .. })));
+        assert!(matches!(
+            Catalog::open(path.clone(), &topics),
+            Err(CatalogError::Format { found: 9, .. })
+        ));
         std::fs::write(&path, "{").unwrap();
-        assert!(matches!(Catalog::open(path), Err(CatalogError::Malformed { .. })));
+        assert!(matches!(Catalog::open(path, &topics), Err(CatalogError::Malformed { .. })));
+    }
+    #[test]
+    fn topics_without_a_catalog_are_never_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("catalog.json");
+        let topics = directory.path().join("topics");
+        std::fs::create_dir_all(topics.join("orders")).unwrap();
+        let refused = Catalog::open(path.clone(), &topics).unwrap_err();
+        assert!(matches!(refused, CatalogError::Missing { .. }), "{refused}");
+        assert!(!path.exists());
     }
 }

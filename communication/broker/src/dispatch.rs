@@ -136,7 +136,8 @@ fn serve_group(
         ApiKey::OffsetCommit => {
             let request: OffsetCommitRequest = read(reader, version)?;
             Box::pin(async move {
-                let kept = offsets::commit(&shared.groups, &shared.commits, request).await;
+                let kept =
+                    offsets::commit(&shared.groups, &shared.topics, &shared.commits, request).await;
                 Some(response(id, version, &kept))
             })
         }

@@ -111,7 +111,9 @@ fn read(
     if asked.offset == end || bytes_max == 0 && !first {
         return fetched;
     }
-    match topic.log.read(partition, offset, bytes_max) {
+    // What is lost is passed, as the protocol passes what a broker compacted: the client sees by
+    // the offsets that there is a gap, and goes on.
+    match topic.log.read_past_gaps(partition, offset, bytes_max) {
         Ok(frames) => {
             let records = record_set(&frames);
             let fits = records.len() <= bytes_max || first;
@@ -131,6 +133,6 @@ const fn code_of(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         ReadError::NoPartition => ErrorCode::UnknownTopicOrPartition,
-        ReadError::Io(_) | ReadError::Damaged { .. } => ErrorCode::KafkaStorageError,
+        ReadError::Io(_) | ReadError::Lost { .. } => ErrorCode::KafkaStorageError,
     }
 }

@@ -21,5 +21,6 @@ mod producers;
 mod server;
 mod topics;
 
+pub use commits::CommitsError;
 pub use config::{BrokerConfig, TopicConfig};
 pub use server::{BoundBroker, Broker, StartError};

@@ -12,6 +12,7 @@ pub(crate) const BYTES: &str = "durable_log_appended_bytes_total";
 pub(crate) const SYNCS: &str = "durable_log_syncs_total";
 pub(crate) const FAILED_SYNCS: &str = "durable_log_failed_syncs_total";
 pub(crate) const SYNC_TIME: &str = "durable_log_sync_time_seconds";
+pub(crate) const LOST: &str = "durable_log_lost_records_total";
 pub(crate) const SEGMENTS: &str = "durable_log_segments_count";
 
 /// Handles on the metrics.
@@ -25,6 +26,7 @@ pub(crate) struct BrokerMetrics {
     bytes: CounterFamily,
     syncs: CounterFamily,
     failed_syncs: CounterFamily,
+    lost: CounterFamily,
     sync_time: GaugeFamily,
     segments: GaugeFamily,
 }
@@ -47,6 +49,7 @@ impl BrokerMetrics {
             bytes: grows(BYTES, "Bytes appended since the start."),
             syncs: grows(SYNCS, "Syncs since the start."),
             failed_syncs: grows(FAILED_SYNCS, "Syncs that failed since the start."),
+            lost: grows(LOST, "Records that were asked for and are damaged or missing."),
             sync_time: of_topic(SYNC_TIME, "Time in syncs since the start."),
             segments: of_topic(SEGMENTS, "Segments that are kept."),
         }
@@ -63,6 +66,7 @@ impl BrokerMetrics {
         grow(&self.bytes, stats.bytes);
         grow(&self.syncs, stats.syncs);
         grow(&self.failed_syncs, stats.failed_syncs);
+        grow(&self.lost, stats.lost_records);
         let set = |family: &GaugeFamily, value: f64| family.with(&[topic]).set(value);
         set(&self.sync_time, stats.sync_time.as_secs_f64());
         set(&self.segments, stats.segments as f64);
@@ -84,7 +88,7 @@ mod tests {
         let metrics = BrokerMetrics::new(&telemetry);
         let mut stats = LogStats { appends: 2, bytes: 30, syncs: 1, ..LogStats::default() };
         metrics.show("orders", &stats);
-        stats = LogStats { appends: 5, failed_syncs: 1, syncs: 3, ..stats };
+        stats = LogStats { appends: 5, failed_syncs: 1, lost_records: 4, syncs: 3, ..stats };
         stats.sync_time = Duration::from_millis(1_500);
         metrics.show("orders", &stats);
         let shown = telemetry.metrics().encode();
@@ -94,6 +98,7 @@ mod tests {
             r#"durable_log_appended_bytes_total{topic="orders"} 30"#,
             r#"durable_log_syncs_total{topic="orders"} 3"#,
             r#"durable_log_failed_syncs_total{topic="orders"} 1"#,
+            r#"durable_log_lost_records_total{topic="orders"} 4"#,
             r#"durable_log_sync_time_seconds{topic="orders"} 1.5"#,
         ] {
             assert!(shown.lines().any(|it| it == line), "{line} is not in:\n{shown}");

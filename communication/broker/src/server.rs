@@ -13,7 +13,6 @@ use std::{
 };
 
 use base::SharedClock;
-use durable_log::OpenError;
 use runtime::{Shutdown, Tasks};
 use telemetry::Telemetry;
 use tokio::{
@@ -23,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    commits::Commits,
+    commits::{Commits, CommitsError},
     config::BrokerConfig,
     connection,
     groups::{GroupSettings, Groups},
@@ -63,7 +62,7 @@ pub enum StartError {
     Topic(#[source] TopicError),
     /// The commits of groups cannot be opened.
     #[error("the commits of groups cannot be opened")]
-    Commits(#[source] OpenError),
+    Commits(#[source] CommitsError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Bind {
@@ -130,9 +129,10 @@ impl Broker {
         tasks: &Tasks,
     ) -> Result<BoundBroker, StartError> {
         let lock = lock(&config)?;
-        let topics = Topics::open(&config, clock.clone()).map_err(StartError::Topic)?;
         let commits = Commits::open(&config.data.join("commits"), clock.clone())
             .map_err(StartError::Commits)?;
+        let topics =
+            Topics::open(&config, clock.clone(), commits.highest()).map_err(StartError::Topic)?;
         let listener = listen(config.listen)?;
         let bind = |source| StartError::Bind { address: config.listen, source };
         let address = listener.local_addr().map_err(bind)?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
@@ -40,7 +41,12 @@ pub(crate) struct Topics {
     topics_max: usize,
     catalog: Mutex<Catalog>,
     open: RwLock<BTreeMap<String, Arc<Topic>>>,
+    /// Offsets that groups have committed, by topic and partition, when the broker was started.
+    committed: Floors,
 }
+
+/// Offsets that were given out, by topic and partition.
+pub(crate) type Floors = BTreeMap<String, BTreeMap<u32, u64>>;
 
 /// Why a topic was not opened or made.
 #[derive(Debug, thiserror::Error)]
@@ -63,21 +69,31 @@ pub enum TopicError {
 
 impl Topics {
     /// Opens every topic of the catalog and makes those of the settings that are missing.
-    pub(crate) fn open(config: &BrokerConfig, clock: SharedClock) -> Result<Self, TopicError> {
-        let catalog =
-            Catalog::open(config.data.join("catalog.json")).map_err(TopicError::Catalog)?;
+    /// A log that ends before what a group has committed has lost records: it goes on behind that,
+    /// or what comes next would be taken for processed.
+    pub(crate) fn open(
+        config: &BrokerConfig,
+        clock: SharedClock,
+        committed: Floors,
+    ) -> Result<Self, TopicError> {
+        let directory = config.data.join("topics");
+        let catalog = Catalog::open(config.data.join("catalog.json"), &directory)
+            .map_err(TopicError::Catalog)?;
         let known = catalog.topics().to_vec();
         let topics = Self {
-            directory: config.data.join("topics"),
+            directory,
             clock,
             segment_bytes: config.segment_bytes,
             partitions_default: config.partitions_default,
             topics_max: config.topics_max,
             catalog: Mutex::new(catalog),
             open: RwLock::default(),
+            committed,
         };
         for topic in known {
-            topics.open_log(topic)?;
+            let name = topic.name.clone();
+            let opened = topics.open_log(topic)?;
+            topics.serve(name, opened);
         }
         for topic in &config.topics {
             match topics.create(topic.clone()) {
@@ -143,31 +159,44 @@ impl Topics {
             return Err(refuse(ErrorCode::ThrottlingQuotaExceeded, "there are too many topics"));
         }
         // The log first: a topic that the catalog names must have one.
-        self.open_log(topic.clone())?;
-        catalog.add(topic).map_err(TopicError::Catalog)
+        let name = topic.name.clone();
+        let log = self.open_log(topic.clone())?;
+        catalog.add(topic).map_err(TopicError::Catalog)?;
+        // Served last: what is acknowledged in it must be found after a restart.
+        self.serve(name, log);
+        Ok(())
     }
 
-    fn open_log(&self, topic: TopicConfig) -> Result<(), TopicError> {
+    fn open_log(&self, topic: TopicConfig) -> Result<Topic, TopicError> {
         let config = LogConfig {
             partitions: topic.partitions,
             durability: if topic.synced { Durability::Synced } else { Durability::Buffered },
             segment_bytes: self.segment_bytes,
             retention_ms: topic.retention_ms,
             retention_bytes: topic.retention_bytes,
+            floors: self.committed.get(&topic.name).cloned().unwrap_or_default(),
             ..LogConfig::default()
         };
         let directory = self.directory.join(&topic.name);
         let (log, recovery) =
             Log::open(&directory, config, self.clock.clone()).map_err(TopicError::Log)?;
-        if let Some(at) = recovery.torn_at {
-            tracing::warn!(topic = topic.name, at, "an unacknowledged append was cut off");
+        for (partition, lost) in recovery.raised {
+            let Range { start, end } = lost;
+            tracing::error!(
+                topic = topic.name,
+                partition,
+                from = start,
+                to = end,
+                "the log ends before what a group has committed: records are lost; it goes on behind that"
+            );
         }
         let producers =
             (0..topic.partitions).map(|it| tokio::sync::Mutex::new(remember(&log, it))).collect();
-        let name = topic.name.clone();
-        let opened = Arc::new(Topic { config: topic, log, producers });
-        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(name, opened);
-        Ok(())
+        Ok(Topic { config: topic, log, producers })
+    }
+
+    fn serve(&self, name: String, topic: Topic) {
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::new(topic));
     }
 }
 
@@ -180,7 +209,7 @@ fn remember(log: &Log, partition: u32) -> Producers {
     // for a client that still repeats, and few enough to read.
     let mut offset = range.end.saturating_sub(4_096).max(range.start);
     while offset < range.end {
-        let Ok(frames) = log.read(partition, offset, REMEMBERED_BYTES) else { break };
+        let Ok(frames) = log.read_past_gaps(partition, offset, REMEMBERED_BYTES) else { break };
         let Some(last) = frames.last() else { break };
         offset = last.base_offset + u64::from(last.records);
         for frame in &frames {
@@ -212,4 +241,27 @@ fn check(topic: &TopicConfig) -> Result<(), TopicError> {
         return Err(refuse(ErrorCode::InvalidPartitions, "a topic has 1 to 500 partitions"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{ManualClock, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_topic_that_the_catalog_could_not_take_is_not_served() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        let config = BrokerConfig::new(directory.path());
+        let topics = Topics::open(&config, clock, Floors::new()).unwrap();
+        let topic = || topics.described("orders".to_owned(), Some(2), &BTreeMap::new()).unwrap();
+        let in_the_way = directory.path().join("catalog.new");
+        std::fs::create_dir(&in_the_way).unwrap();
+        assert!(matches!(topics.create(topic()), Err(TopicError::Catalog(_))));
+        assert!(topics.find("orders").is_none(), "it would be gone after a restart");
+        std::fs::remove_dir(&in_the_way).unwrap();
+        topics.create(topic()).unwrap();
+        assert!(topics.find("orders").is_some());
+    }
 }

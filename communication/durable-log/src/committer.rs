@@ -2,22 +2,27 @@
 
 use std::{io, sync::Arc};
 
-use base::{SharedClock, Timestamp};
+use base::SharedClock;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
 
 use crate::{
+    append::{Append, Appended},
     config::{Durability, LogConfig},
-    disk::{Disk, DiskFile},
-    error::AppendError,
-    frame::{self, BODY_BYTES_MAX, FrameHead},
+    disk::DiskFile,
+    error::{AppendError, is_full},
+    frame::{self, BODY_BYTES_MAX, Format, FrameHead},
     header::{HEADER_BYTES, SegmentHeader},
-    log::{Append, Appended},
-    segment::{Entry, Index},
-    state::{Active, Shared},
+    index::{Entry, Index},
+    retention::Retention,
+    segment::{new_header, take_file, write_header},
+    view::{Active, View},
 };
+
+/// Bytes of frames behind which the next group begins with a checkpoint.
+const CHECKPOINT_EVERY_BYTES: u64 = 256 << 10;
 
 /// What a log's handles ask of it.
 #[derive(Debug)]
@@ -35,7 +40,8 @@ struct Placed {
 }
 
 pub(crate) struct Committer {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) view: Arc<View>,
+    pub(crate) retention: Arc<Retention>,
     pub(crate) config: LogConfig,
     pub(crate) clock: SharedClock,
     pub(crate) file: Arc<dyn DiskFile>,
@@ -43,13 +49,17 @@ pub(crate) struct Committer {
     /// Where the next frame goes.
     pub(crate) position: u64,
     pub(crate) next: Vec<u64>,
-    /// The file must not be written any more: a write or a sync of it failed.
+    /// The file must not be written any more: a write or a sync of it failed, or its successor may
+    /// stand on the disk.
     pub(crate) given_up: bool,
+    /// Where the last checkpoint of this life of the process ends in the file.
+    pub(crate) checkpoint: Option<u64>,
 }
 
 impl Committer {
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Job>, released: &(dyn Fn(usize) + Send)) {
         let mut jobs = Vec::new();
+        let group_bytes_max = group_bytes_max(&self.config);
         while queue.blocking_recv_many(&mut jobs, self.config.appends_max) > 0 {
             let mut group = Vec::with_capacity(jobs.len());
             let mut bytes = 0;
@@ -58,8 +68,8 @@ impl Committer {
                 match job {
                     Job::Append(append, reply) => {
                         released(append.body.len());
-                        let length = frame::frame_bytes(append.body.len());
-                        if bytes + length > BODY_BYTES_MAX && !group.is_empty() {
+                        let length = Format::NEWEST.frame_bytes(append.body.len());
+                        if bytes + length > group_bytes_max && !group.is_empty() {
                             self.commit(std::mem::take(&mut group));
                             bytes = 0;
                         }
@@ -80,10 +90,29 @@ impl Committer {
         self.sync_at_the_end();
     }
 
-    fn end(&self, reply: oneshot::Sender<()>) {
+    fn end(&mut self, reply: oneshot::Sender<()>) {
+        if let Err(error) = self.write_last_checkpoint() {
+            tracing::warn!(%error, "a log could not be marked as ended in order");
+        }
         self.sync_at_the_end();
         // Whoever asked may have gone.
         reply.send(()).ok();
+    }
+
+    /// Says behind the last group that it was acknowledged: from then on a part of it that is not
+    /// whole is damage, and what is lost can be counted.
+    fn write_last_checkpoint(&mut self) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        let (nonce, group, time) = (self.header.nonce, self.position, self.clock.now());
+        frame::write_checkpoint(&mut buffer, nonce, group, time, &self.next);
+        let end = self.position + buffer.len() as u64;
+        let marked = self.checkpoint == Some(self.position);
+        if self.given_up || marked || end > self.config.segment_bytes {
+            return Ok(());
+        }
+        self.given_up = true;
+        self.file.write_at(&buffer, self.position)?;
+        self.sync(&*self.file)
     }
 
     /// What was buffered is synced when the log is closed in order.
@@ -109,8 +138,8 @@ impl Committer {
         match self.write(&placed) {
             Ok((entries, bytes)) => {
                 self.next = next;
-                self.shared.counters.committed(placed.len(), bytes);
-                self.shared.publish(entries);
+                self.view.counters.committed(placed.len(), bytes);
+                self.view.publish(entries);
                 for Placed { reply, base_offset, .. } in placed {
                     // Whoever asked may have gone; the record is there all the same.
                     reply.send(Ok(Appended { base_offset })).ok();
@@ -127,35 +156,21 @@ impl Committer {
 
     /// Writes and syncs a group; gives where its frames stand, and their bytes.
     fn write(&mut self, group: &[Placed]) -> Result<(Vec<(u32, Entry)>, usize), AppendError> {
-        let bytes: usize = group.iter().map(|it| frame::frame_bytes(it.append.body.len())).sum();
-        if self.given_up || self.position + bytes as u64 > self.config.segment_bytes {
+        let length = |it: &Placed| Format::NEWEST.frame_bytes(it.append.body.len());
+        let bytes: usize = group.iter().map(length).sum();
+        let checkpoint_bytes = frame::checkpoint_bytes(self.next.len());
+        let whole = (bytes + checkpoint_bytes) as u64;
+        if self.given_up || self.position + whole > self.config.segment_bytes {
             self.roll().map_err(|error| failure(&error))?;
         }
-        let mut buffer = Vec::with_capacity(bytes);
-        let mut entries = Vec::with_capacity(group.len());
-        for Placed { append, base_offset, .. } in group {
-            let at = buffer.len();
-            let head = FrameHead {
-                partition: append.partition,
-                records: append.records,
-                base_offset: *base_offset,
-                time: append.time,
-                // Bounded when it was taken in.
-                body_bytes: u32::try_from(append.body.len()).unwrap_or(u32::MAX),
-            };
-            frame::write(&mut buffer, self.header.nonce, &head, &append.body);
-            let length = u32::try_from(buffer.len() - at).unwrap_or(u32::MAX);
-            entries.push((
-                append.partition,
-                Entry {
-                    base_offset: *base_offset,
-                    position: self.position + at as u64,
-                    time: append.time,
-                    records: append.records,
-                    bytes: length,
-                },
-            ));
+        let mut buffer = Vec::with_capacity(bytes + checkpoint_bytes);
+        let due = self.checkpoint.is_none_or(|it| self.position - it >= CHECKPOINT_EVERY_BYTES);
+        if due {
+            let (nonce, time) = (self.header.nonce, self.clock.now());
+            frame::write_checkpoint(&mut buffer, nonce, self.position, time, &self.next);
         }
+        let marked = self.position + buffer.len() as u64;
+        let entries = group.iter().map(|it| self.frame(&mut buffer, it)).collect();
         let written = self.file.write_at(&buffer, self.position).and_then(|()| {
             match self.config.durability {
                 Durability::Synced => self.sync(&*self.file),
@@ -169,13 +184,40 @@ impl Committer {
             return Err(AppendError::Failed { message: error.to_string() });
         }
         self.position += buffer.len() as u64;
-        Ok((entries, buffer.len()))
+        if due {
+            self.checkpoint = Some(marked);
+        }
+        Ok((entries, bytes))
+    }
+
+    /// Appends a frame to the buffer of the group; gives its partition and where it will stand.
+    fn frame(&self, buffer: &mut Vec<u8>, placed: &Placed) -> (u32, Entry) {
+        let Placed { append, base_offset, .. } = placed;
+        let at = buffer.len();
+        let head = FrameHead {
+            partition: append.partition,
+            records: append.records,
+            base_offset: *base_offset,
+            time: append.time,
+            group: self.position,
+            // Bounded when it was taken in.
+            body_bytes: u32::try_from(append.body.len()).unwrap_or(u32::MAX),
+        };
+        frame::write(buffer, self.header.nonce, &head, &append.body);
+        let entry = Entry {
+            base_offset: *base_offset,
+            position: self.position + at as u64,
+            time: append.time,
+            records: append.records,
+            bytes: u32::try_from(buffer.len() - at).unwrap_or(u32::MAX),
+        };
+        (append.partition, entry)
     }
 
     fn sync(&self, file: &dyn DiskFile) -> io::Result<()> {
         let started = Instant::now();
         let synced = file.sync();
-        self.shared.counters.synced(started.elapsed(), synced.is_ok());
+        self.view.counters.synced(started.elapsed(), synced.is_ok());
         synced
     }
 
@@ -184,69 +226,40 @@ impl Committer {
         if self.config.durability == Durability::Buffered && !self.given_up {
             self.sync(&*self.file)?;
         }
-        let header = SegmentHeader {
-            number: self.header.number + 1,
-            nonce: draw_nonce(),
-            created_at: self.clock.now(),
-            first_offsets: self.next.clone(),
-        };
-        let spare =
-            self.shared.spare.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let (name, file) = begin(&*self.shared.disk, &header, self.config.segment_bytes, spare)?;
+        let header = new_header(self.header.number + 1, self.next.clone(), self.clock.now());
+        let (disk, bytes) = (&*self.view.disk, self.config.segment_bytes);
+        let (name, file) = take_file(disk, header.number, bytes, self.retention.take_spare())?;
+        // From here on the next segment may stand on the disk, whatever is answered: what this one
+        // took after where the next begins would be void at the next start.
+        self.given_up = true;
+        write_header(disk, &*file, &header)?;
         self.position = HEADER_BYTES as u64;
         self.file = Arc::clone(&file);
         self.header = header.clone();
         self.given_up = false;
+        self.checkpoint = None;
         let index = Index::new(header.first_offsets.len());
-        self.shared.roll(Active { header, name, file, index });
+        self.view.roll(Active { header, name, file, index });
         Ok(())
     }
 }
 
+/// Bytes of the frames of one group: it is written at once, into one segment.
+fn group_bytes_max(config: &LogConfig) -> usize {
+    let segment = usize::try_from(config.segment_bytes).unwrap_or(usize::MAX);
+    let checkpoint = frame::checkpoint_bytes(config.partitions as usize);
+    segment.saturating_sub(HEADER_BYTES + checkpoint).min(BODY_BYTES_MAX)
+}
+
+/// Longest body that fits into a group.
+pub(crate) fn append_bytes_max(config: &LogConfig) -> usize {
+    group_bytes_max(config) - Format::NEWEST.head_bytes() - 8
+}
+
 fn failure(error: &io::Error) -> AppendError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => AppendError::Full,
-        _ => AppendError::Failed { message: error.to_string() },
-    }
-}
-
-/// A number that no earlier life of a file has.
-pub(crate) fn draw_nonce() -> u64 {
-    runtime::random_from_os().bits()
-}
-
-/// Name of a segment file.
-pub(crate) fn segment_name(number: u64) -> String {
-    format!("segment-{number:020}.log")
-}
-
-/// Makes a segment file, or takes a retired one, and makes its header and its name durable.
-pub(crate) fn begin(
-    disk: &dyn Disk,
-    header: &SegmentHeader,
-    bytes: u64,
-    spare: Option<String>,
-) -> io::Result<(String, Arc<dyn DiskFile>)> {
-    let name = segment_name(header.number);
-    let file = match spare {
-        Some(spare) => {
-            disk.rename(&spare, &name)?;
-            disk.open(&name)?
-        }
-        None => disk.create(&name, bytes)?,
-    };
-    file.write_at(&header.write(), 0)?;
-    file.sync()?;
-    disk.sync_names()?;
-    Ok((name, file))
-}
-
-/// A header for the very first segment.
-pub(crate) fn first_header(partitions: u32, now: Timestamp) -> SegmentHeader {
-    SegmentHeader {
-        number: 1,
-        nonce: draw_nonce(),
-        created_at: now,
-        first_offsets: vec![0; partitions as usize],
+    if is_full(error) {
+        AppendError::Full
+    } else {
+        AppendError::Failed { message: error.to_string() }
     }
 }

@@ -1,5 +1,7 @@
 //! What can be set about a log.
 
+use std::collections::BTreeMap;
+
 /// What an acknowledgement is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -22,6 +24,9 @@ pub struct LogConfig {
     pub retention_ms: Option<u64>,
     /// Bytes of segments past which the oldest goes; none sets no bound.
     pub retention_bytes: Option<u64>,
+    /// Offsets that partitions begin at, at the least: somebody knows that they were given out. A
+    /// log that ends before one has lost records, and goes on at it.
+    pub floors: BTreeMap<u32, u64>,
     /// Appends that may wait for the committer. One more is refused as overloaded.
     pub appends_max: usize,
     /// Bytes of them. More is refused as overloaded.
@@ -36,6 +41,7 @@ impl Default for LogConfig {
             segment_bytes: 16 << 20,
             retention_ms: None,
             retention_bytes: None,
+            floors: BTreeMap::new(),
             appends_max: 4_096,
             append_bytes_max: 64 << 20,
         }

@@ -2,6 +2,11 @@
 
 use std::{io, ops::Range, path::PathBuf};
 
+/// Whether an operation failed for want of space.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Why a log was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -24,7 +29,7 @@ pub enum OpenError {
         /// The version that this program reads and writes.
         known: u32,
     },
-    /// A segment that others follow is missing its header.
+    /// A segment is missing its header, and it cannot be told what was in it.
     #[error("{} is damaged: {reason}", path.display())]
     Damaged {
         /// Which file.
@@ -90,12 +95,11 @@ pub enum ReadError {
     /// A file cannot be read.
     #[error("a segment cannot be read")]
     Io(#[source] io::Error),
-    /// Stored bytes are not what was written.
-    #[error("the frame at byte {position} of segment {segment} is damaged")]
-    Damaged {
-        /// Number of the segment.
-        segment: u64,
-        /// Where in it.
-        position: u64,
+    /// These offsets were given out, and their records are not whole any more. What stands before
+    /// and behind them is: go on at their end.
+    #[error("the records {} to {} are lost", lost.start, lost.end)]
+    Lost {
+        /// The whole gap, the asked offset in it.
+        lost: Range<u64>,
     },
 }

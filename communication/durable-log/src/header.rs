@@ -2,17 +2,19 @@
 
 use base::Timestamp;
 
+use crate::frame::Format;
+
 /// Bytes before the first frame.
 pub(crate) const HEADER_BYTES: usize = 4_096;
 /// Partitions whose offsets fit.
 pub(crate) const PARTITIONS_MAX: u32 = 500;
-/// The format that this program reads and writes.
-pub(crate) const FORMAT: u32 = 1;
 const MAGIC: &[u8; 8] = b"SKEINLOG";
 
 /// What a segment says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    /// How its frames are laid out.
+    pub(crate) format: Format,
     /// Its number: one more than the segment before.
     pub(crate) number: u64,
     /// Drawn anew for each life of the file.
@@ -35,7 +37,7 @@ impl SegmentHeader {
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES);
         bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&self.format.number().to_le_bytes());
         // At most PARTITIONS_MAX, checked when the log is opened.
         let partitions = u32::try_from(self.first_offsets.len()).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&partitions.to_le_bytes());
@@ -61,9 +63,7 @@ impl SegmentHeader {
         if &block[..8] != MAGIC {
             return Err(HeaderError::Torn);
         }
-        if u32_at(8) != FORMAT {
-            return Err(HeaderError::Format(u32_at(8)));
-        }
+        let format = Format::of(u32_at(8)).ok_or(HeaderError::Format(u32_at(8)))?;
         let partitions = u32_at(12);
         if crc32c::crc32c(&block[..HEADER_BYTES - 4]) != u32_at(HEADER_BYTES - 4)
             || partitions > PARTITIONS_MAX
@@ -72,6 +72,7 @@ impl SegmentHeader {
         }
         let first_offsets = (0..partitions as usize).map(|it| u64_at(40 + it * 8)).collect();
         Ok(Self {
+            format,
             number: u64_at(16),
             nonce: u64_at(24),
             created_at: Timestamp::from_millis(u64_at(32).cast_signed()),
@@ -86,6 +87,7 @@ mod tests {
 
     fn header() -> SegmentHeader {
         SegmentHeader {
+            format: Format::NEWEST,
             number: 7,
             nonce: 99,
             created_at: Timestamp::from_millis(1_000),
@@ -95,9 +97,12 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        let bytes = header().write();
-        assert_eq!(bytes.len(), HEADER_BYTES);
-        assert_eq!(SegmentHeader::read(&bytes), Ok(header()));
+        for format in [Format::One, Format::Two] {
+            let header = SegmentHeader { format, ..header() };
+            let bytes = header.write();
+            assert_eq!(bytes.len(), HEADER_BYTES);
+            assert_eq!(SegmentHeader::read(&bytes), Ok(header));
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@
 //! readers, when it is on stable storage; a file whose sync failed is never acknowledged again.
 //!
 //! It knows no protocol and does not look into a body. It refuses to start empty where files stand
-//! that it cannot read, and to serve bytes whose checksum does not fit.
+//! that it cannot read, and to serve bytes whose checksum does not fit. Damage is told from a write
+//! that was cut off, and served around: a read of what is lost says which offsets, and what stands
+//! before and behind them is served. Nothing is overwritten without a copy beside it.
 //!
 //! ```
 //! # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -22,20 +24,30 @@
 //! # });
 //! ```
 
+mod append;
 mod committer;
 mod config;
 mod disk;
 mod error;
 mod frame;
 mod header;
+mod index;
 mod log;
-mod recovery;
+mod open;
+mod rebuild;
+mod repair;
+mod retention;
+mod scan;
 mod segment;
-mod state;
 mod stats;
+mod verify;
+mod view;
 
+pub use append::{Append, Appended, Frame, Pending};
 pub use config::{Durability, LogConfig};
 pub use error::{AppendError, OpenError, ReadError};
-pub use log::{Append, Appended, Frame, Log, Pending};
-pub use recovery::Recovery;
+pub use log::Log;
+pub use open::Recovery;
+pub use repair::{Repaired, repair};
 pub use stats::LogStats;
+pub use verify::{HeaderReport, Report, SegmentReport, verify};

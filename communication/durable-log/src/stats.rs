@@ -20,6 +20,9 @@ pub struct LogStats {
     pub failed_syncs: u64,
     /// Time that the syncs took in all.
     pub sync_time: Duration,
+    /// Records that are lost: those before a floor, and those that somebody wanted to read and that
+    /// no whole frame has; each gap counts once.
+    pub lost_records: u64,
     /// Segments that are kept now.
     pub segments: u64,
 }
@@ -33,6 +36,7 @@ pub(crate) struct Counters {
     syncs: AtomicU64,
     failed_syncs: AtomicU64,
     sync_micros: AtomicU64,
+    lost_records: AtomicU64,
 }
 
 impl Counters {
@@ -49,6 +53,10 @@ impl Counters {
         self.sync_micros.fetch_add(micros, Ordering::Relaxed);
     }
 
+    pub(crate) fn lost(&self, records: u64) {
+        self.lost_records.fetch_add(records, Ordering::Relaxed);
+    }
+
     pub(crate) fn read(&self, segments: usize) -> LogStats {
         let get = |it: &AtomicU64| it.load(Ordering::Relaxed);
         LogStats {
@@ -58,6 +66,7 @@ impl Counters {
             syncs: get(&self.syncs),
             failed_syncs: get(&self.failed_syncs),
             sync_time: Duration::from_micros(get(&self.sync_micros)),
+            lost_records: get(&self.lost_records),
             segments: segments as u64,
         }
     }

@@ -465,6 +465,7 @@ impl<H: Handler> Consumer<H> {
                 Ok(records) => {
                     for (offset, record) in records {
                         let offset = u64::try_from(offset).unwrap_or(0);
+                        self.pass_gap(place, offset);
                         let key = record.key.as_ref().map(|it| it.to_vec());
                         let position = Position { place: place.clone(), offset };
                         self.lanes.add(position, key, Fetched::Record(record));
@@ -475,12 +476,28 @@ impl<H: Handler> Consumer<H> {
         }
     }
 
+    /// The log has nothing between what was fetched last and `offset`: what stood there is lost.
+    fn pass_gap(&self, place: &Place, offset: u64) {
+        let Some(next) = self.lanes.next_offset(place).filter(|it| *it < offset) else { return };
+        let (group, (topic, partition)) = (self.name(), place);
+        self.work.messaging.metrics().lost.with(&[topic, &group]).add(offset - next);
+        tracing::error!(
+            group,
+            topic,
+            partition,
+            from = next,
+            to = offset,
+            "records are lost: the log has no whole ones there"
+        );
+    }
+
     /// A batch that cannot be read is kept as a dead letter, whole, and passed.
     fn take_in_unreadable(&mut self, place: &Place, batch: Bytes, reason: &str) {
         let head = batch::check(&batch).ok();
         let base = head.map(|it| it.base_offset).and_then(|it| u64::try_from(it).ok());
         let count = head.map_or(1, |it| u64::from(it.records));
         let offset = base.or_else(|| self.lanes.next_offset(place)).unwrap_or(0);
+        self.pass_gap(place, offset);
         let position = Position { place: place.clone(), offset };
         self.lanes.add(position, None, Fetched::Unreadable(batch, reason.to_owned()));
         self.lanes.skip_to(place, offset + count);

@@ -7,6 +7,7 @@ pub(crate) const PUBLISH_DURATION: &str = "messaging_publish_duration_seconds";
 pub(crate) const PROCESSED: &str = "messaging_processed_messages_total";
 pub(crate) const PROCESS_DURATION: &str = "messaging_process_duration_seconds";
 pub(crate) const DEAD_LETTERS: &str = "messaging_dead_letters_total";
+pub(crate) const LOST: &str = "messaging_lost_records_total";
 pub(crate) const FOREIGN_PARTITION: &str = "messaging_foreign_partition_total";
 pub(crate) const LAG_SECONDS: &str = "messaging_lag_seconds";
 pub(crate) const LAG_RECORDS: &str = "messaging_lag_records";
@@ -20,6 +21,7 @@ pub(crate) struct MessagingMetrics {
     pub(crate) processed: CounterFamily,
     pub(crate) process_duration: HistogramFamily,
     pub(crate) dead_letters: CounterFamily,
+    pub(crate) lost: CounterFamily,
     pub(crate) foreign_partition: CounterFamily,
     pub(crate) lag_seconds: GaugeFamily,
     pub(crate) lag_records: GaugeFamily,
@@ -53,6 +55,11 @@ impl MessagingMetrics {
             dead_letters: metrics.counter(
                 DEAD_LETTERS,
                 "Messages that were given up.",
+                &["topic", "group"],
+            ),
+            lost: metrics.counter(
+                LOST,
+                "Offsets that a subscription passed because the log has no record there any more.",
                 &["topic", "group"],
             ),
             foreign_partition: metrics.counter(

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-/// Commands about files of policy.
+/// Commands about files.
 #[derive(Debug, Subcommand)]
 pub enum FileCommand {
     /// Says what is wrong in files of policy, and what is hardly meant. Nothing has to run.
@@ -19,6 +19,33 @@ pub enum FileCommand {
     Explain {
         /// Such as `SK1003`, or the reason of a refusal, such as `no_endpoint`.
         code: String,
+    },
+    /// Files of a log that nobody serves.
+    #[command(subcommand)]
+    Log(LogCommand),
+}
+
+/// Commands about the files of a log.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// Says what the files hold and what is damaged. It changes nothing.
+    #[command(after_help = "Examples:\n  log verify data/topics/orders\n  \
+                            log verify -o json data")]
+    Verify {
+        /// The directory of a topic, or the data directory of a broker.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Writes damaged segments anew, without what is not whole.
+    #[command(after_help = "Examples:\n  log repair data/topics/orders --keep-acked")]
+    Repair {
+        /// The directory of a topic, or the data directory of a broker.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Keeps every whole record, gives no offset out again, and keeps a copy of each segment as
+        /// it was.
+        #[arg(long)]
+        keep_acked: bool,
     },
 }
 

@@ -12,7 +12,10 @@ use mesh_policy::{
 };
 use serde_json::{Value, json};
 
-use super::arguments::{AnalyzeArguments, FileCommand, Threshold};
+use super::{
+    arguments::{AnalyzeArguments, FileCommand, Threshold},
+    log,
+};
 use crate::{
     Exit, Failure, Format, Output,
     failure::chain,
@@ -27,6 +30,7 @@ pub fn run(command: &FileCommand, output: Output) -> Result<Exit, Failure> {
     match command {
         FileCommand::Analyze(arguments) => analyze(arguments, output),
         FileCommand::Explain { code } => explain(code, output),
+        FileCommand::Log(command) => log::run(command, output),
     }
 }
 

@@ -1,8 +1,10 @@
-//! The commands about a mesh, on proxies and services over real sockets.
+//! The commands: about a mesh, on proxies and services over real sockets, and about files.
 
 #[cfg(test)]
 mod file_commands;
 #[cfg(test)]
 mod following;
+#[cfg(test)]
+mod log_commands;
 #[cfg(test)]
 mod mesh_commands;

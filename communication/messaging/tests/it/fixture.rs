@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -79,7 +80,25 @@ impl Fixture {
         topics.iter().find(|it| it["name"] == topic).unwrap()["retention_ms"].as_u64()
     }
 
+    /// Files of a topic, oldest segment first.
+    pub(crate) fn segments(&self, topic: &str) -> Vec<PathBuf> {
+        let directory = self.directory.path().join("topics").join(topic);
+        let mut names: Vec<_> =
+            std::fs::read_dir(directory).unwrap().map(|it| it.unwrap().path()).collect();
+        names.sort();
+        names
+    }
+
     pub(crate) fn client(&self, name: &str, tasks: &Tasks) -> Messaging {
+        self.measured_client(name, tasks, &Telemetry::disabled())
+    }
+
+    pub(crate) fn measured_client(
+        &self,
+        name: &str,
+        tasks: &Tasks,
+        telemetry: &Telemetry,
+    ) -> Messaging {
         let config = MessagingConfig {
             bootstrap: vec![self.address.to_string()],
             client_id: name.to_owned(),
@@ -89,7 +108,7 @@ impl Fixture {
             dead_letter_retention_ms: DEAD_LETTER_RETENTION_MS,
             ..MessagingConfig::default()
         };
-        Messaging::new(config, SystemClock::shared(), Telemetry::disabled(), tasks)
+        Messaging::new(config, SystemClock::shared(), telemetry.clone(), tasks)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The client against our own broker, on a free port.
 
 #[cfg(test)]
+mod damaged_log;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod subscribing;
