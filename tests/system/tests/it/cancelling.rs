@@ -13,6 +13,9 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(30);
 
+/// Longer than anybody plans by default.
+const FAR_AHEAD: [&str; 2] = ["--set", "fleet.pickup_ahead_days=36500"];
+
 fn far_future() -> Value {
     let mut request = sample_request();
     request["pickupTime"] = json!("2099-01-01T00:00:00Z");
@@ -32,7 +35,7 @@ impl System {
 
 #[tokio::test]
 async fn a_cancel_before_pick_up_frees_the_drone() {
-    let system = System::up(&[]);
+    let system = System::up(&FAR_AHEAD);
     let id = system.accepted(&far_future()).await;
     system.ends(&id, "Scheduled", SOON).await;
     assert_eq!(system.booking(&id).await, 200);
@@ -43,7 +46,7 @@ async fn a_cancel_before_pick_up_frees_the_drone() {
 
 #[tokio::test]
 async fn a_cancel_while_the_drone_service_is_paused_is_undone_when_it_wakes() {
-    let system = System::up(&[]);
+    let system = System::up(&FAR_AHEAD);
     let paused = system.role("drone").remove(0);
     paused.signal(Signal::STOP);
     let id = system.accepted(&far_future()).await;
@@ -78,7 +81,7 @@ async fn a_cancel_after_pick_up_is_refused() {
 
 #[tokio::test]
 async fn a_cancel_that_overtakes_its_create_leaves_a_tombstone() {
-    let system = System::up(&[]);
+    let system = System::up(&FAR_AHEAD);
     // The Scheduler is down, so that both wait in the log; the cancel of an id never seen as well.
     let unknown = "019b0000-0000-7000-8000-000000000001";
     let reply = system.cancel(unknown).await;
@@ -94,7 +97,7 @@ async fn a_cancel_that_overtakes_its_create_leaves_a_tombstone() {
 
 #[tokio::test]
 async fn a_reschedule_moves_the_drop_off() {
-    let system = System::up(&[]);
+    let system = System::up(&FAR_AHEAD);
     let id = system.accepted(&far_future()).await;
     system.ends(&id, "Scheduled", SOON).await;
     let url = system.gateway(&format!("/api/deliveryrequests/{id}"));
