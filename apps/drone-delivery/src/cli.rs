@@ -214,11 +214,10 @@ impl SettingArguments {
             set("route_files", Value::from(files).to_string());
         }
         if let Some(scale) = self.time_scale {
-            set("drone.time_scale", scale.to_string());
-            set("third_party_transport.time_scale", scale.to_string());
+            set("fleet.time_scale", scale.to_string());
         }
         if let Some(drones) = self.drones {
-            set("drone.drones", drones.to_string());
+            set("fleet.drones", drones.to_string());
         }
         if self.enable_faults {
             set("faults", "true".to_owned());

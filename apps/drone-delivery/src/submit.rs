@@ -78,7 +78,8 @@ fn note(summary: &mut Summary, joined: Joined) {
 
 /// The lines of a file; `-` is standard input.
 pub(crate) fn read_file(file: &Path) -> Result<Vec<Line>, Failure> {
-    read_lines(&read(file)?).map_err(|it| Failure::new("bad_file", it).at(file.display()))
+    let now = SystemClock::shared().now();
+    read_lines(&read(file)?, now).map_err(|it| Failure::new("bad_file", it).at(file.display()))
 }
 
 /// What a line asks for.

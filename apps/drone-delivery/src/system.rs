@@ -46,7 +46,7 @@ impl System {
     /// Deliveries that its fleet can serve at the same time, with half of it on its charger: more
     /// would wait for a drone, and some of them for longer than a delivery may take.
     pub(crate) fn deliveries_at_once(&self) -> usize {
-        let drones = usize::try_from(self.settings.drone.drones).unwrap_or(usize::MAX);
+        let drones = usize::try_from(self.settings.fleet.drones).unwrap_or(usize::MAX);
         (drones / 2).clamp(1, 100)
     }
 

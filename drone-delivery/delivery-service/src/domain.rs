@@ -53,6 +53,9 @@ pub(crate) struct Delivery {
     pub(crate) sequence: u64,
     /// The newest report that was used: of one drone or carrier, they are numbered.
     pub(crate) report_sequence: u64,
+    /// The newest word about who flies: those of one delivery are numbered.
+    #[serde(default)]
+    pub(crate) assignment_turn: u64,
     /// Whether the package is at the doorstep.
     pub(crate) dropped_off: bool,
     /// What the recipient gave.
@@ -86,11 +89,25 @@ pub(crate) enum Milestone {
 /// A report, translated.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Report {
+    /// The drone that reports; none for a carrier.
+    pub(crate) drone_id: Option<String>,
     pub(crate) milestone: Milestone,
     pub(crate) sequence: u64,
     pub(crate) location: Location,
     pub(crate) pickup_eta: Option<Timestamp>,
     pub(crate) delivery_eta: Option<Timestamp>,
+}
+
+/// Who flies from now on, translated.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Assignment {
+    /// None when nobody does any more.
+    pub(crate) drone_id: Option<String>,
+    /// Grows with each of a delivery.
+    pub(crate) turn: u64,
+    pub(crate) pickup_eta: Option<Timestamp>,
+    pub(crate) delivery_eta: Option<Timestamp>,
+    pub(crate) reason: Option<String>,
 }
 
 /// Where a delivery is moved to.
@@ -146,6 +163,7 @@ impl Delivery {
             stage: DeliveryStage::Created,
             sequence: 1,
             report_sequence: 0,
+            assignment_turn: 0,
             dropped_off: false,
             confirmation: None,
             location: None,
@@ -218,6 +236,10 @@ impl Delivery {
         if report.sequence <= self.report_sequence || self.stage.is_end() {
             return Vec::new();
         }
+        // Each drone has numbers of its own; one that was replaced has nothing more to say.
+        if report.drone_id.is_some() && report.drone_id != self.order.drone_id {
+            return Vec::new();
+        }
         self.report_sequence = report.sequence;
         self.location = Some(report.location);
         self.pickup_eta = report.pickup_eta.or(self.pickup_eta);
@@ -237,6 +259,25 @@ impl Delivery {
                 vec![self.reach(DeliveryStage::Failed)]
             }
         }
+    }
+
+    /// Takes in who flies from now on. An older word, or one after the end, changes nothing.
+    pub(crate) fn assign(&mut self, assignment: Assignment) -> Reached {
+        if assignment.turn <= self.assignment_turn || self.stage.is_end() {
+            return Vec::new();
+        }
+        self.assignment_turn = assignment.turn;
+        if assignment.drone_id.is_none() {
+            self.reason = assignment.reason;
+            return vec![self.reach(DeliveryStage::Failed)];
+        }
+        if assignment.drone_id != self.order.drone_id {
+            self.order.drone_id = assignment.drone_id;
+            self.report_sequence = 0;
+        }
+        self.pickup_eta = assignment.pickup_eta.or(self.pickup_eta);
+        self.delivery_eta = assignment.delivery_eta.or(self.delivery_eta);
+        Vec::new()
     }
 
     /// The recipient confirms. Early confirmations are kept until the package is there.

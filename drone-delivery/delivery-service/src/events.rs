@@ -19,11 +19,11 @@ use telemetry::{Counter, Telemetry, TraceContext};
 
 use crate::{
     confirmations::Recipient,
-    domain::{Delivery, Milestone, Reached, Report},
+    domain::{Assignment, Delivery, Milestone, Reached, Report},
     positions::Positions,
     store as table,
     stream::Changes,
-    translation,
+    translation::{self, DroneWord},
 };
 
 /// The role, as it names itself in messages.
@@ -228,6 +228,43 @@ impl Reports {
         }
         Ok(())
     }
+
+    /// Who flies from now on; a delivery that does not exist yet hears it again when it was made.
+    async fn assign(
+        &self,
+        id: String,
+        assignment: Assignment,
+        trace: TraceContext,
+    ) -> Result<(), Failure> {
+        let written = self.store.write(move |transaction| {
+            let Some(mut delivery) = table::find(transaction, &id)? else { return Ok(false) };
+            let before = delivery.clone();
+            let reached = delivery.assign(assignment);
+            if delivery != before {
+                commit(transaction, &delivery, &reached, Some(&trace))?;
+            }
+            Ok::<_, SqlError>(!reached.is_empty())
+        });
+        if written.await.map_err(inbox::failure_of)? {
+            self.changes.notify();
+        }
+        Ok(())
+    }
+
+    async fn hear_drone(&self, delivered: &Delivered) -> Result<(), Failure> {
+        let trace = delivered.trace.clone();
+        match translation::word_of(&delivered.message.kind) {
+            DroneWord::Phase => match translation::of_drone(&read(delivered)?) {
+                Some((id, report)) => self.apply(id, report, trace).await,
+                None => Ok(()),
+            },
+            DroneWord::Assignment => {
+                let (id, assignment) = translation::of_assignment(read(delivered)?);
+                self.assign(id, assignment, trace).await
+            }
+            DroneWord::Other => Ok(()),
+        }
+    }
 }
 
 impl Handler for Reports {
@@ -244,10 +281,7 @@ impl Handler for Reports {
                 let (id, report) = translation::of_carrier(&read(delivered)?);
                 self.apply(id, report, delivered.trace.clone()).await
             }
-            _ => match translation::of_drone(&read(delivered)?) {
-                Some((id, report)) => self.apply(id, report, delivered.trace.clone()).await,
-                None => Ok(()),
-            },
+            _ => self.hear_drone(delivered).await,
         }
     }
 }

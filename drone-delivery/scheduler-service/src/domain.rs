@@ -102,6 +102,7 @@ fn trip() -> Value {
         "dropoff": "{{input.dropoff}}",
         "pickupTime": "{{input.pickupTime ?? null}}",
         "expedited": "{{input.expedited ?? null}}",
+        "deadline": "{{input.deadline ?? null}}",
         "packageDetail": {
             "id": "{{input.packageInfo.packageId}}",
             "size": "{{input.packageInfo.size}}",

@@ -62,7 +62,7 @@ struct TripSchema {
     delivery_id: Option<Name>,
     pickup: Location,
     dropoff: Location,
-    /// Not before then, in simulated time.
+    /// Not before then.
     #[schema(format = DateTime)]
     pickup_time: Option<String>,
     /// Kilograms.

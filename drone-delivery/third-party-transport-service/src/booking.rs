@@ -107,7 +107,9 @@ pub(crate) fn send(
     let Some(Found::Shipment(mut shipment)) = table::find(transaction, delivery_id)? else {
         return Ok(());
     };
-    if shipment.send(depot.now(transaction.now()), &depot.roads, trace) {
+    // The client's time is wall time: here, once, it becomes the carriers'.
+    let not_before = shipment.trip.pickup_time.map(|it| depot.now(it));
+    if shipment.send(depot.now(transaction.now()), not_before, &depot.roads, trace) {
         table::save(transaction, &shipment)?;
     }
     Ok(())

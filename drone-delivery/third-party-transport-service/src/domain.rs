@@ -16,5 +16,3 @@ pub(crate) use rule::{Limits, NoTransport, Transport};
 pub(crate) use shipment::{PhaseChange, PickedUp, Roads, Shipment};
 pub(crate) use trip::{Request, Trip};
 pub(crate) use view::ShipmentView;
-
-pub use rule::NoFlyZone;

@@ -24,7 +24,14 @@ fn delivery(confirmation_required: ConfirmationType) -> Delivery {
 }
 
 fn report(milestone: Milestone, sequence: u64) -> Report {
-    Report { milestone, sequence, location: PICKUP, pickup_eta: None, delivery_eta: None }
+    Report {
+        drone_id: Some("drone-0001".to_owned()),
+        milestone,
+        sequence,
+        location: PICKUP,
+        pickup_eta: None,
+        delivery_eta: None,
+    }
 }
 
 fn reschedule() -> Reschedule {
@@ -214,4 +221,42 @@ fn any_change(delivery: &mut Delivery, sequence: u64, random: &mut Random) -> Re
         4 if random.below(4) == 0 => delivery.report(&report(Milestone::DroppedOff, sequence)),
         _ => delivery.report(&report(Milestone::HeadedToPickup, sequence)),
     }
+}
+
+fn assignment(drone_id: Option<&str>, turn: u64) -> Assignment {
+    Assignment {
+        drone_id: drone_id.map(str::to_owned),
+        turn,
+        pickup_eta: Some(Timestamp::from_millis(10)),
+        delivery_eta: Some(Timestamp::from_millis(20)),
+        reason: None,
+    }
+}
+
+#[test]
+fn a_delivery_follows_the_drone_that_took_over_and_hears_no_more_of_the_first() {
+    let mut delivery = delivery(ConfirmationType::None);
+    delivery.report(&report(Milestone::HeadedToPickup, 40));
+    assert_eq!(delivery.assign(assignment(Some("drone-0002"), 2)), []);
+    assert_eq!(delivery.assign(assignment(Some("drone-0003"), 1)), [], "an older word");
+    assert_eq!(delivery.order.drone_id.as_deref(), Some("drone-0002"));
+    assert_eq!(delivery.delivery_eta, Some(Timestamp::from_millis(20)));
+    assert_eq!(delivery.report(&report(Milestone::Lost, 41)), []);
+    let second = |milestone, sequence| Report {
+        drone_id: Some("drone-0002".to_owned()),
+        ..report(milestone, sequence)
+    };
+    // Its numbers are its own: lower ones are new.
+    assert_eq!(delivery.report(&second(Milestone::HeadedToPickup, 3)), []);
+    let reached = delivery.report(&second(Milestone::HeadedToDropoff, 5));
+    assert_eq!(reached, [DeliveryStage::HeadedToDropoff]);
+}
+
+#[test]
+fn a_delivery_that_nobody_can_fly_any_more_fails_with_the_reason() {
+    let mut delivery = delivery(ConfirmationType::None);
+    let nobody = Assignment { reason: Some("no drone".to_owned()), ..assignment(None, 1) };
+    assert_eq!(delivery.assign(nobody), [DeliveryStage::Failed]);
+    assert_eq!(delivery.reason.as_deref(), Some("no drone"));
+    assert_eq!(delivery.assign(assignment(Some("drone-0002"), 2)), []);
 }

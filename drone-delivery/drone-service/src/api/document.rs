@@ -2,17 +2,26 @@
 
 #![expect(dead_code, reason = "schemas of the document: nothing reads their members")]
 
-use contracts::{Location, PackageSize, Words as _, document::Name, drone_management::DronePhase};
+use contracts::{
+    Location, PackageSize, Words as _,
+    document::{Name, Text},
+    drone_management::DronePhase,
+};
 use utoipa::{
     OpenApi, ToSchema,
     openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
 
 use super::{
-    __path_delete_booking, __path_get_booking, __path_get_drone, __path_get_drone_status,
-    __path_list_drones, __path_put_booking, __path_put_drone, __path_utilization, DOUBLY_BOOKED,
+    bookings::{__path_delete_booking, __path_get_booking, __path_put_booking, __path_utilization},
+    drones::{
+        __path_get_drone, __path_get_drone_plan, __path_get_drone_status, __path_list_drones,
+        __path_put_drone, DOUBLY_BOOKED,
+    },
 };
-use crate::domain::{BookingView, DroneStatusView, DroneView, UtilizationView};
+use crate::domain::{
+    BookingView, DroneStatusView, DroneView, PlanView, PromiseView, UtilizationView,
+};
 
 /// The document.
 #[derive(Debug, OpenApi)]
@@ -26,12 +35,16 @@ use crate::domain::{BookingView, DroneStatusView, DroneView, UtilizationView};
         list_drones,
         get_drone,
         put_drone,
-        get_drone_status
+        get_drone_status,
+        get_drone_plan
     ),
     components(schemas(
         BookingView,
         DroneStatusView,
         DroneView,
+        PlanView,
+        PromiseView,
+        BookingViewWord,
         UtilizationView,
         BookingSchema,
         PackageSchema,
@@ -58,10 +71,13 @@ pub(super) struct BookingSchema {
     delivery_id: Option<Name>,
     pickup: Location,
     dropoff: Location,
-    /// Not before then, in simulated time.
+    /// Not before then.
     #[schema(format = DateTime)]
     pickup_time: Option<String>,
+    /// Before those that wait in their turn.
     expedited: Option<bool>,
+    /// A time by which it must be at its door; any other text promises nothing.
+    deadline: Option<Text>,
     package_detail: Option<PackageSchema>,
     owner_id: Option<Name>,
     /// A higher one replaces the trip.
@@ -86,6 +102,13 @@ pub(super) struct RegistrationSchema {
 enum DutySchema {
     Idle,
     Failed,
+}
+
+/// What the answer to a booking may show.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum BookingViewWord {
+    Booking,
 }
 
 /// What the fleet's list may be narrowed to.

@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use base::{Clock as _, ManualClock, Random, SharedClock};
 use contracts::Location;
+use fleet_rules::FleetConfig;
 use store::{Store, StoreSettings, WriteError};
 use telemetry::{Telemetry, TelemetryConfig};
 use tempfile::TempDir;
@@ -23,7 +24,10 @@ async fn process(path: &Path, clock: &Arc<ManualClock>) -> Process {
     let store =
         Store::open(path, table::MIGRATIONS, settings, shared, &telemetry).expect("it opens");
     let simulated = store.write(|it| table::simulated_clock(it, 20.0)).await.unwrap();
-    Process { store, depot: crate::TransportConfig::default().depot(simulated) }
+    Process {
+        store,
+        depot: crate::TransportConfig::default().depot(&FleetConfig::default(), simulated),
+    }
 }
 
 fn refused<E: std::fmt::Debug>(error: WriteError<E>) -> E {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Trip {
     pub(crate) pickup: Location,
     pub(crate) dropoff: Location,
-    /// Not before then, in simulated time.
+    /// Not before then: wall time, as clients say it.
     pub(crate) pickup_time: Option<Timestamp>,
     /// Kilograms; 0 when the client did not say.
     pub(crate) weight_kg: f64,
