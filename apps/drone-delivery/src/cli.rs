@@ -261,10 +261,10 @@ pub(crate) struct SubmitArguments {
     /// Returns when every delivery has ended, and compares with what each line expects.
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Deliveries that are on their way at the same time; as many as the fleet can serve when it is
-    /// not given.
-    #[arg(long, value_name = "N")]
-    pub(crate) open_max: Option<usize>,
+    /// Requests that are under way at the same time; with `--wait` each until its delivery has ended.
+    /// It spares this machine, not the fleet, which plans whatever comes.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) open_max: usize,
     /// Longest wait for one delivery.
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     pub(crate) timeout: u64,
