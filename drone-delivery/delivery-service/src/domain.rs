@@ -56,6 +56,9 @@ pub(crate) struct Delivery {
     /// The newest word about who flies: those of one delivery are numbered.
     #[serde(default)]
     pub(crate) assignment_turn: u64,
+    /// Whether no drone flies any more, and a carrier is being asked.
+    #[serde(default)]
+    pub(crate) awaits_carrier: bool,
     /// Whether the package is at the doorstep.
     pub(crate) dropped_off: bool,
     /// What the recipient gave.
@@ -164,6 +167,7 @@ impl Delivery {
             sequence: 1,
             report_sequence: 0,
             assignment_turn: 0,
+            awaits_carrier: false,
             dropped_off: false,
             confirmation: None,
             location: None,
@@ -261,23 +265,42 @@ impl Delivery {
         }
     }
 
-    /// Takes in who flies from now on. An older word, or one after the end, changes nothing.
-    pub(crate) fn assign(&mut self, assignment: Assignment) -> Reached {
+    /// Takes in who flies from now on; when nobody does, a carrier is to be asked. An older word, or
+    /// one after the end, changes nothing. Gives whether another serves it than before.
+    pub(crate) fn assign(&mut self, assignment: Assignment) -> bool {
         if assignment.turn <= self.assignment_turn || self.stage.is_end() {
-            return Vec::new();
+            return false;
         }
         self.assignment_turn = assignment.turn;
-        if assignment.drone_id.is_none() {
-            self.reason = assignment.reason;
-            return vec![self.reach(DeliveryStage::Failed)];
-        }
-        if assignment.drone_id != self.order.drone_id {
+        let changes = assignment.drone_id != self.order.drone_id;
+        if changes {
             self.order.drone_id = assignment.drone_id;
             self.report_sequence = 0;
         }
+        if self.order.drone_id.is_none() {
+            self.awaits_carrier = true;
+            self.reason = assignment.reason;
+            // What a drone had promised.
+            (self.pickup_eta, self.delivery_eta) = (None, None);
+        }
         self.pickup_eta = assignment.pickup_eta.or(self.pickup_eta);
         self.delivery_eta = assignment.delivery_eta.or(self.delivery_eta);
-        Vec::new()
+        changes
+    }
+
+    /// What was found when no drone flies any more: a carrier, or nobody, which is the end of it.
+    /// Asked again, and after the end, it changes nothing.
+    pub(crate) fn hand_over(&mut self, carrier_booked: bool) -> Reached {
+        if self.stage.is_end() || !std::mem::take(&mut self.awaits_carrier) {
+            return Vec::new();
+        }
+        if carrier_booked {
+            self.reason = None;
+            return Vec::new();
+        }
+        let why = self.reason.take().unwrap_or_else(|| "no drone can fly it".to_owned());
+        self.reason = Some(format!("{why}; no carrier takes it either"));
+        vec![self.reach(DeliveryStage::Failed)]
     }
 
     /// The recipient confirms. Early confirmations are kept until the package is there.

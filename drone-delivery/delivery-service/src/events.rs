@@ -9,7 +9,10 @@ use base::Timestamp;
 use contracts::{
     DeliveryStage,
     event::{self, Event, source_of},
-    shipping::{CUSTOMER_NOTIFIED, DeliveryEvent, Notification, delivery_event_type},
+    shipping::{
+        CUSTOMER_NOTIFIED, DeliveryEvent, HandOverRequest, Notification, OPERATION, Operation,
+        delivery_event_type,
+    },
     topics,
 };
 use messaging::{Delivered, Failure, Handler};
@@ -61,13 +64,46 @@ pub(crate) fn announce(
             trace,
         )?)?;
         if stage.is_end() {
-            notify(transaction, delivery, template(*stage), trace)?;
+            notify(transaction, delivery, template(*stage), None, trace)?;
         }
     }
     if !reached.is_empty() && delivery.awaits_confirmation() {
-        notify(transaction, delivery, "confirmation-needed", trace)?;
+        notify(transaction, delivery, "confirmation-needed", None, trace)?;
     }
     Ok(())
+}
+
+/// Another serves the delivery than before: the customer hears of it. Where nobody flies any more,
+/// the Scheduler is asked to find a carrier; the customer hears of that when there is one.
+pub(crate) fn reassigned(
+    transaction: &mut Transaction<'_>,
+    delivery: &Delivery,
+    trace: Option<&TraceContext>,
+) -> Result<(), SqlError> {
+    if delivery.awaits_carrier {
+        return ask_for_carrier(transaction, delivery, trace);
+    }
+    let turn = Some(delivery.assignment_turn);
+    notify(transaction, delivery, "reassigned", turn, trace)
+}
+
+fn ask_for_carrier(
+    transaction: &mut Transaction<'_>,
+    delivery: &Delivery,
+    trace: Option<&TraceContext>,
+) -> Result<(), SqlError> {
+    let request = HandOverRequest {
+        delivery_id: delivery.id.clone(),
+        pickup: delivery.order.pickup,
+        dropoff: delivery.order.dropoff,
+        pickup_time: delivery.order.pickup_time,
+    };
+    let kind = Operation::HandOver.event_type().to_string();
+    let id = format!("{}/hand-over", delivery.id);
+    let asked = Asked { request, occurred_at: transaction.now() };
+    let mut message = message(topics::DELIVERY_REQUESTS, kind, &id, &asked, trace)?;
+    message.headers.insert(OPERATION.to_owned(), Operation::HandOver.as_str().to_owned());
+    transaction.push(&message)
 }
 
 fn event_of(
@@ -107,11 +143,13 @@ const fn template(stage: DeliveryStage) -> &'static str {
     }
 }
 
-/// A word to the customer, when there is one who wants to hear it.
+/// A word to the customer, when there is one who wants to hear it. What may be said more than once
+/// has a turn.
 fn notify(
     transaction: &mut Transaction<'_>,
     delivery: &Delivery,
     template: &str,
+    turn: Option<u64>,
     trace: Option<&TraceContext>,
 ) -> Result<(), SqlError> {
     if table::notify_request(transaction, &delivery.id)?.is_none() {
@@ -123,7 +161,8 @@ fn notify(
         reason: delivery.reason.clone(),
         occurred_at: transaction.now(),
     };
-    let id = format!("{}/{template}", delivery.id);
+    let turn = turn.map(|it| format!("/{it}")).unwrap_or_default();
+    let id = format!("{}/{template}{turn}", delivery.id);
     let kind = CUSTOMER_NOTIFIED.to_string();
     let message = message(topics::NOTIFICATIONS, kind, &id, &notification, trace)?;
     transaction.push(&OutboxMessage { key: Some(delivery.id.clone()), ..message })
@@ -155,7 +194,16 @@ fn message<T: HasDelivery + serde::Serialize>(
     })
 }
 
-/// What both kinds of our messages have.
+/// A request of ours, and when we had to make it.
+#[derive(serde::Serialize)]
+struct Asked {
+    #[serde(flatten)]
+    request: HandOverRequest,
+    #[serde(skip)]
+    occurred_at: Timestamp,
+}
+
+/// What all kinds of our messages have.
 trait HasDelivery {
     fn delivery_id(&self) -> String;
     fn occurred_at(&self) -> Timestamp;
@@ -164,6 +212,16 @@ trait HasDelivery {
 impl HasDelivery for DeliveryEvent {
     fn delivery_id(&self) -> String {
         self.delivery_id.clone()
+    }
+
+    fn occurred_at(&self) -> Timestamp {
+        self.occurred_at
+    }
+}
+
+impl HasDelivery for Asked {
+    fn delivery_id(&self) -> String {
+        self.request.delivery_id.clone()
     }
 
     fn occurred_at(&self) -> Timestamp {
@@ -237,18 +295,18 @@ impl Reports {
         trace: TraceContext,
     ) -> Result<(), Failure> {
         let written = self.store.write(move |transaction| {
-            let Some(mut delivery) = table::find(transaction, &id)? else { return Ok(false) };
+            let Some(mut delivery) = table::find(transaction, &id)? else { return Ok(()) };
             let before = delivery.clone();
-            let reached = delivery.assign(assignment);
+            let changes = delivery.assign(assignment);
             if delivery != before {
-                commit(transaction, &delivery, &reached, Some(&trace))?;
+                table::update(transaction, &delivery)?;
             }
-            Ok::<_, SqlError>(!reached.is_empty())
+            if changes {
+                reassigned(transaction, &delivery, Some(&trace))?;
+            }
+            Ok::<_, SqlError>(())
         });
-        if written.await.map_err(inbox::failure_of)? {
-            self.changes.notify();
-        }
-        Ok(())
+        written.await.map_err(inbox::failure_of)
     }
 
     async fn hear_drone(&self, delivered: &Delivered) -> Result<(), Failure> {
@@ -294,14 +352,18 @@ fn read<E: Event>(delivered: &Delivered) -> Result<E, Failure> {
 #[cfg(test)]
 mod tests {
     use contracts::{
-        Location,
-        drone_management::{DRONE_PHASE_CHANGED, DronePhase, DronePhaseChanged},
+        Body, Location,
+        drone_management::{
+            DRONE_PHASE_CHANGED, DRONE_REASSIGNED, DRONE_UNASSIGNED, DroneAssignment, DronePhase,
+            DronePhaseChanged,
+        },
     };
     use runtime::SystemClock;
     use store::StoreSettings;
     use telemetry::TelemetryConfig;
 
     use super::*;
+    use crate::{domain::DeliveryBody, store::NotifyRequest};
 
     fn says(phase: DronePhase, kind: &str) -> Delivered {
         let now = Timestamp::from_millis(1);
@@ -336,6 +398,73 @@ mod tests {
             published_at: now,
             trace: TraceContext::root(&mut base::Random::with_seed(1), false),
         }
+    }
+
+    fn assigned(drone_id: Option<&str>, turn: u64) -> Delivered {
+        let kind = if drone_id.is_some() { DRONE_REASSIGNED } else { DRONE_UNASSIGNED };
+        let event = DroneAssignment {
+            delivery_id: "d1".to_owned(),
+            drone_id: drone_id.map(str::to_owned),
+            previous_drone_id: Some("drone-1".to_owned()),
+            turn,
+            pickup_eta: None,
+            delivery_eta: None,
+            reason: Some("its drone was taken out of service".to_owned()),
+            occurred_at: Timestamp::from_millis(1),
+        };
+        let mut says = says(DronePhase::Idle, &kind.to_string());
+        says.message.body = serde_json::to_vec(&event).unwrap().into();
+        says
+    }
+
+    /// A store with one delivery, whose customer wants to hear of it, and who listens for it.
+    async fn one_delivery(directory: &std::path::Path) -> (Store, Reports) {
+        let (clock, quiet) = (SystemClock::shared(), Telemetry::disabled());
+        let settings = StoreSettings::default();
+        let path = directory.join("delivery.db");
+        let store = Store::open(path, table::MIGRATIONS, settings, clock, &quiet).unwrap();
+        let body = serde_json::json!({"owner": {"userId": "u", "accountId": "a"}, "droneId": "drone-1",
+            "pickup": {"latitude": 60.17, "longitude": 24.94}, "confirmationRequired": 3,
+            "dropoff": {"latitude": 60.18, "longitude": 24.95}});
+        let order = DeliveryBody::read(&Body::new(&body)).unwrap().order;
+        let wish = NotifyRequest { email_address: Some("a@example.org".to_owned()), sms: None };
+        let made = store.write(move |it| {
+            table::insert(it, &Delivery::create("d1".to_owned(), order))?;
+            table::keep_notify_request(it, "d1", &wish)
+        });
+        made.await.unwrap();
+        let reports = Reports::new(
+            store.clone(),
+            Arc::default(),
+            Changes::default(),
+            Recipient::Simulated,
+            &quiet,
+        );
+        (store, reports)
+    }
+
+    #[tokio::test]
+    async fn who_flies_instead_is_told_to_the_customer_once_and_for_nobody_a_carrier_is_asked_once()
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, reports) = one_delivery(directory.path()).await;
+        for heard in [assigned(Some("drone-2"), 1), assigned(None, 2)] {
+            for _ in 0..2 {
+                assert_eq!(reports.handle(&heard).await, Ok(()));
+            }
+        }
+        let said = store.read(|it| it.outbox(0, 100)).await.unwrap();
+        let said: Vec<_> = said.iter().map(|it| (it.1.topic.as_str(), it.1.id.as_str())).collect();
+        let expected = [
+            (topics::NOTIFICATIONS, "d1/reassigned/1"),
+            (topics::DELIVERY_REQUESTS, "d1/hand-over"),
+        ];
+        assert_eq!(said, expected);
+        let asked = store.read(|it| it.outbox(0, 100)).await.unwrap().pop().unwrap().1;
+        assert_eq!(asked.headers[OPERATION], "hand-over");
+        let body: serde_json::Value = serde_json::from_slice(&asked.body).unwrap();
+        let request = HandOverRequest::read(&Body::new(&body)).unwrap();
+        assert_eq!((request.delivery_id.as_str(), request.dropoff.latitude), ("d1", 60.18));
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ mod bookings;
 mod document;
 mod drones;
 mod samples;
+mod schemas;
 
 use axum::response::Response;
 use base::{Code, SharedClock, Timestamp};

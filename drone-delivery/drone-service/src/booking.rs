@@ -79,9 +79,21 @@ fn because(reason: Option<&str>) -> String {
     reason.map(|it| format!(": {it}")).unwrap_or_default()
 }
 
+/// Why a booking is released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// The customer calls the delivery off: the fleet decides, as far as it serves it.
+    Cancel,
+    /// Whatever was booked is given back.
+    Undo,
+}
+
 /// Why a booking was not released.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum ReleaseError {
+    /// No drone serves it any more: a carrier is asked, and decides from then on.
+    #[error("no drone serves the delivery any more; ask again when a carrier does")]
+    Lost,
     /// It is too late.
     #[error("the package has been picked up")]
     PickedUp,
@@ -120,7 +132,7 @@ pub(crate) fn book(
             let moved = Booking {
                 trip: Some(trip),
                 revision: request.revision,
-                deadline: request.deadline.or(booking.deadline),
+                deadline: request.deadline.unwrap_or(booking.deadline),
                 ..booking.clone()
             };
             relocate(transaction, tower, &booking, moved, now)
@@ -157,7 +169,7 @@ fn assign(
         revision: request.revision,
         owner_id: request.owner_id.clone(),
         rank: Order::rank_at(now, urgency, &tower.plan),
-        deadline: request.deadline,
+        deadline: request.deadline.flatten(),
         trace,
         ..Booking::new(delivery_id.to_owned())
     };
@@ -298,11 +310,13 @@ pub(crate) fn release(
     transaction: &mut Transaction<'_>,
     tower: &Tower,
     delivery_id: &str,
+    release: Release,
 ) -> Result<(), ReleaseError> {
     let Some(booking) = table::find_booking(transaction, delivery_id)? else {
         return Ok(table::bury(transaction, delivery_id)?);
     };
     let flown = match booking.state {
+        BookingState::Lost if release == Release::Cancel => return Err(ReleaseError::Lost),
         // What was lost stays lost: it is the reason that people look for.
         BookingState::Released | BookingState::Lost => return Ok(()),
         BookingState::Delivered => return Err(ReleaseError::PickedUp),

@@ -31,7 +31,7 @@ pub(crate) use plan::{Choice, Order, Place, PlanRules, Refusal, Urgency};
 pub(crate) use registration::{Duty, Registration};
 pub(crate) use trip::{BookingRequest, Trip};
 pub(crate) use view::{
-    BookingView, DroneStatusView, DroneView, PlanView, PromiseView, UtilizationView,
+    BookingView, DeclinedView, DroneStatusView, DroneView, PlanView, PromiseView, UtilizationView,
 };
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ pub async fn run(
 async fn raise(store: &Store, fleet: &FleetConfig, plan: PlanRules) -> Result<Tower, StartError> {
     let (settings, rules) = (fleet.clone(), fleet.rules());
     let read = store.write(move |transaction| {
-        let clock = table::simulated_clock(transaction, settings.time_scale)?;
+        let clock = store::simulated_clock(transaction, settings.time_scale)?;
         let airframe = settings.airframe();
         let changed = table::use_airframe(transaction, airframe)?;
         let now = clock.at(transaction.now());

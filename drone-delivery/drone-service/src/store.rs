@@ -3,9 +3,8 @@
 mod bookings;
 mod drones;
 
-use base::{SimulatedClock, Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
-use store::{Migration, Reader, SqlError, Transaction};
+use store::{Migration, Reader, SqlError};
 
 pub(crate) use bookings::{
     Booking, BookingState, Promise, add_flown, booked_changed_since, bury, close_booking,
@@ -100,32 +99,6 @@ pub(crate) fn next_change(reader: &Reader<'_>) -> Result<u64, SqlError> {
     let newest = "SELECT MAX(COALESCE((SELECT MAX(changed) FROM drones), 0),
       COALESCE((SELECT MAX(changed) FROM bookings), 0))";
     Ok(reader.query_one(newest, &[], |row| row.get::<u64>(0))? + 1)
-}
-
-/// The clock that every replica and every later life shares. Another pace counts from now on.
-pub(crate) fn simulated_clock(
-    transaction: &mut Transaction<'_>,
-    scale: f64,
-) -> Result<SimulatedClock, SqlError> {
-    let now = transaction.now();
-    let kept = transaction.query_optional(
-        "SELECT wall, simulated, scale FROM simulation WHERE id = 1",
-        &[],
-        |row| {
-            let (wall, simulated): (Timestamp, Timestamp) = (row.get(0)?, row.get(1)?);
-            Ok(SimulatedClock { wall, simulated, scale: row.get(2)? })
-        },
-    )?;
-    let clock = match kept {
-        Some(kept) if (kept.scale - scale).abs() < f64::EPSILON => return Ok(kept),
-        Some(kept) => kept.paced(now, scale),
-        None => SimulatedClock::starting_at(now, scale),
-    };
-    transaction.execute(
-        "INSERT OR REPLACE INTO simulation (id, wall, simulated, scale) VALUES (1, ?1, ?2, ?3)",
-        &[&clock.wall, &clock.simulated, &clock.scale],
-    )?;
-    Ok(clock)
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<String, SqlError> {

@@ -94,7 +94,7 @@ pub async fn run(
     let store = context.open_store(MIGRATIONS, config.store.clone())?;
     let scale = fleet.time_scale;
     let clock = store
-        .write(move |it| table::simulated_clock(it, scale))
+        .write(move |it| store::simulated_clock(it, scale))
         .await
         .map_err(|it| StartError::Part { what: "the simulated clock", source: it.into() })?;
     let depot = config.depot(&fleet, clock);

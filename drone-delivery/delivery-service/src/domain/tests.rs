@@ -237,8 +237,8 @@ fn assignment(drone_id: Option<&str>, turn: u64) -> Assignment {
 fn a_delivery_follows_the_drone_that_took_over_and_hears_no_more_of_the_first() {
     let mut delivery = delivery(ConfirmationType::None);
     delivery.report(&report(Milestone::HeadedToPickup, 40));
-    assert_eq!(delivery.assign(assignment(Some("drone-0002"), 2)), []);
-    assert_eq!(delivery.assign(assignment(Some("drone-0003"), 1)), [], "an older word");
+    assert!(delivery.assign(assignment(Some("drone-0002"), 2)));
+    assert!(!delivery.assign(assignment(Some("drone-0003"), 1)), "an older word");
     assert_eq!(delivery.order.drone_id.as_deref(), Some("drone-0002"));
     assert_eq!(delivery.delivery_eta, Some(Timestamp::from_millis(20)));
     assert_eq!(delivery.report(&report(Milestone::Lost, 41)), []);
@@ -252,11 +252,41 @@ fn a_delivery_follows_the_drone_that_took_over_and_hears_no_more_of_the_first() 
     assert_eq!(reached, [DeliveryStage::HeadedToDropoff]);
 }
 
-#[test]
-fn a_delivery_that_nobody_can_fly_any_more_fails_with_the_reason() {
+/// A delivery that no drone flies any more.
+fn unassigned() -> Delivery {
     let mut delivery = delivery(ConfirmationType::None);
-    let nobody = Assignment { reason: Some("no drone".to_owned()), ..assignment(None, 1) };
-    assert_eq!(delivery.assign(nobody), [DeliveryStage::Failed]);
-    assert_eq!(delivery.reason.as_deref(), Some("no drone"));
-    assert_eq!(delivery.assign(assignment(Some("drone-0002"), 2)), []);
+    delivery.report(&report(Milestone::HeadedToPickup, 40));
+    let reason = Some("no drone".to_owned());
+    let nobody = Assignment { reason, pickup_eta: None, delivery_eta: None, ..assignment(None, 1) };
+    assert!(delivery.assign(nobody));
+    assert!(delivery.awaits_carrier && delivery.order.drone_id.is_none());
+    assert_eq!((delivery.delivery_eta, delivery.stage), (None, DeliveryStage::HeadedToPickup));
+    delivery
+}
+
+#[test]
+fn a_delivery_that_no_drone_can_fly_any_more_goes_on_with_a_carrier() {
+    let mut delivery = unassigned();
+    assert_eq!(delivery.hand_over(true), []);
+    assert_eq!(delivery.hand_over(false), [], "it was answered before");
+    assert_eq!(delivery.report(&report(Milestone::Lost, 41)), [], "a drone has nothing to say");
+    let van = |milestone, sequence| Report { drone_id: None, ..report(milestone, sequence) };
+    let reached = delivery.report(&van(Milestone::DroppedOff, 4));
+    assert_eq!(reached, [DeliveryStage::HeadedToDropoff, DeliveryStage::Completed]);
+}
+
+#[test]
+fn a_delivery_that_nobody_takes_fails_with_the_reason() {
+    let mut delivery = unassigned();
+    assert_eq!(delivery.hand_over(false), [DeliveryStage::Failed]);
+    assert_eq!(delivery.reason.as_deref(), Some("no drone; no carrier takes it either"));
+    assert!(!delivery.assign(assignment(Some("drone-0002"), 2)));
+}
+
+#[test]
+fn a_delivery_that_was_called_off_is_not_handed_over() {
+    let mut delivery = unassigned();
+    delivery.call_off(Ending::Cancelled, None).unwrap();
+    assert_eq!(delivery.hand_over(true), []);
+    assert_eq!(delivery.stage, DeliveryStage::Cancelled);
 }

@@ -5,17 +5,17 @@ use axum::{
     extract::{Path, Query, State},
     response::Response,
 };
-use base::Code;
+use base::{Code, Direction};
 use contracts::{Body, Words as _, month_range};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use service_kit::{JsonBody, Operation, Problem, RequestContext, reply};
 use store::{StoredReply, Transaction};
 
-use super::{Shared, check_id, document, invalid};
+use super::{Shared, check_id, invalid, schemas};
 use crate::{
-    booking::{self, Answer, BookError, ReleaseError},
-    domain::{BookingRequest, BookingView, Known, PromiseView, UtilizationView},
+    booking::{self, Answer, BookError, Release, ReleaseError},
+    domain::{BookingRequest, BookingView, DeclinedView, Known, PromiseView, UtilizationView},
     metrics::FleetMetrics,
     store::{self as table, BookingState, Promise},
 };
@@ -24,14 +24,17 @@ use crate::{
 ///
 /// The answer is final: a place in the plan of one drone, or a refusal with the earliest time that it
 /// could be.
-#[utoipa::path(put, path = "/api/dronedeliveries/{id}", request_body = document::BookingSchema,
-    params(("view" = Option<document::BookingViewWord>, Query, description =
-        "`booking` answers with the drone and the expected times as JSON")),
+#[utoipa::path(put, path = "/api/dronedeliveries/{id}", request_body = schemas::BookingSchema,
+    params(("view" = Option<schemas::BookingViewWord>, Query, description =
+        "`booking` answers with the drone and the expected times as JSON"),
+        ("decline" = Option<bool>, Query, description =
+            "`true` answers 200 and `declined` where it would be refused as `infeasible`")),
     responses((status = 200, description = "the drone's id, as bare text unless JSON is asked for; \
             `Pickup-ETA` and `Delivery-ETA` say when", headers(
                 ("Pickup-ETA" = String, description = "RFC 3339"),
                 ("Delivery-ETA" = String, description = "RFC 3339")),
-            content((String = "text/plain"), (PromiseView = "application/json"))),
+            content((String = "text/plain"), (PromiseView = "application/json"),
+                (DeclinedView = "application/json"))),
         (status = 400, description = "members are missing or malformed"),
         (status = 409, description = "none in service can ever fly it (`infeasible`), none soon \
             enough (`beyond_horizon`, `past_deadline`, with the earliest time), it was called off, \
@@ -51,11 +54,16 @@ pub(super) async fn put_booking(
     if request.delivery_id.as_ref().is_some_and(|it| *it != id) {
         return Err(invalid("/deliveryId", "the id in the path is another"));
     }
-    let form = Form::of(&view, &headers)?;
+    let (form, declines) = (Form::of(&view, &headers)?, view.decline);
     let (tower, metrics) = (shared.tower.clone(), shared.metrics.clone());
     let trace = Some(context.trace.traceparent());
     let effect = move |transaction: &mut Transaction<'_>| {
         let booked = booking::book(transaction, &tower, &id, &request, trace);
+        if let (Err(BookError::Infeasible { reason }), true) = (&booked, declines) {
+            metrics.decided("declined");
+            let reason = reason.clone();
+            return reply::json(200, &DeclinedView { drone_id: None, declined: true, reason });
+        }
         let answer = booked.map_err(|it| refusal(it, &metrics))?;
         metrics.decided("booked");
         form.reply(answer)
@@ -66,6 +74,8 @@ pub(super) async fn put_booking(
 #[derive(Debug, Deserialize)]
 pub(super) struct View {
     view: Option<String>,
+    #[serde(default)]
+    decline: bool,
 }
 
 /// How a client wants to be answered.
@@ -108,7 +118,8 @@ impl Form {
 /// Frees the drone of a delivery; where none was booked, none ever will be.
 #[utoipa::path(delete, path = "/api/dronedeliveries/{id}", responses(
     (status = 200, description = "no drone works for it any more, or ever will"),
-    (status = 409, description = "its package has been picked up")))]
+    (status = 409, description = "its package has been picked up, or the drone of a delivery that is \
+        being called off was lost")))]
 pub(super) async fn delete_booking(
     State(shared): State<Shared>,
     Path(id): Path<String>,
@@ -117,14 +128,24 @@ pub(super) async fn delete_booking(
 ) -> Result<Response, Problem> {
     check_id(&id)?;
     let tower = shared.tower.clone();
-    let effect =
-        move |transaction: &mut Transaction<'_>| match booking::release(transaction, &tower, &id) {
-            Ok(()) => Ok(reply::empty(200)),
-            Err(error @ ReleaseError::PickedUp) => {
-                Err(Problem::refusal(StatusCode::CONFLICT, "picked_up", error.to_string()))
-            }
-            Err(ReleaseError::Sql(error)) => Err(error.into()),
-        };
+    let release = match operation.direction() {
+        Some(Direction::Do) => Release::Cancel,
+        Some(Direction::Undo) | None => Release::Undo,
+    };
+    let refused = |code: &'static str, error: ReleaseError| {
+        Err(Problem::refusal(StatusCode::CONFLICT, code, error.to_string()))
+    };
+    let effect = move |transaction: &mut Transaction<'_>| match booking::release(
+        transaction,
+        &tower,
+        &id,
+        release,
+    ) {
+        Ok(()) => Ok(reply::empty(200)),
+        Err(error @ ReleaseError::PickedUp) => refused("picked_up", error),
+        Err(error @ ReleaseError::Lost) => refused("drone_lost", error),
+        Err(ReleaseError::Sql(error)) => Err(error.into()),
+    };
     shared.run(operation, &body, effect).await
 }
 

@@ -11,7 +11,10 @@ use serde::Deserialize;
 use service_kit::{JsonBody, Operation, Problem, reply};
 use store::Transaction;
 
-use super::{Shared, check_id, document, invalid};
+use super::{
+    Shared, check_id, invalid,
+    schemas::{self, DOUBLY_BOOKED},
+};
 use crate::{
     domain::{DroneStatusView, DroneView, Known, PlanView, Registration},
     operators::{self, RegisterError, Registered},
@@ -27,12 +30,10 @@ pub(super) struct FleetQuery {
 /// Drones of one answer, unless the query says less or more.
 const DRONES_DEFAULT: u32 = 1_000;
 const DRONES_MAX: u32 = 20_000;
-/// Asks for what must never be.
-pub(super) const DOUBLY_BOOKED: &str = "doubly-booked";
 
 /// Lists drones in the order of their ids.
 #[utoipa::path(get, path = "/api/drones",
-    params(("state" = Option<document::StateWord>, Query), ("limit" = Option<u32>, Query, description = "more than 20000 counts as that")),
+    params(("state" = Option<schemas::StateWord>, Query), ("limit" = Option<u32>, Query, description = "more than 20000 counts as that")),
     responses((status = 200, body = Vec<DroneView>), (status = 400, description = "no such state")))]
 pub(super) async fn list_drones(
     State(shared): State<Shared>,
@@ -95,7 +96,7 @@ pub(super) async fn get_drone_plan(
 }
 
 /// Adds a drone, changes one, takes one out of service or puts it back.
-#[utoipa::path(put, path = "/api/drones/{id}", request_body = document::RegistrationSchema,
+#[utoipa::path(put, path = "/api/drones/{id}", request_body = schemas::RegistrationSchema,
     responses((status = 201, body = DroneView), (status = 204, description = "it was changed"),
         (status = 409, description = "it is at work")))]
 pub(super) async fn put_drone(

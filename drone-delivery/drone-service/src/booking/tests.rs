@@ -38,7 +38,7 @@ pub(crate) async fn paced_process(
         Store::open(path, table::MIGRATIONS, settings, shared, &telemetry).expect("it opens");
     let started: Result<_, WriteError<SqlError>> = store
         .write(move |it| {
-            let simulated = table::simulated_clock(it, scale)?;
+            let simulated = store::simulated_clock(it, scale)?;
             table::use_airframe(it, AIRFRAME)?;
             let now = simulated.at(it.now());
             table::seed_fleet(it, drones, AIRFRAME, now)?;
@@ -88,7 +88,7 @@ impl Process {
 
     pub(crate) async fn release(&self, id: &str) -> Result<(), ReleaseError> {
         let (tower, id) = (self.tower.clone(), id.to_owned());
-        self.store.write(move |it| release(it, &tower, &id)).await.map_err(refused)
+        self.store.write(move |it| release(it, &tower, &id, Release::Undo)).await.map_err(refused)
     }
 
     pub(crate) async fn send(&self, id: &str) {
@@ -318,14 +318,14 @@ async fn a_request_is_answered_at_once_with_a_time_or_with_the_earliest_that_it_
     let heavy = BookingRequest { weight_kg: Some(26.0), ..request(&mut random) };
     let refused = here.book("d4", heavy).await.unwrap_err().to_string();
     assert!(refused.ends_with("no drone lifts more than 25 kg"), "{refused}");
-    let deadline = Some(second.pickup);
+    let deadline = Some(Some(second.pickup));
     let hurried = BookingRequest { deadline, ..request(&mut random) };
     let Err(BookError::PastDeadline { earliest }) = here.book("d5", hurried).await else {
         panic!("it cannot be there by then");
     };
     assert!(earliest > second.arrival);
     let in_time = BookingRequest {
-        deadline: Some(earliest + Duration::from_secs(60)),
+        deadline: Some(Some(earliest + Duration::from_secs(60))),
         ..request(&mut random)
     };
     assert!(here.book("d6", in_time).await.is_ok());

@@ -49,8 +49,9 @@ pub(crate) struct BookingRequest {
     pub(crate) owner_id: Option<String>,
     /// Whether it goes before those that wait.
     pub(crate) expedited: bool,
-    /// When it must be at its door, in wall time; a text that is no time promises nothing.
-    pub(crate) deadline: Option<Timestamp>,
+    /// When it must be at its door, in wall time: none within says that no time is promised, which
+    /// a text that is no time asks for; a change that says nothing leaves it as it was.
+    pub(crate) deadline: Option<Option<Timestamp>>,
     /// Grows when the trip of a booking is to be replaced.
     pub(crate) revision: u64,
 }
@@ -69,7 +70,7 @@ impl BookingRequest {
             names_package,
             owner_id: members.optional_name("ownerId"),
             expedited: members.flag_or("expedited", false),
-            deadline: members.optional_text("deadline").as_deref().and_then(parse_time),
+            deadline: members.optional_text("deadline").map(|it| parse_time(&it)),
             revision: members.optional_count("revision").unwrap_or(0),
         };
         body.finish(read)
@@ -145,9 +146,11 @@ mod tests {
         let ask = |deadline: &str| {
             read(&json!({"pickup": place(60.17), "dropoff": place(60.18), "deadline": deadline}))
         };
-        assert_eq!(ask("ByTheEndOfDay").deadline, None);
-        assert_eq!(ask("").deadline, None);
-        assert!(ask("2026-05-14T20:00:00Z").deadline.is_some());
+        assert_eq!(ask("ByTheEndOfDay").deadline, Some(None));
+        assert_eq!(ask("").deadline, Some(None));
+        assert!(ask("2026-05-14T20:00:00Z").deadline.flatten().is_some());
+        let silent = json!({"pickup": place(60.17), "dropoff": place(60.18), "deadline": null});
+        assert_eq!(read(&silent).deadline, None);
     }
 
     #[test]

@@ -196,6 +196,18 @@ pub(crate) struct PromiseView {
     pub(crate) eta: Option<Timestamp>,
 }
 
+/// No drone in service could ever fly it, and none is booked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DeclinedView {
+    /// Always null.
+    pub(crate) drone_id: Option<String>,
+    /// Always true.
+    pub(crate) declined: bool,
+    /// What stands in the way of the one that comes closest.
+    pub(crate) reason: Option<String>,
+}
+
 /// What is planned for a drone, the next first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

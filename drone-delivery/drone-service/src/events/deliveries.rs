@@ -8,7 +8,7 @@ use service_kit::inbox;
 use store::{SqlError, Store, WriteError};
 
 use crate::{
-    booking::{self, ReleaseError},
+    booking::{self, Release, ReleaseError},
     store as table,
     tower::Tower,
 };
@@ -50,10 +50,10 @@ impl Deliveries {
             if table::find_booking(transaction, &id)?.is_none() {
                 return Ok(());
             }
-            match booking::release(transaction, &tower, &id) {
+            match booking::release(transaction, &tower, &id, Release::Undo) {
                 Ok(()) => Ok::<_, SqlError>(()),
                 // The package is on board: its delivery is over for others, the flight is not.
-                Err(ReleaseError::PickedUp) => Ok(()),
+                Err(ReleaseError::PickedUp | ReleaseError::Lost) => Ok(()),
                 Err(ReleaseError::Sql(error)) => Err(error),
             }
         });

@@ -5,11 +5,14 @@ use fleet_rules::FleetConfig;
 use http::Method;
 use runtime::{SystemClock, Tasks};
 use serde_json::{Value, json};
-use service_kit::{Call, CallReply, Client, ServiceAddresses, ServiceConfig, ServiceContext};
+use service_kit::{
+    Bound, Call, CallReply, Client, ServiceAddresses, ServiceConfig, ServiceContext,
+};
 use telemetry::Telemetry;
 use tempfile::TempDir;
 
-struct Served {
+/// The service under test, over a database of its own.
+pub(crate) struct Served {
     client: Client,
     _directory: TempDir,
 }
@@ -21,13 +24,17 @@ async fn served() -> Served {
         ServiceContext::new(config, SystemClock::shared(), Telemetry::disabled(), Tasks::new());
     let fleet = FleetConfig { drones: 2, ..FleetConfig::default() };
     let bound = run(context, fleet, DroneConfig::default()).await.unwrap();
-    let services = ServiceAddresses::new().with("drone", bound.http_url());
-    let client = Client::new(services, Duration::from_secs(5), Telemetry::disabled());
-    Served { client, _directory: directory }
+    Served::new(&bound, directory)
 }
 
 impl Served {
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> CallReply {
+    pub(crate) fn new(bound: &Bound, directory: TempDir) -> Self {
+        let services = ServiceAddresses::new().with("drone", bound.http_url());
+        let client = Client::new(services, Duration::from_secs(5), Telemetry::disabled());
+        Self { client, _directory: directory }
+    }
+
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> CallReply {
         let call = Call::new("drone", method, path.to_owned());
         let call = match body {
             Some(body) => call.json(body),
@@ -40,12 +47,12 @@ impl Served {
         self.send(Method::PUT, path, Some(&body)).await
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         let reply = self.send(Method::GET, path, None).await;
         (reply.status.as_u16(), serde_json::from_slice(&reply.body).unwrap_or(Value::Null))
     }
 
-    async fn delete(&self, path: &str) -> u16 {
+    pub(crate) async fn delete(&self, path: &str) -> u16 {
         self.send(Method::DELETE, path, None).await.status.as_u16()
     }
 }
@@ -131,6 +138,13 @@ async fn refusals_say_the_earliest_time_that_it_could_be() {
         (never.status.as_u16(), &*problem.code, problem.retryable),
         (409, "infeasible", false)
     );
+    let mut far = original("d4");
+    far["Dropoff"] = json!({"latitude": 60.3172, "longitude": 24.9633});
+    let declined = drone.put("/api/dronedeliveries/d4?view=booking&decline=true", far).await;
+    let body: Value = serde_json::from_slice(&declined.body).unwrap();
+    assert_eq!((declined.status.as_u16(), &body["declined"]), (200, &json!(true)));
+    assert!(body["droneId"].is_null() && body["reason"].is_string(), "{body}");
+    assert_eq!(drone.get("/api/dronedeliveries/d4").await.0, 404, "nothing is booked");
     let mut other = original("d1");
     other["Pickup"] = json!({"latitude": 60.165, "longitude": 24.93});
     assert_eq!(code(&drone.put("/api/dronedeliveries/d1", other).await), "other_trip");

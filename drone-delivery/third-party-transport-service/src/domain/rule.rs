@@ -28,6 +28,8 @@ pub(crate) enum Transport {
     Drone,
     /// No drone can, a carrier does.
     Carrier,
+    /// The fleet has none, and no carrier takes it.
+    Nobody,
 }
 
 /// Nobody can.
@@ -47,6 +49,11 @@ impl Limits {
         if self.drone_can(trip) {
             return Ok(Transport::Drone);
         }
+        self.check_carrier(trip).map(|()| Transport::Carrier)
+    }
+
+    /// Whether a carrier takes it, whatever the fleet can.
+    pub(crate) fn check_carrier(&self, trip: &Trip) -> Result<(), NoTransport> {
         let (carrier_payload_kg, carrier_range_m) = (self.carrier_payload_kg, self.carrier_range_m);
         let way = self.depot.distance_m(&trip.pickup) + trip.pickup.distance_m(&trip.dropoff);
         if trip.weight_kg > carrier_payload_kg {
@@ -54,7 +61,7 @@ impl Limits {
         } else if way > carrier_range_m {
             Err(NoTransport::TooFar { carrier_range_m })
         } else {
-            Ok(Transport::Carrier)
+            Ok(())
         }
     }
 
