@@ -110,6 +110,11 @@ impl World {
         let (drone_id, choice) = self.fleet.choose(&order, self.now, &self.rules)?;
         let order = Order { rank: choice.rank, ..order };
         let id = order.delivery_id.clone();
+        // What its own old place leaves is for whoever is older; the new one delays nobody.
+        if let Some(before) = self.bookings.get_mut(&id) {
+            before.state = State::CalledOff;
+            self.keep(&id);
+        }
         let others = self.planned(order.key());
         let drone = self.index_of(&drone_id);
         let booking = Booking { order: order.clone(), drone, state: State::Waits };
@@ -409,6 +414,13 @@ fn no_history_of_ten_thousand_books_twice_starves_or_empties_anybody() {
 fn a_move_behind_somebody_is_told_the_time_that_it_will_have() {
     // Found by the histories: its own old place stood in the way of whom it was to follow.
     history(11_064_042_748_347_286_663);
+}
+
+#[test]
+fn who_moves_up_when_an_order_is_moved_is_not_delayed_by_it() {
+    // Found by the histories: an older one took the place that it left, and a younger one waited.
+    history(17_112_268_725_214_824_480);
+    history(17_112_268_725_214_828_661);
 }
 
 #[test]
