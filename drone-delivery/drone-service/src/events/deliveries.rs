@@ -64,8 +64,8 @@ impl Deliveries {
 impl Handler for Deliveries {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
         let message = &delivered.message;
-        let event: DeliveryEvent =
-            event::read(&message.kind, &message.body).map_err(inbox::rejected)?;
+        let event: DeliveryEvent = event::read(&message.kind, &message.body)
+            .map_err(|it| inbox::unread(&it, it.is_unknown()))?;
         match event.stage {
             DeliveryStage::Created if event.drone_id.is_some() => {
                 self.send(event, delivered.trace.traceparent()).await
