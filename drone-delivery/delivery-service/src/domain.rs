@@ -96,6 +96,8 @@ pub(crate) struct Report {
     pub(crate) drone_id: Option<String>,
     pub(crate) milestone: Milestone,
     pub(crate) sequence: u64,
+    /// When it was so, in wall time.
+    pub(crate) at: Timestamp,
     pub(crate) location: Location,
     pub(crate) pickup_eta: Option<Timestamp>,
     pub(crate) delivery_eta: Option<Timestamp>,
@@ -316,7 +318,12 @@ impl Delivery {
 
     /// Whether it is at the doorstep and only the recipient is missing.
     pub(crate) fn awaits_confirmation(&self) -> bool {
-        self.dropped_off && !self.stage.is_end() && !self.is_confirmed()
+        self.dropped_off && self.lacks_confirmation()
+    }
+
+    /// Whether a confirmation is asked for and was not given yet.
+    pub(crate) fn lacks_confirmation(&self) -> bool {
+        !self.stage.is_end() && !self.is_confirmed()
     }
 
     fn is_confirmed(&self) -> bool {

@@ -43,17 +43,27 @@ pub(crate) fn commit(
     announce(transaction, delivery, reached, trace)
 }
 
-/// Says which stages a delivery reached.
+/// Says which stages a delivery reached just now.
 pub(crate) fn announce(
     transaction: &mut Transaction<'_>,
     delivery: &Delivery,
     reached: &Reached,
     trace: Option<&TraceContext>,
 ) -> Result<(), SqlError> {
-    let now = transaction.now();
+    announce_at(transaction, delivery, reached, transaction.now(), trace)
+}
+
+/// Says which stages a delivery reached, and when: a report that was heard late is not news of now.
+fn announce_at(
+    transaction: &mut Transaction<'_>,
+    delivery: &Delivery,
+    reached: &Reached,
+    at: Timestamp,
+    trace: Option<&TraceContext>,
+) -> Result<(), SqlError> {
     let before = delivery.sequence.saturating_sub(u64::try_from(reached.len()).unwrap_or(0));
     for (sequence, stage) in (before + 1..).zip(reached) {
-        let event = event_of(delivery, *stage, sequence, now);
+        let event = event_of(delivery, *stage, sequence, at);
         table::keep_event(transaction, &event)?;
         let kind = delivery_event_type(*stage).to_string();
         transaction.push(&message(
@@ -66,9 +76,6 @@ pub(crate) fn announce(
         if stage.is_end() {
             notify(transaction, delivery, template(*stage), None, trace)?;
         }
-    }
-    if !reached.is_empty() && delivery.awaits_confirmation() {
-        notify(transaction, delivery, "confirmation-needed", None, trace)?;
     }
     Ok(())
 }
@@ -275,7 +282,13 @@ impl Reports {
             let mut reached = delivery.report(&report);
             reached.extend(recipient.answer(&mut delivery));
             if delivery != before {
-                commit(transaction, &delivery, &reached, Some(&trace))?;
+                table::update(transaction, &delivery)?;
+                announce_at(transaction, &delivery, &reached, report.at, Some(&trace))?;
+            }
+            // While there is time to be at the door.
+            let on_its_way = reached.contains(&DeliveryStage::HeadedToDropoff);
+            if on_its_way && recipient == Recipient::Real && delivery.lacks_confirmation() {
+                notify(transaction, &delivery, "confirmation-needed", None, Some(&trace))?;
             }
             Ok::<_, SqlError>(Some(!reached.is_empty()))
         });
@@ -346,7 +359,7 @@ impl Handler for Reports {
 
 fn read<E: Event>(delivered: &Delivered) -> Result<E, Failure> {
     let message = &delivered.message;
-    event::read(&message.kind, &message.body).map_err(inbox::rejected)
+    event::read(&message.kind, &message.body).map_err(|it| inbox::unread(&it, it.is_unknown()))
 }
 
 #[cfg(test)]
@@ -418,13 +431,13 @@ mod tests {
     }
 
     /// A store with one delivery, whose customer wants to hear of it, and who listens for it.
-    async fn one_delivery(directory: &std::path::Path) -> (Store, Reports) {
+    async fn one_delivery(directory: &std::path::Path, recipient: Recipient) -> (Store, Reports) {
         let (clock, quiet) = (SystemClock::shared(), Telemetry::disabled());
         let settings = StoreSettings::default();
         let path = directory.join("delivery.db");
         let store = Store::open(path, table::MIGRATIONS, settings, clock, &quiet).unwrap();
         let body = serde_json::json!({"owner": {"userId": "u", "accountId": "a"}, "droneId": "drone-1",
-            "pickup": {"latitude": 60.17, "longitude": 24.94}, "confirmationRequired": 3,
+            "pickup": {"latitude": 60.17, "longitude": 24.94}, "confirmationRequired": 1,
             "dropoff": {"latitude": 60.18, "longitude": 24.95}});
         let order = DeliveryBody::read(&Body::new(&body)).unwrap().order;
         let wish = NotifyRequest { email_address: Some("a@example.org".to_owned()), sms: None };
@@ -433,13 +446,8 @@ mod tests {
             table::keep_notify_request(it, "d1", &wish)
         });
         made.await.unwrap();
-        let reports = Reports::new(
-            store.clone(),
-            Arc::default(),
-            Changes::default(),
-            Recipient::Simulated,
-            &quiet,
-        );
+        let reports =
+            Reports::new(store.clone(), Arc::default(), Changes::default(), recipient, &quiet);
         (store, reports)
     }
 
@@ -447,7 +455,7 @@ mod tests {
     async fn who_flies_instead_is_told_to_the_customer_once_and_for_nobody_a_carrier_is_asked_once()
     {
         let directory = tempfile::tempdir().unwrap();
-        let (store, reports) = one_delivery(directory.path()).await;
+        let (store, reports) = one_delivery(directory.path(), Recipient::Simulated).await;
         for heard in [assigned(Some("drone-2"), 1), assigned(None, 2)] {
             for _ in 0..2 {
                 assert_eq!(reports.handle(&heard).await, Ok(()));
@@ -465,6 +473,51 @@ mod tests {
         let body: serde_json::Value = serde_json::from_slice(&asked.body).unwrap();
         let request = HandOverRequest::read(&Body::new(&body)).unwrap();
         assert_eq!((request.delivery_id.as_str(), request.dropoff.latitude), ("d1", 60.18));
+    }
+
+    /// A report that drone 1 made at that second.
+    fn reports(phase: DronePhase, second: u64) -> Delivered {
+        let mut says = says(phase, &DRONE_PHASE_CHANGED.to_string());
+        let mut body: serde_json::Value = serde_json::from_slice(&says.message.body).unwrap();
+        body["sequence"] = second.into();
+        body["occurredAt"] = format!("2026-01-01T00:00:{second:02}.000Z").into();
+        says.message.body = body.to_string().into_bytes().into();
+        says
+    }
+
+    #[tokio::test]
+    async fn a_recipient_is_asked_to_confirm_once_and_while_the_package_is_on_its_way() {
+        for (recipient, expected) in [
+            (Recipient::Real, &["d1/confirmation-needed"][..]),
+            (Recipient::Simulated, &["d1/completed"][..]),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let (store, listener) = one_delivery(directory.path(), recipient).await;
+            let phases = [
+                DronePhase::EnRouteToPickup,
+                DronePhase::PickedUp,
+                DronePhase::EnRouteToDropoff,
+                DronePhase::DroppedOff,
+            ];
+            for (phase, second) in phases.into_iter().zip(1..) {
+                assert_eq!(listener.handle(&reports(phase, second)).await, Ok(()));
+            }
+            let said = store.read(|it| it.outbox(0, 100)).await.unwrap();
+            let told = said.iter().filter(|it| it.1.topic == topics::NOTIFICATIONS);
+            assert_eq!(told.map(|it| it.1.id.as_str()).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stage_has_the_time_at_which_it_was_reached_however_late_it_is_heard() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, listener) = one_delivery(directory.path(), Recipient::Simulated).await;
+        for (phase, second) in [(DronePhase::EnRouteToPickup, 7), (DronePhase::PickedUp, 42)] {
+            assert_eq!(listener.handle(&reports(phase, second)).await, Ok(()));
+        }
+        let events = store.read(|it| table::events(it, "d1", 0)).await.unwrap();
+        let times: Vec<_> = events.iter().map(|it| it.occurred_at.to_rfc3339()).collect();
+        assert_eq!(times, ["2026-01-01T00:00:07.000Z", "2026-01-01T00:00:42.000Z"]);
     }
 
     #[tokio::test]

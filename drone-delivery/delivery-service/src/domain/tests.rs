@@ -28,6 +28,7 @@ fn report(milestone: Milestone, sequence: u64) -> Report {
         drone_id: Some("drone-0001".to_owned()),
         milestone,
         sequence,
+        at: Timestamp::from_millis(0),
         location: PICKUP,
         pickup_eta: None,
         delivery_eta: None,
