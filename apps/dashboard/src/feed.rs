@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use contracts::{
-    drone_management::{DronePhaseChanged, DronePositioned},
+    drone_management::{DRONE_PHASE_CHANGED, DronePhaseChanged, DronePositioned},
     event::{self, ReadError},
     shipping::{OPERATION, Operation},
     topics,
@@ -62,6 +62,8 @@ impl Feed {
                 let event: DronePositioned = event::read(kind, body)?;
                 view().heard_of_drone(event.into());
             }
+            // Who flies for whom is no position of a drone.
+            _ if is_other_event(kind) => {}
             _ => {
                 let event: DronePhaseChanged = event::read(kind, body)?;
                 view().heard_of_drone(event.into());
@@ -69,6 +71,11 @@ impl Feed {
         }
         Ok(())
     }
+}
+
+/// Whether it is an event of ours about something else than a drone's phase.
+fn is_other_event(kind: &str) -> bool {
+    event::name_of(kind).is_some_and(|it| it.0 != DRONE_PHASE_CHANGED.name)
 }
 
 /// Clients of the original put no header on the request that they send most.

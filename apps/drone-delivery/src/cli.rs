@@ -217,11 +217,10 @@ impl SettingArguments {
             set("route_files", Value::from(files).to_string());
         }
         if let Some(scale) = self.time_scale {
-            set("drone.time_scale", scale.to_string());
-            set("third_party_transport.time_scale", scale.to_string());
+            set("fleet.time_scale", scale.to_string());
         }
         if let Some(drones) = self.drones {
-            set("drone.drones", drones.to_string());
+            set("fleet.drones", drones.to_string());
         }
         if self.enable_faults {
             set("faults", "true".to_owned());
@@ -265,10 +264,10 @@ pub(crate) struct SubmitArguments {
     /// Returns when every delivery has ended, and compares with what each line expects.
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Deliveries that are on their way at the same time; as many as the fleet can serve when it is
-    /// not given.
-    #[arg(long, value_name = "N")]
-    pub(crate) open_max: Option<usize>,
+    /// Requests that are under way at the same time; with `--wait` each until its delivery has ended.
+    /// It spares this machine, not the fleet, which plans whatever comes.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) open_max: usize,
     /// Longest wait for one delivery.
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     pub(crate) timeout: u64,

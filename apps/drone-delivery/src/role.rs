@@ -162,15 +162,19 @@ async fn start(
             };
             Box::pin(dashboard::run(own, surroundings, settings.dashboard))
         }
-        Role::Ingestion => Box::pin(ingestion_service::run(own, settings.ingestion)),
+        Role::Ingestion => {
+            let ahead = settings.fleet.pickup_ahead();
+            Box::pin(ingestion_service::run(own, settings.ingestion, ahead))
+        }
         Role::Scheduler => Box::pin(scheduler_service::run(own, settings.scheduler)),
         Role::Supervisor => Box::pin(supervisor_service::run(own, settings.supervisor)),
         Role::Account => Box::pin(account_service::run(own, settings.account)),
         Role::Delivery => Box::pin(delivery_service::run(own, settings.delivery)),
         Role::Package => Box::pin(package_service::run(own, settings.package)),
-        Role::Drone => Box::pin(drone_service::run(own, settings.drone)),
+        Role::Drone => Box::pin(drone_service::run(own, settings.fleet, settings.drone)),
         Role::ThirdPartyTransport => {
-            Box::pin(third_party_transport_service::run(own, settings.third_party_transport))
+            let (fleet, config) = (settings.fleet, settings.third_party_transport);
+            Box::pin(third_party_transport_service::run(own, fleet, config))
         }
         Role::History => Box::pin(history_service::run(own, settings.history)),
     };

@@ -11,6 +11,7 @@ use account_service::AccountConfig;
 use dashboard::DashboardConfig;
 use delivery_service::DeliveryConfig;
 use drone_service::DroneConfig;
+use fleet_rules::FleetConfig;
 use history_service::HistoryConfig;
 use ingestion_service::IngestionConfig;
 use package_service::PackageConfig;
@@ -81,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) delivery: DeliveryConfig,
     /// Package.
     pub(crate) package: PackageConfig,
+    /// The drones, and how their time runs: what Drone and Third-party Transport agree on.
+    pub(crate) fleet: FleetConfig,
     /// Drone.
     pub(crate) drone: DroneConfig,
     /// Third-party Transport.
@@ -177,6 +180,7 @@ impl Default for Settings {
             account: AccountConfig::default(),
             delivery: DeliveryConfig::default(),
             package: PackageConfig::default(),
+            fleet: FleetConfig::default(),
             drone: DroneConfig::default(),
             third_party_transport: TransportConfig::default(),
             history: HistoryConfig::default(),
@@ -433,9 +437,9 @@ mod tests {
     #[test]
     fn the_time_scale_reaches_drones_and_carriers() {
         let settings = gather(&["--time-scale", "600", "--drones", "3"]).unwrap().settings;
-        assert_eq!(settings.drone.time_scale, 600.0);
-        assert_eq!(settings.third_party_transport.time_scale, 600.0);
-        assert_eq!(settings.drone.drones, 3);
+        // Both roles are given this one section.
+        assert_eq!(settings.fleet.time_scale, 600.0);
+        assert_eq!(settings.fleet.drones, 3);
     }
 
     #[track_caller]

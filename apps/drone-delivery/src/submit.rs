@@ -32,6 +32,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(30);
 /// Pause between two looks at where a delivery stands. Latencies are as coarse as this.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// What the looks at many are spread by: 200 in a second are enough.
+const LOOK_AT_ONE: Duration = Duration::from_millis(5);
 /// States of a request in which nothing moves any more without a person.
 const ENDS: [&str; 4] = ["Completed", "Cancelled", "Failed", "Parked"];
 
@@ -42,12 +44,13 @@ pub(crate) async fn submit(
     output: Output,
 ) -> Result<Exit, Failure> {
     let lines = read_file(&arguments.file)?;
-    let open_max = arguments.open_max.unwrap_or_else(|| system.deliveries_at_once()).max(1);
+    let open_max = arguments.open_max.max(1);
     let sender = Arc::new(Sender {
         system,
         run: new_run(),
         patience: Duration::from_secs(arguments.timeout),
         wait: arguments.wait,
+        look_every: LOOK_EVERY.max(LOOK_AT_ONE * u32::try_from(open_max).unwrap_or(u32::MAX)),
     });
     let mut summary = Summary::new(arguments.wait);
     let mut open = JoinSet::new();
@@ -78,7 +81,8 @@ fn note(summary: &mut Summary, joined: Joined) {
 
 /// The lines of a file; `-` is standard input.
 pub(crate) fn read_file(file: &Path) -> Result<Vec<Line>, Failure> {
-    read_lines(&read(file)?).map_err(|it| Failure::new("bad_file", it).at(file.display()))
+    let now = SystemClock::shared().now();
+    read_lines(&read(file)?, now).map_err(|it| Failure::new("bad_file", it).at(file.display()))
 }
 
 /// What a line asks for.
@@ -117,6 +121,7 @@ struct Sender {
     run: String,
     patience: Duration,
     wait: bool,
+    look_every: Duration,
 }
 
 impl Sender {
@@ -151,7 +156,7 @@ impl Sender {
             if Instant::now() >= deadline {
                 return Ended::TooLate { id };
             }
-            sleep(LOOK_EVERY).await;
+            sleep(self.look_every).await;
         }
     }
 

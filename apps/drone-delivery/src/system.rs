@@ -43,13 +43,6 @@ impl System {
         Ok(Self { client, telemetry, tasks: Tasks::new(), settings })
     }
 
-    /// Deliveries that its fleet can serve at the same time, with half of it on its charger: more
-    /// would wait for a drone, and some of them for longer than a delivery may take.
-    pub(crate) fn deliveries_at_once(&self) -> usize {
-        let drones = usize::try_from(self.settings.drone.drones).unwrap_or(usize::MAX);
-        (drones / 2).clamp(1, 100)
-    }
-
     /// Calls a service; any status is a reply.
     pub(crate) async fn call(&self, call: Call) -> Result<CallReply, CallError> {
         self.client.call(call).await

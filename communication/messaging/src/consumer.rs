@@ -669,11 +669,14 @@ impl<H: Handler> Work<H> {
                 Outcome::Settled
             }
             Err(failure) => {
-                span.fail(failure.reason());
+                if !matches!(failure, Failure::Unknown(_)) {
+                    span.fail(failure.reason());
+                }
                 count(match failure {
                     Failure::Transient(_) => "transient",
                     Failure::Unavailable(_) => "unavailable",
                     Failure::Rejected(_) => "rejected",
+                    Failure::Unknown(_) => "unknown",
                 });
                 self.judge(&delivered, failure, failures, waits).await
             }
@@ -718,6 +721,7 @@ impl<H: Handler> Work<H> {
             }
             Failure::Unavailable(_) => Outcome::Wait(backoff.delay(waits + 1, draw)),
             Failure::Rejected(reason) => self.bury(delivered, "rejected", &reason).await,
+            Failure::Unknown(_) => Outcome::Settled,
         }
     }
 

@@ -89,13 +89,19 @@ pub enum Failure {
     Unavailable(String),
     /// It will not go away: the message goes to the dead letters now.
     Rejected(String),
+    /// It is about something that this program has never heard of: it is passed over, and counted.
+    Unknown(String),
 }
 
 impl Failure {
     /// Why, for people.
     #[must_use]
     pub fn reason(&self) -> &str {
-        let (Self::Transient(reason) | Self::Unavailable(reason) | Self::Rejected(reason)) = self;
-        reason
+        match self {
+            Self::Transient(reason)
+            | Self::Unavailable(reason)
+            | Self::Rejected(reason)
+            | Self::Unknown(reason) => reason,
+        }
     }
 }

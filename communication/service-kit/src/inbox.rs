@@ -24,6 +24,13 @@ pub fn rejected(why: impl fmt::Display) -> Failure {
     Failure::Rejected(why.to_string())
 }
 
+/// A message that was not read: one of a kind that is not known here is passed over, any other
+/// cannot be read later either.
+#[must_use]
+pub fn unread(why: impl fmt::Display, is_unknown: bool) -> Failure {
+    if is_unknown { Failure::Unknown(why.to_string()) } else { rejected(why) }
+}
+
 impl IntoFailure for SqlError {
     fn into_failure(self) -> Failure {
         if self.is_transient() {

@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_was_written_can_be_read() {
-        let problem = Problem::refusal(StatusCode::CONFLICT, "fleet_busy", "none is free");
+        let problem = Problem::refusal(StatusCode::CONFLICT, "all_taken", "none is free");
         assert_eq!(Problem::read(problem.status, &problem.body(None)), Some(problem));
         assert_eq!(Problem::read(StatusCode::OK, b"true"), None);
     }

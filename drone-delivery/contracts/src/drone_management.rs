@@ -14,6 +14,16 @@ pub const DRONE_PHASE_CHANGED: EventType = EventType::new("dronemanagement", "Dr
 /// Type of [`DronePositioned`].
 pub const DRONE_POSITIONED: EventType = EventType::new("dronemanagement", "DronePositioned");
 
+/// Type of [`DroneAssignment`] when a delivery has its place in the plan of a drone, or when that
+/// place has moved.
+pub const DRONE_ASSIGNED: EventType = EventType::new("dronemanagement", "DroneAssigned");
+/// Type of [`DroneAssignment`] when another drone flies than before.
+pub const DRONE_REASSIGNED: EventType = EventType::new("dronemanagement", "DroneReassigned");
+/// Type of [`DroneAssignment`] when no drone flies any more.
+pub const DRONE_UNASSIGNED: EventType = EventType::new("dronemanagement", "DroneUnassigned");
+/// Type of [`PackageStranded`].
+pub const PACKAGE_STRANDED: EventType = EventType::new("dronemanagement", "PackageStranded");
+
 /// What a drone is doing.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
@@ -21,7 +31,7 @@ pub const DRONE_POSITIONED: EventType = EventType::new("dronemanagement", "Drone
 pub enum DronePhase {
     /// On its base, free.
     Idle,
-    /// Booked; it has not taken off.
+    /// Of a booking: it waits in the plan of its drone. A drone itself is in no such phase.
     Assigned,
     /// Flying to fetch the package.
     EnRouteToPickup,
@@ -87,6 +97,54 @@ pub struct DronePhaseChanged {
 impl Event for DronePhaseChanged {
     fn types() -> Vec<EventType> {
         vec![DRONE_PHASE_CHANGED]
+    }
+}
+
+/// Who flies for a delivery, and when. Key: the drone that flies; the delivery when none does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DroneAssignment {
+    /// The delivery.
+    pub delivery_id: String,
+    /// The drone that flies; none when no drone does any more.
+    pub drone_id: Option<String>,
+    /// The drone that was to fly before, when that was another.
+    pub previous_drone_id: Option<String>,
+    /// Numbers the assignments of a delivery from 1 on: a lower one that comes later is old.
+    pub turn: u64,
+    /// When the package is expected to be fetched.
+    pub pickup_eta: Option<Timestamp>,
+    /// When it is expected at the drop-off.
+    pub delivery_eta: Option<Timestamp>,
+    /// Why it is no longer as it was, for people.
+    pub reason: Option<String>,
+    /// When.
+    pub occurred_at: Timestamp,
+}
+
+impl Event for DroneAssignment {
+    fn types() -> Vec<EventType> {
+        vec![DRONE_ASSIGNED, DRONE_REASSIGNED, DRONE_UNASSIGNED]
+    }
+}
+
+/// A drone was lost with a package on board: somebody must fetch it. Key: drone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PackageStranded {
+    /// The delivery whose package it is.
+    pub delivery_id: String,
+    /// The drone.
+    pub drone_id: String,
+    /// Where both are.
+    pub position: Location,
+    /// When.
+    pub occurred_at: Timestamp,
+}
+
+impl Event for PackageStranded {
+    fn types() -> Vec<EventType> {
+        vec![PACKAGE_STRANDED]
     }
 }
 

@@ -15,6 +15,8 @@ pub const DELIVERY_REQUESTED: EventType = EventType::new("shipping", "DeliveryRe
 pub const RESCHEDULE_REQUESTED: EventType = EventType::new("shipping", "RescheduleRequested");
 /// Type of one that calls a delivery off.
 pub const CANCEL_REQUESTED: EventType = EventType::new("shipping", "CancelRequested");
+/// Type of one that Delivery makes: nobody flies any more, others are to be asked.
+pub const HAND_OVER_REQUESTED: EventType = EventType::new("shipping", "HandOverRequested");
 /// Type of a `supervisor` record.
 pub const OPERATION_FAILED: EventType = EventType::new("shipping", "OperationFailed");
 /// Type of a `notifications` record.
@@ -34,11 +36,13 @@ pub enum Operation {
     Reschedule,
     /// No delivery after all.
     Cancel,
+    /// A carrier for one that no drone can fly any more; Delivery asks, never a client.
+    HandOver,
 }
 
 impl Operation {
     /// Each of them.
-    pub const ALL: [Self; 3] = [Self::Delivery, Self::Reschedule, Self::Cancel];
+    pub const ALL: [Self; 4] = [Self::Delivery, Self::Reschedule, Self::Cancel, Self::HandOver];
 
     /// The word in the header.
     #[must_use]
@@ -47,6 +51,7 @@ impl Operation {
             Self::Delivery => "delivery",
             Self::Reschedule => "reschedule",
             Self::Cancel => "cancel",
+            Self::HandOver => "hand-over",
         }
     }
 
@@ -63,6 +68,7 @@ impl Operation {
             Self::Delivery => DELIVERY_REQUESTED,
             Self::Reschedule => RESCHEDULE_REQUESTED,
             Self::Cancel => CANCEL_REQUESTED,
+            Self::HandOver => HAND_OVER_REQUESTED,
         }
     }
 }
@@ -202,6 +208,37 @@ impl CancelRequest {
         let members = body.members();
         let delivery_id = members.name("deliveryId");
         body.finish(Self { delivery_id, reason: members.optional_text("reason") })
+    }
+}
+
+/// A request to find a carrier for a delivery that no drone can fly any more.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HandOverRequest {
+    /// The delivery.
+    pub delivery_id: String,
+    /// Where the package is fetched, as the last move has it.
+    pub pickup: Location,
+    /// Where it goes.
+    pub dropoff: Location,
+    /// Not before then.
+    pub pickup_time: Option<Timestamp>,
+}
+
+impl HandOverRequest {
+    /// Reads a record's body.
+    ///
+    /// # Errors
+    /// Every member that is missing or malformed.
+    pub fn read(body: &Body<'_>) -> Result<Self, Vec<Fault>> {
+        let members = body.members();
+        let read = Self {
+            delivery_id: members.name("deliveryId"),
+            pickup: members.location("pickup"),
+            dropoff: members.location("dropoff"),
+            pickup_time: members.optional_time("pickupTime"),
+        };
+        body.finish(read)
     }
 }
 

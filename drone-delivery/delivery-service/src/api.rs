@@ -61,6 +61,7 @@ pub fn routes(shared: Shared) -> Routes<()> {
         .change(samples::put(), put_delivery)
         .change(samples::patch(), patch_delivery)
         .change(samples::delete(), delete_delivery)
+        .change(samples::hand_over(), put_carrier)
         .change(samples::notify_me(), notify_me)
         .change(samples::forget_me(), forget_me)
         .change(samples::confirm(), confirm)
@@ -74,6 +75,7 @@ pub fn rows() -> Vec<MutatingRoute> {
         samples::put(),
         samples::patch(),
         samples::delete(),
+        samples::hand_over(),
         samples::notify_me(),
         samples::forget_me(),
         samples::confirm(),
@@ -289,6 +291,51 @@ async fn delete_delivery(
         Ok(reply::empty(200))
     };
     shared.run(operation, &body, effect).await
+}
+
+/// Whether somebody serves a delivery.
+#[derive(Debug, Serialize, ToSchema)]
+struct Served {
+    /// False when it is over.
+    served: bool,
+}
+
+/// Says what was found for a delivery that no drone flies any more: a carrier, or nobody.
+#[utoipa::path(put, path = "/api/deliveries/{id}/carrier", request_body = document::CarrierSchema,
+    responses((status = 200, body = Served, description = "whether the carrier is to leave"),
+        (status = 404, description = "no such delivery")))]
+async fn put_carrier(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    context: RequestContext,
+    operation: Operation,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let booked = read_carrier(&body)?;
+    let effect = move |transaction: &mut Transaction<'_>| {
+        let mut delivery = table::find(transaction, &id)?.ok_or_else(unknown)?;
+        let before = delivery.clone();
+        let reached = delivery.hand_over(booked);
+        if delivery != before {
+            events::commit(transaction, &delivery, &reached, Some(&context.trace))?;
+        }
+        let served = !delivery.stage.is_end();
+        if before.awaits_carrier && served {
+            events::reassigned(transaction, &delivery, Some(&context.trace))?;
+        }
+        reply::json(200, &Served { served })
+    };
+    shared.run(operation, &body, effect).await
+}
+
+fn read_carrier(body: &JsonBody) -> Result<bool, Problem> {
+    let value = body.parse()?;
+    let content = Body::new(&value);
+    let members = content.members();
+    if members.get("booked").is_none() {
+        members.fault("booked", "true or false is expected");
+    }
+    content.finish(members.flag_or("booked", false)).map_err(Problem::of_faults)
 }
 
 /// Asks to hear how a delivery ends.

@@ -53,6 +53,12 @@ pub(crate) struct Delivery {
     pub(crate) sequence: u64,
     /// The newest report that was used: of one drone or carrier, they are numbered.
     pub(crate) report_sequence: u64,
+    /// The newest word about who flies: those of one delivery are numbered.
+    #[serde(default)]
+    pub(crate) assignment_turn: u64,
+    /// Whether no drone flies any more, and a carrier is being asked.
+    #[serde(default)]
+    pub(crate) awaits_carrier: bool,
     /// Whether the package is at the doorstep.
     pub(crate) dropped_off: bool,
     /// What the recipient gave.
@@ -86,11 +92,27 @@ pub(crate) enum Milestone {
 /// A report, translated.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Report {
+    /// The drone that reports; none for a carrier.
+    pub(crate) drone_id: Option<String>,
     pub(crate) milestone: Milestone,
     pub(crate) sequence: u64,
+    /// When it was so, in wall time.
+    pub(crate) at: Timestamp,
     pub(crate) location: Location,
     pub(crate) pickup_eta: Option<Timestamp>,
     pub(crate) delivery_eta: Option<Timestamp>,
+}
+
+/// Who flies from now on, translated.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Assignment {
+    /// None when nobody does any more.
+    pub(crate) drone_id: Option<String>,
+    /// Grows with each of a delivery.
+    pub(crate) turn: u64,
+    pub(crate) pickup_eta: Option<Timestamp>,
+    pub(crate) delivery_eta: Option<Timestamp>,
+    pub(crate) reason: Option<String>,
 }
 
 /// Where a delivery is moved to.
@@ -146,6 +168,8 @@ impl Delivery {
             stage: DeliveryStage::Created,
             sequence: 1,
             report_sequence: 0,
+            assignment_turn: 0,
+            awaits_carrier: false,
             dropped_off: false,
             confirmation: None,
             location: None,
@@ -218,6 +242,10 @@ impl Delivery {
         if report.sequence <= self.report_sequence || self.stage.is_end() {
             return Vec::new();
         }
+        // Each drone has numbers of its own; one that was replaced has nothing more to say.
+        if report.drone_id.is_some() && report.drone_id != self.order.drone_id {
+            return Vec::new();
+        }
         self.report_sequence = report.sequence;
         self.location = Some(report.location);
         self.pickup_eta = report.pickup_eta.or(self.pickup_eta);
@@ -239,6 +267,44 @@ impl Delivery {
         }
     }
 
+    /// Takes in who flies from now on; when nobody does, a carrier is to be asked. An older word, or
+    /// one after the end, changes nothing. Gives whether another serves it than before.
+    pub(crate) fn assign(&mut self, assignment: Assignment) -> bool {
+        if assignment.turn <= self.assignment_turn || self.stage.is_end() {
+            return false;
+        }
+        self.assignment_turn = assignment.turn;
+        let changes = assignment.drone_id != self.order.drone_id;
+        if changes {
+            self.order.drone_id = assignment.drone_id;
+            self.report_sequence = 0;
+        }
+        if self.order.drone_id.is_none() {
+            self.awaits_carrier = true;
+            self.reason = assignment.reason;
+            // What a drone had promised.
+            (self.pickup_eta, self.delivery_eta) = (None, None);
+        }
+        self.pickup_eta = assignment.pickup_eta.or(self.pickup_eta);
+        self.delivery_eta = assignment.delivery_eta.or(self.delivery_eta);
+        changes
+    }
+
+    /// What was found when no drone flies any more: a carrier, or nobody, which is the end of it.
+    /// Asked again, and after the end, it changes nothing.
+    pub(crate) fn hand_over(&mut self, carrier_booked: bool) -> Reached {
+        if self.stage.is_end() || !std::mem::take(&mut self.awaits_carrier) {
+            return Vec::new();
+        }
+        if carrier_booked {
+            self.reason = None;
+            return Vec::new();
+        }
+        let why = self.reason.take().unwrap_or_else(|| "no drone can fly it".to_owned());
+        self.reason = Some(format!("{why}; no carrier takes it either"));
+        vec![self.reach(DeliveryStage::Failed)]
+    }
+
     /// The recipient confirms. Early confirmations are kept until the package is there.
     pub(crate) fn confirm(&mut self, given: ConfirmationType) -> Result<Reached, ChangeError> {
         self.refuse_end()?;
@@ -252,7 +318,12 @@ impl Delivery {
 
     /// Whether it is at the doorstep and only the recipient is missing.
     pub(crate) fn awaits_confirmation(&self) -> bool {
-        self.dropped_off && !self.stage.is_end() && !self.is_confirmed()
+        self.dropped_off && self.lacks_confirmation()
+    }
+
+    /// Whether a confirmation is asked for and was not given yet.
+    pub(crate) fn lacks_confirmation(&self) -> bool {
+        !self.stage.is_end() && !self.is_confirmed()
     }
 
     fn is_confirmed(&self) -> bool {

@@ -9,7 +9,10 @@ use base::Timestamp;
 use contracts::{
     DeliveryStage,
     event::{self, Event, source_of},
-    shipping::{CUSTOMER_NOTIFIED, DeliveryEvent, Notification, delivery_event_type},
+    shipping::{
+        CUSTOMER_NOTIFIED, DeliveryEvent, HandOverRequest, Notification, OPERATION, Operation,
+        delivery_event_type,
+    },
     topics,
 };
 use messaging::{Delivered, Failure, Handler};
@@ -19,11 +22,11 @@ use telemetry::{Counter, Telemetry, TraceContext};
 
 use crate::{
     confirmations::Recipient,
-    domain::{Delivery, Milestone, Reached, Report},
+    domain::{Assignment, Delivery, Milestone, Reached, Report},
     positions::Positions,
     store as table,
     stream::Changes,
-    translation,
+    translation::{self, DroneWord},
 };
 
 /// The role, as it names itself in messages.
@@ -40,17 +43,27 @@ pub(crate) fn commit(
     announce(transaction, delivery, reached, trace)
 }
 
-/// Says which stages a delivery reached.
+/// Says which stages a delivery reached just now.
 pub(crate) fn announce(
     transaction: &mut Transaction<'_>,
     delivery: &Delivery,
     reached: &Reached,
     trace: Option<&TraceContext>,
 ) -> Result<(), SqlError> {
-    let now = transaction.now();
+    announce_at(transaction, delivery, reached, transaction.now(), trace)
+}
+
+/// Says which stages a delivery reached, and when: a report that was heard late is not news of now.
+fn announce_at(
+    transaction: &mut Transaction<'_>,
+    delivery: &Delivery,
+    reached: &Reached,
+    at: Timestamp,
+    trace: Option<&TraceContext>,
+) -> Result<(), SqlError> {
     let before = delivery.sequence.saturating_sub(u64::try_from(reached.len()).unwrap_or(0));
     for (sequence, stage) in (before + 1..).zip(reached) {
-        let event = event_of(delivery, *stage, sequence, now);
+        let event = event_of(delivery, *stage, sequence, at);
         table::keep_event(transaction, &event)?;
         let kind = delivery_event_type(*stage).to_string();
         transaction.push(&message(
@@ -61,13 +74,43 @@ pub(crate) fn announce(
             trace,
         )?)?;
         if stage.is_end() {
-            notify(transaction, delivery, template(*stage), trace)?;
+            notify(transaction, delivery, template(*stage), None, trace)?;
         }
     }
-    if !reached.is_empty() && delivery.awaits_confirmation() {
-        notify(transaction, delivery, "confirmation-needed", trace)?;
-    }
     Ok(())
+}
+
+/// Another serves the delivery than before: the customer hears of it. Where nobody flies any more,
+/// the Scheduler is asked to find a carrier; the customer hears of that when there is one.
+pub(crate) fn reassigned(
+    transaction: &mut Transaction<'_>,
+    delivery: &Delivery,
+    trace: Option<&TraceContext>,
+) -> Result<(), SqlError> {
+    if delivery.awaits_carrier {
+        return ask_for_carrier(transaction, delivery, trace);
+    }
+    let turn = Some(delivery.assignment_turn);
+    notify(transaction, delivery, "reassigned", turn, trace)
+}
+
+fn ask_for_carrier(
+    transaction: &mut Transaction<'_>,
+    delivery: &Delivery,
+    trace: Option<&TraceContext>,
+) -> Result<(), SqlError> {
+    let request = HandOverRequest {
+        delivery_id: delivery.id.clone(),
+        pickup: delivery.order.pickup,
+        dropoff: delivery.order.dropoff,
+        pickup_time: delivery.order.pickup_time,
+    };
+    let kind = Operation::HandOver.event_type().to_string();
+    let id = format!("{}/hand-over", delivery.id);
+    let asked = Asked { request, occurred_at: transaction.now() };
+    let mut message = message(topics::DELIVERY_REQUESTS, kind, &id, &asked, trace)?;
+    message.headers.insert(OPERATION.to_owned(), Operation::HandOver.as_str().to_owned());
+    transaction.push(&message)
 }
 
 fn event_of(
@@ -107,11 +150,13 @@ const fn template(stage: DeliveryStage) -> &'static str {
     }
 }
 
-/// A word to the customer, when there is one who wants to hear it.
+/// A word to the customer, when there is one who wants to hear it. What may be said more than once
+/// has a turn.
 fn notify(
     transaction: &mut Transaction<'_>,
     delivery: &Delivery,
     template: &str,
+    turn: Option<u64>,
     trace: Option<&TraceContext>,
 ) -> Result<(), SqlError> {
     if table::notify_request(transaction, &delivery.id)?.is_none() {
@@ -123,7 +168,8 @@ fn notify(
         reason: delivery.reason.clone(),
         occurred_at: transaction.now(),
     };
-    let id = format!("{}/{template}", delivery.id);
+    let turn = turn.map(|it| format!("/{it}")).unwrap_or_default();
+    let id = format!("{}/{template}{turn}", delivery.id);
     let kind = CUSTOMER_NOTIFIED.to_string();
     let message = message(topics::NOTIFICATIONS, kind, &id, &notification, trace)?;
     transaction.push(&OutboxMessage { key: Some(delivery.id.clone()), ..message })
@@ -155,7 +201,16 @@ fn message<T: HasDelivery + serde::Serialize>(
     })
 }
 
-/// What both kinds of our messages have.
+/// A request of ours, and when we had to make it.
+#[derive(serde::Serialize)]
+struct Asked {
+    #[serde(flatten)]
+    request: HandOverRequest,
+    #[serde(skip)]
+    occurred_at: Timestamp,
+}
+
+/// What all kinds of our messages have.
 trait HasDelivery {
     fn delivery_id(&self) -> String;
     fn occurred_at(&self) -> Timestamp;
@@ -164,6 +219,16 @@ trait HasDelivery {
 impl HasDelivery for DeliveryEvent {
     fn delivery_id(&self) -> String {
         self.delivery_id.clone()
+    }
+
+    fn occurred_at(&self) -> Timestamp {
+        self.occurred_at
+    }
+}
+
+impl HasDelivery for Asked {
+    fn delivery_id(&self) -> String {
+        self.request.delivery_id.clone()
     }
 
     fn occurred_at(&self) -> Timestamp {
@@ -217,7 +282,13 @@ impl Reports {
             let mut reached = delivery.report(&report);
             reached.extend(recipient.answer(&mut delivery));
             if delivery != before {
-                commit(transaction, &delivery, &reached, Some(&trace))?;
+                table::update(transaction, &delivery)?;
+                announce_at(transaction, &delivery, &reached, report.at, Some(&trace))?;
+            }
+            // While there is time to be at the door.
+            let on_its_way = reached.contains(&DeliveryStage::HeadedToDropoff);
+            if on_its_way && recipient == Recipient::Real && delivery.lacks_confirmation() {
+                notify(transaction, &delivery, "confirmation-needed", None, Some(&trace))?;
             }
             Ok::<_, SqlError>(Some(!reached.is_empty()))
         });
@@ -227,6 +298,43 @@ impl Reports {
             Some(false) | None => {}
         }
         Ok(())
+    }
+
+    /// Who flies from now on; a delivery that does not exist yet hears it again when it was made.
+    async fn assign(
+        &self,
+        id: String,
+        assignment: Assignment,
+        trace: TraceContext,
+    ) -> Result<(), Failure> {
+        let written = self.store.write(move |transaction| {
+            let Some(mut delivery) = table::find(transaction, &id)? else { return Ok(()) };
+            let before = delivery.clone();
+            let changes = delivery.assign(assignment);
+            if delivery != before {
+                table::update(transaction, &delivery)?;
+            }
+            if changes {
+                reassigned(transaction, &delivery, Some(&trace))?;
+            }
+            Ok::<_, SqlError>(())
+        });
+        written.await.map_err(inbox::failure_of)
+    }
+
+    async fn hear_drone(&self, delivered: &Delivered) -> Result<(), Failure> {
+        let trace = delivered.trace.clone();
+        match translation::word_of(&delivered.message.kind) {
+            DroneWord::Phase => match translation::of_drone(&read(delivered)?) {
+                Some((id, report)) => self.apply(id, report, trace).await,
+                None => Ok(()),
+            },
+            DroneWord::Assignment => {
+                let (id, assignment) = translation::of_assignment(read(delivered)?);
+                self.assign(id, assignment, trace).await
+            }
+            DroneWord::Other => Ok(()),
+        }
     }
 }
 
@@ -244,30 +352,31 @@ impl Handler for Reports {
                 let (id, report) = translation::of_carrier(&read(delivered)?);
                 self.apply(id, report, delivered.trace.clone()).await
             }
-            _ => match translation::of_drone(&read(delivered)?) {
-                Some((id, report)) => self.apply(id, report, delivered.trace.clone()).await,
-                None => Ok(()),
-            },
+            _ => self.hear_drone(delivered).await,
         }
     }
 }
 
 fn read<E: Event>(delivered: &Delivered) -> Result<E, Failure> {
     let message = &delivered.message;
-    event::read(&message.kind, &message.body).map_err(inbox::rejected)
+    event::read(&message.kind, &message.body).map_err(|it| inbox::unread(&it, it.is_unknown()))
 }
 
 #[cfg(test)]
 mod tests {
     use contracts::{
-        Location,
-        drone_management::{DRONE_PHASE_CHANGED, DronePhase, DronePhaseChanged},
+        Body, Location,
+        drone_management::{
+            DRONE_PHASE_CHANGED, DRONE_REASSIGNED, DRONE_UNASSIGNED, DroneAssignment, DronePhase,
+            DronePhaseChanged,
+        },
     };
     use runtime::SystemClock;
     use store::StoreSettings;
     use telemetry::TelemetryConfig;
 
     use super::*;
+    use crate::{domain::DeliveryBody, store::NotifyRequest};
 
     fn says(phase: DronePhase, kind: &str) -> Delivered {
         let now = Timestamp::from_millis(1);
@@ -302,6 +411,113 @@ mod tests {
             published_at: now,
             trace: TraceContext::root(&mut base::Random::with_seed(1), false),
         }
+    }
+
+    fn assigned(drone_id: Option<&str>, turn: u64) -> Delivered {
+        let kind = if drone_id.is_some() { DRONE_REASSIGNED } else { DRONE_UNASSIGNED };
+        let event = DroneAssignment {
+            delivery_id: "d1".to_owned(),
+            drone_id: drone_id.map(str::to_owned),
+            previous_drone_id: Some("drone-1".to_owned()),
+            turn,
+            pickup_eta: None,
+            delivery_eta: None,
+            reason: Some("its drone was taken out of service".to_owned()),
+            occurred_at: Timestamp::from_millis(1),
+        };
+        let mut says = says(DronePhase::Idle, &kind.to_string());
+        says.message.body = serde_json::to_vec(&event).unwrap().into();
+        says
+    }
+
+    /// A store with one delivery, whose customer wants to hear of it, and who listens for it.
+    async fn one_delivery(directory: &std::path::Path, recipient: Recipient) -> (Store, Reports) {
+        let (clock, quiet) = (SystemClock::shared(), Telemetry::disabled());
+        let settings = StoreSettings::default();
+        let path = directory.join("delivery.db");
+        let store = Store::open(path, table::MIGRATIONS, settings, clock, &quiet).unwrap();
+        let body = serde_json::json!({"owner": {"userId": "u", "accountId": "a"}, "droneId": "drone-1",
+            "pickup": {"latitude": 60.17, "longitude": 24.94}, "confirmationRequired": 1,
+            "dropoff": {"latitude": 60.18, "longitude": 24.95}});
+        let order = DeliveryBody::read(&Body::new(&body)).unwrap().order;
+        let wish = NotifyRequest { email_address: Some("a@example.org".to_owned()), sms: None };
+        let made = store.write(move |it| {
+            table::insert(it, &Delivery::create("d1".to_owned(), order))?;
+            table::keep_notify_request(it, "d1", &wish)
+        });
+        made.await.unwrap();
+        let reports =
+            Reports::new(store.clone(), Arc::default(), Changes::default(), recipient, &quiet);
+        (store, reports)
+    }
+
+    #[tokio::test]
+    async fn who_flies_instead_is_told_to_the_customer_once_and_for_nobody_a_carrier_is_asked_once()
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, reports) = one_delivery(directory.path(), Recipient::Simulated).await;
+        for heard in [assigned(Some("drone-2"), 1), assigned(None, 2)] {
+            for _ in 0..2 {
+                assert_eq!(reports.handle(&heard).await, Ok(()));
+            }
+        }
+        let said = store.read(|it| it.outbox(0, 100)).await.unwrap();
+        let said: Vec<_> = said.iter().map(|it| (it.1.topic.as_str(), it.1.id.as_str())).collect();
+        let expected = [
+            (topics::NOTIFICATIONS, "d1/reassigned/1"),
+            (topics::DELIVERY_REQUESTS, "d1/hand-over"),
+        ];
+        assert_eq!(said, expected);
+        let asked = store.read(|it| it.outbox(0, 100)).await.unwrap().pop().unwrap().1;
+        assert_eq!(asked.headers[OPERATION], "hand-over");
+        let body: serde_json::Value = serde_json::from_slice(&asked.body).unwrap();
+        let request = HandOverRequest::read(&Body::new(&body)).unwrap();
+        assert_eq!((request.delivery_id.as_str(), request.dropoff.latitude), ("d1", 60.18));
+    }
+
+    /// A report that drone 1 made at that second.
+    fn reports(phase: DronePhase, second: u64) -> Delivered {
+        let mut says = says(phase, &DRONE_PHASE_CHANGED.to_string());
+        let mut body: serde_json::Value = serde_json::from_slice(&says.message.body).unwrap();
+        body["sequence"] = second.into();
+        body["occurredAt"] = format!("2026-01-01T00:00:{second:02}.000Z").into();
+        says.message.body = body.to_string().into_bytes().into();
+        says
+    }
+
+    #[tokio::test]
+    async fn a_recipient_is_asked_to_confirm_once_and_while_the_package_is_on_its_way() {
+        for (recipient, expected) in [
+            (Recipient::Real, &["d1/confirmation-needed"][..]),
+            (Recipient::Simulated, &["d1/completed"][..]),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let (store, listener) = one_delivery(directory.path(), recipient).await;
+            let phases = [
+                DronePhase::EnRouteToPickup,
+                DronePhase::PickedUp,
+                DronePhase::EnRouteToDropoff,
+                DronePhase::DroppedOff,
+            ];
+            for (phase, second) in phases.into_iter().zip(1..) {
+                assert_eq!(listener.handle(&reports(phase, second)).await, Ok(()));
+            }
+            let said = store.read(|it| it.outbox(0, 100)).await.unwrap();
+            let told = said.iter().filter(|it| it.1.topic == topics::NOTIFICATIONS);
+            assert_eq!(told.map(|it| it.1.id.as_str()).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stage_has_the_time_at_which_it_was_reached_however_late_it_is_heard() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, listener) = one_delivery(directory.path(), Recipient::Simulated).await;
+        for (phase, second) in [(DronePhase::EnRouteToPickup, 7), (DronePhase::PickedUp, 42)] {
+            assert_eq!(listener.handle(&reports(phase, second)).await, Ok(()));
+        }
+        let events = store.read(|it| table::events(it, "d1", 0)).await.unwrap();
+        let times: Vec<_> = events.iter().map(|it| it.occurred_at.to_rfc3339()).collect();
+        assert_eq!(times, ["2026-01-01T00:00:07.000Z", "2026-01-01T00:00:42.000Z"]);
     }
 
     #[tokio::test]

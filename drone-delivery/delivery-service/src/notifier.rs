@@ -58,8 +58,8 @@ impl NotifyRequest {
 impl Handler for Notifier {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
         let message = &delivered.message;
-        let notification: Notification =
-            event::read(&message.kind, &message.body).map_err(inbox::rejected)?;
+        let notification: Notification = event::read(&message.kind, &message.body)
+            .map_err(|it| inbox::unread(&it, it.is_unknown()))?;
         let id = notification.delivery_id.clone();
         let asked = self.store.read(move |reader| table::notify_request(reader, &id)).await;
         // Nobody asked, or the addresses were erased since: then there is nobody to tell.

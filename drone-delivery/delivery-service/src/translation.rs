@@ -6,11 +6,12 @@
 
 use contracts::{
     Location,
-    drone_management::{DronePhase, DronePhaseChanged, DronePositioned},
+    drone_management::{DroneAssignment, DronePhase, DronePhaseChanged, DronePositioned},
+    event::{Event as _, name_of},
     third_party_transport::{CarrierPhase, CarrierPhaseChanged},
 };
 
-use crate::domain::{Milestone, Report};
+use crate::domain::{Assignment, Milestone, Report};
 
 /// A report about one delivery; `None` when it is about none, or means nothing for it.
 pub(crate) fn of_drone(event: &DronePhaseChanged) -> Option<(String, Report)> {
@@ -25,13 +26,50 @@ pub(crate) fn of_drone(event: &DronePhaseChanged) -> Option<(String, Report)> {
         DronePhase::Idle | DronePhase::Returning | DronePhase::Charging => return None,
     };
     let report = Report {
+        drone_id: Some(event.drone_id.clone()),
         milestone,
         sequence: event.sequence,
+        at: event.occurred_at,
         location: event.position,
         pickup_eta: event.pickup_eta,
         delivery_eta: event.delivery_eta,
     };
     Some((event.delivery_id.clone()?, report))
+}
+
+/// What a record about drones is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DroneWord {
+    /// A phase that a drone reached; also what comes without a type of ours.
+    Phase,
+    /// Who flies for a delivery.
+    Assignment,
+    /// Nothing of ours: a package that somebody must fetch was lost for its delivery before.
+    Other,
+}
+
+/// What a record of that type is about.
+pub(crate) fn word_of(kind: &str) -> DroneWord {
+    let is_of =
+        |types: Vec<contracts::event::EventType>, name| types.iter().any(|it| it.name == name);
+    match name_of(kind) {
+        None => DroneWord::Phase,
+        Some((name, _)) if is_of(DronePhaseChanged::types(), name) => DroneWord::Phase,
+        Some((name, _)) if is_of(DroneAssignment::types(), name) => DroneWord::Assignment,
+        Some(_) => DroneWord::Other,
+    }
+}
+
+/// Who flies for a delivery from now on.
+pub(crate) fn of_assignment(event: DroneAssignment) -> (String, Assignment) {
+    let assignment = Assignment {
+        drone_id: event.drone_id,
+        turn: event.turn,
+        pickup_eta: event.pickup_eta,
+        delivery_eta: event.delivery_eta,
+        reason: event.reason,
+    };
+    (event.delivery_id, assignment)
 }
 
 /// A carrier's progress drives the same stages.
@@ -43,8 +81,10 @@ pub(crate) fn of_carrier(event: &CarrierPhaseChanged) -> (String, Report) {
         CarrierPhase::DroppedOff => Milestone::DroppedOff,
     };
     let report = Report {
+        drone_id: None,
         milestone,
         sequence: event.sequence,
+        at: event.occurred_at,
         location: event.position,
         pickup_eta: None,
         delivery_eta: event.delivery_eta,
@@ -104,6 +144,18 @@ mod tests {
         check(DronePhase::Returning, None);
         check(DronePhase::Charging, None);
         check(DronePhase::Failed, Some(Milestone::Lost));
+    }
+
+    #[test]
+    fn each_word_about_drones_is_known_by_its_name() {
+        use contracts::drone_management as drones;
+        let word = |kind: contracts::event::EventType| word_of(&kind.to_string());
+        assert_eq!(word(drones::DRONE_PHASE_CHANGED), DroneWord::Phase);
+        assert_eq!(word(drones::DRONE_ASSIGNED), DroneWord::Assignment);
+        assert_eq!(word(drones::DRONE_REASSIGNED), DroneWord::Assignment);
+        assert_eq!(word(drones::DRONE_UNASSIGNED), DroneWord::Assignment);
+        assert_eq!(word(drones::PACKAGE_STRANDED), DroneWord::Other);
+        assert_eq!(word_of("com.example.Telemetry"), DroneWord::Phase);
     }
 
     #[test]

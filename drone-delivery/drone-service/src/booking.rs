@@ -1,35 +1,53 @@
 //! The decisions about bookings, each in one transaction over the rows that decide.
 //!
-//! The copy of the fleet proposes a drone; its row decides. Two replicas may propose the same one at
-//! the same time: the later finds it taken and asks for another. What must never be twice is also
-//! a unique index, so that a defect here is an error and not a second drone.
+//! A request is answered at once: with the drone and the times of its place in the plan, or with the
+//! earliest time that it could be. The plan is in the rows and the copy of the fleet is made exact
+//! first, inside the transaction; so two replicas cannot plan one drone twice, and what a drone must
+//! never do, to fly for two, is also a unique index.
 
-use std::time::Duration;
+mod moving;
 
 use base::Timestamp;
 use store::{SqlError, Transaction};
 
+pub(crate) use moving::{Moved, advance, send, tell};
+
 use crate::{
-    domain::{BookingRequest, ChangeError, Drone, Known, PhaseChange, Trip},
-    events,
-    store::{self as table, Booking, BookingState},
+    domain::{
+        BookingRequest, ChangeError, Choice, Drone, Known, Order, PhaseChange, Refusal, Urgency,
+    },
+    events::{self, Assignment},
+    store::{self as table, Booking, BookingState, Promise},
     tower::Tower,
 };
+
+/// Who flies, and when: what a caller is told. Wall time.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) drone_id: String,
+    pub(crate) expected: Option<Promise>,
+}
 
 /// Why no drone was booked.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum BookError {
     /// Nothing that flies could serve it, now or later.
-    #[error("no drone of the fleet can fly this trip with this load")]
-    Infeasible,
-    /// The drone that is booked cannot fly the other trip.
-    #[error("the drone that is booked cannot fly this trip")]
-    InfeasibleForBooked,
-    /// All that could are at work.
-    #[error("no drone is free for this trip")]
-    Busy {
-        /// When one may be.
-        retry_after: Duration,
+    #[error("no drone in service can fly this trip{}", because(reason.as_deref()))]
+    Infeasible {
+        /// What stands in the way of the one that comes closest.
+        reason: Option<String>,
+    },
+    /// It could be flown, but not soon enough.
+    #[error("no drone can fetch it within the planning horizon; the earliest pickup is {earliest}")]
+    BeyondHorizon {
+        /// When it could be fetched, in wall time.
+        earliest: Timestamp,
+    },
+    /// It could be flown, but not by its deadline.
+    #[error("no drone can bring it by its deadline; the earliest arrival is {earliest}")]
+    PastDeadline {
+        /// When it could be at its door, in wall time.
+        earliest: Timestamp,
     },
     /// Called off before, perhaps before it was made.
     #[error("the delivery was called off")]
@@ -37,7 +55,7 @@ pub(crate) enum BookError {
     /// It is too late for another trip.
     #[error("the package has been picked up")]
     PickedUp,
-    /// The drone was taken out on the way.
+    /// The drone was lost, or nobody could fly any more.
     #[error("the drone of the delivery was lost")]
     Lost,
     /// The same revision was booked with another trip.
@@ -57,9 +75,25 @@ pub(crate) enum BookError {
     Sql(#[from] SqlError),
 }
 
+fn because(reason: Option<&str>) -> String {
+    reason.map(|it| format!(": {it}")).unwrap_or_default()
+}
+
+/// Why a booking is released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// The customer calls the delivery off: the fleet decides, as far as it serves it.
+    Cancel,
+    /// Whatever was booked is given back.
+    Undo,
+}
+
 /// Why a booking was not released.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum ReleaseError {
+    /// No drone serves it any more: a carrier is asked, and decides from then on.
+    #[error("no drone serves the delivery any more; ask again when a carrier does")]
+    Lost,
     /// It is too late.
     #[error("the package has been picked up")]
     PickedUp,
@@ -68,42 +102,51 @@ pub(crate) enum ReleaseError {
     Sql(#[from] SqlError),
 }
 
-/// Bounds of what a caller is told to wait while the fleet is busy.
-const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
-
 /// Books a drone for a delivery, or gives the one that is; a higher revision replaces the trip.
-/// Gives the drone's id.
 pub(crate) fn book(
     transaction: &mut Transaction<'_>,
     tower: &Tower,
     delivery_id: &str,
     request: &BookingRequest,
     trace: Option<String>,
-) -> Result<String, BookError> {
+) -> Result<Answer, BookError> {
+    let now = tower.attend(transaction)?;
     let Some(booking) = table::find_booking(transaction, delivery_id)? else {
         // Moving a delivery that a carrier serves must not send a drone as well.
         if request.revision > 0 && !request.names_package {
             return Err(BookError::NotBooked);
         }
-        return assign(transaction, tower, delivery_id, request, trace);
+        return assign(transaction, tower, delivery_id, request, trace, now);
     };
     let known = booking.revision;
     let trip = request.trip(booking.trip.as_ref());
     let same = booking.trip.as_ref().is_some_and(|it| it.is_same(&trip));
-    match (booking.state, booking.drone_id) {
+    match (booking.state, &booking.drone_id) {
+        (BookingState::Lost, _) => Err(BookError::Lost),
         (BookingState::Released, _) | (_, None) => Err(BookError::Released),
         _ if request.revision < known => Err(BookError::StaleRevision { known }),
-        (_, Some(drone_id)) if request.revision == known && same => Ok(drone_id),
+        (_, Some(_)) if request.revision == known && same => Ok(answer(tower, &booking, now)),
         _ if request.revision == known => Err(BookError::OtherTrip),
         (BookingState::Delivered, _) => Err(BookError::PickedUp),
-        (BookingState::Lost, _) => Err(BookError::Lost),
-        (BookingState::Active, Some(drone_id)) => {
-            reroute(transaction, tower, &drone_id, &trip)?;
-            table::replace_trip(transaction, delivery_id, &trip, request.revision)?;
-            Ok(drone_id)
+        (BookingState::Active, Some(_)) => {
+            let moved = Booking {
+                trip: Some(trip),
+                revision: request.revision,
+                deadline: request.deadline.unwrap_or(booking.deadline),
+                ..booking.clone()
+            };
+            relocate(transaction, tower, &booking, moved, now)
         }
     }
+}
+
+fn answer(tower: &Tower, booking: &Booking, now: Timestamp) -> Answer {
+    let place = tower.fleet().place_of(&booking.delivery_id, now);
+    let wall = |it: Timestamp| tower.clock.wall_of(it);
+    let planned =
+        place.map(|it| Promise { pickup: wall(it.pickup()), arrival: wall(it.arrival()) });
+    let drone_id = booking.drone_id.clone().unwrap_or_default();
+    Answer { drone_id, expected: planned.or(booking.promise) }
 }
 
 fn assign(
@@ -112,104 +155,175 @@ fn assign(
     delivery_id: &str,
     request: &BookingRequest,
     trace: Option<String>,
-) -> Result<String, BookError> {
+    now: Timestamp,
+) -> Result<Answer, BookError> {
     let trip = request.trip(None);
-    let now = tower.now(transaction.now());
-    let Known { mut drone, changed } = choose(transaction, tower, &trip, now)?;
-    let booked = drone
-        .book(delivery_id.to_owned(), now, &tower.rules, trace)
-        .map_err(|_| BookError::Busy { retry_after: RETRY_AFTER_MIN })?;
-    keep(transaction, tower, &drone, changed, &booked)?;
-    let drone_id = drone.id.clone();
+    let wall = transaction.now();
+    let urgency = match (trip.pickup_time.is_some_and(|it| it > wall), request.expedited) {
+        (true, _) => Urgency::Held,
+        (false, true) => Urgency::Expedited,
+        (false, false) => Urgency::Usual,
+    };
     let booking = Booking {
-        delivery_id: delivery_id.to_owned(),
-        drone_id: Some(drone_id.clone()),
-        state: BookingState::Active,
         trip: Some(trip),
         revision: request.revision,
         owner_id: request.owner_id.clone(),
+        rank: Order::rank_at(now, urgency, &tower.plan),
+        deadline: request.deadline.flatten(),
+        trace,
+        ..Booking::new(delivery_id.to_owned())
     };
-    table::insert_booking(transaction, &booking)?;
-    // Until this commit has been read back, nobody here should try the same drone.
-    tower.fleet().claim(&drone_id, transaction.monotonic());
-    Ok(drone_id)
+    let chosen = choose(tower, &booking, now)?;
+    table::insert_booking(transaction, &Booking::new(delivery_id.to_owned()))?;
+    place(transaction, tower, booking, chosen, None)
 }
 
-/// The nearest drone that its row, too, calls free and able.
-fn choose(
-    transaction: &Transaction<'_>,
-    tower: &Tower,
-    trip: &Trip,
-    now: Timestamp,
-) -> Result<Known, BookError> {
-    let mut followed = false;
-    loop {
-        let clock = transaction.monotonic();
-        let proposed = tower.fleet().nearest(trip, now, &tower.rules, clock).map(str::to_owned);
-        let Some(id) = proposed else {
-            if followed {
-                return Err(none_free(transaction, tower, trip));
-            }
-            // Another replica may have landed one a moment ago.
-            tower.follow(transaction)?;
-            followed = true;
-            continue;
-        };
-        if let Some(known) = table::find_drone(transaction, &id)? {
-            if known.drone.can_serve(trip, now, &tower.rules) {
-                return Ok(known);
-            }
-            tower.note(known);
-        }
-        // Whatever the copy says of it, not again now: this loop must end.
-        tower.fleet().claim(&id, clock);
-    }
-}
-
-fn none_free(transaction: &Transaction<'_>, tower: &Tower, trip: &Trip) -> BookError {
-    let fleet = tower.fleet();
-    if !fleet.can_ever_serve(trip, &tower.rules) {
-        return BookError::Infeasible;
-    }
-    let landing = fleet.next_landing().map(|it| tower.clock.wall_of(it));
-    let wait = landing.map_or(RETRY_AFTER_MIN, |it| it.saturating_since(transaction.now()));
-    BookError::Busy { retry_after: wait.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX) }
-}
-
-fn reroute(
+/// Another trip for what is booked: the drone in flight goes on with it if it can; else, and on the
+/// ground, whoever can fetch it first.
+fn relocate(
     transaction: &mut Transaction<'_>,
     tower: &Tower,
-    drone_id: &str,
-    trip: &Trip,
-) -> Result<(), BookError> {
-    let now = tower.now(transaction.now());
-    let Known { mut drone, changed } = drone_of(transaction, drone_id)?;
-    drone.reroute(trip, now, &tower.rules).map_err(|it| match it {
-        ChangeError::PickedUp => BookError::PickedUp,
-        ChangeError::Infeasible => BookError::InfeasibleForBooked,
-        ChangeError::Busy => BookError::NotBooked,
-    })?;
-    let next = table::next_change(transaction)?;
-    table::save_drone(transaction, &drone, changed, next)?;
+    before: &Booking,
+    moved: Booking,
+    now: Timestamp,
+) -> Result<Answer, BookError> {
+    let waiting = Booking { took_off: false, promise: None, ..moved.clone() };
+    if !before.took_off {
+        let chosen = choose(tower, &waiting, now)?;
+        return place(transaction, tower, waiting, chosen, Some("it was moved"));
+    }
+    let Known { drone, changed } = drone_of(transaction, before)?;
+    if let Some(rerouted) = reroute(tower, &drone, &moved, now)? {
+        let wall = |it: Timestamp| tower.clock.wall_of(it);
+        let promise =
+            rerouted.expected().map(|it| Promise { pickup: wall(it.0), arrival: wall(it.1) });
+        let next = table::next_change(transaction)?;
+        table::save_drone(transaction, &rerouted, changed, next)?;
+        let moved = Booking { promise, ..moved };
+        table::save_booking(transaction, &moved)?;
+        return Ok(Answer { drone_id: drone.id, expected: promise });
+    }
+    let chosen = choose(tower, &waiting, now)?;
+    let mut home = drone;
+    let freed = home.release(now, &tower.rules).map_err(|_| BookError::PickedUp)?;
+    keep(transaction, tower, &home, changed, &freed)?;
+    if let Some(flown) = &freed.served {
+        table::add_flown(transaction, flown)?;
+    }
+    place(transaction, tower, waiting, chosen, Some("it was moved"))
+}
+
+/// The drone as it flies on, or none when another must.
+fn reroute(
+    tower: &Tower,
+    drone: &Drone,
+    moved: &Booking,
+    now: Timestamp,
+) -> Result<Option<Drone>, BookError> {
+    let mut drone = drone.clone();
+    let trip = moved.trip.as_ref().ok_or(BookError::NotBooked)?;
+    let not_before = trip.pickup_time.map(|it| tower.clock.at(it)).unwrap_or_default();
+    match drone.reroute(trip, not_before, now, &tower.rules) {
+        Ok(()) => Ok(Some(drone)),
+        Err(ChangeError::PickedUp) => Err(BookError::PickedUp),
+        Err(ChangeError::Infeasible(_) | ChangeError::TooEarly | ChangeError::Busy) => Ok(None),
+    }
+}
+
+fn choose(tower: &Tower, booking: &Booking, now: Timestamp) -> Result<(String, Choice), BookError> {
+    let order = booking.order(&tower.clock).ok_or(BookError::NotBooked)?;
+    tower.choose(&order, now).map_err(|it| refused(tower, it))
+}
+
+fn refused(tower: &Tower, refusal: Refusal) -> BookError {
+    let wall = |it: Timestamp| tower.clock.wall_of(it);
+    match refusal {
+        Refusal::Never(reason) => BookError::Infeasible { reason: reason.map(|it| it.to_string()) },
+        Refusal::BeyondHorizon { pickup } => BookError::BeyondHorizon { earliest: wall(pickup) },
+        Refusal::PastDeadline { arrival } => BookError::PastDeadline { earliest: wall(arrival) },
+    }
+}
+
+/// Gives a booking its place in the plan of the chosen drone, and says so once it was made.
+fn place(
+    transaction: &mut Transaction<'_>,
+    tower: &Tower,
+    booking: Booking,
+    (drone_id, chosen): (String, Choice),
+    reason: Option<&str>,
+) -> Result<Answer, BookError> {
+    let wall = |it: Timestamp| tower.clock.wall_of(it);
+    let expected = Promise { pickup: wall(chosen.pickup), arrival: wall(chosen.arrival) };
+    let previous = booking.drone_id.clone().filter(|it| *it != drone_id);
+    let mut booking = Booking {
+        drone_id: Some(drone_id.clone()),
+        rank: chosen.rank,
+        promise: booking.promise.or(Some(expected)),
+        told: Some(expected.pickup),
+        ..booking
+    };
+    if booking.made {
+        let said = Assignment { previous, expected: Some(expected), reason };
+        events::push_assignment(transaction, &mut booking, said)?;
+    }
+    table::save_booking(transaction, &booking)?;
+    Ok(Answer { drone_id, expected: Some(expected) })
+}
+
+/// Whoever was to fly cannot: others are asked, and where nobody can, that is said with the reason.
+pub(crate) fn replan(
+    transaction: &mut Transaction<'_>,
+    tower: &Tower,
+    booking: Booking,
+    why: &str,
+) -> Result<(), SqlError> {
+    let now = tower.attend(transaction)?;
+    let mut booking = Booking { took_off: false, ..booking };
+    let refused = match choose(tower, &booking, now) {
+        Ok(chosen) => match place(transaction, tower, booking, chosen, Some(why)) {
+            Err(BookError::Sql(error)) => return Err(error),
+            Ok(_) | Err(_) => return Ok(()),
+        },
+        Err(BookError::Sql(error)) => return Err(error),
+        Err(refused) => refused,
+    };
+    booking.state = BookingState::Lost;
+    booking.reason = Some(format!("{why}; {refused}"));
+    if booking.made {
+        unassigned(transaction, &mut booking)?;
+    }
+    table::save_booking(transaction, &booking)
+}
+
+/// Says that nobody flies for a delivery any more.
+fn unassigned(transaction: &mut Transaction<'_>, booking: &mut Booking) -> Result<(), SqlError> {
+    let previous = booking.drone_id.take();
+    let reason = booking.reason.clone();
+    let said = Assignment { previous: previous.clone(), expected: None, reason: reason.as_deref() };
+    events::push_assignment(transaction, booking, said)?;
+    booking.drone_id = previous;
     Ok(())
 }
 
-/// Calls a delivery off: frees its drone, or remembers that none must ever be booked.
+/// Calls a delivery off: frees its place, or remembers that none must ever be booked.
 pub(crate) fn release(
     transaction: &mut Transaction<'_>,
     tower: &Tower,
     delivery_id: &str,
+    release: Release,
 ) -> Result<(), ReleaseError> {
     let Some(booking) = table::find_booking(transaction, delivery_id)? else {
         return Ok(table::bury(transaction, delivery_id)?);
     };
-    let flown = match (booking.state, booking.drone_id) {
-        (BookingState::Released, _) => return Ok(()),
-        (BookingState::Delivered, _) => return Err(ReleaseError::PickedUp),
-        (BookingState::Lost, _) | (BookingState::Active, None) => None,
-        (BookingState::Active, Some(drone_id)) => {
+    let flown = match booking.state {
+        BookingState::Lost if release == Release::Cancel => return Err(ReleaseError::Lost),
+        // What was lost stays lost: it is the reason that people look for.
+        BookingState::Released | BookingState::Lost => return Ok(()),
+        BookingState::Delivered => return Err(ReleaseError::PickedUp),
+        BookingState::Active if !booking.took_off => None,
+        BookingState::Active => {
             let now = tower.now(transaction.now());
-            let Known { mut drone, changed } = drone_of(transaction, &drone_id)?;
+            let Known { mut drone, changed } = drone_of(transaction, &booking)?;
             let freed = drone.release(now, &tower.rules);
             let freed = freed.map_err(|_| ReleaseError::PickedUp)?;
             keep(transaction, tower, &drone, changed, &freed)?;
@@ -218,60 +332,6 @@ pub(crate) fn release(
     };
     table::close_booking(transaction, delivery_id, BookingState::Released, flown.as_ref())?;
     Ok(())
-}
-
-/// The delivery was made: its drone may fly. Gives the drone when that is news.
-pub(crate) fn send(
-    transaction: &mut Transaction<'_>,
-    tower: &Tower,
-    delivery_id: &str,
-    owner_id: &str,
-    trace: Option<String>,
-) -> Result<Option<Known>, SqlError> {
-    let Some(Booking { drone_id: Some(drone_id), trip: Some(trip), state, .. }) =
-        table::find_booking(transaction, delivery_id)?
-    else {
-        return Ok(None);
-    };
-    if state != BookingState::Active {
-        return Ok(None);
-    }
-    let now = tower.now(transaction.now());
-    let Known { mut drone, changed } = drone_of(transaction, &drone_id)?;
-    if !drone.send(&trip, now, &tower.rules, trace) {
-        return Ok(None);
-    }
-    let next = table::next_change(transaction)?;
-    table::save_drone(transaction, &drone, changed, next)?;
-    table::set_owner(transaction, delivery_id, owner_id)?;
-    Ok(Some(Known { drone, changed: next }))
-}
-
-/// Moves drones on that were due when they were read. One that somebody changed since is left
-/// alone: its new row says what is due.
-pub(crate) fn advance(
-    transaction: &mut Transaction<'_>,
-    tower: &Tower,
-    due: Vec<Known>,
-) -> Result<Vec<Known>, SqlError> {
-    let now = tower.now(transaction.now());
-    let next = table::next_change(transaction)?;
-    let mut moved = Vec::with_capacity(due.len());
-    for Known { mut drone, changed } in due {
-        let changes = drone.advance(now, &tower.rules);
-        if changes.is_empty() || !table::save_drone(transaction, &drone, changed, next)? {
-            continue;
-        }
-        for change in &changes {
-            if let Some(served) = &change.served {
-                let (id, state) = (&served.delivery_id, BookingState::Delivered);
-                table::close_booking(transaction, id, state, Some(served))?;
-            }
-            events::push_phase(transaction, tower, &drone.id, change)?;
-        }
-        moved.push(Known { drone, changed: next });
-    }
-    Ok(moved)
 }
 
 /// Writes what became of a drone that was read in this transaction, with its event.
@@ -288,7 +348,8 @@ pub(crate) fn keep(
 }
 
 /// The drone of a booking, which is never deleted.
-fn drone_of(transaction: &Transaction<'_>, id: &str) -> Result<Known, SqlError> {
+fn drone_of(transaction: &Transaction<'_>, booking: &Booking) -> Result<Known, SqlError> {
+    let id = booking.drone_id.as_deref().ok_or(SqlError::NoRow)?;
     table::find_drone(transaction, id)?.ok_or(SqlError::NoRow)
 }
 

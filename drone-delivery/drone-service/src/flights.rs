@@ -11,7 +11,11 @@ use base::{Monotonic, SharedClock};
 use runtime::Shutdown;
 use store::{Lease, SqlError, Store};
 
-use crate::{booking, domain::Known, metrics::FleetMetrics, tower::Tower};
+use crate::{
+    booking::{self, Moved},
+    metrics::FleetMetrics,
+    tower::Tower,
+};
 
 /// Name of the lease.
 const LEASE: &str = "flights";
@@ -24,6 +28,9 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 const BATCH_EVERY: Duration = Duration::from_millis(10);
 /// Drones of one batch; the rest is in the next.
 const BATCH_MAX: usize = 1_024;
+/// Time between two looks at whose place has moved, and how many are told then.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+const TELL_MAX: usize = 256;
 
 /// Moves the fleet on while this process leads.
 #[derive(Debug)]
@@ -47,7 +54,7 @@ enum Lead {
 
 /// What came of a batch.
 enum Batch {
-    Moved(Vec<Known>),
+    Moved(Moved),
     LeaseLost,
 }
 
@@ -55,6 +62,7 @@ impl Flights {
     /// Works until the service stops; then gives the lease back, so that nobody waits for it.
     pub(crate) async fn run(self, shutdown: Shutdown) {
         let mut lead = Lead::Theirs { ask_at: Monotonic::default() };
+        let mut told = Monotonic::default();
         while !shutdown.is_cancelled() {
             self.follow().await;
             lead = self.seek(lead).await;
@@ -63,6 +71,7 @@ impl Flights {
             if is_ours {
                 lead = self.advance(lead).await;
             }
+            told = self.tell(lead, told).await;
             self.report(lead);
             // Cancel-safe: waiting loses nothing, and one ring of the bell is remembered.
             shutdown.or_cancel(self.pause(lead)).await;
@@ -76,11 +85,10 @@ impl Flights {
     /// Reads what was changed since the last look.
     async fn follow(&self) {
         let (tower, stale) = (self.tower.clone(), self.tower.take_stale());
-        let read = self.store.read(
-            move |reader| {
-                if stale { tower.reload(reader) } else { tower.follow(reader) }
-            },
-        );
+        let wall = self.clock.now();
+        let read = self.store.read(move |reader| {
+            if stale { tower.reload(reader, wall) } else { tower.follow(reader, wall) }
+        });
         if let Err(error) = read.await {
             tracing::warn!(%error, "the fleet was not read; will try again");
             if stale {
@@ -134,19 +142,19 @@ impl Flights {
     }
 
     /// Moves one batch on and renews the lease with it; an empty batch only renews.
-    async fn advance_batch(&self, epoch: u64, due: Vec<Known>) -> Lead {
+    async fn advance_batch(&self, epoch: u64, due: Vec<String>) -> Lead {
         let (tower, owner, asked) = (self.tower.clone(), self.instance.clone(), due.len());
         let renewed = self.clock.monotonic();
         let written = self.store.write(move |transaction| {
             if !transaction.renew_lease(LEASE, &owner, epoch, LEASE_FOR)? {
                 return Ok(Batch::LeaseLost);
             }
-            Ok::<_, SqlError>(Batch::Moved(booking::advance(transaction, &tower, due)?))
+            Ok::<_, SqlError>(Batch::Moved(booking::advance(transaction, &tower, &due)?))
         });
         match written.await {
             Ok(Batch::Moved(moved)) => {
                 // Some were changed by somebody else meanwhile: their rows are read at once.
-                if moved.len() < asked {
+                if moved.drones.len() < asked {
                     self.tower.ring();
                 }
                 self.note(moved);
@@ -164,19 +172,43 @@ impl Flights {
         }
     }
 
-    fn note(&self, moved: Vec<Known>) {
-        self.metrics.moves.add(u64::try_from(moved.len()).unwrap_or(0));
-        for known in moved {
+    fn note(&self, moved: Moved) {
+        self.metrics.moves.add(u64::try_from(moved.drones.len()).unwrap_or(0));
+        for (phase, seconds) in moved.missed {
+            self.metrics.missed(phase, seconds);
+        }
+        for known in moved.drones {
             self.tower.note(known);
         }
     }
 
+    /// Tells customers whose places have moved, once in a while and so many at a time.
+    async fn tell(&self, lead: Lead, told: Monotonic) -> Monotonic {
+        let now = self.clock.monotonic();
+        if !matches!(lead, Lead::Ours { .. }) || now < told + TELL_EVERY {
+            return told;
+        }
+        let simulated = self.tower.now(self.clock.now());
+        let moved = self.tower.fleet().moved(simulated, TELL_MAX);
+        if moved.is_empty() {
+            return now;
+        }
+        let ids: Vec<_> = moved.iter().map(|it| it.order.delivery_id.clone()).collect();
+        let tower = self.tower.clone();
+        let written = self.store.write(move |it| booking::tell(it, &tower, &ids));
+        if let Err(error) = written.await {
+            tracing::warn!(%error, "customers were not told that the plan moved; will try again");
+            self.tower.mark_stale();
+        }
+        now
+    }
+
     fn report(&self, lead: Lead) {
-        let (booked, flying) = {
+        let (waiting, flying) = {
             let fleet = self.tower.fleet();
-            (fleet.booked(), fleet.airborne())
+            (fleet.waiting(), fleet.airborne())
         };
-        self.metrics.report(booked, flying, matches!(lead, Lead::Ours { .. }));
+        self.metrics.report(waiting, flying, matches!(lead, Lead::Ours { .. }));
     }
 
     /// Waits until something may be due, here or because another process changed it.

@@ -1,6 +1,7 @@
 //! What the Drone service counts.
 
-use telemetry::{Counter, CounterFamily, Gauge, Telemetry};
+use contracts::drone_management::DronePhase;
+use telemetry::{Counter, CounterFamily, Gauge, HistogramFamily, Telemetry};
 
 /// Numbers of one process.
 #[derive(Debug, Clone)]
@@ -15,7 +16,12 @@ pub(crate) struct FleetMetrics {
     /// Positions that were not, because newer ones were on their way.
     pub(crate) positions_skipped: Counter,
     decisions: CounterFamily,
+    promise_errors: HistogramFamily,
 }
+
+/// Seconds of wall time by which a promise is missed: from what nobody notices to an hour.
+const ERROR_BOUNDS: [f64; 12] =
+    [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3_600.0];
 
 impl FleetMetrics {
     /// Registers them.
@@ -24,7 +30,7 @@ impl FleetMetrics {
         let gauge = |name, help| metrics.gauge(name, help, &[]).with(&[]);
         let counter = |name, help| metrics.counter(name, help, &[]).with(&[]);
         Self {
-            bookings: gauge("drone_bookings_count", "Drones that work for a delivery."),
+            bookings: gauge("drone_bookings_count", "Bookings that wait in the plan of a drone."),
             flights: gauge("drone_flights_count", "Drones that are away from their base."),
             leads: gauge("drone_flights_lead_count", "1 where this process moves the fleet on."),
             moves: counter("drone_moves_total", "Drones that this process moved on."),
@@ -38,14 +44,26 @@ impl FleetMetrics {
                 "Requests for a drone by what was decided.",
                 &["decision"],
             ),
+            promise_errors: metrics.histogram_with(
+                "drone_promise_error_seconds",
+                "Wall time between what was promised at the booking and what came, early or late.",
+                &["moment"],
+                &ERROR_BOUNDS,
+            ),
         }
     }
 
-    pub(crate) fn report(&self, booked: usize, flying: usize, leads: bool) {
+    pub(crate) fn report(&self, waiting: usize, flying: usize, leads: bool) {
         let number = |it: usize| u32::try_from(it).map_or(f64::MAX, f64::from);
-        self.bookings.set(number(booked));
+        self.bookings.set(number(waiting));
         self.flights.set(number(flying));
         self.leads.set(f64::from(u8::from(leads)));
+    }
+
+    /// A promised moment has come, so many seconds early or late.
+    pub(crate) fn missed(&self, phase: DronePhase, seconds: f64) {
+        let moment = if phase == DronePhase::AtPickup { "pickup" } else { "arrival" };
+        self.promise_errors.with(&[moment]).observe(seconds);
     }
 
     /// A request for a drone was decided.

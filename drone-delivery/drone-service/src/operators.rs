@@ -1,12 +1,14 @@
 //! What operators do to drones: add one, change one, take one out, put it back.
 
+use contracts::drone_management::DronePhase;
+use fleet_rules::Airframe;
 use store::{SqlError, Transaction};
 
 use crate::{
-    booking::keep,
-    domain::{Activity, Airframe, Drone, Duty, Known, Registration},
+    booking::{keep, replan},
+    domain::{Activity, Drone, Duty, Known, PhaseChange, Registration},
     events,
-    store::{self as table, BookingState},
+    store::{self as table, Booking, BookingState},
     tower::Tower,
 };
 
@@ -50,6 +52,7 @@ pub(crate) fn register(
         }
         return Ok(Registered::Added(Box::new(drone)));
     };
+    let before = drone.clone();
     if wanted.changes_airframe() {
         if !drone.is_idle() {
             return Err(RegisterError::Busy);
@@ -63,19 +66,66 @@ pub(crate) fn register(
         Some(Duty::Idle) if out => Some(drone.repair(now, &tower.rules)),
         Some(Duty::Failed | Duty::Idle) | None => None,
     };
-    match change {
-        Some(change) => {
-            if let Some(delivery_id) = &change.delivery_id {
-                table::close_booking(transaction, delivery_id, BookingState::Lost, None)?;
-            }
-            keep(transaction, tower, &drone, changed, &change)?;
-        }
+    match &change {
+        Some(change) => keep(transaction, tower, &drone, changed, change)?,
         None => {
             let next = table::next_change(transaction)?;
             table::save_drone(transaction, &drone, changed, next)?;
         }
     }
+    let fails = matches!(drone.activity, Activity::Failed { .. }) && !out;
+    if fails {
+        part_with(transaction, tower, &before, change.as_ref())?;
+    }
+    if fails || wanted.changes_airframe() {
+        offer_to_others(transaction, tower, id)?;
+    }
     Ok(Registered::Changed)
+}
+
+/// What a drone that fails was flying for: before the pick-up another flies; after it, a person must
+/// fetch the package.
+fn part_with(
+    transaction: &mut Transaction<'_>,
+    tower: &Tower,
+    before: &Drone,
+    change: Option<&PhaseChange>,
+) -> Result<(), SqlError> {
+    let Some(delivery_id) = before.delivery_id() else { return Ok(()) };
+    let Some(booking) = table::find_booking(transaction, delivery_id)? else { return Ok(()) };
+    if before.phase == DronePhase::DroppedOff {
+        return table::close_booking(transaction, delivery_id, BookingState::Delivered, None);
+    }
+    if !before.is_past_pickup() {
+        return replan(transaction, tower, booking, "its drone was taken out of service");
+    }
+    let reason = Some("its drone was lost with the package on board".to_owned());
+    let trace = booking.trace.clone();
+    let lost = Booking { state: BookingState::Lost, reason, ..booking };
+    table::save_booking(transaction, &lost)?;
+    let position = change.map_or(before.base, |it| it.position);
+    events::push_stranded(transaction, &before.id, delivery_id, position, trace)
+}
+
+/// Everything that waits for a drone is given to whoever can fly it first, in the order of its turn.
+fn offer_to_others(
+    transaction: &mut Transaction<'_>,
+    tower: &Tower,
+    drone_id: &str,
+) -> Result<(), SqlError> {
+    let now = tower.attend(transaction)?;
+    let mut places = tower.fleet().plan_of(drone_id, now);
+    places.sort_by_key(|it| it.order.rank);
+    let waiting = places.iter().map(|it| it.order.delivery_id.clone());
+    let all = waiting.chain(tower.fleet().stranded()).collect::<Vec<_>>();
+    for id in all {
+        let booking = table::find_booking(transaction, &id)?;
+        let own = booking.filter(|it| it.drone_id.as_deref() == Some(drone_id));
+        if let Some(booking) = own {
+            replan(transaction, tower, booking, "its drone was taken out of service")?;
+        }
+    }
+    Ok(())
 }
 
 fn airframe(usual: Airframe, wanted: &Registration) -> Airframe {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use contracts::topics;
+use fleet_rules::{FleetConfig, positive};
 use messaging::Subscription;
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 use service_kit::{
     Bound, Service, ServiceContext, StartError, start_forgetting, start_relay, start_sweeper,
 };
@@ -13,7 +14,8 @@ use utoipa::OpenApi as _;
 
 use crate::{
     api::{Document, Shared, routes},
-    domain::{Airframe, Rules},
+    booking,
+    domain::PlanRules,
     events::{Deliveries, ROLE},
     flights::Flights,
     metrics::FleetMetrics,
@@ -22,42 +24,23 @@ use crate::{
     tower::Tower,
 };
 
-/// Settings of the role.
+/// Settings of the role; what the fleet is stands in [`FleetConfig`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DroneConfig {
     /// Its database.
     pub store: StoreSettings,
-    /// Drones that the fleet has at the least; more on a later start are added.
-    pub drones: u32,
-    /// Simulated seconds in one real second.
+    /// Hours of real time within which a package must be fetchable, from now or from the pickup time
+    /// that was asked for; else the request is refused with the earliest time that it could be.
     #[serde(deserialize_with = "positive")]
-    pub time_scale: f64,
-    /// Metres a second over the ground.
-    #[serde(deserialize_with = "positive")]
-    pub cruise_speed_mps: f64,
-    /// Metres above the ground on the way.
-    #[serde(deserialize_with = "positive")]
-    pub cruise_altitude_m: f64,
-    /// Heaviest load of a drone.
-    #[serde(deserialize_with = "positive")]
-    pub payload_kg: f64,
-    /// Metres that a full battery flies without touching the reserve.
-    #[serde(deserialize_with = "positive")]
-    pub range_m: f64,
-    /// Share of the battery that a drone lands with at the least.
-    #[serde(deserialize_with = "share")]
-    pub battery_reserve: f64,
-    /// Share of the battery below which a drone on its base counts as charging.
-    #[serde(deserialize_with = "share")]
-    pub battery_ready: f64,
-    /// Simulated seconds from an empty battery to a full one.
-    #[serde(deserialize_with = "positive")]
-    pub full_charge_seconds: f64,
-    /// Simulated seconds at a place until the package is taken or handed over.
-    pub dwell_seconds: u32,
-    /// Simulated seconds to make the package fast or to let it go.
-    pub handling_seconds: u32,
+    pub planning_horizon_hours: f64,
+    /// Minutes of real time that a usual request counts as having come after an expedited one.
+    pub expedited_lead_minutes: f64,
+    /// Simulated seconds left free behind each flight, so that a small delay moves nobody else.
+    pub slack_seconds: u32,
+    /// Milliseconds of real time that a drone waits for a delivery to be made before it flies for the
+    /// next.
+    pub made_grace_ms: u32,
     /// Simulated milliseconds between two positions of a drone in flight; 0 publishes none.
     pub position_every_ms: u32,
     /// Positions of the whole fleet in a real second, at the most.
@@ -70,17 +53,10 @@ impl Default for DroneConfig {
     fn default() -> Self {
         Self {
             store: StoreSettings::default(),
-            drones: 20,
-            time_scale: 20.0,
-            cruise_speed_mps: 15.0,
-            cruise_altitude_m: 60.0,
-            payload_kg: 25.0,
-            range_m: 20_000.0,
-            battery_reserve: 0.1,
-            battery_ready: 0.5,
-            full_charge_seconds: 600.0,
-            dwell_seconds: 20,
-            handling_seconds: 5,
+            planning_horizon_hours: 24.0,
+            expedited_lead_minutes: 60.0,
+            slack_seconds: 30,
+            made_grace_ms: 1_000,
             position_every_ms: 1_000,
             positions_per_second_max: 2_000,
             bookings_kept_days: 400,
@@ -89,55 +65,41 @@ impl Default for DroneConfig {
 }
 
 impl DroneConfig {
-    const fn airframe(&self) -> Airframe {
-        Airframe { payload_kg: self.payload_kg, range_m: self.range_m }
-    }
-
-    fn rules(&self) -> Rules {
-        let seconds = |it: u32| Duration::from_secs(u64::from(it));
-        Rules {
-            cruise_speed_mps: self.cruise_speed_mps,
-            cruise_altitude_m: self.cruise_altitude_m,
-            reserve: self.battery_reserve,
-            dwell: seconds(self.dwell_seconds),
-            handling: seconds(self.handling_seconds),
-            full_charge: Duration::try_from_secs_f64(self.full_charge_seconds)
-                .unwrap_or(Duration::MAX),
-            ready_battery: self.battery_ready,
+    /// Bounds and margins of the plan: real times at the fleet's pace.
+    fn plan(&self, fleet: &FleetConfig) -> PlanRules {
+        let real = |seconds: f64| fleet_rules::seconds(seconds * fleet.time_scale);
+        PlanRules {
+            horizon: real(self.planning_horizon_hours * 3_600.0),
+            ahead: real(fleet.pickup_ahead().as_secs_f64()),
+            lead: real(self.expedited_lead_minutes * 60.0),
+            slack: Duration::from_secs(u64::from(self.slack_seconds)),
+            grace: real(f64::from(self.made_grace_ms) / 1_000.0),
         }
     }
 
     /// Real time between two positions of a drone; none when none are wanted.
-    fn position_every(&self) -> Option<Duration> {
+    fn position_every(&self, time_scale: f64) -> Option<Duration> {
         let simulated = Duration::from_millis(u64::from(self.position_every_ms));
-        let real = Duration::try_from_secs_f64(simulated.as_secs_f64() / self.time_scale);
+        let real = Duration::try_from_secs_f64(simulated.as_secs_f64() / time_scale);
         (self.position_every_ms > 0).then(|| real.unwrap_or(Duration::MAX))
     }
-}
-
-fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let number = f64::deserialize(deserializer)?;
-    let fits = number > 0.0 && number.is_finite();
-    if fits { Ok(number) } else { Err(D::Error::custom("a number above 0 is expected")) }
-}
-
-fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let number = f64::deserialize(deserializer)?;
-    let fits = (0.0..1.0).contains(&number);
-    if fits { Ok(number) } else { Err(D::Error::custom("a share from 0 to below 1 is expected")) }
 }
 
 /// Starts the service on the context's tasks.
 ///
 /// # Errors
 /// The database cannot be opened or written, or an address cannot be listened on.
-pub async fn run(context: ServiceContext, config: DroneConfig) -> Result<Bound, StartError> {
+pub async fn run(
+    context: ServiceContext,
+    fleet: FleetConfig,
+    config: DroneConfig,
+) -> Result<Bound, StartError> {
     let store = context.open_store(MIGRATIONS, config.store.clone())?;
-    let tower = raise(&store, &config).await?;
+    let tower = raise(&store, &fleet, config.plan(&fleet)).await?;
     let metrics = FleetMetrics::new(&context.telemetry);
     start_relay(&context, &store);
     start_sweeper(&context, &store);
-    start_fleet(&context, &store, &tower, &metrics, &config);
+    start_fleet(&context, &store, &tower, &metrics, (&fleet, &config));
     let shared = Shared { store: store.clone(), tower, clock: context.clock.clone(), metrics };
     Service::new(routes(shared))
         .store(&store)
@@ -146,20 +108,32 @@ pub async fn run(context: ServiceContext, config: DroneConfig) -> Result<Bound, 
         .serve(&context)
 }
 
-/// Adds the drones that are missing and reads all of them, with the clock that they live by.
-async fn raise(store: &Store, config: &DroneConfig) -> Result<Tower, StartError> {
-    let (drones, airframe, scale) = (config.drones, config.airframe(), config.time_scale);
+/// Adds the drones that are missing and reads all of them, with the clock that they live by; what
+/// was planned under other settings is planned anew where it cannot stay.
+async fn raise(store: &Store, fleet: &FleetConfig, plan: PlanRules) -> Result<Tower, StartError> {
+    let (settings, rules) = (fleet.clone(), fleet.rules());
     let read = store.write(move |transaction| {
-        let clock = table::simulated_clock(transaction, scale)?;
+        let clock = store::simulated_clock(transaction, settings.time_scale)?;
+        let airframe = settings.airframe();
+        let changed = table::use_airframe(transaction, airframe)?;
         let now = clock.at(transaction.now());
-        let added = table::seed_fleet(transaction, drones, airframe, now)?;
-        Ok::<_, SqlError>((clock, added, table::drones_changed_since(transaction, 0)?))
+        let added = table::seed_fleet(transaction, settings.drones, airframe, now)?;
+        let tower = Tower::new(rules, plan, airframe, clock);
+        tower.attend(transaction)?;
+        let stranded = tower.fleet().stranded();
+        for id in &stranded {
+            if let Some(booking) = table::find_booking(transaction, id)? {
+                booking::replan(transaction, &tower, booking, "the fleet's settings changed")?;
+            }
+        }
+        Ok::<_, SqlError>((tower, added, changed, stranded.len()))
     });
-    let (clock, added, known) = read
+    let (tower, added, changed, stranded) = read
         .await
         .map_err(|error| StartError::Part { what: "the fleet", source: Box::new(error) })?;
-    tracing::info!(added, drones = known.len(), "the fleet stands ready");
-    Ok(Tower::new(config.rules(), airframe, clock, known))
+    let waiting = tower.fleet().waiting();
+    tracing::info!(added, changed, stranded, waiting, "the fleet stands ready");
+    Ok(tower)
 }
 
 fn start_fleet(
@@ -167,7 +141,7 @@ fn start_fleet(
     store: &Store,
     tower: &Tower,
     metrics: &FleetMetrics,
-    config: &DroneConfig,
+    (fleet, config): (&FleetConfig, &DroneConfig),
 ) {
     let flights = Flights {
         store: store.clone(),
@@ -183,7 +157,7 @@ fn start_fleet(
     let deliveries = Deliveries::new(store.clone(), tower.clone());
     let heard = Subscription::new([topics::DELIVERY_EVENTS], ROLE);
     messaging.subscribe(&heard, deliveries, &context.tasks);
-    let Some(every) = config.position_every() else { return };
+    let Some(every) = config.position_every(fleet.time_scale) else { return };
     let positions = Positions {
         tower: tower.clone(),
         messaging: messaging.clone(),

@@ -3,22 +3,23 @@
 mod bookings;
 mod drones;
 
-use base::{SimulatedClock, Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
-use store::{Migration, SqlError, Transaction};
+use store::{Migration, Reader, SqlError};
 
 pub(crate) use bookings::{
-    Booking, BookingState, bury, close_booking, find_booking, forget_old_bookings, insert_booking,
-    replace_trip, set_owner, utilization,
+    Booking, BookingState, Promise, add_flown, booked_changed_since, bury, close_booking,
+    find_booking, forget_old_bookings, insert_booking, save_booking, utilization,
 };
 pub(crate) use drones::{
-    doubly_booked, drones_changed_since, find_drone, insert_drone, list_drones, next_change,
-    save_drone, seed_fleet,
+    doubly_booked, drones_changed_since, find_drone, insert_drone, list_drones, save_drone,
+    seed_fleet, use_airframe,
 };
 
 /// History of the tables. Never edit one: append.
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "the fleet and its bookings", sql: FIRST }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "the fleet and its bookings", sql: FIRST },
+    Migration { version: 2, name: "a plan of bookings for each drone", sql: PLAN },
+];
 
 // A drone's state is one JSON text: it is read and written whole. What is asked for, and what must
 // never be twice, stands in columns.
@@ -56,30 +57,48 @@ CREATE TABLE simulation (
 ) STRICT;
 ";
 
-/// The clock that every replica and every later life shares. Another pace counts from now on.
-pub(crate) fn simulated_clock(
-    transaction: &mut Transaction<'_>,
-    scale: f64,
-) -> Result<SimulatedClock, SqlError> {
-    let now = transaction.now();
-    let kept = transaction.query_optional(
-        "SELECT wall, simulated, scale FROM simulation WHERE id = 1",
-        &[],
-        |row| {
-            let (wall, simulated): (Timestamp, Timestamp) = (row.get(0)?, row.get(1)?);
-            Ok(SimulatedClock { wall, simulated, scale: row.get(2)? })
-        },
-    )?;
-    let clock = match kept {
-        Some(kept) if (kept.scale - scale).abs() < f64::EPSILON => return Ok(kept),
-        Some(kept) => kept.paced(now, scale),
-        None => SimulatedClock::starting_at(now, scale),
-    };
-    transaction.execute(
-        "INSERT OR REPLACE INTO simulation (id, wall, simulated, scale) VALUES (1, ?1, ?2, ?3)",
-        &[&clock.wall, &clock.simulated, &clock.scale],
-    )?;
-    Ok(clock)
+// A drone has many bookings and flies for one. One that was booked and had not left is on its base
+// and free again: its booking waits in its plan. A waiting flight was made, a mere booking was not.
+const PLAN: &str = "
+ALTER TABLE bookings ADD COLUMN changed INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE bookings ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE bookings ADD COLUMN made INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE bookings ADD COLUMN took_off INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE bookings ADD COLUMN deadline INTEGER;
+ALTER TABLE bookings ADD COLUMN promise TEXT;
+ALTER TABLE bookings ADD COLUMN told INTEGER;
+ALTER TABLE bookings ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE bookings ADD COLUMN reason TEXT;
+ALTER TABLE bookings ADD COLUMN trace TEXT;
+DROP INDEX bookings_drone;
+UPDATE bookings SET rank = changed_at, took_off = drone_id IN (
+  SELECT id FROM drones WHERE phase NOT IN ('Assigned', 'Idle', 'Charging', 'Failed'))
+  WHERE state = 'Active';
+UPDATE bookings SET made = took_off OR drone_id IN (
+  SELECT id FROM drones WHERE json_extract(state, '$.activity.Flying') IS NOT NULL)
+  WHERE state = 'Active';
+UPDATE drones SET phase = 'Idle', delivery_id = NULL, state = json_set(state, '$.phase', 'Idle',
+  '$.activity', json_object('Based', json_object(
+    'battery', COALESCE(json_extract(state, '$.activity.Booked.battery'),
+      json_extract(state, '$.activity.Flying.legs[0].battery_from')),
+    'since', COALESCE(json_extract(state, '$.activity.Booked.since'),
+      json_extract(state, '$.activity.Flying.legs[0].starts')))))
+  WHERE phase = 'Assigned';
+CREATE UNIQUE INDEX bookings_flying ON bookings (drone_id) WHERE state = 'Active' AND took_off = 1;
+CREATE INDEX bookings_changed ON bookings (changed);
+
+CREATE TABLE usual_airframe (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  payload_kg REAL NOT NULL,
+  range_m REAL NOT NULL
+) STRICT;
+";
+
+/// The number of the next change of any drone or booking. One transaction may use it for several.
+pub(crate) fn next_change(reader: &Reader<'_>) -> Result<u64, SqlError> {
+    let newest = "SELECT MAX(COALESCE((SELECT MAX(changed) FROM drones), 0),
+      COALESCE((SELECT MAX(changed) FROM bookings), 0))";
+    Ok(reader.query_one(newest, &[], |row| row.get::<u64>(0))? + 1)
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<String, SqlError> {

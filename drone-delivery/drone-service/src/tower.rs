@@ -6,18 +6,20 @@ use std::sync::{
 };
 
 use base::{SimulatedClock, Timestamp};
-use store::{Reader, SqlError};
+use fleet_rules::{Airframe, Rules};
+use store::{Reader, SqlError, Transaction};
 use tokio::sync::Notify;
 
 use crate::{
-    domain::{Airframe, Fleet, Known, Rules},
+    domain::{Booked, Choice, Fleet, Known, Order, PlanRules, Refusal},
     store as table,
 };
 
 /// The shared part of one process; a cheap clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Tower {
-    pub(crate) rules: Rules,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) plan: PlanRules,
     /// What a drone can do when nobody says otherwise.
     pub(crate) airframe: Airframe,
     pub(crate) clock: SimulatedClock,
@@ -28,20 +30,19 @@ pub(crate) struct Tower {
 }
 
 impl Tower {
-    /// A tower that knows these drones.
+    /// A tower that knows nothing yet.
     pub(crate) fn new(
         rules: Rules,
+        plan: PlanRules,
         airframe: Airframe,
         clock: SimulatedClock,
-        drones: Vec<Known>,
     ) -> Self {
-        let mut fleet = Fleet::default();
-        fleet.replace(drones, &rules);
         Self {
-            rules,
+            rules: Arc::new(rules),
+            plan,
             airframe,
             clock,
-            fleet: Arc::new(Mutex::new(fleet)),
+            fleet: Arc::new(Mutex::new(Fleet::new(plan))),
             stale: Arc::default(),
             leads: Arc::default(),
             bell: Arc::default(),
@@ -64,19 +65,49 @@ impl Tower {
         self.fleet().note(known, &self.rules);
     }
 
-    /// Takes in what was changed since the last look, by whatever process.
-    pub(crate) fn follow(&self, reader: &Reader<'_>) -> Result<(), SqlError> {
+    /// Takes in what was changed since the last look, by whatever process. Inside a transaction that
+    /// writes, the copy is exact from here on until the transaction itself writes.
+    pub(crate) fn follow(&self, reader: &Reader<'_>, wall: Timestamp) -> Result<(), SqlError> {
         let seen = self.fleet().seen();
-        let newer = table::drones_changed_since(reader, seen)?;
-        self.fleet().follow(newer, &self.rules);
+        let newer = self.changes_since(reader, seen)?;
+        self.fleet().follow(newer, self.now(wall), &self.rules);
         Ok(())
     }
 
     /// Forgets the copy and reads all of it.
-    pub(crate) fn reload(&self, reader: &Reader<'_>) -> Result<(), SqlError> {
-        let all = table::drones_changed_since(reader, 0)?;
-        self.fleet().replace(all, &self.rules);
+    pub(crate) fn reload(&self, reader: &Reader<'_>, wall: Timestamp) -> Result<(), SqlError> {
+        let all = self.changes_since(reader, 0)?;
+        self.fleet().replace(all, self.now(wall), &self.rules);
         Ok(())
+    }
+
+    fn changes_since(
+        &self,
+        reader: &Reader<'_>,
+        seen: u64,
+    ) -> Result<(Vec<Known>, Vec<Booked>), SqlError> {
+        let bookings = table::booked_changed_since(reader, seen, &self.clock)?;
+        Ok((table::drones_changed_since(reader, seen)?, bookings))
+    }
+
+    /// Makes the copy exact for a decision in this transaction, and gives the simulated time.
+    pub(crate) fn attend(&self, transaction: &Transaction<'_>) -> Result<Timestamp, SqlError> {
+        let wall = transaction.now();
+        if self.take_stale() {
+            self.reload(transaction, wall)?;
+        } else {
+            self.follow(transaction, wall)?;
+        }
+        Ok(self.now(wall))
+    }
+
+    /// Which drone flies an order, and when.
+    pub(crate) fn choose(
+        &self,
+        order: &Order,
+        now: Timestamp,
+    ) -> Result<(String, Choice), Refusal> {
+        self.fleet().choose(order, now, &self.rules)
     }
 
     /// A commit failed after the copy may have taken in what it would have made: read all again.

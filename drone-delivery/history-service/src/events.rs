@@ -25,8 +25,8 @@ impl Archive {
 impl Handler for Archive {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
         let message = &delivered.message;
-        let event: DeliveryEvent =
-            event::read(&message.kind, &message.body).map_err(inbox::rejected)?;
+        let event: DeliveryEvent = event::read(&message.kind, &message.body)
+            .map_err(|it| inbox::unread(&it, it.is_unknown()))?;
         let kept = self.store.write(move |it| table::keep(it, &event));
         kept.await.map_err(inbox::failure_of)
     }
@@ -96,6 +96,17 @@ mod tests {
         assert_eq!(ids(&store, "d1").await, [""; 0]);
         said.message.kind = "com.fabrikam.shipping.DeliveryCompleted.v1".to_owned();
         assert_eq!(archive.handle(&said).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn an_event_that_nobody_told_us_of_is_passed_over_though_its_body_can_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory, SystemClock::shared());
+        let archive = Archive::new(store.clone());
+        let mut said = delivered(serde_json::to_vec(&event("d1", 1, 10)).unwrap());
+        said.message.kind = "com.fabrikam.shipping.DeliveryDelayed.v1".to_owned();
+        assert!(matches!(archive.handle(&said).await, Err(Failure::Unknown(_))));
+        assert_eq!(ids(&store, "d1").await, [""; 0]);
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 mod document;
 mod samples;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -11,7 +11,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse as _, Response},
 };
-use base::{Code, SharedClock};
+use base::{Code, SharedClock, Timestamp};
 use contracts::{
     Body, is_name,
     shipping::{CancelRequest, DeliveryRequest, Operation, RescheduleRequest},
@@ -47,6 +47,8 @@ pub struct Shared {
     pub(crate) clock: SharedClock,
     pub(crate) telemetry: Telemetry,
     pub(crate) profile: Profile,
+    /// How far ahead a pickup time may lie.
+    pub(crate) pickup_ahead: Duration,
 }
 
 /// Every route of the service.
@@ -82,6 +84,7 @@ async fn schedule(
     let value = body.parse()?;
     let request = DeliveryRequest::read(&Body::new(&value)).map_err(Problem::of_faults)?;
     shared.check_places(&request.pickup_location, &request.dropoff_location)?;
+    check_horizon(request.pickup_time, shared.clock.now(), shared.pickup_ahead)?;
     if !shared.backlog.has_room() {
         return Err(Problem::of(Code::Backlog, "the Scheduler is too far behind; come back later"));
     }
@@ -127,6 +130,7 @@ async fn reschedule(
     let value = body.parse()?;
     let request = RescheduleRequest::read(&Body::new(&value)).map_err(Problem::of_faults)?;
     shared.check_places(&request.pickup_location, &request.dropoff_location)?;
+    check_horizon(request.pickup_time, shared.clock.now(), shared.pickup_ahead)?;
     check_id(&id)?;
     let known = id.clone();
     let found = shared.store.read(move |reader| table::find(reader, &known)).await?;
@@ -276,6 +280,21 @@ impl Shared {
     }
 }
 
+/// A time that is farther ahead than anybody plans is refused at once.
+fn check_horizon(
+    wanted: Option<Timestamp>,
+    now: Timestamp,
+    ahead: Duration,
+) -> Result<(), Problem> {
+    let latest = now + ahead;
+    if wanted.is_none_or(|it| it <= latest) {
+        return Ok(());
+    }
+    let detail =
+        format!("nobody plans that far ahead; the latest that can be asked for is {latest}");
+    Err(Problem::invalid(vec![FieldError { pointer: "/pickupTime".to_owned(), detail }]))
+}
+
 /// What the client sent, with the id that the delivery got.
 fn echo_of(mut sent: Value, id: &str) -> Value {
     if let Some(members) = sent.as_object_mut() {
@@ -319,6 +338,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_pickup_time_beyond_the_horizon_is_refused_with_the_latest_that_is_not() {
+        let (now, ahead) = (Timestamp::from_millis(0), Duration::from_secs(86_400));
+        assert!(check_horizon(None, now, ahead).is_ok());
+        assert!(check_horizon(Some(now + ahead), now, ahead).is_ok());
+        let late = Some(now + ahead + Duration::from_millis(1));
+        let refused = check_horizon(late, now, ahead).unwrap_err();
+        assert_eq!(
+            (refused.status, &*refused.errors[0].pointer),
+            (StatusCode::BAD_REQUEST, "/pickupTime")
+        );
+        assert!(refused.errors[0].detail.ends_with("1970-01-02T00:00:00.000Z"));
+    }
 
     #[test]
     fn the_echo_is_what_was_sent_with_our_id() {

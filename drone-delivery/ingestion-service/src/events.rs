@@ -99,5 +99,5 @@ impl Handler for ReadModel {
 
 fn read<E: Event>(delivered: &Delivered) -> Result<E, Failure> {
     let message = &delivered.message;
-    event::read(&message.kind, &message.body).map_err(inbox::rejected)
+    event::read(&message.kind, &message.body).map_err(|it| inbox::unread(&it, it.is_unknown()))
 }

@@ -1,6 +1,6 @@
 //! Wiring of one Ingestion process.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use contracts::topics;
 use messaging::Subscription;
@@ -46,11 +46,15 @@ impl Default for IngestionConfig {
     }
 }
 
-/// Starts the service on the context's tasks.
+/// Starts the service on the context's tasks. `pickup_ahead` is how far ahead the fleet plans.
 ///
 /// # Errors
 /// There is no log, the database cannot be opened, or an address cannot be listened on.
-pub async fn run(context: ServiceContext, config: IngestionConfig) -> Result<Bound, StartError> {
+pub async fn run(
+    context: ServiceContext,
+    config: IngestionConfig,
+    pickup_ahead: Duration,
+) -> Result<Bound, StartError> {
     let messaging = context.require_messaging()?;
     let store = context.open_store(MIGRATIONS, config.store)?;
     start_sweeper(&context, &store);
@@ -76,6 +80,7 @@ pub async fn run(context: ServiceContext, config: IngestionConfig) -> Result<Bou
         clock: context.clock.clone(),
         telemetry: context.telemetry.clone(),
         profile: context.config.profile,
+        pickup_ahead,
     };
     Service::new(routes(shared))
         .store(&store)

@@ -11,7 +11,7 @@ use contracts::{
     document::{Name, Text},
     month_range,
 };
-use http::Method;
+use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::{
@@ -102,7 +102,8 @@ async fn get_package(
 /// Registers or replaces a package.
 #[utoipa::path(put, path = "/api/packages/{id}", request_body = Option<PackageBody>, responses(
     (status = 201, body = Package, description = "it is new"),
-    (status = 204, description = "it was replaced")))]
+    (status = 204, description = "it was replaced"),
+    (status = 409, description = "it belongs to another account")))]
 async fn put_package(
     State(shared): State<Shared>,
     Path(id): Path<String>,
@@ -136,6 +137,10 @@ fn put(
     match table::put(transaction, id, change)? {
         (Put::Created, package) => reply::json(201, &package),
         (Put::Replaced, _) => Ok(reply::empty(204)),
+        (Put::OtherOwner, _) => {
+            let detail = "the package belongs to another account";
+            Err(Problem::refusal(StatusCode::CONFLICT, "other_owner", detail))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::domain::{Package, PackageChange};
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "packages and their references", sql: FIRST },
     Migration { version: 2, name: "when a package was touched", sql: SECOND },
+    Migration { version: 3, name: "what each delivery said of a package", sql: THIRD },
 ];
 
 const FIRST: &str = "
@@ -36,6 +37,14 @@ UPDATE packages SET touched_at = created_at;
 CREATE INDEX packages_age ON packages (touched_at);
 ";
 
+// What was said before has no values here, and stays as it was until somebody says something.
+const THIRD: &str = "
+ALTER TABLE package_references ADD COLUMN size INTEGER;
+ALTER TABLE package_references ADD COLUMN weight REAL;
+ALTER TABLE package_references ADD COLUMN tag TEXT;
+ALTER TABLE package_references ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
+";
+
 /// Packages that one transaction forgets.
 const SLICE: u32 = 500;
 
@@ -47,6 +56,8 @@ const BY_HAND: &str = "";
 pub(crate) enum Put {
     Created,
     Replaced,
+    /// It is another account's: nothing was changed.
+    OtherOwner,
 }
 
 /// One package.
@@ -73,35 +84,48 @@ pub(crate) fn total_weight(
     )
 }
 
-/// Registers a package, or replaces what it is, and remembers who refers to it.
+/// Registers a package, or replaces what it is, and remembers who refers to it and what it said.
+/// A package is its first owner's: that of another account is left as it is.
 pub(crate) fn put(
     transaction: &mut Transaction<'_>,
     id: &str,
     change: PackageChange,
 ) -> Result<(Put, Package), SqlError> {
-    let put = if find(transaction, id)?.is_some() { Put::Replaced } else { Put::Created };
-    let (owner_id, delivery_id) = (change.owner_id.clone(), change.delivery_id.clone());
+    let owner_id = change.owner_id.clone();
+    let put = match find(transaction, id)? {
+        Some(known) if is_another_s(transaction, id, owner_id.as_deref())? => {
+            return Ok((Put::OtherOwner, known));
+        }
+        Some(_) => Put::Replaced,
+        None => Put::Created,
+    };
+    let delivery_id = change.delivery_id.clone();
     let package = change.into_package(id.to_owned());
-    let now = transaction.now();
+    let (size, now) = (i64::from(package.size.ordinal()), transaction.now());
     transaction.execute(
         "INSERT INTO packages (id, size, weight, tag, owner_id, created_at, touched_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
          ON CONFLICT (id) DO UPDATE SET size = ?2, weight = ?3, tag = ?4,
            owner_id = COALESCE(?5, owner_id), touched_at = ?6",
-        &[
-            &package.id,
-            &i64::from(package.size.ordinal()),
-            &package.weight,
-            &package.tag,
-            &owner_id,
-            &now,
-        ],
+        &[&package.id, &size, &package.weight, &package.tag, &owner_id, &now],
     )?;
     transaction.execute(
-        "INSERT OR IGNORE INTO package_references (package_id, delivery_id) VALUES (?1, ?2)",
-        &[&id, &delivery_id.as_deref().unwrap_or(BY_HAND)],
+        "INSERT INTO package_references (package_id, delivery_id, size, weight, tag, turn)
+         SELECT ?1, ?2, ?3, ?4, ?5, COALESCE(MAX(turn), 0) + 1 FROM package_references
+           WHERE package_id = ?1
+         ON CONFLICT (package_id, delivery_id) DO UPDATE SET size = excluded.size,
+           weight = excluded.weight, tag = excluded.tag, turn = excluded.turn",
+        &[&id, &delivery_id.as_deref().unwrap_or(BY_HAND), &size, &package.weight, &package.tag],
     )?;
     Ok((put, package))
+}
+
+/// Whether a package has an owner, and that is another.
+fn is_another_s(reader: &Reader<'_>, id: &str, owner_id: Option<&str>) -> Result<bool, SqlError> {
+    let known = reader.query_one("SELECT owner_id FROM packages WHERE id = ?1", &[&id], |row| {
+        row.get::<Option<String>>(0)
+    })?;
+    Ok(owner_id.is_some() && known.is_some() && known.as_deref() != owner_id)
 }
 
 /// Changes what is named; `None` when there is no such package.
@@ -117,10 +141,16 @@ pub(crate) fn merge(
         "UPDATE packages SET size = ?2, weight = ?3, tag = ?4, touched_at = ?5 WHERE id = ?1",
         &[&after.id, &i64::from(after.size.ordinal()), &after.weight, &after.tag, &now],
     )?;
+    // Whoever refers to it: it is what it is from now on.
+    transaction.execute(
+        "UPDATE package_references SET size = ?2, weight = ?3, tag = ?4 WHERE package_id = ?1",
+        &[&after.id, &i64::from(after.size.ordinal()), &after.weight, &after.tag],
+    )?;
     Ok(Some(after))
 }
 
-/// Takes one reference away; the last takes the package with it. Nothing happens where there is none.
+/// Takes one reference away; the last takes the package with it, otherwise it is what the last of the
+/// others said. Nothing happens where there is none.
 pub(crate) fn release(
     transaction: &mut Transaction<'_>,
     id: &str,
@@ -134,6 +164,14 @@ pub(crate) fn release(
         transaction.execute(
             "DELETE FROM packages WHERE id = ?1
              AND NOT EXISTS (SELECT 1 FROM package_references WHERE package_id = ?1)",
+            &[&id],
+        )?;
+        transaction.execute(
+            "UPDATE packages SET (size, weight, tag) = (
+               SELECT size, weight, tag FROM package_references
+               WHERE package_id = ?1 AND size IS NOT NULL ORDER BY turn DESC LIMIT 1)
+             WHERE id = ?1 AND EXISTS (
+               SELECT 1 FROM package_references WHERE package_id = ?1 AND size IS NOT NULL)",
             &[&id],
         )?;
     }
@@ -231,6 +269,39 @@ mod tests {
             it.query_one("SELECT COUNT(*) FROM package_references", &[], |row| row.get::<u64>(0))
         });
         assert_eq!(references.await, Ok(3));
+    }
+
+    fn said(delivery: &str, owner: &str, weight: f64) -> PackageChange {
+        PackageChange {
+            weight: Some(weight),
+            owner_id: Some(owner.to_owned()),
+            ..of_delivery(delivery)
+        }
+    }
+
+    #[tokio::test]
+    async fn an_undo_restores_what_the_others_had_said_and_nobody_touches_what_is_another_s() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        let path = directory.path().join("package.db");
+        let (settings, telemetry) = (StoreSettings::default(), Telemetry::disabled());
+        let store = Store::open(path, MIGRATIONS, settings, clock, &telemetry).unwrap();
+        let weight = async || store.read(|it| find(it, "p")).await.unwrap().unwrap().weight;
+        write(&store, |it| {
+            put(it, "p", said("d1", "a", 1.0))?;
+            put(it, "p", said("d2", "a", 2.0))?;
+            put(it, "p", said("d3", "a", 3.0))?;
+            assert_eq!(put(it, "p", said("d4", "b", 4.0))?.0, Put::OtherOwner);
+            release(it, "p", Some("d4"))
+        })
+        .await;
+        assert_eq!(weight().await, 3.0);
+        write(&store, |it| release(it, "p", Some("d3"))).await;
+        assert_eq!(weight().await, 2.0);
+        write(&store, |it| release(it, "p", Some("d1"))).await;
+        assert_eq!(weight().await, 2.0, "what was said before the last changes nothing");
+        write(&store, |it| release(it, "p", Some("d2"))).await;
+        assert_eq!(store.read(|it| find(it, "p")).await, Ok(None));
     }
 
     #[tokio::test]

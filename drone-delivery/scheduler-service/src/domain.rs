@@ -1,4 +1,5 @@
-//! The workflows of a delivery, as data: create, cancel (one for each who may serve it), reschedule.
+//! The workflows of a delivery, as data: create, cancel (one for each who may serve it), reschedule,
+//! hand-over to a carrier.
 //!
 //! A definition is pinned by its hash to the sagas in flight, so a change here gets a new version
 //! and leaves those alone. The order of the create workflow is the original's: decide the transport
@@ -6,7 +7,7 @@
 
 use saga::{Call, Definition, DefinitionError, Step};
 use serde_json::{Value, json};
-use workflows::{CANCEL, CANCEL_CARRIER, CREATE, RESCHEDULE};
+use workflows::{CANCEL, CANCEL_CARRIER, CREATE, HAND_OVER, RESCHEDULE};
 
 /// How far a workflow goes before it gives up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct Bounds {
 pub fn definitions(bounds: Bounds) -> Result<Vec<Definition>, DefinitionError> {
     let cancel_drone = cancel(CANCEL, 2, drone_call_off(), bounds)?;
     let cancel_carrier = cancel(CANCEL_CARRIER, 1, carrier_call_off(), bounds)?;
-    Ok(vec![create(bounds)?, cancel_drone, cancel_carrier, reschedule(bounds)?])
+    Ok(vec![create(bounds)?, cancel_drone, cancel_carrier, reschedule(bounds)?, hand_over(bounds)?])
 }
 
 /// A workflow of these steps, whose calls wait as long as is set.
@@ -45,11 +46,11 @@ fn workflow(
 }
 
 fn create(bounds: Bounds) -> Result<Definition, DefinitionError> {
-    let mut steps = [account(), third_party_transport(), package(), drone(), delivery()];
+    let mut steps = [account(), third_party_transport(), package(), drone(), carrier(), delivery()];
     for undo in steps.iter_mut().filter_map(|it| it.undo.as_mut()) {
         undo.attempts_max = bounds.undo_attempts_max;
     }
-    workflow(CREATE, 1, bounds.complete_by_ms, steps, bounds)
+    workflow(CREATE, 2, bounds.complete_by_ms, steps, bounds)
 }
 
 /// Only reads, so there is nothing to undo.
@@ -86,13 +87,31 @@ fn package() -> Step {
     Step::compensable("package", "package", register).undo(release)
 }
 
-/// Taken back first: a drone is the scarcest thing that a failed delivery holds.
+/// Taken back first: a drone is the scarcest thing that a failed delivery holds. The fleet answers
+/// with a place in its plan, or declines what none of its drones in service could ever fly.
 fn drone() -> Step {
     let path = "/api/dronedeliveries/{{input.deliveryId}}";
-    Step::compensable("drone", "drone", Call::put(path).body(trip()))
+    let ask = "/api/dronedeliveries/{{input.deliveryId}}?view=booking&decline=true";
+    Step::compensable("drone", "drone", Call::put(ask).body(trip()))
         .skip_when("third-party-transport", "", true)
         .undo(Call::delete(path))
         .undo_first()
+}
+
+/// Who is asked when the fleet declines, although by its rules a drone could.
+fn carrier() -> Step {
+    let path = "/api/thirdpartydeliveries/{{input.deliveryId}}";
+    let book = Call::put(path).body(json!({
+        "deliveryId": "{{input.deliveryId}}",
+        "pickup": "{{input.pickup}}",
+        "dropoff": "{{input.dropoff}}",
+        "pickupTime": "{{input.pickupTime ?? null}}",
+        "weight": "{{input.packageInfo.weight}}",
+        "noDrone": true,
+    }));
+    Step::compensable("carrier", "third-party-transport", book.expect("", true, "no_carrier"))
+        .do_when("drone", "/declined", true)
+        .undo(Call::delete(path))
 }
 
 fn trip() -> Value {
@@ -102,6 +121,7 @@ fn trip() -> Value {
         "dropoff": "{{input.dropoff}}",
         "pickupTime": "{{input.pickupTime ?? null}}",
         "expedited": "{{input.expedited ?? null}}",
+        "deadline": "{{input.deadline ?? null}}",
         "packageDetail": {
             "id": "{{input.packageInfo.packageId}}",
             "size": "{{input.packageInfo.size}}",
@@ -122,7 +142,8 @@ fn delivery() -> Step {
         "expedited": "{{input.expedited ?? null}}",
         "confirmationRequired": "{{input.confirmationRequired}}",
         "packageId": "{{input.packageInfo.packageId}}",
-        "droneId": "{{steps.drone.body ?? null}}",
+        // Drone services of others answer with the bare id, as the original's did.
+        "droneId": "{{steps.drone.body.droneId ?? steps.drone.body ?? null}}",
     }));
     // Works on an id that was never made, and leaves a tombstone there.
     let unmake = Call::delete("/api/deliveries/{{input.deliveryId}}?compensate=true");
@@ -174,6 +195,7 @@ fn reschedule(bounds: Bounds) -> Result<Definition, DefinitionError> {
         "pickup": "{{input.pickup}}",
         "dropoff": "{{input.dropoff}}",
         "pickupTime": "{{input.pickupTime ?? null}}",
+        "deadline": "{{input.deadline ?? null}}",
         "revision": "{{input.revision}}",
     });
     let drone = Call::put("/api/dronedeliveries/{{input.deliveryId}}").body(change);
@@ -185,7 +207,39 @@ fn reschedule(bounds: Bounds) -> Result<Definition, DefinitionError> {
         "revision": "{{input.revision}}",
     }));
     let steps = [decision("drone", drone), Step::retriable("delivery", "delivery", patch)];
-    workflow(RESCHEDULE, 2, bounds.complete_by_ms, steps, bounds)
+    workflow(RESCHEDULE, 3, bounds.complete_by_ms, steps, bounds)
+}
+
+/// No drone can fly it any more: a carrier does, if one can. It leaves only when Delivery has agreed,
+/// which knows whether the delivery was called off in between; where nobody takes it Delivery ends
+/// it, and nothing stays booked.
+fn hand_over(bounds: Bounds) -> Result<Definition, DefinitionError> {
+    let path = "/api/thirdpartydeliveries/{{input.deliveryId}}";
+    let trip = |leaves: bool| {
+        json!({
+            "deliveryId": "{{input.deliveryId}}",
+            "pickup": "{{input.pickup}}",
+            "dropoff": "{{input.dropoff}}",
+            "pickupTime": "{{input.pickupTime ?? null}}",
+            "weight": "{{input.weight}}",
+            "noDrone": true,
+            "made": leaves,
+        })
+    };
+    let tell = Call::put("/api/deliveries/{{input.deliveryId}}/carrier")
+        .body(json!({"booked": "{{steps.third-party-transport.body}}"}));
+    let package = Call::delete("/api/packages/{{input.packageId}}?deliveryId={{input.deliveryId}}");
+    let carrier = "third-party-transport";
+    let steps = [
+        decision(carrier, Call::put(path).body(trip(false))),
+        Step::retriable("delivery", "delivery", tell),
+        Step::retriable("departure", carrier, Call::put(path).body(trip(true)))
+            .do_when("delivery", "/served", true),
+        Step::retriable("release", carrier, Call::delete(path))
+            .skip_when("delivery", "/served", true),
+        Step::retriable("package", "package", package).skip_when("delivery", "/served", true),
+    ];
+    workflow(HAND_OVER, 1, bounds.cancel_complete_by_ms, steps, bounds)
 }
 
 #[cfg(test)]
@@ -205,15 +259,19 @@ mod tests {
     fn every_workflow_holds_together() {
         let names: Vec<_> =
             definitions(BOUNDS).unwrap().iter().map(|it| it.name().to_owned()).collect();
-        assert_eq!(names, [CREATE, CANCEL, CANCEL_CARRIER, RESCHEDULE]);
+        assert_eq!(names, [CREATE, CANCEL, CANCEL_CARRIER, RESCHEDULE, HAND_OVER]);
     }
 
     #[test]
     fn the_steps_of_create_are_the_article_s_in_the_original_s_order() {
         let create = create(BOUNDS).unwrap();
         let steps: Vec<_> = create.steps().iter().map(|it| it.name.as_str()).collect();
-        assert_eq!(steps, ["account", "third-party-transport", "package", "drone", "delivery"]);
-        assert_eq!(create.pivot(), Some(4));
+        let (carrier, article_s): (Vec<&str>, Vec<&str>) =
+            steps.into_iter().partition(|it| *it == "carrier");
+        assert_eq!(article_s, ["account", "third-party-transport", "package", "drone", "delivery"]);
+        // Beside them only who is asked when the fleet declines.
+        assert_eq!((carrier.len(), create.steps()[4].do_when.is_some()), (1, true));
+        assert_eq!(create.pivot(), Some(5));
     }
 
     #[test]
@@ -242,8 +300,9 @@ mod tests {
         };
         let definitions = definitions(BOUNDS).unwrap();
         let deciders: Vec<_> = definitions[1..].iter().map(first).collect();
-        assert_eq!(deciders, ["drone", "third-party-transport", "drone"]);
+        let carrier = "third-party-transport";
+        assert_eq!(deciders, ["drone", carrier, "drone", carrier]);
         let patience: Vec<_> = definitions.iter().map(|it| it.document().complete_by_ms).collect();
-        assert_eq!(patience, [60_000, 90_000, 90_000, 60_000]);
+        assert_eq!(patience, [60_000, 90_000, 90_000, 60_000, 90_000]);
     }
 }

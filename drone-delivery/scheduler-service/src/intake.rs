@@ -9,7 +9,9 @@ use contracts::{
     Body, Fault, Location,
     event::{check_version, name_of},
     places,
-    shipping::{CancelRequest, DeliveryRequest, OPERATION, Operation, RescheduleRequest},
+    shipping::{
+        CancelRequest, DeliveryRequest, HandOverRequest, OPERATION, Operation, RescheduleRequest,
+    },
 };
 use messaging::{Delivered, Failure, Handler, SubscriptionHandle};
 use runtime::Shutdown;
@@ -21,7 +23,10 @@ use service_kit::{
 };
 use tracing::info;
 
-use workflows::{CANCEL, CANCEL_CARRIER, CREATE, RESCHEDULE, cancel_id, create_id, reschedule_id};
+use workflows::{
+    CANCEL, CANCEL_CARRIER, CREATE, HAND_OVER, RESCHEDULE, cancel_id, create_id, hand_over_id,
+    reschedule_id,
+};
 
 /// Takes records of `delivery-requests`.
 #[derive(Debug, Clone)]
@@ -36,6 +41,7 @@ enum Asked {
     Create(Start),
     CallOff { delivery: String, reason: Option<String> },
     Move(Start),
+    HandOver(HandOverRequest),
 }
 
 impl Handler for Intake {
@@ -47,6 +53,7 @@ impl Handler for Intake {
             }
             // At once when nothing else of the delivery is at work; else when it is its turn.
             Asked::Move(change) => self.submit(change).await,
+            Asked::HandOver(request) => self.hand_over(delivered, request).await,
         }
     }
 }
@@ -73,20 +80,52 @@ impl Intake {
         let create = create_id(delivery);
         let running = self.engine.get(&create).await.map_err(failure_of)?;
         let package = running.and_then(|it| it.input.pointer("/packageInfo/packageId").cloned());
-        // The create knows who serves the delivery when the cancel starts, maybe not yet now.
-        let (step, pointer) = ("third-party-transport".to_owned(), String::new());
-        let carrier = Condition { step, pointer, equals: true.into() };
+        let handed_over = self.engine.get(&hand_over_id(delivery)).await.map_err(failure_of)?;
+        let carrier = CANCEL_CARRIER.to_owned();
+        let (definition, instead) = match handed_over {
+            Some(_) => (carrier, None),
+            // The create knows who serves the delivery when the cancel starts, maybe not yet now.
+            None => (CANCEL.to_owned(), Some(Instead { when: by_carrier(), definition: carrier })),
+        };
         let cancel = Start {
             id: cancel_id(delivery, &delivered.message.id),
-            definition: CANCEL.to_owned(),
+            definition,
             input: json!({"deliveryId": delivery, "packageId": package}),
             trace: Some(delivered.trace.traceparent()),
             subject: Some(delivery.to_owned()),
-            instead: Some(Instead { when: carrier, definition: CANCEL_CARRIER.to_owned() }),
+            instead,
         };
         let reason = reason.unwrap_or_else(|| "the customer called it off".to_owned());
         let kind = SignalKind::Cancel { reason, or_else: Some(cancel) };
         self.say(&create, delivered, kind).await
+    }
+
+    /// What is carried the create was told; where to, Delivery knows, which follows the moves.
+    async fn hand_over(
+        &self,
+        delivered: &Delivered,
+        request: HandOverRequest,
+    ) -> Result<(), Failure> {
+        let delivery = named(&request.delivery_id, delivered)?;
+        let create = self.engine.get(&create_id(&delivery)).await.map_err(failure_of)?;
+        let input = create.map(|it| it.input);
+        let asked = |pointer| input.as_ref().and_then(|it| it.pointer(pointer).cloned());
+        let start = Start {
+            id: hand_over_id(&delivery),
+            definition: HAND_OVER.to_owned(),
+            input: json!({
+                "deliveryId": &delivery,
+                "pickup": request.pickup,
+                "dropoff": request.dropoff,
+                "pickupTime": request.pickup_time,
+                "weight": asked("/packageInfo/weight").unwrap_or(json!(0)),
+                "packageId": asked("/packageInfo/packageId").unwrap_or_else(|| json!(&delivery)),
+            }),
+            trace: Some(delivered.trace.traceparent()),
+            subject: Some(delivery.clone()),
+            instead: None,
+        };
+        self.submit(start).await
     }
 
     async fn say(
@@ -127,6 +166,9 @@ impl Intake {
                 let delivery = named(&request.delivery_id, delivered)?;
                 let change = self.change(&delivery, delivered, &request)?;
                 Ok(Asked::Move(change))
+            }
+            Operation::HandOver => {
+                HandOverRequest::read(&body).map(Asked::HandOver).map_err(rejected)
             }
         }
     }
@@ -187,6 +229,16 @@ impl Intake {
             }
         }
     }
+}
+
+/// What a create says when a carrier serves its delivery: by the rule, or since the fleet declined.
+fn by_carrier() -> Vec<Condition> {
+    let yes = |step: &str, pointer: &str| Condition {
+        step: step.to_owned(),
+        pointer: pointer.to_owned(),
+        equals: true.into(),
+    };
+    vec![yes("third-party-transport", ""), yes("drone", "/declined")]
 }
 
 /// What a record asks for: its header says, else its event type, else the form of its body. One of

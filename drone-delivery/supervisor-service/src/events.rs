@@ -20,8 +20,8 @@ pub(crate) struct Queue(pub(crate) Engine);
 impl Handler for Queue {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
         let message = &delivered.message;
-        let failed: FailedOperation =
-            event::read(&message.kind, &message.body).map_err(inbox::rejected)?;
+        let failed: FailedOperation = event::read(&message.kind, &message.body)
+            .map_err(|it| inbox::unread(&it, it.is_unknown()))?;
         debug!(transaction = failed.transaction_id, step = failed.failed_step, "told of a failure");
         self.0.nudge();
         Ok(())

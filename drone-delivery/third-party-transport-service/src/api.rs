@@ -62,17 +62,22 @@ struct TripSchema {
     delivery_id: Option<Name>,
     pickup: Location,
     dropoff: Location,
-    /// Not before then, in simulated time.
+    /// Not before then.
     #[schema(format = DateTime)]
     pickup_time: Option<String>,
     /// Kilograms.
     #[schema(minimum = 0)]
     weight: Option<f64>,
+    /// The fleet was asked and has none: `false` then says that no carrier takes it either.
+    no_drone: Option<bool>,
+    /// Its delivery is made already: the carrier leaves.
+    made: Option<bool>,
 }
 
 /// Says whether a carrier is needed, and books it when it is.
 #[utoipa::path(put, path = "/api/thirdpartydeliveries/{id}", request_body = TripSchema, responses(
-    (status = 200, body = bool, content_type = "application/json", description = "true: a carrier is booked; false: a drone can"),
+    (status = 200, body = bool, content_type = "application/json", description = "true: a carrier is \
+        booked; false: a drone can, or, with `noDrone`, nobody can"),
     (status = 409, description = "it was called off, or another trip is booked"),
     (status = 422, description = "no carrier takes it either")))]
 async fn put_shipment(
@@ -96,11 +101,14 @@ async fn put_shipment(
     }
     let (depot, trace) = (shared.depot.clone(), Some(context.trace.traceparent()));
     let effect = move |transaction: &mut Transaction<'_>| {
-        let Request::Trip { trip, .. } = request else { return reply::json(200, &false) };
-        let booked = booking::book(transaction, &depot, &id, trip, trace).map_err(refusal)?;
+        let Request::Trip { wish, .. } = request else { return reply::json(200, &false) };
+        let booked = booking::book(transaction, &depot, &id, &wish, trace).map_err(refusal)?;
         reply::json(200, &(booked == Transport::Carrier))
     };
-    operation.run(&shared.store, &body, effect).await
+    let done = operation.run(&shared.store, &body, effect).await;
+    // It may be that somebody leaves at once.
+    shared.depot.bell.notify_one();
+    done
 }
 
 /// Frees the carrier of a delivery; where none was booked, none ever will be.

@@ -7,7 +7,7 @@ use store::{SqlError, Transaction};
 use tokio::sync::Notify;
 
 use crate::{
-    domain::{Limits, NoTransport, PickedUp, Roads, Shipment, Transport, Trip},
+    domain::{Limits, NoTransport, PickedUp, Roads, Shipment, Transport, Trip, Wish},
     events,
     store::{self as table, Found},
 };
@@ -59,27 +59,47 @@ pub(crate) enum ReleaseError {
     Sql(#[from] SqlError),
 }
 
-/// Decides who serves a trip; books a carrier when no drone can.
+/// Decides who serves a trip; books a carrier when no drone can, and lets it leave when its delivery
+/// is made already.
 pub(crate) fn book(
     transaction: &mut Transaction<'_>,
     depot: &Depot,
     delivery_id: &str,
-    trip: Trip,
+    wish: &Wish,
     trace: Option<String>,
 ) -> Result<Transport, BookError> {
-    match table::find(transaction, delivery_id)? {
+    let transport = match table::find(transaction, delivery_id)? {
         Some(Found::Released) => return Err(BookError::Released),
-        Some(Found::Shipment(known)) if known.trip.is_same(&trip) => return Ok(Transport::Carrier),
+        Some(Found::Shipment(known)) if known.trip.is_same(&wish.trip) => Transport::Carrier,
         Some(Found::Shipment(_)) => return Err(BookError::OtherTrip),
-        None => {}
+        None => decide(&depot.limits, wish, |trip| {
+            let (now, carrier) = (depot.now(transaction.now()), depot.carrier.clone());
+            let (id, trace) = (delivery_id.to_owned(), trace.clone());
+            let (shipment, change) = Shipment::book(id, carrier, trip, trace, now, &depot.roads);
+            table::save(transaction, &shipment)?;
+            events::push_phase(transaction, depot, &shipment, &change)
+        })?,
+    };
+    if wish.made && transport == Transport::Carrier {
+        send(transaction, depot, delivery_id, trace)?;
     }
-    let transport = depot.limits.decide(&trip)?;
+    Ok(transport)
+}
+
+fn decide(
+    limits: &Limits,
+    wish: &Wish,
+    book: impl FnOnce(Trip) -> Result<(), SqlError>,
+) -> Result<Transport, BookError> {
+    let transport = if !wish.no_drone {
+        limits.decide(&wish.trip)?
+    } else if limits.check_carrier(&wish.trip).is_ok() {
+        Transport::Carrier
+    } else {
+        Transport::Nobody
+    };
     if transport == Transport::Carrier {
-        let (now, carrier) = (depot.now(transaction.now()), depot.carrier.clone());
-        let id = delivery_id.to_owned();
-        let (shipment, change) = Shipment::book(id, carrier, trip, trace, now, &depot.roads);
-        table::save(transaction, &shipment)?;
-        events::push_phase(transaction, depot, &shipment, &change)?;
+        book(wish.trip.clone())?;
     }
     Ok(transport)
 }
@@ -107,7 +127,9 @@ pub(crate) fn send(
     let Some(Found::Shipment(mut shipment)) = table::find(transaction, delivery_id)? else {
         return Ok(());
     };
-    if shipment.send(depot.now(transaction.now()), &depot.roads, trace) {
+    // The client's time is wall time: here, once, it becomes the carriers'.
+    let not_before = shipment.trip.pickup_time.map(|it| depot.now(it));
+    if shipment.send(depot.now(transaction.now()), not_before, &depot.roads, trace) {
         table::save(transaction, &shipment)?;
     }
     Ok(())

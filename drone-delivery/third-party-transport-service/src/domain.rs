@@ -14,7 +14,5 @@ mod view;
 
 pub(crate) use rule::{Limits, NoTransport, Transport};
 pub(crate) use shipment::{PhaseChange, PickedUp, Roads, Shipment};
-pub(crate) use trip::{Request, Trip};
+pub(crate) use trip::{Request, Trip, Wish};
 pub(crate) use view::ShipmentView;
-
-pub use rule::NoFlyZone;

@@ -99,8 +99,8 @@ impl Deliveries {
 impl Handler for Deliveries {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
         let message = &delivered.message;
-        let event: DeliveryEvent =
-            event::read(&message.kind, &message.body).map_err(inbox::rejected)?;
+        let event: DeliveryEvent = event::read(&message.kind, &message.body)
+            .map_err(|it| inbox::unread(&it, it.is_unknown()))?;
         match event.stage {
             DeliveryStage::Created if event.drone_id.is_none() => {
                 self.send(event.delivery_id, delivered.trace.traceparent()).await

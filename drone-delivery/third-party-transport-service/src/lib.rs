@@ -13,5 +13,5 @@ mod store;
 mod tours;
 
 pub use api::{Shared, routes, rows};
-pub use domain::NoFlyZone;
+
 pub use service::{TransportConfig, run};

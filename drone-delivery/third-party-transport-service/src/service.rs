@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use base::SimulatedClock;
 use contracts::{Location, topics};
+use fleet_rules::{FleetConfig, positive};
 use messaging::Subscription;
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 use service_kit::{
     Bound, Service, ServiceContext, StartError, start_forgetting, start_relay, start_sweeper,
 };
@@ -15,7 +16,7 @@ use utoipa::OpenApi as _;
 use crate::{
     api::{Document, Shared, routes},
     booking::Depot,
-    domain::{Limits, NoFlyZone, Roads},
+    domain::{Limits, Roads},
     events::{Deliveries, ROLE},
     store::{self as table, MIGRATIONS},
     tours,
@@ -27,20 +28,6 @@ use crate::{
 pub struct TransportConfig {
     /// Its database.
     pub store: StoreSettings,
-    /// Simulated seconds in one real second.
-    #[serde(deserialize_with = "positive")]
-    pub time_scale: f64,
-    /// Heaviest load of a drone; as the fleet has it.
-    #[serde(deserialize_with = "positive")]
-    pub drone_payload_kg: f64,
-    /// Metres that a drone flies from its base and back; as the fleet has it.
-    #[serde(deserialize_with = "positive")]
-    pub drone_range_m: f64,
-    /// Metres around the middle of the city within which drones have their bases.
-    #[serde(deserialize_with = "positive")]
-    pub drone_bases_radius_m: f64,
-    /// Where no drone may fly.
-    pub no_fly: Vec<NoFlyZone>,
     /// How the carrier is called.
     pub carrier: String,
     /// Heaviest load of a carrier.
@@ -58,23 +45,13 @@ pub struct TransportConfig {
     pub shipments_kept_days: u32,
 }
 
-/// Middle of the demo city: the drones' bases lie around it, and the carrier's depot is there.
+/// Middle of the demo city: the carrier's depot.
 const CITY: Location = Location::new(60.169, 24.9425);
 
 impl Default for TransportConfig {
     fn default() -> Self {
         Self {
             store: StoreSettings::default(),
-            time_scale: 20.0,
-            drone_payload_kg: 25.0,
-            drone_range_m: 20_000.0,
-            drone_bases_radius_m: 1_500.0,
-            no_fly: vec![NoFlyZone {
-                name: "Helsinki-Vantaa airport".to_owned(),
-                latitude: 60.3172,
-                longitude: 24.9633,
-                radius_m: 5_000.0,
-            }],
             carrier: "city-vans".to_owned(),
             carrier_payload_kg: 500.0,
             carrier_range_m: 300_000.0,
@@ -86,13 +63,11 @@ impl Default for TransportConfig {
 }
 
 impl TransportConfig {
-    pub(crate) fn depot(&self, clock: SimulatedClock) -> Depot {
+    pub(crate) fn depot(&self, fleet: &FleetConfig, clock: SimulatedClock) -> Depot {
         let limits = Limits {
-            drone_payload_kg: self.drone_payload_kg,
-            drone_range_m: self.drone_range_m,
-            drone_bases: CITY,
-            drone_bases_radius_m: self.drone_bases_radius_m,
-            no_fly: self.no_fly.clone(),
+            airframe: fleet.airframe(),
+            rules: fleet.rules(),
+            drones: fleet.drones,
             carrier_payload_kg: self.carrier_payload_kg,
             carrier_range_m: self.carrier_range_m,
             depot: CITY,
@@ -107,24 +82,22 @@ impl TransportConfig {
     }
 }
 
-fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let number = f64::deserialize(deserializer)?;
-    let fits = number > 0.0 && number.is_finite();
-    if fits { Ok(number) } else { Err(D::Error::custom("a number above 0 is expected")) }
-}
-
 /// Starts the service on the context's tasks.
 ///
 /// # Errors
 /// The database cannot be opened or written, or an address cannot be listened on.
-pub async fn run(context: ServiceContext, config: TransportConfig) -> Result<Bound, StartError> {
+pub async fn run(
+    context: ServiceContext,
+    fleet: FleetConfig,
+    config: TransportConfig,
+) -> Result<Bound, StartError> {
     let store = context.open_store(MIGRATIONS, config.store.clone())?;
-    let scale = config.time_scale;
+    let scale = fleet.time_scale;
     let clock = store
-        .write(move |it| table::simulated_clock(it, scale))
+        .write(move |it| store::simulated_clock(it, scale))
         .await
         .map_err(|it| StartError::Part { what: "the simulated clock", source: it.into() })?;
-    let depot = config.depot(clock);
+    let depot = config.depot(&fleet, clock);
     start_relay(&context, &store);
     start_sweeper(&context, &store);
     let (driven, tours_depot, wall) = (store.clone(), depot.clone(), context.clock.clone());

@@ -1,6 +1,6 @@
 //! Tables of shipments and of the anchor of simulated time.
 
-use base::{SimulatedClock, Timestamp};
+use base::Timestamp;
 use store::{Migration, Reader, Row, SqlError, Transaction};
 
 use crate::domain::Shipment;
@@ -106,32 +106,6 @@ pub(crate) fn forget_old(
            SELECT delivery_id FROM shipments WHERE due IS NULL AND changed_at < ?1 LIMIT 500)",
         &[&before],
     )
-}
-
-/// The clock that every replica and every later life shares. Another pace counts from now on.
-pub(crate) fn simulated_clock(
-    transaction: &mut Transaction<'_>,
-    scale: f64,
-) -> Result<SimulatedClock, SqlError> {
-    let now = transaction.now();
-    let kept = transaction.query_optional(
-        "SELECT wall, simulated, scale FROM simulation WHERE id = 1",
-        &[],
-        |row| {
-            let (wall, simulated): (Timestamp, Timestamp) = (row.get(0)?, row.get(1)?);
-            Ok(SimulatedClock { wall, simulated, scale: row.get(2)? })
-        },
-    )?;
-    let clock = match kept {
-        Some(kept) if (kept.scale - scale).abs() < f64::EPSILON => return Ok(kept),
-        Some(kept) => kept.paced(now, scale),
-        None => SimulatedClock::starting_at(now, scale),
-    };
-    transaction.execute(
-        "INSERT OR REPLACE INTO simulation (id, wall, simulated, scale) VALUES (1, ?1, ?2, ?3)",
-        &[&clock.wall, &clock.simulated, &clock.scale],
-    )?;
-    Ok(clock)
 }
 
 fn decode(text: &str) -> Result<Shipment, SqlError> {

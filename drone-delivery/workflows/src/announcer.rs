@@ -17,6 +17,7 @@ use serde::Serialize;
 use store::{OutboxMessage, SqlError, Transaction};
 
 use crate::{
+    HAND_OVER,
     answers::{answer_of, answer_of_dropped, template_of},
     names::{delivery_of, operation_id, operation_of},
 };
@@ -47,8 +48,10 @@ impl Observer for Announcer {
             Record::Closed { outcome } => {
                 let decided = saga.state.pivot_passed(&saga.definition);
                 let code = saga.cause().map(|it| it.code.as_str());
-                words.ended(answer_of(saga.definition.name(), *outcome, decided, code))
+                let answer = answer_of(saga.definition.name(), *outcome, decided, code);
+                answer.map_or(Ok(()), |it| words.ended(it))
             }
+            Record::Parked { reason } if saga.definition.name() == HAND_OVER => words.alert(reason),
             Record::Parked { reason } => {
                 words.request_event(RequestEventKind::RequestParked, Some(reason.clone()))
             }

@@ -3,12 +3,12 @@
 use contracts::shipping::RequestEventKind;
 use saga::{Outcome, Status};
 
-use crate::{CANCEL, CANCEL_CARRIER, RESCHEDULE};
+use crate::{CANCEL, CANCEL_CARRIER, HAND_OVER, RESCHEDULE};
 
 /// Code with which whoever serves a delivery says that it knows a newer wish.
 const STALE_REVISION: &str = "stale_revision";
 
-/// What the end of a workflow answers. `decided` says whether whoever serves the delivery had
+/// What the end of a workflow answers, if anybody asked. `decided` says whether whoever serves the delivery had
 /// agreed, `code` why the workflow did not complete.
 #[must_use]
 pub fn answer_of(
@@ -16,14 +16,16 @@ pub fn answer_of(
     outcome: Outcome,
     decided: bool,
     code: Option<&str>,
-) -> RequestEventKind {
+) -> Option<RequestEventKind> {
     // What a person settled by hand counts as done from the decision on.
     let done = match outcome {
         Outcome::Completed => true,
         Outcome::Resolved => decided,
         Outcome::Compensated | Outcome::Cancelled => false,
     };
-    match definition {
+    Some(match definition {
+        // No client asked: what became of it shows in the stages of the delivery.
+        HAND_OVER => return None,
         CANCEL | CANCEL_CARRIER if done => RequestEventKind::RequestCancelled,
         RESCHEDULE if done => RequestEventKind::RequestRescheduled,
         RESCHEDULE if code == Some(STALE_REVISION) => RequestEventKind::RequestSuperseded,
@@ -33,7 +35,7 @@ pub fn answer_of(
             Outcome::Cancelled => RequestEventKind::RequestCancelled,
             Outcome::Compensated | Outcome::Resolved => RequestEventKind::RequestFailed,
         },
-    }
+    })
 }
 
 /// What is answered to an operation that was to follow a create which then ended like that: a
@@ -74,7 +76,7 @@ mod tests {
     #[track_caller]
     fn check(definition: &str, outcome: Outcome, decided: bool, expected: RequestEventKind) {
         let found = answer_of(definition, outcome, decided, Some("picked_up"));
-        assert_eq!(found, expected, "{definition} {outcome:?}");
+        assert_eq!(found, Some(expected), "{definition} {outcome:?}");
     }
 
     #[test]
@@ -106,7 +108,14 @@ mod tests {
     fn a_move_that_a_newer_one_overtook_is_superseded_and_not_refused() {
         let outcome = Outcome::Compensated;
         let found = answer_of(RESCHEDULE, outcome, false, Some("stale_revision"));
-        assert_eq!(found, RequestSuperseded);
+        assert_eq!(found, Some(RequestSuperseded));
+    }
+
+    #[test]
+    fn nobody_is_answered_about_what_no_client_asked_for() {
+        for outcome in [Outcome::Completed, Outcome::Compensated, Outcome::Resolved] {
+            assert_eq!(answer_of(HAND_OVER, outcome, true, None), None, "{outcome:?}");
+        }
     }
 
     #[test]

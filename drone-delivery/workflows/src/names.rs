@@ -8,6 +8,8 @@ pub const CANCEL: &str = "cancel";
 pub const CANCEL_CARRIER: &str = "cancel-carrier";
 /// Name of the workflow that moves one.
 pub const RESCHEDULE: &str = "reschedule";
+/// Name of the workflow that finds a carrier for one that no drone can fly any more.
+pub const HAND_OVER: &str = "hand-over";
 
 /// Id of the saga that makes the delivery.
 #[must_use]
@@ -27,13 +29,19 @@ pub fn reschedule_id(delivery: &str, message: &str) -> String {
     format!("{delivery}/{RESCHEDULE}/{message}")
 }
 
+/// Id of the saga that hands the delivery over to a carrier: once at the most.
+#[must_use]
+pub fn hand_over_id(delivery: &str) -> String {
+    format!("{delivery}/{HAND_OVER}")
+}
+
 /// The delivery that a saga works on: also the subject of which one saga works at a time.
 #[must_use]
 pub fn delivery_of(saga: &str) -> &str {
     saga.split('/').next().unwrap_or(saga)
 }
 
-/// The message that asked for a cancel or a move; none for a create.
+/// The message that asked for a cancel or a move; none for a create or a hand-over.
 #[must_use]
 pub fn operation_id(saga: &str) -> Option<&str> {
     saga.splitn(3, '/').nth(2)
@@ -45,6 +53,7 @@ pub fn operation_of(definition: &str) -> &'static str {
     match definition {
         CANCEL | CANCEL_CARRIER => "cancel",
         RESCHEDULE => "reschedule",
+        HAND_OVER => "hand-over",
         _ => "delivery",
     }
 }

@@ -88,6 +88,21 @@ async fn what_keeps_failing_goes_to_the_dead_letters_and_can_be_sent_back() {
 }
 
 #[tokio::test]
+async fn what_is_unknown_is_passed_over_once_and_no_dead_letter() {
+    let fixture = Fixture::new();
+    let client = fixture.client("one", &fixture.tasks);
+    let memory = Memory::default();
+    memory.fail("a/0", Failure::Unknown("of tomorrow".to_owned()));
+    client.subscribe(&subscription("g"), memory.clone(), &fixture.tasks);
+    for number in 0..2 {
+        client.publish("orders", message("a", number)).await.unwrap();
+    }
+    memory.has(2).await;
+    assert_eq!(memory.ids(), ["a/0", "a/1"]);
+    assert!(client.topic(&dead_letter_topic("orders", "g")).await.is_err(), "a letter was kept");
+}
+
+#[tokio::test]
 async fn the_first_dead_letter_makes_a_topic_like_its_source_that_keeps_letters_for_as_long_as_is_set()
  {
     let fixture = Fixture::new();

@@ -32,8 +32,7 @@ pub(super) fn compile(document: &Document, rules: Rules) -> (Vec<CompiledStep>, 
         used.extend(references.flat_map(Reference::steps));
     }
     for step in &document.steps {
-        let asked = step.skip_when.as_ref().and_then(|it| check.position(&it.step));
-        used.extend(asked);
+        used.extend(step.conditions().filter_map(|it| check.position(&it.1.step)));
     }
     let compiled = steps.into_iter().enumerate().filter_map(|(index, (call, undo))| {
         Some(CompiledStep { call: call?, undo, output_is_used: used.contains(&index) })
@@ -110,7 +109,7 @@ impl Check<'_> {
             self.problem(format!("{at}/when_it_fails"), "parks, and is no pivot at the beginning");
         }
         self.limits(&at, step);
-        self.condition(&at, index, step);
+        self.conditions(&at, index, step);
         self.undo_fits_kind(&at, step);
         let call = self.call(&format!("{at}/call"), &step.call, index);
         let undo = step.undo.as_ref().and_then(|undo| {
@@ -140,17 +139,18 @@ impl Check<'_> {
         }
     }
 
-    fn condition(&mut self, at: &str, index: usize, step: &Step) {
-        let Some(condition) = &step.skip_when else { return };
-        let at = format!("{at}/skip_when");
-        if step.kind == StepKind::Pivot {
-            self.problem(&at, "would leave out the pivot");
-        }
-        if self.position(&condition.step).is_none_or(|it| it >= index) {
-            self.problem(format!("{at}/step"), "is no earlier step");
-        }
-        if !is_pointer(&condition.pointer) {
-            self.problem(format!("{at}/pointer"), "is no JSON pointer");
+    fn conditions(&mut self, at: &str, index: usize, step: &Step) {
+        for (member, condition) in step.conditions() {
+            let at = format!("{at}/{member}");
+            if step.kind == StepKind::Pivot {
+                self.problem(&at, "would leave out the pivot");
+            }
+            if self.position(&condition.step).is_none_or(|it| it >= index) {
+                self.problem(format!("{at}/step"), "is no earlier step");
+            }
+            if !is_pointer(&condition.pointer) {
+                self.problem(format!("{at}/pointer"), "is no JSON pointer");
+            }
         }
     }
 
@@ -213,7 +213,7 @@ impl Check<'_> {
             if reference.steps().any(|it| it >= end) {
                 self.problem(at, format!("`{written}` refers to a step that is not done by then"));
             }
-            let skippable = |it: usize| self.document.steps[it].skip_when.is_some();
+            let skippable = |it: usize| self.document.steps[it].conditions().next().is_some();
             if reference.hangs_on().is_some_and(skippable) {
                 self.problem(
                     at,

@@ -59,6 +59,9 @@ pub struct Step {
     /// When it is left out, by what an earlier step replied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip_when: Option<Condition>,
+    /// When alone it is done, by what an earlier step replied; otherwise it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub do_when: Option<Condition>,
     /// Failed tries in all, the first included, before a transient failure counts as lasting.
     #[serde(default = "attempts_max")]
     pub attempts_max: u32,
@@ -190,6 +193,12 @@ pub struct External {
 }
 
 impl Step {
+    /// What it asks earlier replies, under the names of the members.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = (&'static str, &Condition)> {
+        let skip = self.skip_when.iter().map(|it| ("skip_when", it));
+        skip.chain(self.do_when.iter().map(|it| ("do_when", it)))
+    }
+
     /// A step that can be taken back.
     #[must_use]
     pub fn compensable(name: impl Into<String>, service: impl Into<String>, call: Call) -> Self {
@@ -216,6 +225,7 @@ impl Step {
             call,
             undo: None,
             skip_when: None,
+            do_when: None,
             attempts_max: attempts_max(),
             backoff: Retry::default(),
             timeout_ms: timeout_ms(),
@@ -274,6 +284,19 @@ impl Step {
     ) -> Self {
         let (step, pointer, equals) = (step.into(), pointer.into(), equals.into());
         self.skip_when = Some(Condition { step, pointer, equals });
+        self
+    }
+
+    /// Leaves the step out unless the reply of an earlier step says so.
+    #[must_use]
+    pub fn do_when(
+        mut self,
+        step: impl Into<String>,
+        pointer: impl Into<String>,
+        equals: impl Into<Value>,
+    ) -> Self {
+        let (step, pointer, equals) = (step.into(), pointer.into(), equals.into());
+        self.do_when = Some(Condition { step, pointer, equals });
         self
     }
 

@@ -79,6 +79,20 @@ fn a_step_that_may_be_left_out_needs_an_alternative_where_it_is_used() {
 }
 
 #[test]
+fn a_step_that_is_done_only_when_asked_for_asks_an_earlier_one_and_needs_an_alternative_too() {
+    let only = json!({"step": "ask", "pointer": "/own", "equals": true});
+    let ask = json!({"name": "ask", "service": "s", "kind": "compensable",
+                     "call": {"method": "GET", "path": "/ask"}});
+    let mut document = with("/steps/0/do_when", only);
+    check(&document, &["/steps/0/do_when/step", "/steps/1/call"]);
+    document["steps"].as_array_mut().unwrap().insert(0, ask);
+    document["steps"][2]["call"]["body"]["shelf"] = json!("{{steps.stock.body.shelf ?? null}}");
+    check(&document, &[]);
+    let built = Definition::from_json(&document.to_string()).unwrap();
+    assert!(built.compiled[0].output_is_used, "what is asked is kept");
+}
+
+#[test]
 fn every_problem_is_listed_not_just_the_first() {
     let mut document = with("/steps/0/undo", Value::Null);
     document["name"] = json!("");

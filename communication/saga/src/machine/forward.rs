@@ -59,7 +59,8 @@ impl<'a> Turn<'a> {
                 self.close(Outcome::Completed);
                 return;
             };
-            if !step.skip_when.as_ref().is_some_and(|it| self.holds(it)) {
+            let skipped = step.skip_when.as_ref().is_some_and(|it| self.holds(it));
+            if !skipped && step.do_when.as_ref().is_none_or(|it| self.holds(it)) {
                 return;
             }
             self.record(Record::StepSkipped { step: forward.step });

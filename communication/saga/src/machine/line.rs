@@ -89,9 +89,9 @@ impl State {
 /// how it is stopped, and that is known only when it is served.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Instead {
-    /// The question to the saga that is followed.
-    pub when: Condition,
-    /// Name of the definition that is taken when the answer is yes.
+    /// Questions to the saga that is followed.
+    pub when: Vec<Condition>,
+    /// Name of the definition that is taken when the answer to any of them is yes.
     pub definition: String,
 }
 
@@ -99,7 +99,7 @@ impl Turn<'_> {
     /// A saga that follows this one, with its definition decided.
     pub(super) fn decided(&self, mut start: Start) -> Start {
         if let Some(Instead { when, definition }) = start.instead.take()
-            && self.holds(&when)
+            && when.iter().any(|it| self.holds(it))
         {
             start.definition = definition;
         }

@@ -12,7 +12,8 @@ use utoipa::{OpenApi, ToSchema};
 use super::{
     __path_confirm, __path_delete_delivery, __path_forget_me, __path_get_delivery,
     __path_get_events, __path_get_owner, __path_get_status, __path_notify_me,
-    __path_patch_delivery, __path_put_delivery, __path_stream_events, __path_summarize, Summary,
+    __path_patch_delivery, __path_put_carrier, __path_put_delivery, __path_stream_events,
+    __path_summarize, Served, Summary,
 };
 use crate::domain::{DeliveryView, OwnerView, StatusView};
 
@@ -29,6 +30,7 @@ use crate::domain::{DeliveryView, OwnerView, StatusView};
         put_delivery,
         patch_delivery,
         delete_delivery,
+        put_carrier,
         notify_me,
         forget_me,
         confirm,
@@ -39,6 +41,8 @@ use crate::domain::{DeliveryView, OwnerView, StatusView};
         OwnerView,
         StatusView,
         Summary,
+        Served,
+        CarrierSchema,
         DeliveryEvent,
         DeliverySchema,
         RescheduleSchema,
@@ -87,6 +91,12 @@ pub(super) struct RescheduleSchema {
     /// Given by the workflow once whoever serves the delivery has agreed; a lower one than is known
     /// changes nothing.
     revision: Option<u64>,
+}
+
+/// What was found for a delivery that no drone flies any more.
+#[derive(ToSchema)]
+pub(super) struct CarrierSchema {
+    booked: bool,
 }
 
 /// Where a customer wants to hear of a delivery; one of the two at least.

@@ -68,6 +68,23 @@ pub(super) fn delete() -> MutatingRoute {
     }
 }
 
+pub(super) fn hand_over() -> MutatingRoute {
+    MutatingRoute {
+        change: Change::Put,
+        path: "/api/deliveries/{id}/carrier",
+        repetition: Repetition::Keyed,
+        sample: |n| {
+            let body = |booked: bool| Some(json!({"booked": booked}));
+            Sample {
+                before: vec![delivery(n, 24.95)],
+                call: SampleCall::new(Method::PUT, path(n, "/carrier"), body(true)),
+                other_body: body(false),
+                undo: None,
+            }
+        },
+    }
+}
+
 pub(super) fn notify_me() -> MutatingRoute {
     MutatingRoute {
         change: Change::Post,

@@ -24,7 +24,15 @@ fn delivery(confirmation_required: ConfirmationType) -> Delivery {
 }
 
 fn report(milestone: Milestone, sequence: u64) -> Report {
-    Report { milestone, sequence, location: PICKUP, pickup_eta: None, delivery_eta: None }
+    Report {
+        drone_id: Some("drone-0001".to_owned()),
+        milestone,
+        sequence,
+        at: Timestamp::from_millis(0),
+        location: PICKUP,
+        pickup_eta: None,
+        delivery_eta: None,
+    }
 }
 
 fn reschedule() -> Reschedule {
@@ -214,4 +222,72 @@ fn any_change(delivery: &mut Delivery, sequence: u64, random: &mut Random) -> Re
         4 if random.below(4) == 0 => delivery.report(&report(Milestone::DroppedOff, sequence)),
         _ => delivery.report(&report(Milestone::HeadedToPickup, sequence)),
     }
+}
+
+fn assignment(drone_id: Option<&str>, turn: u64) -> Assignment {
+    Assignment {
+        drone_id: drone_id.map(str::to_owned),
+        turn,
+        pickup_eta: Some(Timestamp::from_millis(10)),
+        delivery_eta: Some(Timestamp::from_millis(20)),
+        reason: None,
+    }
+}
+
+#[test]
+fn a_delivery_follows_the_drone_that_took_over_and_hears_no_more_of_the_first() {
+    let mut delivery = delivery(ConfirmationType::None);
+    delivery.report(&report(Milestone::HeadedToPickup, 40));
+    assert!(delivery.assign(assignment(Some("drone-0002"), 2)));
+    assert!(!delivery.assign(assignment(Some("drone-0003"), 1)), "an older word");
+    assert_eq!(delivery.order.drone_id.as_deref(), Some("drone-0002"));
+    assert_eq!(delivery.delivery_eta, Some(Timestamp::from_millis(20)));
+    assert_eq!(delivery.report(&report(Milestone::Lost, 41)), []);
+    let second = |milestone, sequence| Report {
+        drone_id: Some("drone-0002".to_owned()),
+        ..report(milestone, sequence)
+    };
+    // Its numbers are its own: lower ones are new.
+    assert_eq!(delivery.report(&second(Milestone::HeadedToPickup, 3)), []);
+    let reached = delivery.report(&second(Milestone::HeadedToDropoff, 5));
+    assert_eq!(reached, [DeliveryStage::HeadedToDropoff]);
+}
+
+/// A delivery that no drone flies any more.
+fn unassigned() -> Delivery {
+    let mut delivery = delivery(ConfirmationType::None);
+    delivery.report(&report(Milestone::HeadedToPickup, 40));
+    let reason = Some("no drone".to_owned());
+    let nobody = Assignment { reason, pickup_eta: None, delivery_eta: None, ..assignment(None, 1) };
+    assert!(delivery.assign(nobody));
+    assert!(delivery.awaits_carrier && delivery.order.drone_id.is_none());
+    assert_eq!((delivery.delivery_eta, delivery.stage), (None, DeliveryStage::HeadedToPickup));
+    delivery
+}
+
+#[test]
+fn a_delivery_that_no_drone_can_fly_any_more_goes_on_with_a_carrier() {
+    let mut delivery = unassigned();
+    assert_eq!(delivery.hand_over(true), []);
+    assert_eq!(delivery.hand_over(false), [], "it was answered before");
+    assert_eq!(delivery.report(&report(Milestone::Lost, 41)), [], "a drone has nothing to say");
+    let van = |milestone, sequence| Report { drone_id: None, ..report(milestone, sequence) };
+    let reached = delivery.report(&van(Milestone::DroppedOff, 4));
+    assert_eq!(reached, [DeliveryStage::HeadedToDropoff, DeliveryStage::Completed]);
+}
+
+#[test]
+fn a_delivery_that_nobody_takes_fails_with_the_reason() {
+    let mut delivery = unassigned();
+    assert_eq!(delivery.hand_over(false), [DeliveryStage::Failed]);
+    assert_eq!(delivery.reason.as_deref(), Some("no drone; no carrier takes it either"));
+    assert!(!delivery.assign(assignment(Some("drone-0002"), 2)));
+}
+
+#[test]
+fn a_delivery_that_was_called_off_is_not_handed_over() {
+    let mut delivery = unassigned();
+    delivery.call_off(Ending::Cancelled, None).unwrap();
+    assert_eq!(delivery.hand_over(true), []);
+    assert_eq!(delivery.stage, DeliveryStage::Cancelled);
 }

@@ -1,18 +1,18 @@
-//! The OpenAPI document, and the bodies as it shows them; the reader takes more spellings.
+//! The OpenAPI document.
 
-#![expect(dead_code, reason = "schemas of the document: nothing reads their members")]
-
-use contracts::{Location, PackageSize, Words as _, document::Name, drone_management::DronePhase};
-use utoipa::{
-    OpenApi, ToSchema,
-    openapi::{ObjectBuilder, RefOr, Schema, Type},
-};
+use utoipa::OpenApi;
 
 use super::{
-    __path_delete_booking, __path_get_booking, __path_get_drone, __path_get_drone_status,
-    __path_list_drones, __path_put_booking, __path_put_drone, __path_utilization, DOUBLY_BOOKED,
+    bookings::{__path_delete_booking, __path_get_booking, __path_put_booking, __path_utilization},
+    drones::{
+        __path_get_drone, __path_get_drone_plan, __path_get_drone_status, __path_list_drones,
+        __path_put_drone,
+    },
+    schemas::{BookingSchema, BookingViewWord, PackageSchema, RegistrationSchema, StateWord},
 };
-use crate::domain::{BookingView, DroneStatusView, DroneView, UtilizationView};
+use crate::domain::{
+    BookingView, DeclinedView, DroneStatusView, DroneView, PlanView, PromiseView, UtilizationView,
+};
 
 /// The document.
 #[derive(Debug, OpenApi)]
@@ -26,12 +26,17 @@ use crate::domain::{BookingView, DroneStatusView, DroneView, UtilizationView};
         list_drones,
         get_drone,
         put_drone,
-        get_drone_status
+        get_drone_status,
+        get_drone_plan
     ),
     components(schemas(
         BookingView,
         DroneStatusView,
         DroneView,
+        PlanView,
+        PromiseView,
+        DeclinedView,
+        BookingViewWord,
         UtilizationView,
         BookingSchema,
         PackageSchema,
@@ -40,62 +45,3 @@ use crate::domain::{BookingView, DroneStatusView, DroneView, UtilizationView};
     ))
 )]
 pub(crate) struct Document;
-
-/// What is carried.
-#[derive(ToSchema)]
-struct PackageSchema {
-    id: Option<String>,
-    size: Option<PackageSize>,
-    /// Kilograms.
-    #[schema(minimum = 0)]
-    weight: Option<f64>,
-}
-
-/// A request for a drone. `packageDetails`, an array, is taken as well.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-pub(super) struct BookingSchema {
-    delivery_id: Option<Name>,
-    pickup: Location,
-    dropoff: Location,
-    /// Not before then, in simulated time.
-    #[schema(format = DateTime)]
-    pickup_time: Option<String>,
-    expedited: Option<bool>,
-    package_detail: Option<PackageSchema>,
-    owner_id: Option<Name>,
-    /// A higher one replaces the trip.
-    revision: Option<u64>,
-}
-
-/// What an operator says about a drone; what is left out stays.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-pub(super) struct RegistrationSchema {
-    base: Option<Location>,
-    #[schema(exclusive_minimum = 0, maximum = 10000)]
-    payload_kg: Option<f64>,
-    #[schema(exclusive_minimum = 0, maximum = 1000000)]
-    range_m: Option<f64>,
-    #[schema(inline)]
-    state: Option<DutySchema>,
-}
-
-/// What an operator may make of a drone.
-#[derive(ToSchema)]
-enum DutySchema {
-    Idle,
-    Failed,
-}
-
-/// What the fleet's list may be narrowed to.
-pub(super) struct StateWord;
-
-impl utoipa::PartialSchema for StateWord {
-    fn schema() -> RefOr<Schema> {
-        let words = DronePhase::ALL.iter().map(|it| it.1).chain([DOUBLY_BOOKED]);
-        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).into()
-    }
-}
-
-impl ToSchema for StateWord {}

@@ -1,11 +1,13 @@
-//! One drone: booked, sent, called back, moved on by time, taken out and put back.
+//! One drone: sent, called back, moved on by time, taken out and put back.
+//!
+//! Whom it flies for next is the plan's; a drone knows only what it does now.
 
 use base::Timestamp;
 use contracts::{Location, drone_management::DronePhase};
+use fleet_rules::{Airframe, CannotFly, Rules};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    airframe::{Airframe, HAIR, Rules},
     flight::{Departure, Flight, PhaseRules as _, Service},
     trip::Trip,
 };
@@ -20,15 +22,7 @@ pub(crate) enum Activity {
         /// When that was.
         since: Timestamp,
     },
-    /// Waits on its base and its charger for the delivery to be made.
-    Booked {
-        delivery_id: String,
-        battery: f64,
-        since: Timestamp,
-        /// W3C trace context of the booking.
-        trace: Option<String>,
-    },
-    /// On its way, or waits for the time to take off.
+    /// On its way.
     Flying(Flight),
     /// An operator took it out.
     Failed { position: Location, battery: f64 },
@@ -64,7 +58,7 @@ pub(crate) struct PhaseChange {
 }
 
 /// Why a drone did not do what it was told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum ChangeError {
     /// The package is on board, or was.
     #[error("the package has been picked up")]
@@ -72,9 +66,12 @@ pub(crate) enum ChangeError {
     /// It is not free.
     #[error("the drone is busy")]
     Busy,
-    /// It cannot fly that trip.
-    #[error("the drone that is booked cannot fly this trip")]
-    Infeasible,
+    /// It cannot fly that trip from where it is.
+    #[error("the drone cannot fly this trip: {0}")]
+    Infeasible(CannotFly),
+    /// It would be there before the time that is asked for.
+    #[error("the drone would be there too early")]
+    TooEarly,
 }
 
 impl Drone {
@@ -87,7 +84,7 @@ impl Drone {
     /// Where it is.
     pub(crate) fn position(&self, now: Timestamp, rules: &Rules) -> Location {
         match &self.activity {
-            Activity::Based { .. } | Activity::Booked { .. } => self.base,
+            Activity::Based { .. } => self.base,
             Activity::Flying(flight) => flight.position(now, rules),
             Activity::Failed { position, .. } => *position,
         }
@@ -96,10 +93,10 @@ impl Drone {
     /// What is left in its battery, 0 to 1.
     pub(crate) fn battery(&self, now: Timestamp, rules: &Rules) -> f64 {
         match &self.activity {
-            Activity::Based { battery, since } | Activity::Booked { battery, since, .. } => {
+            Activity::Based { battery, since } => {
                 rules.charged(*battery, now.saturating_since(*since))
             }
-            Activity::Flying(flight) => flight.battery(now, rules),
+            Activity::Flying(flight) => flight.battery(now),
             Activity::Failed { battery, .. } => *battery,
         }
     }
@@ -107,7 +104,6 @@ impl Drone {
     /// The delivery that it works for.
     pub(crate) fn delivery_id(&self) -> Option<&str> {
         match &self.activity {
-            Activity::Booked { delivery_id, .. } => Some(delivery_id),
             Activity::Flying(flight) => flight.serves(self.phase),
             Activity::Based { .. } | Activity::Failed { .. } => None,
         }
@@ -121,6 +117,14 @@ impl Drone {
     /// Whether nobody relies on what it is: free on its base, or taken out.
     pub(crate) const fn is_idle(&self) -> bool {
         matches!(self.activity, Activity::Based { .. } | Activity::Failed { .. })
+    }
+
+    /// When the package of its flight is expected to be fetched, and to be at the drop-off.
+    pub(crate) fn expected(&self) -> Option<(Timestamp, Timestamp)> {
+        match &self.activity {
+            Activity::Flying(flight) => flight.expected().0.zip(flight.expected().1),
+            Activity::Based { .. } | Activity::Failed { .. } => None,
+        }
     }
 
     /// Whether it is away from its base.
@@ -138,18 +142,15 @@ impl Drone {
         self.phase.is_past_pickup()
     }
 
-    /// Whether it could serve the trip with a full battery.
-    pub(crate) fn can_ever_serve(&self, trip: &Trip, rules: &Rules) -> bool {
-        self.airframe.carries(trip.weight_kg)
-            && trip.battery(&self.base, &self.airframe, rules) <= 1.0 - rules.reserve + HAIR
-    }
-
-    /// Whether it is free and could take off now.
-    pub(crate) fn can_serve(&self, trip: &Trip, now: Timestamp, rules: &Rules) -> bool {
-        let left = self.battery(now, rules) - rules.reserve + HAIR;
-        self.is_free()
-            && self.airframe.carries(trip.weight_kg)
-            && trip.battery(&self.base, &self.airframe, rules) <= left
+    /// When it stands on its base with a full battery after what it does now; none out of service.
+    pub(crate) fn free_from(&self, rules: &Rules) -> Option<Timestamp> {
+        match &self.activity {
+            Activity::Based { battery, since } => Some(*since + rules.time_to_full(*battery)),
+            Activity::Flying(flight) => {
+                Some(flight.ends() + rules.time_to_full(flight.lands_with()))
+            }
+            Activity::Failed { .. } => None,
+        }
     }
 
     /// When its next phase is due, without anybody telling it.
@@ -159,74 +160,66 @@ impl Drone {
                 Some(*since + rules.time_to_ready(*battery))
             }
             Activity::Flying(flight) => Some(flight.due()),
-            Activity::Based { .. } | Activity::Booked { .. } | Activity::Failed { .. } => None,
+            Activity::Based { .. } | Activity::Failed { .. } => None,
         }
     }
 
-    /// Books it for a delivery. It stays where it is until [`send`](Self::send).
-    pub(crate) fn book(
+    /// Sends it off for a delivery: the flight is planned from now on.
+    pub(crate) fn take_off(
         &mut self,
         delivery_id: String,
+        trip: &Trip,
         now: Timestamp,
         rules: &Rules,
         trace: Option<String>,
-    ) -> Result<PhaseChange, ChangeError> {
+    ) -> Result<(), ChangeError> {
         if !self.is_free() {
             return Err(ChangeError::Busy);
         }
-        let battery = self.battery(now, rules);
-        self.activity = Activity::Booked { delivery_id, battery, since: now, trace };
-        Ok(self.reach(DronePhase::Assigned, now, rules))
-    }
-
-    /// The delivery was made: the flight is planned. Gives whether anything changed; a repeated
-    /// message changes nothing.
-    pub(crate) fn send(
-        &mut self,
-        trip: &Trip,
-        now: Timestamp,
-        rules: &Rules,
-        trace: Option<String>,
-    ) -> bool {
-        let Activity::Booked { delivery_id, trace: booked, .. } = &self.activity else {
-            return false;
-        };
-        let (delivery_id, trace) = (delivery_id.clone(), trace.or_else(|| booked.clone()));
-        let departure = self.departure(now, rules);
-        let flight = Flight::serving(delivery_id, trip, departure, false, trace);
+        let flight = Flight::serving(delivery_id, trip, self.departure(now, rules), trace);
+        self.check(&flight, trip, rules)?;
         self.activity = Activity::Flying(flight);
-        true
+        Ok(())
     }
 
-    /// Gives its delivery another trip. Possible until the package is picked up, if it can fly it.
+    /// Whether it can fly all of that, over no zone, and lands with the reserve.
+    fn check(&self, flight: &Flight, trip: &Trip, rules: &Rules) -> Result<(), ChangeError> {
+        let payload_kg = self.airframe.payload_kg;
+        let cannot = if !self.airframe.carries(trip.weight_kg) {
+            CannotFly::TooHeavy { payload_kg }
+        } else if let Some(zone) = flight.zone(rules) {
+            CannotFly::NoFly { zone: zone.to_owned() }
+        } else if !flight.keeps_reserve(rules) {
+            CannotFly::OutOfReach
+        } else {
+            return Ok(());
+        };
+        Err(ChangeError::Infeasible(cannot))
+    }
+
+    /// Gives its delivery another trip, in flight. Possible until the package is picked up, if it
+    /// can fly it from where it is and is not there before `not_before`.
     pub(crate) fn reroute(
         &mut self,
         trip: &Trip,
+        not_before: Timestamp,
         now: Timestamp,
         rules: &Rules,
     ) -> Result<(), ChangeError> {
         if self.is_past_pickup() {
             return Err(ChangeError::PickedUp);
         }
-        if !self.airframe.carries(trip.weight_kg) {
-            return Err(ChangeError::Infeasible);
-        }
-        let (delivery_id, trace, is_planned) = match &self.activity {
-            Activity::Booked { delivery_id, trace, .. } => (delivery_id, trace, false),
-            Activity::Flying(Flight { delivery_id: Some(id), trace, .. }) => (id, trace, true),
-            Activity::Flying(_) | Activity::Based { .. } | Activity::Failed { .. } => {
-                return Err(ChangeError::Busy);
-            }
+        // On its way home it serves nobody any more.
+        let Some(id) = self.delivery_id().map(str::to_owned) else {
+            return Err(ChangeError::Busy);
         };
-        let departure = self.departure(now, rules);
-        let airborne = self.is_airborne();
-        let flight = Flight::serving(delivery_id.clone(), trip, departure, airborne, trace.clone());
-        if !flight.keeps_reserve(rules) {
-            return Err(ChangeError::Infeasible);
+        let (departure, trace) = (self.departure(now, rules), self.trace().map(str::to_owned));
+        let flight = Flight::serving(id, trip, departure, trace);
+        self.check(&flight, trip, rules)?;
+        if flight.expected().0.is_some_and(|it| it < not_before) {
+            return Err(ChangeError::TooEarly);
         }
-        if is_planned {
-            self.activity = Activity::Flying(flight);
-        }
+        self.activity = Activity::Flying(flight);
         Ok(())
     }
 
@@ -259,7 +252,7 @@ impl Drone {
     fn flown_until(&self, now: Timestamp) -> Option<Service> {
         match &self.activity {
             Activity::Flying(flight) => flight.service_until(now),
-            Activity::Based { .. } | Activity::Booked { .. } | Activity::Failed { .. } => None,
+            Activity::Based { .. } | Activity::Failed { .. } => None,
         }
     }
 
@@ -272,27 +265,26 @@ impl Drone {
         changes
     }
 
-    /// An operator takes it out, whatever it does; the delivery that it served is named.
+    /// An operator takes it out, whatever it does; a delivery whose package it has is named.
     pub(crate) fn fail(&mut self, now: Timestamp, rules: &Rules) -> PhaseChange {
-        let (delivery_id, trace) =
-            (self.delivery_id().map(str::to_owned), self.trace().map(str::to_owned));
+        let lost = self.delivery_id().filter(|_| self.is_past_pickup());
+        let (delivery_id, trace) = (lost.map(str::to_owned), self.trace().map(str::to_owned));
         let (position, battery) = (self.position(now, rules), self.battery(now, rules));
         self.activity = Activity::Failed { position, battery };
         let change = self.reach(DronePhase::Failed, now, rules);
         PhaseChange { delivery_id, trace, ..change }
     }
 
-    /// An operator puts it back: on its base, with a full battery.
+    /// An operator puts it back: on its base and its charger, with what its battery held.
     pub(crate) fn repair(&mut self, now: Timestamp, rules: &Rules) -> PhaseChange {
-        self.settle(1.0, now, rules)
+        let battery = self.battery(now, rules);
+        self.settle(battery, now, rules)
     }
 
     /// The trace that its work belongs to.
     fn trace(&self) -> Option<&str> {
         match &self.activity {
-            Activity::Booked { trace, .. } | Activity::Flying(Flight { trace, .. }) => {
-                trace.as_deref()
-            }
+            Activity::Flying(Flight { trace, .. }) => trace.as_deref(),
             Activity::Based { .. } | Activity::Failed { .. } => None,
         }
     }
@@ -337,10 +329,7 @@ impl Drone {
         self.sequence += 1;
         let (pickup_eta, delivery_eta) = match &self.activity {
             Activity::Flying(flight) if phase.is_service() => flight.expected(),
-            Activity::Flying(_)
-            | Activity::Based { .. }
-            | Activity::Booked { .. }
-            | Activity::Failed { .. } => (None, None),
+            Activity::Flying(_) | Activity::Based { .. } | Activity::Failed { .. } => (None, None),
         };
         PhaseChange {
             delivery_id: self.delivery_id().map(str::to_owned),
@@ -358,206 +347,4 @@ impl Drone {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{
-        super::airframe::tests::{AIRFRAME, RULES},
-        *,
-    };
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_millis(seconds * 1_000)
-    }
-
-    fn drone() -> Drone {
-        Drone::new("drone-0001".to_owned(), Location::new(60.17, 24.94), AIRFRAME, at(0))
-    }
-
-    fn trip() -> Trip {
-        Trip {
-            pickup: Location::new(60.172, 24.945),
-            dropoff: Location::new(60.165, 24.935),
-            pickup_time: None,
-            weight_kg: 5.0,
-        }
-    }
-
-    fn sent(trip: &Trip) -> Drone {
-        let mut drone = drone();
-        drone.book("d1".to_owned(), at(0), &RULES, None).unwrap();
-        assert!(drone.send(trip, at(0), &RULES, None));
-        drone
-    }
-
-    fn phases(changes: &[PhaseChange]) -> Vec<DronePhase> {
-        changes.iter().map(|it| it.phase).collect()
-    }
-
-    /// The drone at the moment when it reached a phase.
-    fn at_phase(trip: &Trip, phase: DronePhase) -> (Drone, Timestamp) {
-        let mut drone = sent(trip);
-        while drone.phase != phase {
-            let due = drone.due(&RULES).expect("the phase is on the way");
-            drone.advance(due, &RULES);
-        }
-        let now = drone.due(&RULES).map_or(at(0), |it| it);
-        (drone, Timestamp::from_millis(now.as_millis() - 1_000))
-    }
-
-    #[test]
-    fn a_flight_goes_through_every_phase_in_the_article_s_order() {
-        let mut drone = sent(&trip());
-        let changes = drone.advance(at(86_400), &RULES);
-        assert_eq!(
-            phases(&changes),
-            [
-                DronePhase::EnRouteToPickup,
-                DronePhase::AtPickup,
-                DronePhase::PickedUp,
-                DronePhase::EnRouteToDropoff,
-                DronePhase::AtDropoff,
-                DronePhase::DroppedOff,
-                DronePhase::Returning,
-                DronePhase::Idle,
-            ]
-        );
-        let served = changes[6].served.as_ref().unwrap();
-        assert_eq!(served.delivery_id, "d1");
-        assert!(served.metres > 1_500.0 && served.seconds > 100.0, "{served:?}");
-        assert!(drone.is_free());
-        let sequences: Vec<_> = changes.iter().map(|it| it.sequence).collect();
-        assert_eq!(sequences, [2, 3, 4, 5, 6, 7, 8, 9]);
-    }
-
-    #[test]
-    fn it_is_where_the_plan_says_and_the_times_add_up() {
-        let (drone, _) = at_phase(&trip(), DronePhase::AtPickup);
-        let now = drone.due(&RULES).unwrap();
-        assert!(drone.position(now, &RULES).distance_m(&trip().pickup) < 0.1);
-        let metres = drone.base.distance_m(&trip().pickup);
-        let expected = metres / RULES.cruise_speed_mps + RULES.dwell.as_secs_f64();
-        let took = now.saturating_since(at(0)).as_secs_f64();
-        assert!((took - expected).abs() < 0.01, "{took} {expected}");
-    }
-
-    #[test]
-    fn it_waits_on_its_base_until_the_pickup_time() {
-        let far = Timestamp::parse("2099-01-01T00:00:00Z").unwrap();
-        let later = Trip { pickup_time: Some(far), ..trip() };
-        let mut drone = sent(&later);
-        let changes = drone.advance(at(1_000_000), &RULES);
-        assert_eq!(phases(&changes), [DronePhase::Assigned]);
-        assert!(changes[0].pickup_eta.unwrap() > far);
-        assert_eq!(drone.due(&RULES), Some(far));
-        assert_eq!(drone.release(at(2_000_000), &RULES).unwrap().phase, DronePhase::Idle);
-    }
-
-    #[test]
-    fn a_release_in_flight_flies_home_from_where_it_is() {
-        let (mut drone, now) = at_phase(&trip(), DronePhase::EnRouteToPickup);
-        let away = drone.position(now, &RULES);
-        assert!(away.distance_m(&drone.base) > 10.0);
-        let change = drone.release(now, &RULES).unwrap();
-        assert_eq!((change.phase, change.delivery_id), (DronePhase::Returning, None));
-        assert!(change.position.distance_m(&away) < 1.0);
-        let flown = change.served.unwrap().metres;
-        assert!((flown - 2.0 * away.distance_m(&drone.base)).abs() < 1.0, "{flown}");
-        assert_eq!(phases(&drone.advance(at(86_400), &RULES)), [DronePhase::Idle]);
-        assert!(drone.is_free());
-    }
-
-    #[test]
-    fn nothing_calls_it_back_once_the_package_is_on_board() {
-        for phase in [DronePhase::PickedUp, DronePhase::EnRouteToDropoff, DronePhase::DroppedOff] {
-            let (mut drone, now) = at_phase(&trip(), phase);
-            assert_eq!(drone.release(now, &RULES), Err(ChangeError::PickedUp));
-            assert_eq!(drone.reroute(&trip(), now, &RULES), Err(ChangeError::PickedUp));
-        }
-    }
-
-    #[test]
-    fn a_reroute_in_flight_goes_to_the_new_place_and_numbers_go_on() {
-        let (mut drone, now) = at_phase(&trip(), DronePhase::EnRouteToPickup);
-        let before = drone.sequence;
-        let other = Trip { pickup: Location::new(60.165, 24.93), ..trip() };
-        drone.reroute(&other, now, &RULES).unwrap();
-        let changes = drone.advance(at(86_400), &RULES);
-        assert_eq!(changes[0].sequence, before + 1);
-        assert!(changes[1].position.distance_m(&other.pickup) < 0.1);
-        assert_eq!(changes.last().unwrap().phase, DronePhase::Idle);
-    }
-
-    #[test]
-    fn a_reroute_to_a_later_day_goes_home_and_waits_there() {
-        let (mut drone, now) = at_phase(&trip(), DronePhase::EnRouteToPickup);
-        let later = Trip { pickup_time: Some(at(90_000)), ..trip() };
-        drone.reroute(&later, now, &RULES).unwrap();
-        let changes = drone.advance(at(90_000), &RULES);
-        let expected = [DronePhase::Returning, DronePhase::Assigned, DronePhase::EnRouteToPickup];
-        assert_eq!(phases(&changes), expected);
-        assert_eq!(changes[2].at, at(90_000));
-        assert_eq!(changes[1].delivery_id.as_deref(), Some("d1"));
-    }
-
-    #[test]
-    fn a_reroute_that_the_drone_cannot_fly_changes_nothing() {
-        let mut drone = sent(&trip());
-        let before = drone.clone();
-        let far = Trip { dropoff: Location::new(60.3172, 24.9633), ..trip() };
-        assert_eq!(drone.reroute(&far, at(1), &RULES), Err(ChangeError::Infeasible));
-        let heavy = Trip { weight_kg: 26.0, ..trip() };
-        assert_eq!(drone.reroute(&heavy, at(1), &RULES), Err(ChangeError::Infeasible));
-        assert_eq!(drone, before);
-    }
-
-    #[test]
-    fn an_empty_drone_charges_before_it_is_idle() {
-        let long = Trip { dropoff: Location::new(60.245, 24.94), ..trip() };
-        let mut drone = sent(&long);
-        let changes = drone.advance(at(86_400), &RULES);
-        let last = &phases(&changes)[6..];
-        assert_eq!(last, [DronePhase::Returning, DronePhase::Charging, DronePhase::Idle]);
-        assert!(changes[7].battery < RULES.ready_battery);
-        assert!(changes[8].battery >= RULES.ready_battery);
-    }
-
-    #[test]
-    fn what_is_out_of_reach_or_too_heavy_is_never_served() {
-        let airport = Trip { dropoff: Location::new(60.3172, 24.9633), ..trip() };
-        assert!(!drone().can_ever_serve(&airport, &RULES));
-        assert!(!drone().can_ever_serve(&Trip { weight_kg: 30.0, ..trip() }, &RULES));
-        assert!(drone().can_ever_serve(&trip(), &RULES));
-    }
-
-    #[test]
-    fn a_drone_that_just_landed_is_not_sent_far_before_it_has_charged() {
-        let long = Trip { dropoff: Location::new(60.245, 24.94), ..trip() };
-        let mut drone = sent(&long);
-        while !drone.is_free() {
-            let due = drone.due(&RULES).unwrap();
-            drone.advance(due, &RULES);
-        }
-        let Activity::Based { since: landed, .. } = drone.activity else { panic!("it landed") };
-        assert!(!drone.can_serve(&long, landed, &RULES));
-        assert!(drone.can_serve(&trip(), landed, &RULES), "a short trip is within what is left");
-        assert!(drone.can_serve(&long, landed + RULES.full_charge, &RULES));
-    }
-
-    #[test]
-    fn a_drone_that_fails_in_flight_names_its_delivery_and_can_be_repaired() {
-        let (mut drone, now) = at_phase(&trip(), DronePhase::EnRouteToDropoff);
-        let change = drone.fail(now, &RULES);
-        assert_eq!(change.phase, DronePhase::Failed);
-        assert_eq!(change.delivery_id.as_deref(), Some("d1"));
-        assert_eq!((drone.due(&RULES), drone.is_free()), (None, false));
-        assert_eq!(drone.repair(now, &RULES).phase, DronePhase::Idle);
-        assert!(drone.can_serve(&trip(), now, &RULES));
-    }
-
-    #[test]
-    fn a_repeated_message_sends_it_once() {
-        let mut drone = sent(&trip());
-        let before = drone.clone();
-        assert!(!drone.send(&trip(), at(5), &RULES, None));
-        assert_eq!(drone, before);
-    }
-}
+mod tests;

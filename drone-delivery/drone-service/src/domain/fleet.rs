@@ -1,25 +1,18 @@
-//! The fleet as one process knows it: which free drone is nearest, what is due next.
+//! The fleet as one process knows it: what each drone does, what is planned, what is due next.
 //!
-//! The database is right and this is a copy of it, at most a moment old. It only proposes: a booking
-//! is decided by the rows, in a transaction, so two processes with two copies cannot book one drone
-//! twice. It refuses to be asked what a drone is doing.
+//! The database is right and this is a copy of it, at most a moment old. Whoever decides reads first
+//! what was changed since, inside the transaction that decides: there the copy is exact, so two
+//! processes with two copies cannot plan one drone twice.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use base::{Monotonic, Timestamp};
-use contracts::Location;
+use base::Timestamp;
+use fleet_rules::Rules;
 
 use super::{
-    airframe::Rules,
-    drone::{Activity, Drone},
-    trip::Trip,
+    drone::Drone,
+    plan::{Choice, Order, Place, PlanRules, Refusal, Roster},
 };
-
-/// A drone that was just booked is not proposed again for so long; by then its row has been read.
-const CLAIM: Duration = Duration::from_secs(1);
 
 /// A drone with the number of the change that made it what it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,38 +22,73 @@ pub(crate) struct Known {
     pub(crate) changed: u64,
 }
 
+/// A booking as it was decided: an order and whose it is, or that it is none any more.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Booked {
+    pub(crate) delivery_id: String,
+    /// None once it took off, was called off or ended.
+    pub(crate) waits: Option<(String, Order)>,
+    /// Of the same row of numbers as those of drones.
+    pub(crate) changed: u64,
+}
+
 #[derive(Debug)]
 struct Slot {
     known: Known,
     due: Option<Timestamp>,
-    claimed_until: Monotonic,
-    /// Shrinks degrees of longitude to those of latitude at its base.
-    east_scale: f64,
 }
 
-/// Every drone that this process knows.
-#[derive(Debug, Default)]
+/// Every drone that this process knows, and every order.
+#[derive(Debug)]
 pub(crate) struct Fleet {
     slots: Vec<Slot>,
     by_id: BTreeMap<String, usize>,
     due: BTreeSet<(Timestamp, usize)>,
     airborne: BTreeSet<usize>,
-    booked: BTreeSet<usize>,
+    roster: Roster,
     seen: u64,
 }
 
 impl Fleet {
-    /// Forgets everything and takes these in.
-    pub(crate) fn replace(&mut self, all: Vec<Known>, rules: &Rules) {
-        *self = Self::default();
-        self.follow(all, rules);
+    pub(crate) const fn new(plan: PlanRules) -> Self {
+        Self {
+            slots: Vec::new(),
+            by_id: BTreeMap::new(),
+            due: BTreeSet::new(),
+            airborne: BTreeSet::new(),
+            roster: Roster::new(plan),
+            seen: 0,
+        }
     }
 
-    /// Takes in what was read in the order of its changes.
-    pub(crate) fn follow(&mut self, newer: Vec<Known>, rules: &Rules) {
-        for known in newer {
+    /// Forgets everything and takes these in.
+    pub(crate) fn replace(
+        &mut self,
+        all: (Vec<Known>, Vec<Booked>),
+        now: Timestamp,
+        rules: &Rules,
+    ) {
+        *self = Self::new(*self.roster.rules());
+        self.follow(all, now, rules);
+    }
+
+    /// Takes in what was read in the order of its changes: first the drones, then what they fly.
+    pub(crate) fn follow(
+        &mut self,
+        (drones, bookings): (Vec<Known>, Vec<Booked>),
+        now: Timestamp,
+        rules: &Rules,
+    ) {
+        for known in drones {
             self.seen = self.seen.max(known.changed);
             self.note(known, rules);
+        }
+        for booked in bookings {
+            self.seen = self.seen.max(booked.changed);
+            self.note_booking(booked, now, rules);
+        }
+        for index in self.roster.refresh(now) {
+            self.set_due(index, rules);
         }
     }
 
@@ -76,67 +104,107 @@ impl Fleet {
             Some(index) => *index,
             None => self.slots.len(),
         };
-        let due = known.drone.due(rules);
-        let old = self.slots.get(index).and_then(|it| it.due);
-        if let Some(old) = old {
+        let drone = &known.drone;
+        self.roster.set_drone(index, drone.base, drone.airframe, drone.free_from(rules));
+        mark(&mut self.airborne, index, drone.is_airborne());
+        match self.slots.get_mut(index) {
+            Some(slot) => slot.known = known,
+            None => {
+                self.by_id.insert(known.drone.id.clone(), index);
+                self.slots.push(Slot { known, due: None });
+            }
+        }
+        self.set_due(index, rules);
+    }
+
+    /// Takes in what became of a booking.
+    fn note_booking(&mut self, booked: Booked, now: Timestamp, rules: &Rules) {
+        let before = self.roster.drop(&booked.delivery_id);
+        let after = booked.waits.and_then(|(drone_id, order)| {
+            let index = *self.by_id.get(&drone_id)?;
+            self.roster.put(index, order, now, rules);
+            Some(index)
+        });
+        for index in [before, after].into_iter().flatten() {
+            self.set_due(index, rules);
+        }
+    }
+
+    fn set_due(&mut self, index: usize, rules: &Rules) {
+        let Some(slot) = self.slots.get(index) else { return };
+        let drone = &slot.known.drone;
+        let flight = self.roster.lane(index).filter(|_| drone.is_free());
+        let flight = flight.and_then(|it| it.next_flight(self.roster.rules().grace));
+        let due = [drone.due(rules), flight.map(|it| it.0)].into_iter().flatten().min();
+        if slot.due == due {
+            return;
+        }
+        if let Some(old) = slot.due {
             self.due.remove(&(old, index));
         }
         self.due.extend(due.map(|it| (it, index)));
-        mark(&mut self.airborne, index, known.drone.is_airborne());
-        mark(&mut self.booked, index, known.drone.delivery_id().is_some());
-        let east_scale = known.drone.base.latitude.to_radians().cos();
-        let slot = Slot { known, due, claimed_until: Monotonic::default(), east_scale };
-        match self.slots.get_mut(index) {
-            Some(place) => *place = slot,
-            None => {
-                self.by_id.insert(slot.known.drone.id.clone(), index);
-                self.slots.push(slot);
-            }
-        }
+        self.slots[index].due = due;
     }
 
-    /// The free drone that is nearest to the pickup and can fly the trip now.
-    pub(crate) fn nearest(
+    /// Which drone flies an order, and when.
+    pub(crate) fn choose(
         &self,
-        trip: &Trip,
+        order: &Order,
         now: Timestamp,
         rules: &Rules,
-        clock: Monotonic,
-    ) -> Option<&str> {
-        let mut best: Option<(f64, &Slot)> = None;
-        for slot in &self.slots {
-            let drone = &slot.known.drone;
-            if !drone.is_free() || slot.claimed_until > clock {
-                continue;
-            }
-            // The exact question is asked only of those that would win: a handful of thousands.
-            let distance = slot.square_distance(&trip.pickup);
-            if best.is_none_or(|it| distance < it.0) && drone.can_serve(trip, now, rules) {
-                best = Some((distance, slot));
-            }
-        }
-        best.map(|it| it.1.known.drone.id.as_str())
+    ) -> Result<(String, Choice), Refusal> {
+        let choice = self.roster.choose(order, now, rules)?;
+        let slot = self.slots.get(choice.index).ok_or(Refusal::Never(None))?;
+        Ok((slot.known.drone.id.clone(), choice))
     }
 
-    /// A drone was booked in a transaction that may still fail: do not propose it for a moment.
-    pub(crate) fn claim(&mut self, id: &str, clock: Monotonic) {
-        if let Some(index) = self.by_id.get(id) {
-            self.slots[*index].claimed_until = clock + CLAIM;
-        }
+    /// A drone as it is known.
+    pub(crate) fn known(&self, drone_id: &str) -> Option<Known> {
+        self.by_id.get(drone_id).and_then(|it| self.slots.get(*it)).map(|it| it.known.clone())
     }
 
-    /// Whether any drone, free and full, could fly the trip.
-    pub(crate) fn can_ever_serve(&self, trip: &Trip, rules: &Rules) -> bool {
-        self.slots.iter().any(|it| it.known.drone.can_ever_serve(trip, rules))
+    /// The flight that a drone is to begin by now.
+    pub(crate) fn flight_of(&self, drone_id: &str, now: Timestamp) -> Option<Place> {
+        let lane = self.roster.lane(*self.by_id.get(drone_id)?)?;
+        let (due, place) = lane.next_flight(self.roster.rules().grace)?;
+        (due <= now).then(|| place.clone())
     }
 
-    /// When the next flight lands, as far as that is planned.
-    pub(crate) fn next_landing(&self) -> Option<Timestamp> {
-        let landing = |slot: &Slot| match &slot.known.drone.activity {
-            Activity::Flying(flight) => Some(flight.ends()),
-            Activity::Based { .. } | Activity::Booked { .. } | Activity::Failed { .. } => None,
-        };
-        self.slots.iter().filter_map(landing).min()
+    /// What is planned for a drone, with the times of now.
+    pub(crate) fn plan_of(&self, drone_id: &str, now: Timestamp) -> Vec<Place> {
+        let index = self.by_id.get(drone_id);
+        let lane = index.and_then(|it| self.roster.lane(*it));
+        lane.map(|it| it.expected(now).collect()).unwrap_or_default()
+    }
+
+    /// What is planned for a drone as it was packed: nothing late was moved out of its way.
+    #[cfg(test)]
+    pub(crate) fn packed_plan_of(&self, drone_id: &str) -> Vec<Place> {
+        let index = self.by_id.get(drone_id);
+        let lane = index.and_then(|it| self.roster.lane(*it));
+        lane.map(|it| it.places().to_vec()).unwrap_or_default()
+    }
+
+    /// The place of an order, with the times of now.
+    pub(crate) fn place_of(&self, delivery_id: &str, now: Timestamp) -> Option<Place> {
+        self.roster.place_of(delivery_id, now).map(|it| it.1)
+    }
+
+    /// Every order whose drone cannot fly it any more.
+    pub(crate) fn stranded(&self) -> Vec<String> {
+        self.roster.stranded().map(|it| it.delivery_id.clone()).collect()
+    }
+
+    /// Orders whose times have moved so far that the customer should hear of it, at most so many.
+    pub(crate) fn moved(&self, now: Timestamp, orders_max: usize) -> Vec<Place> {
+        let lanes = (0..self.slots.len()).filter_map(|it| self.roster.lane(it));
+        let places = lanes.filter(|it| !it.places().is_empty()).flat_map(|it| it.expected(now));
+        places.filter(|it| it.order.made && has_moved(it, now)).take(orders_max).collect()
+    }
+
+    /// How many orders wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.roster.orders()
     }
 
     /// The first moment at which something is due.
@@ -144,10 +212,10 @@ impl Fleet {
         self.due.first().map(|it| it.0)
     }
 
-    /// The drones whose next phase is due, at most so many, the most overdue first.
-    pub(crate) fn due(&self, now: Timestamp, drones_max: usize) -> Vec<Known> {
+    /// The drones that have something to do by now, at most so many, the most overdue first.
+    pub(crate) fn due(&self, now: Timestamp, drones_max: usize) -> Vec<String> {
         let due = self.due.iter().take_while(|it| it.0 <= now).take(drones_max);
-        due.map(|it| self.slots[it.1].known.clone()).collect()
+        due.map(|it| self.slots[it.1].known.drone.id.clone()).collect()
     }
 
     /// The drones in the air, in a fixed order, from one place of that order on, once around.
@@ -160,21 +228,16 @@ impl Fleet {
     pub(crate) fn airborne(&self) -> usize {
         self.airborne.len()
     }
-
-    /// How many work for a delivery.
-    pub(crate) fn booked(&self) -> usize {
-        self.booked.len()
-    }
 }
 
-impl Slot {
-    /// In square degrees of latitude: right enough to say which of two drones is nearer.
-    fn square_distance(&self, place: &Location) -> f64 {
-        let base = &self.known.drone.base;
-        let north = place.latitude - base.latitude;
-        let east = (place.longitude - base.longitude) * self.east_scale;
-        north.mul_add(north, east * east)
-    }
+/// A move of the pickup by less than this, or by less than a tenth of the wait, is no news.
+const NEWS: std::time::Duration = std::time::Duration::from_secs(60);
+
+fn has_moved(place: &Place, now: Timestamp) -> bool {
+    let Some(told) = place.order.told else { return false };
+    let pickup = place.pickup();
+    let by = pickup.saturating_since(told).max(told.saturating_since(pickup));
+    by > NEWS.max(told.max(pickup).saturating_since(now) / 10)
 }
 
 fn mark(set: &mut BTreeSet<usize>, index: usize, belongs: bool) {
@@ -185,121 +248,5 @@ fn mark(set: &mut BTreeSet<usize>, index: usize, belongs: bool) {
     }
 }
 
-/// The square that bases are spread over: the demo city.
-const SOUTH_WEST: (f64, f64) = (60.160, 24.925);
-const NORTH_EAST: (f64, f64) = (60.178, 24.960);
-/// Steps of a sequence that fills a square evenly, however long it gets: the inverses of the
-/// plastic number and of its square.
-const STEPS: (f64, f64) = (0.754_877_666_246_692_8, 0.569_840_290_998_053_2);
-
-/// The id of the `number`-th drone, counted from 1.
-pub(crate) fn name_of(number: u32) -> String {
-    format!("drone-{number:04}")
-}
-
-/// The base of the `number`-th drone: the same on every machine, and evenly spread.
-pub(crate) fn base_of(number: u32) -> Location {
-    let between = |from: f64, to: f64, step: f64| {
-        let share = f64::from(number).mul_add(step, 0.5).fract();
-        (to - from).mul_add(share, from)
-    };
-    Location::new(
-        between(SOUTH_WEST.0, NORTH_EAST.0, STEPS.0),
-        between(SOUTH_WEST.1, NORTH_EAST.1, STEPS.1),
-    )
-}
-
 #[cfg(test)]
-mod tests {
-    use super::{
-        super::airframe::tests::{AIRFRAME, RULES},
-        *,
-    };
-
-    const CLOCK: Monotonic = Monotonic::from_millis(10_000);
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_millis(seconds * 1_000)
-    }
-
-    fn fleet(drones: u32) -> Fleet {
-        let known = |number| {
-            let drone = Drone::new(name_of(number), base_of(number), AIRFRAME, at(0));
-            Known { drone, changed: 1 }
-        };
-        let mut fleet = Fleet::default();
-        fleet.replace((1..=drones).map(known).collect(), &RULES);
-        fleet
-    }
-
-    fn trip() -> Trip {
-        Trip {
-            pickup: Location::new(60.172, 24.945),
-            dropoff: Location::new(60.165, 24.935),
-            pickup_time: None,
-            weight_kg: 5.0,
-        }
-    }
-
-    #[test]
-    fn the_nearest_free_drone_is_proposed() {
-        let fleet = fleet(50);
-        let found = fleet.nearest(&trip(), at(0), &RULES, CLOCK).unwrap().to_owned();
-        let distance = |number| base_of(number).distance_m(&trip().pickup);
-        let nearest = (1..=50).min_by(|a, b| distance(*a).total_cmp(&distance(*b))).unwrap();
-        assert_eq!(found, name_of(nearest));
-    }
-
-    #[test]
-    fn a_drone_that_was_just_claimed_is_passed_over_for_a_moment() {
-        let mut fleet = fleet(2);
-        let first = fleet.nearest(&trip(), at(0), &RULES, CLOCK).unwrap().to_owned();
-        fleet.claim(&first, CLOCK);
-        let second = fleet.nearest(&trip(), at(0), &RULES, CLOCK).unwrap().to_owned();
-        assert_ne!(first, second);
-        fleet.claim(&second, CLOCK);
-        assert_eq!(fleet.nearest(&trip(), at(0), &RULES, CLOCK), None);
-        let later = CLOCK + CLAIM;
-        assert_eq!(fleet.nearest(&trip(), at(0), &RULES, later), Some(first.as_str()));
-    }
-
-    #[test]
-    fn what_is_older_than_what_is_known_is_dropped() {
-        let mut fleet = fleet(1);
-        let mut drone = Drone::new(name_of(1), base_of(1), AIRFRAME, at(0));
-        drone.book("d1".to_owned(), at(0), &RULES, None).unwrap();
-        fleet.note(Known { drone, changed: 5 }, &RULES);
-        assert_eq!(fleet.booked(), 1);
-        let old = Drone::new(name_of(1), base_of(1), AIRFRAME, at(0));
-        fleet.note(Known { drone: old, changed: 4 }, &RULES);
-        assert_eq!(fleet.nearest(&trip(), at(0), &RULES, CLOCK), None);
-    }
-
-    #[test]
-    fn what_is_due_comes_in_the_order_of_its_time() {
-        let mut fleet = fleet(3);
-        for (number, changed) in [(1, 2), (2, 3)] {
-            let mut drone = Drone::new(name_of(number), base_of(number), AIRFRAME, at(0));
-            drone.book(format!("d{number}"), at(0), &RULES, None).unwrap();
-            let begins = at(100 - i64::from(number));
-            drone.send(&trip(), begins, &RULES, None);
-            fleet.note(Known { drone, changed }, &RULES);
-        }
-        assert_eq!(fleet.next_due(), Some(at(98)));
-        assert_eq!(fleet.due(at(97), 10), []);
-        let due: Vec<_> = fleet.due(at(99), 10).into_iter().map(|it| it.drone.id).collect();
-        assert_eq!(due, [name_of(2), name_of(1)]);
-        assert_eq!(fleet.due(at(99), 1).len(), 1);
-    }
-
-    #[test]
-    fn bases_are_spread_over_the_city() {
-        let centre = Location::new(60.169, 24.9425);
-        for number in 1..=500 {
-            assert!(base_of(number).distance_m(&centre) < 1_500.0, "{number}");
-        }
-        let north = (1..=100).filter(|it| base_of(*it).latitude > centre.latitude).count();
-        assert!((40..=60).contains(&north), "{north}");
-        assert_eq!(name_of(7), "drone-0007");
-    }
-}
+mod tests;

@@ -1,13 +1,13 @@
 //! One flight as data: legs with their times, computed when it begins.
 
+use std::time::Duration;
+
 use base::Timestamp;
 use contracts::{Location, drone_management::DronePhase};
+use fleet_rules::{Airframe, HAIR, Rules};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    airframe::{Airframe, HAIR, Rules},
-    trip::Trip,
-};
+use super::trip::Trip;
 
 /// A part of a flight in one phase.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -83,12 +83,7 @@ impl Leg {
         Location { altitude: if flies { rules.cruise_altitude_m } else { 0.0 }, ..point }
     }
 
-    fn battery(&self, now: Timestamp, rules: &Rules) -> f64 {
-        if self.phase == DronePhase::Assigned {
-            // It waits on its charger, which does not fill evenly over a wait of years.
-            let waited = now.min(self.ends).saturating_since(self.starts);
-            return rules.charged(self.battery_from, waited);
-        }
+    fn battery(&self, now: Timestamp) -> f64 {
         (self.battery_to - self.battery_from).mul_add(self.share(now), self.battery_from)
     }
 }
@@ -116,63 +111,47 @@ impl<'a> Pen<'a> {
         (self.at, self.now, self.battery) = (to, ends, battery_to);
     }
 
-    fn fly(&mut self, phase: DronePhase, to: Location) {
+    fn fly(&mut self, phase: DronePhase, to: Location, load_kg: f64) {
         let Departure { airframe, rules, .. } = self.departure;
         let metres = self.at.distance_m(&to);
         let ends = self.now + rules.time_for(metres);
-        let battery = (self.battery - airframe.battery_for(metres, rules)).max(0.0);
-        self.leg(phase, to, ends, battery);
+        let battery = self.battery - rules.flight_energy(airframe, metres, load_kg);
+        self.leg(phase, to, ends, battery.max(0.0));
     }
 
-    fn stay(&mut self, phase: DronePhase, ends: Timestamp) {
-        let (here, battery) = (self.at, self.battery);
-        self.leg(phase, here, ends, battery);
-    }
-
-    /// Waits on the base, on the charger.
-    fn wait(&mut self, ends: Timestamp) {
-        let battery = self.departure.rules.charged(self.battery, ends.saturating_since(self.now));
-        let here = self.at;
-        self.leg(DronePhase::Assigned, here, ends, battery);
+    fn stay(&mut self, phase: DronePhase, time: Duration) {
+        let Departure { airframe, rules, .. } = self.departure;
+        let battery = self.battery - rules.dwell_energy(airframe, time);
+        let (here, ends) = (self.at, self.now + time);
+        self.leg(phase, here, ends, battery.max(0.0));
     }
 
     fn serve(&mut self, trip: &Trip) {
-        let rules = self.departure.rules;
-        self.fly(DronePhase::EnRouteToPickup, trip.pickup);
-        self.stay(DronePhase::AtPickup, self.now + rules.dwell);
-        self.stay(DronePhase::PickedUp, self.now + rules.handling);
-        self.fly(DronePhase::EnRouteToDropoff, trip.dropoff);
-        self.stay(DronePhase::AtDropoff, self.now + rules.dwell);
-        self.stay(DronePhase::DroppedOff, self.now + rules.handling);
-        self.fly(DronePhase::Returning, self.departure.base);
+        let (dwell, handling) = (self.departure.rules.dwell, self.departure.rules.handling);
+        self.fly(DronePhase::EnRouteToPickup, trip.pickup, 0.0);
+        self.stay(DronePhase::AtPickup, dwell);
+        self.stay(DronePhase::PickedUp, handling);
+        self.fly(DronePhase::EnRouteToDropoff, trip.dropoff, trip.weight_kg);
+        self.stay(DronePhase::AtDropoff, dwell);
+        self.stay(DronePhase::DroppedOff, handling);
+        self.fly(DronePhase::Returning, self.departure.base, 0.0);
     }
 
     fn finish(self, delivery_id: Option<String>, trace: Option<String>) -> Flight {
-        let first = self.legs.iter().find(|it| it.phase != DronePhase::Assigned);
-        let took_off = first.map_or(self.departure.now, |it| it.starts);
+        let took_off = self.departure.now;
         Flight { delivery_id, legs: self.legs, reached: 0, took_off, trace }
     }
 }
 
 impl Flight {
-    /// A flight that serves a delivery. It takes off at the trip's time, or at once when that is
-    /// past; one that is in the air too early goes home first and waits there.
+    /// A flight that serves a delivery, from where the drone is, at once.
     pub(crate) fn serving(
         delivery_id: String,
         trip: &Trip,
         departure: Departure<'_>,
-        airborne: bool,
         trace: Option<String>,
     ) -> Self {
-        let take_off = trip.pickup_time.unwrap_or(departure.now);
-        let base = departure.base;
         let mut pen = Pen::new(departure);
-        if take_off > pen.now && airborne {
-            pen.fly(DronePhase::Returning, base);
-        }
-        if take_off > pen.now {
-            pen.wait(take_off);
-        }
         pen.serve(trip);
         pen.finish(Some(delivery_id), trace)
     }
@@ -181,13 +160,19 @@ impl Flight {
     pub(crate) fn returning(departure: Departure<'_>, trace: Option<String>) -> Self {
         let base = departure.base;
         let mut pen = Pen::new(departure);
-        pen.fly(DronePhase::Returning, base);
+        pen.fly(DronePhase::Returning, base, 0.0);
         pen.finish(None, trace)
     }
 
     /// Whether it lands with the reserve that the rules ask for.
     pub(crate) fn keeps_reserve(&self, rules: &Rules) -> bool {
         self.legs.iter().all(|it| it.battery_to + HAIR >= rules.reserve)
+    }
+
+    /// The zone that one of its legs crosses.
+    pub(crate) fn zone<'a>(&self, rules: &'a Rules) -> Option<&'a str> {
+        let crossed = |it: &Leg| rules.zone_between(&it.from, &it.to);
+        self.legs.iter().find_map(crossed).map(|it| it.name.as_str())
     }
 
     /// The leg that was announced last.
@@ -204,9 +189,9 @@ impl Flight {
     }
 
     /// What is left in the battery.
-    pub(crate) fn battery(&self, now: Timestamp, rules: &Rules) -> f64 {
+    pub(crate) fn battery(&self, now: Timestamp) -> f64 {
         match self.current() {
-            Some(leg) => leg.battery(now, rules),
+            Some(leg) => leg.battery(now),
             None => self.legs.first().map_or(0.0, |it| it.battery_from),
         }
     }

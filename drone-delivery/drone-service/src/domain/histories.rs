@@ -6,28 +6,27 @@ use std::time::Duration;
 use base::{Random, Timestamp};
 use contracts::{Location, drone_management::DronePhase};
 
+use fleet_rules::{Rules, Sortie, base_of};
+
 use super::{
     Drone, PhaseChange, Trip,
-    airframe::tests::{AIRFRAME, RULES},
-    base_of,
+    samples::{AIRFRAME, rules},
 };
 
 /// Phases that may follow one another.
 fn may_follow(before: DronePhase, after: DronePhase) -> bool {
     use DronePhase as P;
     let next: &[P] = match before {
-        P::Idle | P::Charging => &[P::Assigned, P::Idle],
-        // A waiting flight is announced again once its times are known.
-        P::Assigned => &[P::EnRouteToPickup, P::Assigned, P::Idle, P::Charging],
+        P::Idle | P::Charging => &[P::EnRouteToPickup, P::Idle],
+        // Of a booking, not of a drone.
+        P::Assigned => &[],
         P::EnRouteToPickup => &[P::AtPickup, P::EnRouteToPickup, P::Returning],
         P::AtPickup => &[P::PickedUp, P::EnRouteToPickup, P::Returning],
         P::PickedUp => &[P::EnRouteToDropoff],
         P::EnRouteToDropoff => &[P::AtDropoff],
         P::AtDropoff => &[P::DroppedOff],
         P::DroppedOff => &[P::Returning],
-        // Called home to wait there for a later pickup time, or moved to an earlier one on the way.
-        P::Returning => &[P::Idle, P::Charging, P::Assigned, P::EnRouteToPickup, P::Returning],
-        P::Failed => &[P::Idle],
+        P::Returning | P::Failed => &[P::Idle, P::Charging],
     };
     after == P::Failed || next.contains(&after)
 }
@@ -40,42 +39,48 @@ fn place(random: &mut Random) -> Location {
     )
 }
 
-fn trip(random: &mut Random, now: Timestamp) -> Trip {
-    let wait = Duration::from_secs(random.below(3_000));
+fn trip(random: &mut Random) -> Trip {
     Trip {
         pickup: place(random),
         dropoff: place(random),
-        pickup_time: (random.below(3) == 0).then(|| now + wait),
+        pickup_time: None,
         weight_kg: random.unit() * 20.0,
     }
 }
 
+/// Sends it off as the plan would: full, with a trip that it can fly. Gives whether it went.
+fn send(drone: &mut Drone, trip: &Trip, now: Timestamp, rules: &Rules) -> bool {
+    let full = drone.free_from(rules).is_some_and(|it| it <= now) && drone.is_free();
+    let can = Sortie::plan(&drone.base, &drone.airframe, &trip.errand(), rules).is_ok();
+    if full && can {
+        drone.take_off("d".to_owned(), trip, now, rules, None).expect("it can");
+    }
+    full && can
+}
+
 /// What one random command announced.
-fn command(random: &mut Random, drone: &mut Drone, now: Timestamp) -> Vec<PhaseChange> {
+fn command(
+    random: &mut Random,
+    drone: &mut Drone,
+    now: Timestamp,
+    rules: &Rules,
+) -> Vec<PhaseChange> {
     match random.below(8) {
         0 | 1 => {
-            let trip = trip(random, now);
-            if !drone.can_serve(&trip, now, &RULES) {
-                return Vec::new();
-            }
-            let booked = drone.book("d".to_owned(), now, &RULES, None).expect("it is free");
-            // Sometimes the booking is all that ever happens.
-            if random.below(5) > 0 {
-                drone.send(&trip, now, &RULES, None);
-            }
-            vec![booked]
+            send(drone, &trip(random), now, rules);
+            Vec::new()
         }
         2 => {
             // A refusal must change nothing.
-            let (before, trip) = (drone.clone(), trip(random, now));
-            if drone.reroute(&trip, now, &RULES).is_err() {
+            let (before, trip) = (drone.clone(), trip(random));
+            if drone.reroute(&trip, Timestamp::default(), now, rules).is_err() {
                 assert_eq!(*drone, before);
             }
             Vec::new()
         }
-        3 if drone.delivery_id().is_some() => drone.release(now, &RULES).into_iter().collect(),
+        3 if drone.delivery_id().is_some() => drone.release(now, rules).into_iter().collect(),
         4 if random.below(20) == 0 => {
-            vec![drone.fail(now, &RULES), drone.repair(now, &RULES)]
+            vec![drone.fail(now, rules), drone.repair(now, rules)]
         }
         5 => {
             // A restart: what was written is all that is left.
@@ -83,30 +88,31 @@ fn command(random: &mut Random, drone: &mut Drone, now: Timestamp) -> Vec<PhaseC
             *drone = serde_json::from_str(&text).unwrap();
             Vec::new()
         }
-        _ => drone.advance(now, &RULES),
+        _ => drone.advance(now, rules),
     }
 }
 
 fn check(seed: u64) {
     let mut random = Random::with_seed(seed);
+    let rules = rules();
     let mut now = Timestamp::from_millis(0);
     let mut drone = Drone::new("drone-0001".to_owned(), base_of(1), AIRFRAME, now);
     let (mut phase, mut sequence) = (drone.phase, drone.sequence);
     for step in 0..400 {
         now = now + Duration::from_millis(random.below(90_000));
         let at = format!("seed {seed}, step {step}");
-        for change in command(&mut random, &mut drone, now) {
+        for change in command(&mut random, &mut drone, now, &rules) {
             assert!(may_follow(phase, change.phase), "{at}: {phase:?} then {:?}", change.phase);
             assert_eq!(change.sequence, sequence + 1, "{at}");
             // A flight begins only if it ends with the reserve, and calling it back only shortens it.
-            let least = RULES.reserve - 1e-6;
+            let least = rules.reserve - 1e-6;
             assert!((least..=1.0).contains(&change.battery), "{at}: {change:?}");
             assert!(change.at <= now, "{at}");
             (phase, sequence) = (change.phase, change.sequence);
         }
-        let battery = drone.battery(now, &RULES);
+        let battery = drone.battery(now, &rules);
         assert!((0.0..=1.0).contains(&battery), "{at}: {battery}");
-        let position = drone.position(now, &RULES);
+        let position = drone.position(now, &rules);
         assert!(position.is_valid() && position.distance_m(&drone.base) < 20_000.0, "{at}");
     }
 }
@@ -121,19 +127,27 @@ fn whatever_is_done_to_a_drone_it_stays_a_drone() {
 }
 
 #[test]
-fn no_flight_of_a_random_history_lands_below_the_reserve() {
-    let mut random = Random::with_seed(7);
+fn every_flight_takes_as_long_and_as_much_as_the_plan_says() {
+    let (mut random, rules) = (Random::with_seed(7), rules());
+    let mut flown = 0;
     for _ in 0..500 {
         let now = Timestamp::from_millis(0);
         let mut drone = Drone::new("drone-0001".to_owned(), base_of(2), AIRFRAME, now);
-        let trip = trip(&mut random, now);
-        if !drone.can_serve(&trip, now, &RULES) {
+        let trip = trip(&mut random);
+        if !send(&mut drone, &trip, now, &rules) {
             continue;
         }
-        drone.book("d".to_owned(), now, &RULES, None).unwrap();
-        drone.send(&trip, now, &RULES, None);
-        let landed = drone.advance(now + Duration::from_secs(86_400), &RULES);
+        flown += 1;
+        let errand = trip.errand();
+        let sortie = Sortie::plan(&drone.base, &drone.airframe, &errand, &rules).unwrap();
+        let free = drone.free_from(&rules).unwrap();
+        let planned = now + sortie.whole();
+        let off = free.saturating_since(planned).max(planned.saturating_since(free));
+        assert!(off < Duration::from_millis(20), "{trip:?}: {free} is not {planned}");
+        let landed = drone.advance(now + Duration::from_secs(86_400), &rules);
         let lowest = landed.iter().map(|it| it.battery).fold(1.0, f64::min);
-        assert!(lowest >= RULES.reserve - 1e-9, "{trip:?}: {lowest}");
+        assert!((lowest - (1.0 - sortie.energy)).abs() < 1e-6, "{trip:?}: {lowest}");
+        assert!(lowest >= rules.reserve - 1e-9, "{trip:?}: {lowest}");
     }
+    assert!(flown > 200, "{flown}");
 }

@@ -1,29 +1,26 @@
 //! What a delivery asks of a drone, and how a request says it.
 
 use base::Timestamp;
-use contracts::{Body, Fault, Location, Members};
+use contracts::{Body, Fault, Location, Members, parse_time};
+use fleet_rules::Errand;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use super::airframe::{Airframe, Rules};
 
 /// What a delivery asks of a drone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Trip {
     pub(crate) pickup: Location,
     pub(crate) dropoff: Location,
-    /// Not before then, in simulated time.
+    /// Not before then: wall time, as clients say it.
     pub(crate) pickup_time: Option<Timestamp>,
     /// Kilograms; 0 when the client did not say.
     pub(crate) weight_kg: f64,
 }
 
 impl Trip {
-    /// Metres from a point over both places to another.
-    pub(crate) fn metres(&self, from: &Location, home: &Location) -> f64 {
-        from.distance_m(&self.pickup)
-            + self.pickup.distance_m(&self.dropoff)
-            + self.dropoff.distance_m(home)
+    /// What is to be carried.
+    pub(crate) const fn errand(&self) -> Errand {
+        Errand { pickup: self.pickup, dropoff: self.dropoff, weight_kg: self.weight_kg }
     }
 
     /// Whether it is the same trip. A number that was written and read again may differ in its
@@ -33,11 +30,6 @@ impl Trip {
             && self.dropoff.distance_m(&other.dropoff) < 1.0
             && self.pickup_time == other.pickup_time
             && (self.weight_kg - other.weight_kg).abs() < 1e-6
-    }
-
-    /// Share of a battery that the trip takes from a base and back.
-    pub(crate) fn battery(&self, base: &Location, airframe: &Airframe, rules: &Rules) -> f64 {
-        airframe.battery_for(self.metres(base, base), rules)
     }
 }
 
@@ -55,6 +47,11 @@ pub(crate) struct BookingRequest {
     pub(crate) names_package: bool,
     /// The account that ships, when the client says it.
     pub(crate) owner_id: Option<String>,
+    /// Whether it goes before those that wait.
+    pub(crate) expedited: bool,
+    /// When it must be at its door, in wall time: none within says that no time is promised, which
+    /// a text that is no time asks for; a change that says nothing leaves it as it was.
+    pub(crate) deadline: Option<Option<Timestamp>>,
     /// Grows when the trip of a booking is to be replaced.
     pub(crate) revision: u64,
 }
@@ -72,6 +69,8 @@ impl BookingRequest {
             weight_kg,
             names_package,
             owner_id: members.optional_name("ownerId"),
+            expedited: members.flag_or("expedited", false),
+            deadline: members.optional_text("deadline").map(|it| parse_time(&it)),
             revision: members.optional_count("revision").unwrap_or(0),
         };
         body.finish(read)
@@ -143,6 +142,18 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_is_a_time_or_promises_nothing() {
+        let ask = |deadline: &str| {
+            read(&json!({"pickup": place(60.17), "dropoff": place(60.18), "deadline": deadline}))
+        };
+        assert_eq!(ask("ByTheEndOfDay").deadline, Some(None));
+        assert_eq!(ask("").deadline, Some(None));
+        assert!(ask("2026-05-14T20:00:00Z").deadline.flatten().is_some());
+        let silent = json!({"pickup": place(60.17), "dropoff": place(60.18), "deadline": null});
+        assert_eq!(read(&silent).deadline, None);
+    }
+
+    #[test]
     fn several_packages_weigh_together() {
         let request = read(&json!({"pickup": place(60.17), "dropoff": place(60.18),
             "packageDetails": [{"id": "a", "weight": "2.5"}, {"id": "b", "weight": 3}]}));
@@ -150,10 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn a_change_keeps_the_weight_of_what_was_booked() {
+    fn a_change_keeps_what_it_leaves_out() {
         let moved = json!({"pickup": place(60.17), "dropoff": place(60.18), "revision": 2});
-        let before = Trip { weight_kg: 7.0, ..read(&moved).trip(None) };
-        assert_eq!(read(&moved).trip(Some(&before)).weight_kg, 7.0);
+        let tomorrow = Timestamp::parse("2099-01-01T09:00:00Z");
+        let before = Trip { weight_kg: 7.0, pickup_time: tomorrow, ..read(&moved).trip(None) };
+        assert_eq!(read(&moved).trip(Some(&before)), before);
         assert!(!read(&moved).names_package);
     }
 

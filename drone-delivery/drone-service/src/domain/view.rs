@@ -2,14 +2,11 @@
 
 use base::{SimulatedClock, Timestamp};
 use contracts::{Location, Words as _, drone_management::DronePhase};
+use fleet_rules::Rules;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{
-    airframe::Rules,
-    drone::{Activity, Drone},
-    trip::Trip,
-};
+use super::{drone::Drone, plan::Place, trip::Trip};
 
 /// A drone of the fleet.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -131,29 +128,35 @@ pub(crate) struct BookingView {
 }
 
 impl BookingView {
-    /// A booking whose drone is at work.
-    pub(crate) fn active(
+    /// A booking whose drone flies for it.
+    pub(crate) fn flying(
         delivery_id: String,
         revision: u64,
         trip: &Trip,
         drone: &Drone,
         clock: &SimulatedClock,
     ) -> Self {
-        let (pickup_eta, eta) = match &drone.activity {
-            Activity::Flying(flight) => flight.expected(),
-            Activity::Based { .. } | Activity::Booked { .. } | Activity::Failed { .. } => {
-                (None, None)
-            }
-        };
+        let (pickup, arrival) = drone.expected().unzip();
+        let state = drone.phase.word();
+        let over = Self::over(delivery_id, revision, trip, drone.id.clone(), state);
+        let wall = |it: Option<Timestamp>| it.map(|it| clock.wall_of(it));
+        Self { pickup_eta: wall(pickup), eta: wall(arrival), ..over }
+    }
+
+    /// A booking that waits in the plan of its drone.
+    pub(crate) fn planned(
+        revision: u64,
+        trip: &Trip,
+        drone_id: String,
+        place: &Place,
+        clock: &SimulatedClock,
+    ) -> Self {
+        let id = place.order.delivery_id.clone();
+        let over = Self::over(id, revision, trip, drone_id, DronePhase::Assigned.word());
         Self {
-            delivery_id,
-            drone_id: drone.id.clone(),
-            state: drone.phase.word().to_owned(),
-            revision,
-            pickup: trip.pickup,
-            dropoff: trip.dropoff,
-            pickup_eta: pickup_eta.map(|it| clock.wall_of(it)),
-            eta: eta.map(|it| clock.wall_of(it)),
+            pickup_eta: Some(clock.wall_of(place.pickup())),
+            eta: Some(clock.wall_of(place.arrival())),
+            ..over
         }
     }
 
@@ -174,6 +177,93 @@ impl BookingView {
             dropoff: trip.dropoff,
             pickup_eta: None,
             eta: None,
+        }
+    }
+}
+
+/// Who flies for a delivery, and when: the answer to a request for a drone.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PromiseView {
+    /// The drone.
+    pub(crate) drone_id: String,
+    /// When the package is expected to be fetched.
+    #[serde(rename = "pickupETA")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) pickup_eta: Option<Timestamp>,
+    /// When it is expected at the drop-off.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) eta: Option<Timestamp>,
+}
+
+/// No drone in service could ever fly it, and none is booked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DeclinedView {
+    /// Always null.
+    pub(crate) drone_id: Option<String>,
+    /// Always true.
+    pub(crate) declined: bool,
+    /// What stands in the way of the one that comes closest.
+    pub(crate) reason: Option<String>,
+}
+
+/// What is planned for a drone, the next first.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PlanView {
+    /// The drone.
+    drone_id: String,
+    /// What it does now.
+    state: DronePhase,
+    /// The delivery that it flies for now.
+    delivery_id: Option<String>,
+    /// Flights that it will begin.
+    bookings: Vec<PlannedFlight>,
+}
+
+/// A flight that a drone will begin. Times are wall time.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PlannedFlight {
+    /// The delivery.
+    delivery_id: String,
+    /// Whether the delivery was made; before that nobody takes off.
+    made: bool,
+    /// When it leaves its base.
+    #[schema(value_type = String, format = DateTime)]
+    take_off: Timestamp,
+    /// When the package is fetched.
+    #[serde(rename = "pickupETA")]
+    #[schema(value_type = String, format = DateTime)]
+    pickup_eta: Timestamp,
+    /// When it is at the drop-off.
+    #[schema(value_type = String, format = DateTime)]
+    eta: Timestamp,
+    /// When the drone is back and has charged what the flight took.
+    #[schema(value_type = String, format = DateTime)]
+    ready: Timestamp,
+    /// Share of a battery that the flight takes.
+    energy: f64,
+}
+
+impl PlanView {
+    /// The plan as it is now.
+    pub(crate) fn of(drone: &Drone, places: &[Place], clock: &SimulatedClock) -> Self {
+        let flight = |it: &Place| PlannedFlight {
+            delivery_id: it.order.delivery_id.clone(),
+            made: it.order.made,
+            take_off: clock.wall_of(it.start),
+            pickup_eta: clock.wall_of(it.pickup()),
+            eta: clock.wall_of(it.arrival()),
+            ready: clock.wall_of(it.ready()),
+            energy: it.sortie.energy,
+        };
+        Self {
+            drone_id: drone.id.clone(),
+            state: drone.phase,
+            delivery_id: drone.delivery_id().map(str::to_owned),
+            bookings: places.iter().map(flight).collect(),
         }
     }
 }

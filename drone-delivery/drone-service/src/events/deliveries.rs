@@ -5,10 +5,10 @@
 use contracts::{DeliveryStage, event, shipping::DeliveryEvent};
 use messaging::{Delivered, Failure, Handler};
 use service_kit::inbox;
-use store::{SqlError, Store};
+use store::{SqlError, Store, WriteError};
 
 use crate::{
-    booking::{self, ReleaseError},
+    booking::{self, Release, ReleaseError},
     store as table,
     tower::Tower,
 };
@@ -28,14 +28,19 @@ impl Deliveries {
     async fn send(&self, event: DeliveryEvent, trace: String) -> Result<(), Failure> {
         let tower = self.tower.clone();
         let sent = self.store.write(move |transaction| {
-            let (id, owner) = (&event.delivery_id, &event.owner_id);
-            booking::send(transaction, &tower, id, owner, Some(trace))
+            let (id, owner, drone) = (&event.delivery_id, &event.owner_id, &event.drone_id);
+            booking::send(transaction, &tower, id, owner, drone.as_deref(), Some(trace))
         });
-        if let Some(known) = sent.await.map_err(inbox::failure_of)? {
-            self.tower.note(known);
-            self.tower.ring();
+        self.settle(sent.await.map(drop))
+    }
+
+    /// Whoever moves drones looks at once; what the copy took in of a failed commit is forgotten.
+    fn settle(&self, written: Result<(), WriteError<SqlError>>) -> Result<(), Failure> {
+        match &written {
+            Ok(()) => self.tower.ring(),
+            Err(_) => self.tower.mark_stale(),
         }
-        Ok(())
+        written.map_err(inbox::failure_of)
     }
 
     async fn release(&self, id: String) -> Result<(), Failure> {
@@ -45,24 +50,22 @@ impl Deliveries {
             if table::find_booking(transaction, &id)?.is_none() {
                 return Ok(());
             }
-            match booking::release(transaction, &tower, &id) {
+            match booking::release(transaction, &tower, &id, Release::Undo) {
                 Ok(()) => Ok::<_, SqlError>(()),
                 // The package is on board: its delivery is over for others, the flight is not.
-                Err(ReleaseError::PickedUp) => Ok(()),
+                Err(ReleaseError::PickedUp | ReleaseError::Lost) => Ok(()),
                 Err(ReleaseError::Sql(error)) => Err(error),
             }
         });
-        released.await.map_err(inbox::failure_of)?;
-        self.tower.ring();
-        Ok(())
+        self.settle(released.await)
     }
 }
 
 impl Handler for Deliveries {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
         let message = &delivered.message;
-        let event: DeliveryEvent =
-            event::read(&message.kind, &message.body).map_err(inbox::rejected)?;
+        let event: DeliveryEvent = event::read(&message.kind, &message.body)
+            .map_err(|it| inbox::unread(&it, it.is_unknown()))?;
         match event.stage {
             DeliveryStage::Created if event.drone_id.is_some() => {
                 self.send(event, delivered.trace.traceparent()).await

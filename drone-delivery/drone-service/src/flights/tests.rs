@@ -136,8 +136,9 @@ async fn a_leader_that_slept_through_its_lease_changes_nothing() {
         instance: "sleeper".to_owned(),
         metrics: FleetMetrics::new(&here.telemetry),
     };
+    here.follow().await;
     let due = here.tower.fleet().due(here.tower.now(base::Clock::now(&*clock)), 10);
     assert_eq!(due.len(), 1);
     assert!(matches!(sleeper.advance_batch(epoch, due).await, Lead::Theirs { .. }));
-    assert_eq!(here.said().await["drone-0001"].len(), 1, "it moved a drone without the lease");
+    assert!(here.said().await.is_empty(), "it moved a drone without the lease");
 }

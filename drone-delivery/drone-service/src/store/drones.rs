@@ -2,10 +2,11 @@
 
 use base::Timestamp;
 use contracts::{Words as _, drone_management::DronePhase};
+use fleet_rules::{Airframe, base_of, name_of};
 use store::{Reader, Row, SqlError, Transaction};
 
-use super::{decode, encode};
-use crate::domain::{Airframe, Drone, Known, base_of, name_of};
+use super::{decode, encode, next_change};
+use crate::domain::{Drone, Known};
 
 /// One drone.
 pub(crate) fn find_drone(reader: &Reader<'_>, id: &str) -> Result<Option<Known>, SqlError> {
@@ -36,21 +37,15 @@ pub(crate) fn list_drones(
     )
 }
 
-/// Drones with more than one active booking: there must be none.
+/// Drones that fly for more than one delivery: there must be none.
 pub(crate) fn doubly_booked(reader: &Reader<'_>, limit: u32) -> Result<Vec<Known>, SqlError> {
     reader.query_all(
         "SELECT state, changed FROM drones WHERE id IN (
-           SELECT drone_id FROM bookings WHERE state = 'Active'
+           SELECT drone_id FROM bookings WHERE state = 'Active' AND took_off = 1
            GROUP BY drone_id HAVING COUNT(*) > 1) ORDER BY id LIMIT ?1",
         &[&limit],
         known,
     )
-}
-
-/// The number of the next change. One transaction may use it for several drones.
-pub(crate) fn next_change(reader: &Reader<'_>) -> Result<u64, SqlError> {
-    let newest = "SELECT COALESCE(MAX(changed), 0) FROM drones";
-    Ok(reader.query_one(newest, &[], |row| row.get::<u64>(0))? + 1)
 }
 
 /// Writes a drone, unless somebody else has changed it since it was read. Gives whether it did.
@@ -103,6 +98,32 @@ pub(crate) fn seed_fleet(
         added += u64::from(insert_drone(transaction, &drone, changed)?);
     }
     Ok(added)
+}
+
+/// Gives drones that are as the fleet's usual was before what is usual now; one that an operator
+/// made another is left as it is. Gives how many were changed.
+pub(crate) fn use_airframe(
+    transaction: &mut Transaction<'_>,
+    usual: Airframe,
+) -> Result<u64, SqlError> {
+    let sql = "SELECT payload_kg, range_m FROM usual_airframe WHERE id = 1";
+    let before = transaction.query_optional(sql, &[], |row| {
+        Ok(Airframe { payload_kg: row.get(0)?, range_m: row.get(1)? })
+    })?;
+    transaction.execute(
+        "INSERT OR REPLACE INTO usual_airframe (id, payload_kg, range_m) VALUES (1, ?1, ?2)",
+        &[&usual.payload_kg, &usual.range_m],
+    )?;
+    let Some(before) = before.filter(|it| *it != usual) else { return Ok(0) };
+    let next = next_change(transaction)?;
+    let mut changed = 0;
+    for known in drones_changed_since(transaction, 0)? {
+        if known.drone.airframe == before {
+            let drone = Drone { airframe: usual, ..known.drone };
+            changed += u64::from(save_drone(transaction, &drone, known.changed, next)?);
+        }
+    }
+    Ok(changed)
 }
 
 fn known(row: &Row<'_>) -> Result<Known, SqlError> {

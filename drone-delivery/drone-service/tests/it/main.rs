@@ -6,3 +6,5 @@ mod compatibility;
 mod conformance;
 #[cfg(test)]
 mod flying;
+#[cfg(test)]
+mod upgrade;

@@ -39,10 +39,11 @@ pub(super) struct DeliverySchema {
     pickup_location: Name,
     /// A name of the gazetteer or `lat,lon[,alt]`.
     drop_off_location: Name,
-    /// Not before then.
+    /// Not before then; at most `fleet.pickup_ahead_days` ahead.
     #[schema(format = DateTime)]
     pickup_time: Option<String>,
-    /// Free text, never interpreted.
+    /// A time by which it must be at its door, which the fleet promises or refuses; any other text is
+    /// kept and never interpreted.
     deadline: Option<Text>,
     expedited: Option<bool>,
     confirmation_required: Option<ConfirmationType>,

@@ -31,6 +31,9 @@ use tokio::{
 /// The services that the workflows call.
 const SERVICES: [&str; 5] = ["account", "third-party-transport", "package", "drone", "delivery"];
 
+/// Who flies, as the Drone service says it.
+pub(crate) const DRONE: &str = r#"{"droneId":"d-7"}"#;
+
 /// In the place of a status: the call is never answered.
 pub(crate) const SILENCE: u16 = 0;
 
@@ -91,6 +94,7 @@ impl Fixture {
         participants.lock().unwrap().answers.extend([
             ("GET /api/account".to_owned(), (200, "true")),
             ("PUT /api/thirdpartydeliveries".to_owned(), (200, "false")),
+            ("PUT /api/dronedeliveries".to_owned(), (200, DRONE)),
         ]);
         let router = Router::new().fallback(answer).with_state(Arc::clone(&participants));
         Self { participants, ..Self::calling(router).await }

@@ -3,8 +3,12 @@
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod handing_over;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod requests;
 #[cfg(test)]
 mod town;
+#[cfg(test)]
+mod versions;

@@ -9,7 +9,7 @@ use scheduler_service::{SchedulerConfig, run};
 use serde_json::{Value, json};
 use service_kit::Bound;
 
-use crate::fixture::{Fixture, Got, SILENCE, ask, message, until};
+use crate::fixture::{DRONE, Fixture, Got, SILENCE, ask, message, until};
 
 pub(crate) fn delivery(id: &str) -> Message {
     let body = json!({"deliveryId": id, "ownerId": "o1", "pickupLocation": "60.17,24.94",
@@ -61,20 +61,20 @@ async fn a_request_goes_through_every_step_and_is_announced() {
             "GET /api/account/o1",
             "PUT /api/thirdpartydeliveries/d1",
             "PUT /api/packages/p1",
-            "PUT /api/dronedeliveries/d1",
+            "PUT /api/dronedeliveries/d1?view=booking&decline=true",
             "PUT /api/deliveries/d1",
         ]
     );
     assert_eq!(got[4].key, "\"d1/create/delivery/do/0\"");
-    assert_eq!(got[4].body["droneId"], "d-7", "a bare text is the drone's id");
+    assert_eq!(got[4].body["droneId"], "d-7", "the drone that was booked");
     assert_eq!(got[4].body["pickup"]["latitude"], 60.17);
     assert_eq!(got[4].body["pickupTime"], "2017-07-28T16:06:24.000Z");
 
     let view = stands(&bound, "d1", "completed").await;
-    assert_eq!(view["steps"].as_array().unwrap().len(), 5);
+    assert_eq!(view["steps"].as_array().unwrap().len(), 6, "with the one that was left out");
     let (_, saga) = ask(&bound.http_url(), Method::GET, "/api/sagas/d1%2Fcreate", None).await;
     assert_eq!((&saga["status"], &saga["epoch"]), (&json!("completed"), &json!(1)));
-    assert_eq!(saga["history"].as_array().unwrap().len(), 7, "{saga}");
+    assert_eq!(saga["history"].as_array().unwrap().len(), 8, "{saga}");
     let (_, lag) = ask(&bound.http_url(), Method::GET, "/api/partitions", None).await;
     assert_eq!(lag["instances"][0]["name"], "scheduler-1");
 }
@@ -298,7 +298,7 @@ async fn the_intake_pauses_while_as_many_sagas_are_open_as_may_be() {
         (state["openSagas"] == 2 && taken == 2).then_some(())
     })
     .await;
-    fixture.answer("PUT /api/dronedeliveries", 200, "d-7");
+    fixture.answer("PUT /api/dronedeliveries", 200, DRONE);
     for number in 0..6 {
         stands(&bound, &format!("d{number}"), "completed").await;
     }

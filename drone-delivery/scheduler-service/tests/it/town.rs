@@ -15,6 +15,8 @@ use axum::{
 use serde_json::Value;
 use tokio::time::sleep;
 
+use crate::fixture::DRONE;
+
 /// Time after which a caller gives up waiting for an answer.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,10 @@ pub(crate) struct Kept {
     pub(crate) carrier: bool,
     pub(crate) delivery: bool,
     pub(crate) package: bool,
+    /// Whether the carrier was told to leave.
+    pub(crate) left: bool,
+    /// The drone that Delivery was told of.
+    pub(crate) drone_told: Value,
     /// Where the drone flies to, and where Delivery says that it does.
     pub(crate) flown_to: Value,
     pub(crate) shown: Value,
@@ -131,7 +137,15 @@ impl Services {
         let (method, path) = line.split_once(" /api/").unwrap();
         let service = path.split('/').next().unwrap();
         match (method, service) {
+            ("PUT", "thirdpartydeliveries") if body["noDrone"] == true => {
+                kept.carrier = !delivery.starts_with("nobody");
+                kept.left |= body["made"] == true;
+            }
             ("PUT", "thirdpartydeliveries") => kept.carrier = delivery.starts_with("carrier"),
+            ("PUT", "dronedeliveries") if delivery.starts_with("declined") => {}
+            ("PUT", "deliveries") if path.ends_with("/carrier") => {
+                kept.delivery &= body["booked"] == true;
+            }
             ("PUT", "packages") => kept.package = true,
             ("PUT", "dronedeliveries") if body["packageDetail"].is_null() && !kept.drone => {
                 return 409;
@@ -139,7 +153,10 @@ impl Services {
             ("PUT", "dronedeliveries") => {
                 (kept.drone, kept.flown_to) = (true, body["dropoff"].clone());
             }
-            ("PUT", "deliveries") => (kept.delivery, kept.shown) = (true, body["dropoff"].clone()),
+            ("PUT", "deliveries") => {
+                (kept.delivery, kept.shown) = (true, body["dropoff"].clone());
+                kept.drone_told = body["droneId"].clone();
+            }
             ("PATCH", "deliveries") => kept.shown = body["dropoff"].clone(),
             ("DELETE", "thirdpartydeliveries") => kept.carrier = false,
             ("DELETE", "dronedeliveries") => kept.drone = false,
@@ -192,7 +209,13 @@ async fn serve(
         (_, StatusCode::OK) if line.starts_with("PUT /api/thirdparty") => {
             services.kept(&delivery).carrier.to_string()
         }
-        (_, StatusCode::OK) if line.starts_with("PUT /api/dronedeliveries") => "d-7".to_owned(),
+        (_, StatusCode::OK) if line.starts_with("PUT /api/dronedeliveries") => {
+            let declined = delivery.starts_with("declined");
+            if declined { r#"{"droneId":null,"declined":true}"# } else { DRONE }.to_owned()
+        }
+        (_, StatusCode::OK) if line.ends_with("/carrier") => {
+            format!(r#"{{"served":{}}}"#, services.kept(&delivery).delivery)
+        }
         _ => text.to_owned(),
     };
     (status, text)

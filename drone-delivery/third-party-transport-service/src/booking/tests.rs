@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use base::{Clock as _, ManualClock, Random, SharedClock};
 use contracts::Location;
+use fleet_rules::FleetConfig;
 use store::{Store, StoreSettings, WriteError};
 use telemetry::{Telemetry, TelemetryConfig};
 use tempfile::TempDir;
@@ -22,8 +23,11 @@ async fn process(path: &Path, clock: &Arc<ManualClock>) -> Process {
     let settings = StoreSettings::default();
     let store =
         Store::open(path, table::MIGRATIONS, settings, shared, &telemetry).expect("it opens");
-    let simulated = store.write(|it| table::simulated_clock(it, 20.0)).await.unwrap();
-    Process { store, depot: crate::TransportConfig::default().depot(simulated) }
+    let simulated = store.write(|it| store::simulated_clock(it, 20.0)).await.unwrap();
+    Process {
+        store,
+        depot: crate::TransportConfig::default().depot(&FleetConfig::default(), simulated),
+    }
 }
 
 fn refused<E: std::fmt::Debug>(error: WriteError<E>) -> E {
@@ -44,8 +48,12 @@ fn heavy() -> Trip {
 
 impl Process {
     async fn book(&self, id: &str, trip: Trip) -> Result<Transport, BookError> {
+        self.ask(id, Wish { trip, no_drone: false, made: false }).await
+    }
+
+    async fn ask(&self, id: &str, wish: Wish) -> Result<Transport, BookError> {
         let (depot, id) = (self.depot.clone(), id.to_owned());
-        let booked = self.store.write(move |it| book(it, &depot, &id, trip, None)).await;
+        let booked = self.store.write(move |it| book(it, &depot, &id, &wish, None)).await;
         booked.map_err(refused)
     }
 
@@ -162,4 +170,25 @@ async fn a_release_leaves_a_tombstone_also_where_nothing_was_booked() {
     here.send("d1").await;
     clock.advance(Duration::from_secs(3_600));
     assert_eq!(here.advance().await, 0);
+}
+
+#[tokio::test]
+async fn where_the_fleet_has_none_a_van_takes_what_it_can_and_leaves_when_it_is_told() {
+    let directory = TempDir::new().unwrap();
+    let (path, clock) = (directory.path().join("transport.db"), manual_clock());
+    let here = process(&path, &clock).await;
+    let light = Trip { weight_kg: 2.0, ..heavy() };
+    assert_eq!(here.book("d1", light.clone()).await, Ok(Transport::Drone), "by the rule");
+    let wish = |trip: Trip, made| Wish { trip, no_drone: true, made };
+    assert_eq!(here.ask("d1", wish(light.clone(), false)).await, Ok(Transport::Carrier));
+    clock.advance(Duration::from_secs(3_600));
+    assert_eq!(here.advance().await, 0, "it was not told to leave");
+    for _ in 0..2 {
+        assert_eq!(here.ask("d1", wish(light.clone(), true)).await, Ok(Transport::Carrier));
+    }
+    clock.advance(Duration::from_secs(3_600));
+    assert_eq!(here.advance().await, 1);
+    let whale = Trip { weight_kg: 900.0, ..light };
+    assert_eq!(here.ask("d2", wish(whale, true)).await, Ok(Transport::Nobody));
+    assert_eq!(here.said().await.keys().collect::<Vec<_>>(), ["d1"], "nothing is booked for it");
 }

@@ -1,34 +1,20 @@
 //! The rule: a drone when one can, a carrier when none can, nobody past the carrier's limits.
 
 use contracts::Location;
-use serde::{Deserialize, Serialize};
+use fleet_rules::{Airframe, Errand, Rules, Sortie, base_of};
 
 use super::trip::Trip;
 
-/// A circle over which no drone may fly.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NoFlyZone {
-    /// What is there.
-    pub name: String,
-    /// Degrees north.
-    pub latitude: f64,
-    /// Degrees east.
-    pub longitude: f64,
-    /// Metres around that point.
-    pub radius_m: f64,
-}
+/// Drones that are asked about one trip: their bases are spread evenly, so the first of them stand
+/// for all.
+const ASKED_MAX: u32 = 20;
 
 /// What drones and carriers can do, as far as this context knows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Limits {
-    pub(crate) drone_payload_kg: f64,
-    /// Metres from a base over both places and back.
-    pub(crate) drone_range_m: f64,
-    /// Middle of the bases, and how far from it they lie: any of them can serve what is near enough.
-    pub(crate) drone_bases: Location,
-    pub(crate) drone_bases_radius_m: f64,
-    pub(crate) no_fly: Vec<NoFlyZone>,
+    pub(crate) airframe: Airframe,
+    pub(crate) rules: Rules,
+    pub(crate) drones: u32,
     pub(crate) carrier_payload_kg: f64,
     /// Metres from the depot over the pickup to the drop-off.
     pub(crate) carrier_range_m: f64,
@@ -42,6 +28,8 @@ pub(crate) enum Transport {
     Drone,
     /// No drone can, a carrier does.
     Carrier,
+    /// The fleet has none, and no carrier takes it.
+    Nobody,
 }
 
 /// Nobody can.
@@ -61,6 +49,11 @@ impl Limits {
         if self.drone_can(trip) {
             return Ok(Transport::Drone);
         }
+        self.check_carrier(trip).map(|()| Transport::Carrier)
+    }
+
+    /// Whether a carrier takes it, whatever the fleet can.
+    pub(crate) fn check_carrier(&self, trip: &Trip) -> Result<(), NoTransport> {
         let (carrier_payload_kg, carrier_range_m) = (self.carrier_payload_kg, self.carrier_range_m);
         let way = self.depot.distance_m(&trip.pickup) + trip.pickup.distance_m(&trip.dropoff);
         if trip.weight_kg > carrier_payload_kg {
@@ -68,53 +61,31 @@ impl Limits {
         } else if way > carrier_range_m {
             Err(NoTransport::TooFar { carrier_range_m })
         } else {
-            Ok(Transport::Carrier)
+            Ok(())
         }
     }
 
-    /// Whether every drone could, wherever its base is: a `true` here that the fleet must take back
-    /// would fail the delivery, a carrier too many only costs more.
+    /// Whether any drone could, by the rules that the fleet itself plans by.
     fn drone_can(&self, trip: &Trip) -> bool {
-        let from_any_base =
-            |place: &Location| self.drone_bases.distance_m(place) + self.drone_bases_radius_m;
-        let way = from_any_base(&trip.pickup)
-            + trip.pickup.distance_m(&trip.dropoff)
-            + from_any_base(&trip.dropoff);
-        trip.weight_kg <= self.drone_payload_kg
-            && way <= self.drone_range_m
-            && !self.no_fly.iter().any(|it| it.is_crossed(trip))
-    }
-}
-
-impl NoFlyZone {
-    /// Whether the straight way from pickup to drop-off comes into the circle.
-    fn is_crossed(&self, trip: &Trip) -> bool {
-        let centre = Location::new(self.latitude, self.longitude);
-        // Flat around the centre: right enough over the ways that a drone flies.
-        let east_scale = self.latitude.to_radians().cos();
-        let flat = |it: &Location| {
-            ((it.longitude - self.longitude) * east_scale, it.latitude - self.latitude)
-        };
-        let (from, to) = (flat(&trip.pickup), flat(&trip.dropoff));
-        let (way_east, way_north) = (to.0 - from.0, to.1 - from.1);
-        let length = way_north.mul_add(way_north, way_east * way_east);
-        let along = -way_north.mul_add(from.1, from.0 * way_east);
-        let share = if length > 0.0 { along / length } else { 0.0 };
-        trip.pickup.toward(&trip.dropoff, share).distance_m(&centre) < self.radius_m
+        let Trip { pickup, dropoff, weight_kg, .. } = trip;
+        let errand = Errand { pickup: *pickup, dropoff: *dropoff, weight_kg: *weight_kg };
+        (1..=self.drones.min(ASKED_MAX)).any(|number| {
+            Sortie::plan(&base_of(number), &self.airframe, &errand, &self.rules).is_ok()
+        })
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use fleet_rules::{FleetConfig, NoFlyZone};
+
     use super::*;
 
     pub(crate) fn limits() -> Limits {
         Limits {
-            drone_payload_kg: 25.0,
-            drone_range_m: 20_000.0,
-            drone_bases: Location::new(60.169, 24.9425),
-            drone_bases_radius_m: 1_500.0,
-            no_fly: Vec::new(),
+            airframe: FleetConfig::default().airframe(),
+            rules: Rules { no_fly: Vec::new(), ..FleetConfig::default().rules() },
+            drones: 20,
             carrier_payload_kg: 500.0,
             carrier_range_m: 300_000.0,
             depot: Location::new(60.169, 24.9425),
@@ -155,25 +126,19 @@ pub(crate) mod tests {
             longitude: 24.9425,
             radius_m,
         };
-        let over = Limits { no_fly: vec![zone(50.0)], ..limits() };
+        let rules = Rules { no_fly: vec![zone(50.0)], ..limits().rules };
+        let over = Limits { rules, ..limits() };
         assert_eq!(over.decide(&trip(NEAR, 1.0)), Ok(Transport::Carrier));
         let beside = trip((60.17, 24.96), 1.0);
         assert_eq!(over.decide(&beside), Ok(Transport::Drone));
     }
 
     #[test]
-    fn a_drone_of_any_base_can_fly_what_is_left_to_drones() {
-        // The edge of the rule, seen from the base that lies farthest away.
-        let mut north = 60.17;
-        while limits().decide(&trip((north, 24.94), 1.0)) == Ok(Transport::Drone) {
-            north += 0.0005;
-        }
-        let last = trip((north - 0.0005, 24.94), 1.0);
-        let base = Location::new(60.169 - 0.0134, 24.9425);
-        let way = base.distance_m(&last.pickup)
-            + last.pickup.distance_m(&last.dropoff)
-            + last.dropoff.distance_m(&base);
-        assert!(way <= 20_000.0, "{way}");
-        assert!(way > 15_000.0, "the rule leaves too little to drones: {way}");
+    fn what_the_fleet_of_other_settings_cannot_lift_goes_to_a_carrier() {
+        let config = FleetConfig { payload_kg: 10.0, ..FleetConfig::default() };
+        let weaker = Limits { airframe: config.airframe(), ..limits() };
+        assert_eq!(weaker.decide(&trip(NEAR, 15.0)), Ok(Transport::Carrier));
+        let none = Limits { drones: 0, ..limits() };
+        assert_eq!(none.decide(&trip(NEAR, 1.0)), Ok(Transport::Carrier));
     }
 }

@@ -81,12 +81,19 @@ impl Shipment {
 
     /// The delivery was made: the tour is planned, at the trip's time or at once when that is past.
     /// Gives whether that is news.
-    pub(crate) fn send(&mut self, now: Timestamp, roads: &Roads, trace: Option<String>) -> bool {
+    /// `not_before` is the trip's time as the carriers' clock has it.
+    pub(crate) fn send(
+        &mut self,
+        now: Timestamp,
+        not_before: Option<Timestamp>,
+        roads: &Roads,
+        trace: Option<String>,
+    ) -> bool {
         if self.tour.is_some() {
             return false;
         }
-        let Trip { pickup, dropoff, pickup_time, .. } = &self.trip;
-        let leaves = pickup_time.unwrap_or(now).max(now);
+        let Trip { pickup, dropoff, .. } = &self.trip;
+        let leaves = not_before.unwrap_or(now).max(now);
         let picks_up = leaves + roads.time_for(&roads.depot, pickup) + roads.handling;
         let drops_off = picks_up + roads.time_for(pickup, dropoff) + roads.handling;
         self.tour = Some(Tour { leaves, picks_up, drops_off });
@@ -162,8 +169,8 @@ mod tests {
     fn a_tour_goes_through_every_phase_in_order_and_takes_its_time() {
         let mut shipment = booked(trip(AIRPORT, 40.0));
         assert_eq!((shipment.sequence, shipment.due()), (1, None));
-        assert!(shipment.send(at(10), &ROADS, None));
-        assert!(!shipment.send(at(99), &ROADS, None), "a repeated message");
+        assert!(shipment.send(at(10), None, &ROADS, None));
+        assert!(!shipment.send(at(99), None, &ROADS, None), "a repeated message");
         let changes = shipment.advance(at(86_400), &ROADS);
         let phases: Vec<_> = changes.iter().map(|it| it.phase).collect();
         let expected =
@@ -180,7 +187,7 @@ mod tests {
     fn it_waits_for_the_pickup_time_and_can_be_called_back_until_then() {
         let far = Timestamp::parse("2099-01-01T00:00:00Z").unwrap();
         let mut shipment = booked(Trip { pickup_time: Some(far), ..trip(AIRPORT, 40.0) });
-        shipment.send(at(0), &ROADS, None);
+        shipment.send(at(0), Some(far), &ROADS, None);
         assert_eq!(shipment.advance(at(1_000_000), &ROADS), []);
         assert_eq!((shipment.due(), shipment.check_recall()), (Some(far), Ok(())));
     }
@@ -188,7 +195,7 @@ mod tests {
     #[test]
     fn it_cannot_be_called_back_with_the_package_on_board() {
         let mut shipment = booked(trip(AIRPORT, 40.0));
-        shipment.send(at(0), &ROADS, None);
+        shipment.send(at(0), None, &ROADS, None);
         let picks_up = shipment.tour.unwrap().picks_up;
         shipment.advance(picks_up, &ROADS);
         assert_eq!(shipment.check_recall(), Err(PickedUp));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Trip {
     pub(crate) pickup: Location,
     pub(crate) dropoff: Location,
-    /// Not before then, in simulated time.
+    /// Not before then: wall time, as clients say it.
     pub(crate) pickup_time: Option<Timestamp>,
     /// Kilograms; 0 when the client did not say.
     pub(crate) weight_kg: f64,
@@ -32,7 +32,17 @@ pub(crate) enum Request {
     /// The first generation's client sends one point: there is nothing to judge it by.
     Place,
     /// A trip, with the id in the body when there is one; the one in the path counts.
-    Trip { trip: Trip, delivery_id: Option<String> },
+    Trip { wish: Wish, delivery_id: Option<String> },
+}
+
+/// A trip, and how it is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Wish {
+    pub(crate) trip: Trip,
+    /// The fleet was asked and has none: only carriers are left.
+    pub(crate) no_drone: bool,
+    /// Its delivery was made, and said so to nobody here: the carrier leaves.
+    pub(crate) made: bool,
 }
 
 impl Request {
@@ -50,8 +60,9 @@ impl Request {
             pickup_time: members.optional_time("pickupTime"),
             weight_kg: weight(&members),
         };
+        let (no_drone, made) = (members.flag_or("noDrone", false), members.flag_or("made", false));
         let delivery_id = members.optional_name("deliveryId");
-        body.finish(Self::Trip { trip, delivery_id })
+        body.finish(Self::Trip { wish: Wish { trip, no_drone, made }, delivery_id })
     }
 }
 
@@ -80,7 +91,8 @@ mod tests {
         let place = json!({"latitude": 60.17, "longitude": 24.94});
         let body = json!({"Pickup": place, "DROPOFF": place});
         let read = Request::read(&Body::new(&body)).unwrap();
-        assert!(matches!(read, Request::Trip { trip, delivery_id: None } if trip.weight_kg == 0.0));
+        let Request::Trip { wish, delivery_id: None } = read else { panic!("{read:?}") };
+        assert_eq!((wish.trip.weight_kg, wish.no_drone, wish.made), (0.0, false, false));
     }
 
     #[test]

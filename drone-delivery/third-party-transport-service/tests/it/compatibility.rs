@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use fleet_rules::FleetConfig;
 use http::Method;
 use runtime::{SystemClock, Tasks};
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ async fn served() -> Served {
     let config = ServiceConfig::new("third-party-transport", "one", directory.path());
     let context =
         ServiceContext::new(config, SystemClock::shared(), Telemetry::disabled(), Tasks::new());
-    let bound = run(context, TransportConfig::default()).await.unwrap();
+    let bound = run(context, FleetConfig::default(), TransportConfig::default()).await.unwrap();
     let services = ServiceAddresses::new().with("transport", bound.http_url());
     let client = Client::new(services, Duration::from_secs(5), Telemetry::disabled());
     Served { client, _directory: directory }

@@ -1,3 +1,4 @@
+use fleet_rules::FleetConfig;
 use runtime::{SystemClock, Tasks};
 use service_kit::{ServiceConfig, ServiceContext, testing::conforms};
 use telemetry::Telemetry;
@@ -10,6 +11,6 @@ async fn every_change_takes_effect_once_whatever_is_repeated() {
     let config = ServiceConfig::new(role, "third-party-transport-1", directory.path());
     let context =
         ServiceContext::new(config, SystemClock::shared(), Telemetry::disabled(), Tasks::new());
-    let bound = run(context, TransportConfig::default()).await.unwrap();
+    let bound = run(context, FleetConfig::default(), TransportConfig::default()).await.unwrap();
     conforms(&bound, &rows()).await;
 }

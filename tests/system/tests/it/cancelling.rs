@@ -13,6 +13,9 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(30);
 
+/// Longer than anybody plans by default.
+const FAR_AHEAD: [&str; 2] = ["--set", "fleet.pickup_ahead_days=36500"];
+
 fn far_future() -> Value {
     let mut request = sample_request();
     request["pickupTime"] = json!("2099-01-01T00:00:00Z");
@@ -32,7 +35,7 @@ impl System {
 
 #[tokio::test]
 async fn a_cancel_before_pick_up_frees_the_drone() {
-    let system = System::up(&[]);
+    let system = System::up(&FAR_AHEAD);
     let id = system.accepted(&far_future()).await;
     system.ends(&id, "Scheduled", SOON).await;
     assert_eq!(system.booking(&id).await, 200);
@@ -43,7 +46,7 @@ async fn a_cancel_before_pick_up_frees_the_drone() {
 
 #[tokio::test]
 async fn a_cancel_while_the_drone_service_is_paused_is_undone_when_it_wakes() {
-    let system = System::up(&[]);
+    let system = System::up(&FAR_AHEAD);
     let paused = system.role("drone").remove(0);
     paused.signal(Signal::STOP);
     let id = system.accepted(&far_future()).await;
@@ -89,7 +92,7 @@ async fn a_cancel_of_an_id_that_was_never_given_is_refused() {
 
 #[tokio::test]
 async fn a_cancel_that_is_asked_for_before_its_create_has_begun_stops_it() {
-    let system = System::up(&[]);
+    let system = System::up(&FAR_AHEAD);
     // The Scheduler is down, so that both wait in the log.
     let scheduler = system.role("scheduler").remove(0);
     scheduler.signal(Signal::STOP);
@@ -102,7 +105,7 @@ async fn a_cancel_that_is_asked_for_before_its_create_has_begun_stops_it() {
 
 #[tokio::test]
 async fn a_reschedule_moves_the_drop_off() {
-    let system = System::up(&[]);
+    let system = System::up(&FAR_AHEAD);
     let id = system.accepted(&far_future()).await;
     system.ends(&id, "Scheduled", SOON).await;
     let url = system.gateway(&format!("/api/deliveryrequests/{id}"));

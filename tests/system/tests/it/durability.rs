@@ -243,7 +243,9 @@ async fn a_disk_that_fills_up_refuses_requests_before_cancels_and_recovers() {
         Err(reason) => return not_run(&reason),
     };
     // Small segments: what was set aside for the log before the disk was full is soon used up.
-    let system = System::up_at(disk.path(), &["--set", "broker.segment_bytes=262144"]);
+    let small = "broker.segment_bytes=262144";
+    let far = "fleet.pickup_ahead_days=36500";
+    let system = System::up_at(disk.path(), &["--set", small, "--set", far]);
     let mut request = sample_request();
     request["pickupTime"] = "2099-01-01T00:00:00Z".into();
     request["deadline"] = "x".repeat(1_000).into();

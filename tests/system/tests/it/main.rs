@@ -15,6 +15,8 @@ mod failures;
 #[cfg(test)]
 mod first_minute;
 #[cfg(test)]
+mod fleet;
+#[cfg(test)]
 mod foreign;
 #[cfg(test)]
 mod foreign_clients;

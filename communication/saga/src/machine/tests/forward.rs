@@ -118,6 +118,29 @@ fn a_step_is_left_out_when_an_earlier_reply_says_so() {
 }
 
 #[test]
+fn a_step_is_done_only_when_an_earlier_reply_asks_for_it_and_not_when_that_was_left_out() {
+    for (skip_asking, equals, expected) in [
+        (false, true, &["do see", "do ask", "do other", "do order"][..]),
+        (false, false, &["do see", "do ask", "do order"][..]),
+        (true, true, &["do see", "do order"][..]),
+    ] {
+        let asks = Step::compensable("ask", "s", Call::get("/ask"));
+        let other = Step::compensable("other", "s", Call::put("/x")).undo(Call::delete("/x"));
+        let document = Definition::builder("order", 1)
+            .step(Step::compensable("see", "s", Call::get("/see")))
+            .step(asks.skip_when("see", "/ok", skip_asking))
+            .step(other.do_when("ask", "/ok", equals))
+            .step(Step::pivot("order", "orders", Call::put("/o")))
+            .build()
+            .unwrap();
+        let mut play = Play::new(document);
+        play.run(&mut |_| Done);
+        assert_eq!(play.calls, expected, "{skip_asking} {equals}");
+        assert_eq!(play.state.status(), Status::Completed);
+    }
+}
+
+#[test]
 fn an_input_that_does_not_fill_the_call_is_refused_without_a_call() {
     let needs = Definition::builder("order", 1)
         .step(Step::pivot("p", "s", Call::put("/p/{{input.absent}}")))

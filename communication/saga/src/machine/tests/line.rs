@@ -88,7 +88,7 @@ fn a_follow_up_takes_the_definition_that_the_replies_ask_for() {
         let mut play = Play::new(asked);
         play.run(&mut |_| Done);
         let (step, pointer) = ("ask".to_owned(), "/ok".to_owned());
-        let when = Condition { step, pointer, equals: equals.into() };
+        let when = vec![Condition { step, pointer, equals: equals.into() }];
         let instead = Some(Instead { when, definition: "other".to_owned() });
         let kind = SignalKind::Then { start: Start { instead, ..start("next") } };
         let saga = Saga { id: "s1", definition: &play.definition, input: &play.input };

@@ -1,0 +1,109 @@
+//! Deliveries that no drone flies: declined by the fleet at their create, or handed over later.
+
+use messaging::Message;
+use serde_json::{Value, json};
+
+use crate::{
+    fixture::{message, until},
+    operations::Setting,
+    requests::{cancel, delivery, stands, with},
+    town::Fault,
+};
+
+/// What Delivery says when nobody flies any more.
+fn hand_over(delivery: &str) -> Message {
+    let place = |latitude: f64| json!({"latitude": latitude, "longitude": 24.9, "altitude": 0});
+    let body = json!({"deliveryId": delivery, "pickup": place(60.1), "dropoff": place(60.2),
+        "pickupTime": null});
+    with(message(&format!("{delivery}/hand-over"), delivery, &body), "hand-over")
+}
+
+impl Setting {
+    async fn handed_over(&self, id: &str, status: &str) -> Value {
+        let saga = format!("/api/sagas/{id}%2Fhand-over");
+        until(&format!("the hand-over of {id} is {status}"), || async {
+            let url = self.bound.http_url();
+            let (_, found) = crate::fixture::ask(&url, axum::http::Method::GET, &saga, None).await;
+            (found["status"] == status).then_some(found)
+        })
+        .await
+    }
+
+    fn steps(&self, saga: &str) -> Vec<String> {
+        let called = self.services.called(saga).into_iter();
+        called.map(|it| it.0.rsplit('/').nth(2).unwrap().to_owned()).collect()
+    }
+}
+
+#[tokio::test]
+async fn what_the_fleet_declines_at_the_create_goes_to_a_carrier_who_decides_about_its_cancel() {
+    let setting = Setting::new().await;
+    setting.made("declined").await;
+    let kept = setting.services.kept("declined");
+    assert!(kept.carrier && !kept.drone && kept.delivery, "{kept:?}");
+    assert_eq!(kept.drone_told, Value::Null, "{kept:?}");
+    let steps = setting.steps("declined/create/");
+    let carrier = "third-party-transport";
+    assert_eq!(steps, ["account", carrier, "package", "drone", "carrier", "delivery"]);
+    setting.ask(Message { id: "c1".to_owned(), ..cancel("declined") }).await;
+    assert_eq!(setting.answered("c1").await, "RequestCancelled");
+    assert_eq!(setting.steps("declined/cancel/"), [carrier, "delivery", "package"]);
+}
+
+#[tokio::test]
+async fn what_neither_fleet_nor_carrier_takes_is_refused_and_undone() {
+    let setting = Setting::new().await;
+    setting.services.fail("declined", "carrier", Fault::Refused);
+    setting.ask(delivery("declined")).await;
+    stands(&setting.bound, "declined", "compensated").await;
+    let kept = setting.services.kept("declined");
+    assert!(!kept.carrier && !kept.package && !kept.delivery, "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_delivery_that_no_drone_flies_any_more_is_handed_to_a_carrier_who_then_leaves() {
+    let setting = Setting::new().await;
+    setting.made("d1").await;
+    for _ in 0..2 {
+        setting.ask(hand_over("d1")).await;
+    }
+    let saga = setting.handed_over("d1", "completed").await;
+    assert_eq!(saga["input"]["weight"], 14.0, "what the create was told: {saga}");
+    let kept = setting.services.kept("d1");
+    assert!(kept.carrier && kept.left && kept.delivery && kept.package, "{kept:?}");
+    let carrier = "third-party-transport";
+    assert_eq!(setting.steps("d1/hand-over/"), [carrier, "delivery", "departure"]);
+    // From now on the carrier decides.
+    setting.ask(Message { id: "c1".to_owned(), ..cancel("d1") }).await;
+    assert_eq!(setting.answered("c1").await, "RequestCancelled");
+    assert_eq!(setting.steps("d1/cancel/"), [carrier, "delivery", "package"]);
+}
+
+#[tokio::test]
+async fn where_nobody_takes_it_delivery_ends_it_and_nothing_stays_booked() {
+    let setting = Setting::new().await;
+    setting.made("nobody").await;
+    setting.ask(hand_over("nobody")).await;
+    setting.handed_over("nobody", "completed").await;
+    let kept = setting.services.kept("nobody");
+    assert!(!kept.carrier && !kept.left && !kept.delivery && !kept.package, "{kept:?}");
+}
+
+#[tokio::test]
+async fn every_callee_of_a_hand_over_may_fail_in_passing() {
+    let setting = Setting::new().await;
+    let steps = ["third-party-transport", "delivery", "departure"];
+    let faults = [Fault::BusyForAWhile, Fault::LostReply, Fault::Delayed];
+    let all = steps.into_iter().flat_map(|step| faults.map(|fault| (step, fault)));
+    let cases: Vec<_> = all.map(|it| (format!("{}-{:?}", it.0, it.1), it)).collect();
+    for (id, (step, fault)) in &cases {
+        setting.made(id).await;
+        setting.services.fail(id, step, *fault);
+        setting.ask(hand_over(id)).await;
+    }
+    for (id, _) in &cases {
+        setting.handed_over(id, "completed").await;
+        let kept = setting.services.kept(id);
+        assert!(kept.carrier && kept.left && kept.delivery, "{id}: {kept:?}");
+    }
+}
