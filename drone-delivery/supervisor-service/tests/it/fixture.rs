@@ -26,6 +26,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+/// For what comes in the end, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// The services that the workflows call.
 const SERVICES: [&str; 5] = ["account", "third-party-transport", "package", "drone", "delivery"];
 
@@ -166,7 +168,7 @@ pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut probe: impl FnMut() -> F,
 ) -> T {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = probe().await {
             return found;
