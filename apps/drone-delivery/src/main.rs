@@ -16,6 +16,7 @@ mod messages;
 mod plan;
 mod processes;
 mod published;
+mod reasons;
 mod role;
 mod roles;
 mod settings;
@@ -70,7 +71,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             transactions::failures(System::of(&data)?, command, output).await
         }
         Command::Topics(command) => messages::topics(System::of(&data)?, command, output).await,
-        Command::Files(command) => commands::files::run(&command, output),
+        Command::Files(command) => commands::files::run(&command, reasons::ALL, output),
         Command::Mesh(command) => commands::run(&up::admins(&data).await?, command, output).await,
         Command::MeshCost(mut arguments) => {
             let edge = mesh::cost_target(&data)?;
