@@ -34,6 +34,7 @@ use skein::{Exit, Failure, Output, Table, commands, program, supervise::lifeline
 
 use crate::{
     cli::{Cli, Command, SettingArguments, UpArguments},
+    introduction::Invocation,
     settings::Layered,
     system::System,
 };
@@ -44,7 +45,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    program::run(cli.output, |output| dispatch(cli, output))
+    let invocation = Invocation::of(&cli.data);
+    program::run(cli.output, |output| async move {
+        dispatch(cli, output).await.map_err(|it| invocation.complete(it))
+    })
 }
 
 async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
@@ -74,8 +78,11 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Files(command) => commands::files::run(&command, reasons::ALL, output),
         Command::Mesh(command) => commands::run(&up::admins(&data).await?, command, output).await,
         Command::MeshCost(mut arguments) => {
-            let edge = mesh::cost_target(&data)?;
-            arguments.target.get_or_insert(edge);
+            if arguments.target.is_none() {
+                // Its settings are left behind by a system that has ended.
+                up::running(&data).await?;
+                arguments.target = Some(mesh::cost_target(&data)?);
+            }
             let policy = mesh::cost_policy(&data, &arguments)?;
             commands::cost::run(&arguments, policy, output).await
         }
