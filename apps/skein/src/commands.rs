@@ -30,6 +30,12 @@ pub use arguments::{FileCommand, LogCommand, MeshCommand};
 /// # Errors
 /// What went wrong, with what to do about it.
 pub async fn run(admins: &Admins, command: MeshCommand, output: Output) -> Result<Exit, Failure> {
+    let (admins, others) = admins.checked(output).await?;
+    let exit = run_on(&admins, command, output).await?;
+    Ok(if others > 0 && exit == Exit::Done { Exit::Partial } else { exit })
+}
+
+async fn run_on(admins: &Admins, command: MeshCommand, output: Output) -> Result<Exit, Failure> {
     match command {
         MeshCommand::Routes => pages::routes(admins, output).await,
         MeshCommand::Endpoints(arguments) => pages::endpoints(admins, &arguments, output).await,

@@ -11,8 +11,7 @@ use skein::{
         self, Admins, FileCommand, MeshCommand,
         arguments::{AdminArguments, CostArguments},
     },
-    failure,
-    mesh::PolicyFiles,
+    mesh::{self, PolicyFiles},
     program, proxy,
     supervise::lifeline::{WatchInput, farewell},
 };
@@ -84,13 +83,11 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         }
         Command::MeshCost(arguments) => {
             let files = PolicyFiles::new().with_files(&arguments.policies);
-            let policy = files.read().map_err(|it| {
-                let failure = Failure::new("bad_policy", "the policy cannot be used");
-                failure.because(failure::chain(&it))
-            })?;
+            let policy =
+                files.read().map_err(|it| mesh::refused("the policy cannot be used", &it))?;
             commands::cost::run(&arguments, policy, output).await
         }
-        Command::Files(command) => commands::files::run(&command, output),
+        Command::Files(command) => commands::files::run(&command, &[], output),
         Command::Mesh(command) => {
             if cli.admin.addresses.is_empty() {
                 let failure = Failure::new("bad_argument", "no process is named");

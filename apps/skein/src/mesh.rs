@@ -20,7 +20,7 @@ use runtime::Tasks;
 use telemetry::Telemetry;
 use tokio::time::interval;
 
-use crate::failure::chain;
+use crate::{Exit, Failure, failure::chain};
 
 /// How often the files are looked at. An instance that died is avoided by its callers' breakers long
 /// before it would matter; this bounds how late a new one gets work.
@@ -41,6 +41,23 @@ pub enum PolicyError {
     /// Files say what cannot be done; each place is named.
     #[error("{}", lines(.0))]
     Findings(Vec<Finding>),
+}
+
+impl PolicyError {
+    /// How a command ends by it: what is not there is not found.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::NotFound,
+            Self::Io { .. } | Self::Findings(_) => Exit::Failed,
+        }
+    }
+}
+
+/// The failure of a command that cannot use its policy.
+#[must_use]
+pub fn refused(what: &str, error: &PolicyError) -> Failure {
+    Failure::new("bad_policy", what).because(chain(error)).exit(error.exit())
 }
 
 fn lines(findings: &[Finding]) -> String {

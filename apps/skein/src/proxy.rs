@@ -16,7 +16,7 @@ use service_kit::{Health, Routes, Service, ServiceConfig, ServiceContext, StartE
 
 use crate::{
     Exit, Failure, failure,
-    mesh::{PolicyError, PolicyFiles, follow},
+    mesh::{PolicyError, PolicyFiles, follow, refused},
 };
 
 /// A proxy that runs.
@@ -34,11 +34,7 @@ pub struct Running {
 /// # Errors
 /// The files cannot be used, each place named, or describe no proxy or several.
 pub fn read(path: &Path) -> Result<(Proxy, PolicyFiles), Failure> {
-    let refused = |it: &PolicyError| {
-        Failure::new("bad_policy", "the policy cannot be used")
-            .at(path.display())
-            .because(failure::chain(it))
-    };
+    let refused = |it: &PolicyError| refused("the policy cannot be used", it).at(path.display());
     let own = PolicyFiles::new().with_file(path);
     let policy = own.read().map_err(|it| refused(&it))?;
     let [proxy] = policy.proxies.as_slice() else {
@@ -61,12 +57,10 @@ pub fn start(
     context: &ServiceContext,
     limits: Limits,
 ) -> Result<Running, Failure> {
-    let refused = |why: String| {
-        Failure::new("bad_policy", "the policy of the proxy cannot be used").because(why)
-    };
-    let policy = files.read().map_err(|it| refused(failure::chain(&it)))?;
+    const REFUSED: &str = "the policy of the proxy cannot be used";
+    let policy = files.read().map_err(|it| refused(REFUSED, &it))?;
     let mesh = Mesh::new(proxy.name.clone(), policy, &context.telemetry)
-        .map_err(|it| refused(it.to_string()))?;
+        .map_err(|it| Failure::new("bad_policy", REFUSED).because(it))?;
     let start_failed = |why: String| {
         Failure::new("start_failed", format!("the proxy {} cannot start", proxy.name)).because(why)
     };

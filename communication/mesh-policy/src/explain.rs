@@ -41,11 +41,15 @@ pub fn explain(code: &str) -> Option<&'static Explanation> {
     pages.find(|it| it.code.as_str().eq_ignore_ascii_case(code.trim()))
 }
 
-/// The code or reason that was probably meant, if one is near.
+/// The code or reason, of these or of `others`, that was probably meant, if one is near.
 #[must_use]
-pub fn nearest(code: &str) -> Option<&'static str> {
-    let known: Vec<&'static str> =
-        Code::ALL.iter().map(|it| it.as_str()).chain(reasons()).collect();
+pub fn nearest(code: &str, others: &[&'static str]) -> Option<&'static str> {
+    let known: Vec<&'static str> = Code::ALL
+        .iter()
+        .map(|it| it.as_str())
+        .chain(reasons())
+        .chain(others.iter().copied())
+        .collect();
     nearest::nearest(code.trim(), &known)
 }
 
@@ -73,8 +77,8 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_pen_leads_to_the_nearest_code() {
-        assert_eq!(nearest("SK103"), Some("SK1003"));
-        assert_eq!(nearest("sk2O13 "), Some("SK2013"));
-        assert_eq!(nearest("braker_open"), Some("breaker_open"));
+        assert_eq!(nearest("SK103", &[]), Some("SK1003"));
+        assert_eq!(nearest("sk2O13 ", &[]), Some("SK2013"));
+        assert_eq!(nearest("braker_open", &[]), Some("breaker_open"));
     }
 }

@@ -142,14 +142,16 @@ impl Faults {
     ) -> Option<Strike<'_>> {
         self.standing(now)
             .map(|(fault, _)| fault)
-            .filter(|it| it.fits(call, request))
+            .filter(|it| it.binds(call, request))
             .find(|it| random.unit() < it.share)
             .map(|it| Strike { name: &it.name, delay: it.delay, abort: it.abort })
     }
 }
 
 impl Fault {
-    fn fits(&self, call: Call<'_>, request: &impl RequestView) -> bool {
+    /// Whether it may strike a call; its share decides whether it does.
+    #[must_use]
+    pub fn binds(&self, call: Call<'_>, request: &impl RequestView) -> bool {
         let has_header = |(name, value): &(String, String)| request.header(name) == Some(value);
         self.at == At::Caller
             && (call.called == Some(&self.service) || call.destination == self.service)

@@ -271,7 +271,7 @@ mod tests {
     }
 
     fn request(mesh: &Mesh, path: &str) {
-        let head = crate::view::asked("GET", "stock", path).unwrap();
+        let head = crate::view::asked("GET", "stock", path, &[]).unwrap();
         if let Some(mut pending) = Pending::of(mesh, &head, None) {
             pending.routed("", "stock");
             pending.answered(Some(StatusCode::OK), None);
@@ -341,7 +341,7 @@ mod tests {
         let taps: Vec<_> = (0..LISTENERS_MAX).map(|_| open().unwrap()).collect();
         assert_eq!(open().unwrap_err(), TooManyTapsError);
         drop(taps);
-        let head = crate::view::asked("GET", "stock", "/").unwrap();
+        let head = crate::view::asked("GET", "stock", "/", &[]).unwrap();
         assert!(Pending::of(&mesh, &head, None).is_none());
         assert!(open().is_ok());
     }

@@ -1,7 +1,9 @@
 //! What the mesh knows, for people and programs who ask: routes, endpoints, and why a request goes
 //! where it goes.
 
-use http::Method;
+mod bound;
+
+use http::{HeaderName, HeaderValue, Method};
 use mesh_policy::{
     balance::Algorithm,
     breaker::State,
@@ -16,6 +18,8 @@ use crate::{
     head::RequestHead,
     mesh::{Door, Mesh, destination::Destination},
 };
+
+pub use bound::faults;
 
 /// Every door with its rules in the order of the files.
 #[must_use]
@@ -60,8 +64,8 @@ pub fn endpoints(mesh: &Mesh) -> Value {
     })
 }
 
-/// Which rule a request is under, what was considered before it, and how each endpoint stands. It takes
-/// no place, no probe and nothing of a budget.
+/// Which rule a request is under, what was considered before it, how each endpoint stands, and which
+/// faults and limits may answer instead. It takes no place, no probe and nothing of a budget.
 #[must_use]
 pub fn explain(mesh: &Mesh, door: &Door, head: &RequestHead) -> Value {
     let snapshot = mesh.snapshot();
@@ -93,6 +97,9 @@ pub fn explain(mesh: &Mesh, door: &Door, head: &RequestHead) -> Value {
         (None, Door::Service(name)) if lanes.is_none() => vec![name.clone()],
         (None, _) => Vec::new(),
     };
+    // An edge without a route leads nowhere; a service without one is called directly.
+    let is_routed = found.is_some() || (lanes.is_none() && door.service().is_some());
+    let route = found.as_ref().map_or("", |it| it.route.name.as_str());
     let destinations: Vec<Value> =
         names.iter().filter_map(|it| snapshot.destination(it)).map(|it| of(mesh, it)).collect();
     json!({
@@ -104,7 +111,9 @@ pub fn explain(mesh: &Mesh, door: &Door, head: &RequestHead) -> Value {
         "rule": found.as_ref().map(|it| it.rule_index),
         "considered": considered,
         "destinations": destinations,
-        "verdict": verdict(&destinations, found.is_some() || lanes.is_none()),
+        "faults": bound::faults_on(mesh, door, route, &names, head),
+        "limits": if is_routed { bound::limits_on(mesh, door, route) } else { Vec::new() },
+        "verdict": verdict(&destinations, is_routed),
     })
 }
 
@@ -112,14 +121,27 @@ pub fn explain(mesh: &Mesh, door: &Door, head: &RequestHead) -> Value {
 ///
 /// # Errors
 /// In words, what of it is no request.
-pub fn asked(method: &str, host: &str, path: &str) -> Result<RequestHead, String> {
+pub fn asked(
+    method: &str,
+    host: &str,
+    path: &str,
+    fields: &[(&str, &str)],
+) -> Result<RequestHead, String> {
     let method = Method::from_bytes(method.as_bytes()).map_err(|it| it.to_string())?;
     let (path, query) =
         path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let path = mesh_policy::path::normalise_inside(path.as_bytes()).map_err(|it| it.to_string())?;
     let target = query.map_or_else(|| path.to_string(), |it| format!("{path}?{it}"));
     let version = crate::head::Version::Http11;
-    Ok(RequestHead::new(method, version, host.to_owned().into(), target.into()))
+    let mut head = RequestHead::new(method, version, host.to_owned().into(), target.into());
+    for (name, value) in fields {
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| format!("`{name}` is no name of a header"))?;
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| format!("the value of the header {name} is none"))?;
+        head.fields.push(name.as_str().as_bytes(), value.as_bytes());
+    }
+    Ok(head)
 }
 
 fn verdict(destinations: &[Value], is_routed: bool) -> &'static str {

@@ -20,6 +20,7 @@ use crate::{
     config::FaultHook,
     faults::{Fault, Faults},
     json as body,
+    parameters::{Pairs, Parameters},
     problem::Problem,
     routes::Routes,
     tap,
@@ -64,67 +65,53 @@ pub(crate) fn mesh_routes(
     let routes = Routes::new()
         .get("/routes", |State(mesh): State<Mesh>| async move { reply(&view::routes(&mesh)) })
         .get("/endpoints", |State(mesh): State<Mesh>| async move { reply(&view::endpoints(&mesh)) })
-        .get("/explain", explain);
+        .get("/explain", explain)
+        // To look is always allowed: files may hold some.
+        .get("/faults", list_mesh);
     let routes = match hook {
         FaultHook::Off => routes,
-        FaultHook::On => routes
-            .get("/faults", list_mesh)
-            .operator(Method::PUT, "/faults", plant_mesh)
-            .operator(Method::DELETE, "/faults", clear_mesh),
+        FaultHook::On => routes.operator(Method::PUT, "/faults", plant_mesh).operator(
+            Method::DELETE,
+            "/faults",
+            clear_mesh,
+        ),
     };
     routes.with_state(mesh).merge(live)
 }
 
-#[derive(Debug, Deserialize)]
-struct Question {
-    #[serde(default)]
-    method: Option<String>,
-    #[serde(default)]
-    host: String,
-    #[serde(default)]
-    path: Option<String>,
-    #[serde(default)]
-    service: Option<String>,
-    #[serde(default)]
-    edge: Option<String>,
-}
-
-/// Why a request goes where it goes: `?service=account&method=GET&path=/x`, or `?edge=edge&…`.
+/// Why a request goes where it goes: `?service=account&method=GET&path=/x`, or `?edge=edge&…`, with
+/// `host=…` and any number of `header=name: value`.
 async fn explain(
     State(mesh): State<Mesh>,
-    Query(question): Query<Question>,
+    Query(pairs): Query<Pairs>,
 ) -> Result<Response, Problem> {
+    const ONCE: [&str; 5] = ["service", "edge", "method", "path", "host"];
     let invalid = |detail: &str| Problem::of(Code::InvalidRequest, detail);
-    let door = match (question.service, question.edge) {
-        (Some(service), None) => Door::Service(service),
-        (None, Some(edge)) => Door::Edge(edge),
+    let asked = Parameters::read(pairs, &ONCE, &["header"])?;
+    let door = match (asked.get("service"), asked.get("edge")) {
+        (Some(service), None) => Door::Service(service.to_owned()),
+        (None, Some(edge)) => Door::Edge(edge.to_owned()),
         _ => return Err(invalid("name either a service or an edge")),
     };
-    let method = question.method.as_deref().unwrap_or("GET");
-    let path = question.path.as_deref().unwrap_or("/");
-    let head = view::asked(method, &question.host, path).map_err(|it| invalid(&it))?;
+    let method = asked.get("method").unwrap_or("GET");
+    let path = asked.get("path").unwrap_or("/");
+    let host = asked.get("host").unwrap_or_default();
+    let mut fields = Vec::new();
+    for field in asked.all("header") {
+        let parts = field.split_once(':').ok_or_else(|| invalid("a header is `name: value`"))?;
+        fields.push((parts.0.trim(), parts.1.trim()));
+    }
+    let head = view::asked(method, host, path, &fields).map_err(|it| invalid(&it))?;
     reply(&view::explain(&mesh, &door, &head))
 }
 
 async fn list_mesh(State(mesh): State<Mesh>) -> Result<Response, Problem> {
-    let row = |(fault, left): &(fault::Fault, Option<Duration>)| {
-        json!({
-            "name": fault.name, "service": fault.service, "route": fault.route,
-            "share": fault.share,
-            "delay_ms": fault.delay.map(|it| it.as_millis()),
-            "abort": match fault.abort {
-                Some(Abort::Status(status)) => json!({"status": status}),
-                Some(Abort::ResetAfter(bytes)) => json!({"reset_after_bytes": bytes}),
-                None => Value::Null,
-            },
-            "left_ms": left.map(|it| it.as_millis()),
-        })
-    };
-    reply(&json!({"faults": mesh.faults().iter().map(row).collect::<Vec<_>>()}))
+    reply(&view::faults(&mesh))
 }
 
-/// Longest time that a planted fault stands: a forgotten experiment ends by itself.
-const FAULT_STANDS_MAX: u64 = 3_600_000;
+/// Longest time that a planted fault stands, in ms, and so the longest wait in one: a forgotten
+/// experiment ends by itself.
+const FAULT_TIME_MAX: u64 = 3_600_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -161,7 +148,12 @@ async fn plant_mesh(State(mesh): State<Mesh>, body: Bytes) -> Result<StatusCode,
     if !(0.0..=1.0).contains(&share) {
         return Err(invalid("a share lies between 0 and 1".to_owned()));
     }
-    let stands = told.for_ms.unwrap_or(FAULT_STANDS_MAX).min(FAULT_STANDS_MAX);
+    for (member, time) in [("for_ms", told.for_ms), ("delay_ms", told.delay_ms)] {
+        if time.is_some_and(|it| it > FAULT_TIME_MAX) {
+            return Err(invalid(format!("`{member}` is {FAULT_TIME_MAX} at the most")));
+        }
+    }
+    let stands = told.for_ms.unwrap_or(FAULT_TIME_MAX);
     let planted = fault::Fault {
         name: told.name,
         service: told.service,
@@ -178,15 +170,14 @@ async fn plant_mesh(State(mesh): State<Mesh>, body: Bytes) -> Result<StatusCode,
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Debug, Deserialize)]
-struct Named {
-    #[serde(default)]
-    name: Option<String>,
-}
-
-async fn clear_mesh(State(mesh): State<Mesh>, Query(named): Query<Named>) -> StatusCode {
-    let stood = mesh.clear_faults(named.name.as_deref());
-    if stood || named.name.is_none() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+async fn clear_mesh(
+    State(mesh): State<Mesh>,
+    Query(pairs): Query<Pairs>,
+) -> Result<StatusCode, Problem> {
+    let asked = Parameters::read(pairs, &["name"], &[])?;
+    let stood = mesh.clear_faults(asked.get("name"));
+    let is_done = stood || asked.get("name").is_none();
+    Ok(if is_done { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND })
 }
 
 #[derive(Debug, Deserialize)]

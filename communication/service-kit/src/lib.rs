@@ -19,6 +19,7 @@ pub mod inbox;
 pub mod json;
 mod openapi;
 mod operation;
+mod parameters;
 pub mod problem;
 mod ready;
 mod relay;

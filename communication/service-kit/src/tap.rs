@@ -21,11 +21,13 @@ use mesh_proxy::{
     tap::{Direction, Event, Filter, Tap},
 };
 use runtime::Shutdown;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Interval, interval};
 
-use crate::problem::Problem;
+use crate::{
+    parameters::{Pairs, Parameters},
+    problem::Problem,
+};
 
 /// An empty line goes out so often: writing is how a reader that went away is noticed.
 const BEAT: Duration = Duration::from_secs(1);
@@ -41,22 +43,6 @@ pub(crate) struct Source {
     pub(crate) shutdown: Shutdown,
 }
 
-/// `?to=SERVICE,…&method=GET&path=/prefix&direction=outbound&max_rps=100`, each of them optional.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Wanted {
-    #[serde(default)]
-    to: Option<String>,
-    #[serde(default)]
-    method: Option<String>,
-    #[serde(default)]
-    path: Option<String>,
-    /// `outbound` (each request once), `inbound`, or `all`.
-    #[serde(default)]
-    direction: Option<String>,
-    #[serde(default)]
-    max_rps: Option<u32>,
-}
-
 /// Whether this hop is one of those that are wanted.
 fn takes(wanted: Option<&str>, hop: Direction) -> Result<bool, &'static str> {
     match wanted.unwrap_or("outbound") {
@@ -67,22 +53,29 @@ fn takes(wanted: Option<&str>, hop: Direction) -> Result<bool, &'static str> {
     }
 }
 
+/// `?to=SERVICE,…&method=GET&path=/prefix&direction=outbound&max_rps=100`, each of them optional; a
+/// direction is `outbound` (each request once), `inbound`, or `all`.
 pub(crate) async fn page(
     State(source): State<Source>,
-    Query(wanted): Query<Wanted>,
+    Query(pairs): Query<Pairs>,
 ) -> Result<Response, Problem> {
+    const ONCE: [&str; 5] = ["to", "method", "path", "direction", "max_rps"];
     let invalid = |detail: &str| Problem::of(Code::InvalidRequest, detail);
-    let method = wanted.method.map(|it| Method::from_bytes(it.to_ascii_uppercase().as_bytes()));
-    let names = wanted.to.iter().flat_map(|it| it.split(',')).map(str::to_owned);
+    let wanted = Parameters::read(pairs, &ONCE, &[])?;
+    let method = wanted.get("method");
+    let method = method.map(|it| Method::from_bytes(it.to_ascii_uppercase().as_bytes()));
+    let names = wanted.get("to").into_iter().flat_map(|it| it.split(',')).map(str::to_owned);
+    let most = wanted.get("max_rps").map_or(Ok(100), str::parse::<u32>);
+    let most = most.map_err(|_| invalid("`max_rps` is a number"))?;
     let filter = Filter {
         destinations: names.collect(),
         method: method.transpose().map_err(|_| invalid("the method is none"))?,
-        path_prefix: wanted.path,
-        events_per_second_max: wanted.max_rps.unwrap_or(100).min(EVENTS_PER_SECOND_MAX),
+        path_prefix: wanted.get("path").map(str::to_owned),
+        events_per_second_max: most.min(EVENTS_PER_SECOND_MAX),
     };
     let mut taps = Vec::new();
     for mesh in &source.meshes {
-        let is_taken = takes(wanted.direction.as_deref(), mesh.direction()).map_err(invalid)?;
+        let is_taken = takes(wanted.get("direction"), mesh.direction()).map_err(invalid)?;
         if is_taken {
             let tap = mesh.tap(filter.clone());
             taps.push(tap.map_err(|it| Problem::of(Code::Overloaded, it.to_string()))?);

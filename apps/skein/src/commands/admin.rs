@@ -34,6 +34,8 @@ pub struct Admins {
     tasks: Tasks,
     /// How faults are allowed, for who finds that they are not.
     faults_hint: &'static str,
+    /// Whether a person named the addresses, who may have named others.
+    are_told: bool,
 }
 
 /// What one process said.
@@ -79,14 +81,53 @@ impl Admins {
     /// These processes; `faults_hint` is the command that starts them with faults allowed.
     #[must_use]
     pub fn new(processes: Vec<Process>, faults_hint: &'static str) -> Self {
-        Self { processes, tasks: Tasks::new(), faults_hint }
+        Self { processes, tasks: Tasks::new(), faults_hint, are_told: false }
     }
 
     /// Processes that have no other name than their address.
     #[must_use]
     pub fn at(addresses: &[SocketAddr], faults_hint: &'static str) -> Self {
         let process = |it: &SocketAddr| Process { name: it.to_string(), address: *it };
-        Self::new(addresses.iter().map(process).collect(), faults_hint)
+        let processes = addresses.iter().map(process).collect();
+        Self { are_told: true, ..Self::new(processes, faults_hint) }
+    }
+
+    /// These without the addresses at which something else answers; each of those is remarked on, and
+    /// their number given. Who does not answer stays: the commands tell of it.
+    ///
+    /// # Errors
+    /// Something else answers at each of them, or nobody does.
+    pub(super) async fn checked(&self, output: Output) -> Result<(Self, usize), Failure> {
+        let all = || Self {
+            processes: self.processes.clone(),
+            tasks: self.tasks.clone(),
+            faults_hint: self.faults_hint,
+            are_told: false,
+        };
+        if !self.are_told {
+            return Ok((all(), 0));
+        }
+        let gathered = self.get("/routes").await?;
+        let others: Vec<&Process> =
+            gathered.said.iter().filter(|it| !is_admin(it)).map(|it| &it.process).collect();
+        let what = |it: &Process| format!("{} is no admin port of a proxy or service", it.name);
+        if let [first, ..] = others.as_slice()
+            && others.len() == self.processes.len()
+        {
+            for other in &others[1..] {
+                output.remark(&what(other));
+            }
+            let failure = Failure::new("no_admin_port", what(first)).exit(Exit::Unreachable);
+            let next =
+                "a proxy says its admin port in its log, as `admin`; `ps` shows those of a system";
+            return Err(failure.next(next));
+        }
+        for other in &others {
+            output.remark(&what(other));
+        }
+        let mut left = all();
+        left.processes.retain(|it| !others.contains(&it));
+        Ok((left, others.len()))
     }
 
     /// The processes.
@@ -149,6 +190,12 @@ impl Admins {
         }
         Ok(gathered)
     }
+}
+
+/// Whether this page of routes is one: a program of anybody may answer everything with 200.
+fn is_admin(said: &Said) -> bool {
+    let page = said.json();
+    said.status.is_success() && page["source"].is_string() && page["routes"].is_array()
 }
 
 /// A request to an operators' port.

@@ -94,7 +94,8 @@ pub enum MeshCommand {
     Fault(FaultCommand),
     /// Says where one request would go, and why. Nothing is sent.
     #[command(after_help = "Examples:\n  why stock GET /items/1\n  why stock GET /shop/items/1 \
-                            --edge front")]
+                            --edge front --host shop.example\n  \
+                            why stock GET /items/1 -H 'api-version: 2'")]
     Why(WhyArguments),
 }
 
@@ -215,8 +216,8 @@ pub struct FaultArguments {
     /// Answers with this status, 200 to 599.
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..600))]
     pub error: Option<u16>,
-    /// Waits before the call.
-    #[arg(long, value_parser = duration, value_name = "TIME")]
+    /// Waits before the call; an hour at the longest.
+    #[arg(long, value_parser = of_fault, value_name = "TIME")]
     pub delay: Option<Duration>,
     /// Cuts the connection after so many bytes of the answer.
     #[arg(long, value_name = "BYTES", conflicts_with = "error")]
@@ -228,7 +229,7 @@ pub struct FaultArguments {
     #[arg(long)]
     pub route: Option<String>,
     /// Ends by itself then; an hour at the longest.
-    #[arg(long = "for", default_value = "60s", value_parser = duration, value_name = "TIME")]
+    #[arg(long = "for", default_value = "60s", value_parser = of_fault, value_name = "TIME")]
     pub stands: Duration,
 }
 
@@ -244,9 +245,12 @@ pub struct WhyArguments {
     /// Comes in through this edge.
     #[arg(long, value_name = "NAME")]
     pub edge: Option<String>,
-    /// Host that it names.
+    /// Host that it names; an edge with hosts is asked by one of these, as `routes` lists them.
     #[arg(long, default_value = "")]
     pub host: String,
+    /// A header that it has; may be given several times.
+    #[arg(short = 'H', long = "header", value_parser = header, value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
     /// Only as this service sees it.
     #[arg(long, value_name = "SERVICE")]
     pub from: Option<String>,
@@ -307,10 +311,32 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if total.is_zero() { Err(expected()) } else { Ok(total) }
 }
 
+/// `name: value`, as `curl` takes it.
+fn header(text: &str) -> Result<String, String> {
+    let (name, _) = text.split_once(':').ok_or_else(|| format!("`{text}` is not `name: value`"))?;
+    if name.trim().eq_ignore_ascii_case("host") {
+        return Err("the host is named by --host".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 fn window(text: &str) -> Result<Duration, String> {
     let window = duration(text)?;
     let bounds = Duration::from_secs(1)..=Duration::from_secs(3_600);
     if bounds.contains(&window) { Ok(window) } else { Err("a window is 1s to 1h long".to_owned()) }
+}
+
+/// Longest time in a fault: a forgotten experiment ends by itself, and a wait that is longer than the
+/// fault stands is none.
+const FAULT_TIME_MAX: Duration = Duration::from_secs(3_600);
+
+fn of_fault(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time <= FAULT_TIME_MAX {
+        Ok(time)
+    } else {
+        Err("a fault takes 1h at the longest".to_owned())
+    }
 }
 
 /// `30%` or `0.3`.
@@ -351,6 +377,14 @@ mod tests {
         assert_eq!(share("100%"), Ok(1.0));
         for bad in ["0", "0%", "101%", "30", "-0.1", "NaN", "", "%"] {
             assert!(share(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_fault_takes_an_hour_at_the_longest_and_says_so() {
+        assert_eq!(of_fault("1h"), Ok(FAULT_TIME_MAX));
+        for long in ["2h", "1h1ms"] {
+            assert!(of_fault(long).unwrap_err().contains("1h at the longest"), "{long}");
         }
     }
 

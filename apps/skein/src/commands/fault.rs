@@ -96,14 +96,12 @@ pub fn document(arguments: &FaultArguments) -> Result<Value, Failure> {
 
 async fn list(admins: &Admins, output: Output) -> Result<Exit, Failure> {
     let gathered = admins.get("/faults").await?;
-    let allowed = accepted(admins, &gathered, StatusCode::OK, output)?;
-    let pages: Vec<Value> = gathered.said.iter().map(Said::json).collect();
-    let rows = standing(&pages);
+    let rows = standing(&names::pages(&gathered));
     output.result(&rows, &faults_table(&rows));
     if rows.is_empty() {
         output.remark("no fault stands");
     }
-    Ok(ending(&gathered, allowed.len(), output))
+    Ok(gathered.exit(output))
 }
 
 /// The faults of all pages, each once, with how many processes have it.
@@ -121,10 +119,17 @@ pub fn standing(pages: &[Value]) -> Vec<Value> {
 /// The table of `fault list`.
 #[must_use]
 pub fn faults_table(rows: &[Value]) -> Table {
-    let mut table =
-        Table::new(&["FAULT", "SERVICE", "ROUTE", "EFFECT", "SHARE", "LEFT", "PROCESSES"]);
+    let mut table = Table::new(&[
+        "FAULT",
+        "SERVICE",
+        "ROUTE",
+        "EFFECT",
+        "SHARE",
+        "LEFT",
+        "ORIGIN",
+        "PROCESSES",
+    ]);
     for row in rows {
-        let status = row["abort"]["status"].as_u64().and_then(|it| u16::try_from(it).ok());
         let left = row["left_ms"]
             .as_u64()
             .map_or_else(|| "–".to_owned(), |it| format!("{}s", it.div_ceil(1_000)));
@@ -132,19 +137,25 @@ pub fn faults_table(rows: &[Value]) -> Table {
             text(&row["name"]),
             text(&row["service"]),
             text(&row["route"]),
-            effect(status, row["delay_ms"].as_u64(), row["abort"]["reset_after_bytes"].as_u64()),
+            effect_of(row),
             row["share"].as_f64().map_or_else(|| "–".to_owned(), share),
             left,
+            text(&row["origin"]),
             text(&row["processes"]),
         ]);
     }
     table
 }
 
+/// What a fault on a page does.
+pub(super) fn effect_of(fault: &Value) -> String {
+    let status = fault["abort"]["status"].as_u64().and_then(|it| u16::try_from(it).ok());
+    effect(status, fault["delay_ms"].as_u64(), fault["abort"]["reset_after_bytes"].as_u64())
+}
+
 async fn clear(admins: &Admins, name: Option<&str>, output: Output) -> Result<Exit, Failure> {
     let gathered = admins.get("/faults").await?;
-    let allowed = accepted(admins, &gathered, StatusCode::OK, output)?;
-    let pages: Vec<Value> = gathered.said.iter().map(Said::json).collect();
+    let pages = names::pages(&gathered);
     let stand: BTreeSet<String> = standing(&pages).iter().map(|it| text(&it["name"])).collect();
     let gone: Vec<&String> =
         stand.iter().filter(|it| name.is_none_or(|name| name == *it)).collect();
@@ -157,19 +168,19 @@ async fn clear(admins: &Admins, name: Option<&str>, output: Output) -> Result<Ex
         Some(_) | None => {}
     }
     let path = query("/faults", &[("name", name)]);
-    let processes: Vec<Process> = gathered
-        .said
-        .iter()
-        .filter(|it| allowed.contains(&it.process.name))
-        .map(|it| it.process.clone())
-        .collect();
+    let has_it = |page: &Value| {
+        name.is_none_or(|name| items(&page["faults"]).iter().any(|it| it["name"] == name))
+    };
+    let holders = gathered.said.iter().zip(&pages).filter(|(_, page)| has_it(page));
+    let processes: Vec<Process> = holders.map(|(said, _)| said.process.clone()).collect();
     let cleared = admins.ask(&processes, Method::DELETE, &path, "").await?;
+    let done = accepted(admins, &cleared, StatusCode::NO_CONTENT, output)?;
     let mut table = Table::new(&["CLEARED"]);
     for fault in &gone {
         table.row([fault.as_str()]);
     }
     output.result(&json!({ "cleared": gone }), &table);
-    Ok(cleared.exit(output))
+    Ok(ending(&cleared, done.len(), output))
 }
 
 /// The processes that did as they were told; tells of those where faults are off.
@@ -182,7 +193,9 @@ fn accepted(
     wanted: StatusCode,
     output: Output,
 ) -> Result<Vec<String>, Failure> {
-    let refused = |it: &&Said| it.status != wanted && it.status != StatusCode::NOT_FOUND;
+    let is_off =
+        |it: StatusCode| matches!(it, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+    let refused = |it: &&Said| it.status != wanted && !is_off(it.status);
     if let Some(said) = gathered.said.iter().find(refused) {
         let what = format!("{} refused the fault", said.process.name);
         return Err(Failure::new("refused", what).because(text(&said.json()["detail"])));
@@ -216,7 +229,7 @@ fn effect(status: Option<u16>, delay_ms: Option<u64>, reset_after: Option<u64>) 
     parts.into_iter().flatten().collect::<Vec<_>>().join("+")
 }
 
-fn share(share: f64) -> String {
+pub(super) fn share(share: f64) -> String {
     format!("{:.0}%", share * 100.0)
 }
 
@@ -263,10 +276,11 @@ mod tests {
     #[test]
     fn a_fault_is_listed_once_with_the_number_of_its_processes() {
         let page = json!({"faults": [{"name": "f", "service": "stock", "route": null,
-            "share": 0.3, "delay_ms": null, "abort": {"status": 503}, "left_ms": 59_001}]});
+            "share": 0.3, "delay_ms": null, "abort": {"status": 503}, "left_ms": 59_001,
+            "origin": "file"}]});
         let expected = "\
-FAULT  SERVICE  ROUTE  EFFECT     SHARE  LEFT  PROCESSES
-f      stock    –      error 503  30%    60s   2
+FAULT  SERVICE  ROUTE  EFFECT     SHARE  LEFT  ORIGIN  PROCESSES
+f      stock    –      error 503  30%    60s   file    2
 ";
         assert_eq!(faults_table(&standing(&[page.clone(), page])).render(""), expected);
     }

@@ -8,7 +8,7 @@ use std::{
 use mesh_policy::{
     analyze,
     explain::{self, Explanation, Reason},
-    schema::{self, Code, Finding, Level, SourceFile},
+    schema::{self, Finding, Level, SourceFile},
 };
 use serde_json::{Value, json};
 
@@ -22,14 +22,17 @@ use crate::{
     mesh::{PolicyError, PolicyFiles},
 };
 
-/// Runs a command.
+/// A reason that services of the application give, as `code` of their answers, and what it means.
+pub type OwnReason = (&'static str, &'static str);
+
+/// Runs a command; `own` is what the program's application says besides.
 ///
 /// # Errors
 /// A file that cannot be read; a code that nobody knows.
-pub fn run(command: &FileCommand, output: Output) -> Result<Exit, Failure> {
+pub fn run(command: &FileCommand, own: &[OwnReason], output: Output) -> Result<Exit, Failure> {
     match command {
         FileCommand::Analyze(arguments) => analyze(arguments, output),
-        FileCommand::Explain { code } => explain(code, output),
+        FileCommand::Explain { code } => explain(code, own, output),
         FileCommand::Log(command) => log::run(command, output),
     }
 }
@@ -170,10 +173,16 @@ fn summary(findings: &[Finding], files: usize) -> String {
     format!("{counted} in {files}; `explain {}` says more", first.code)
 }
 
-fn explain(code: &str, output: Output) -> Result<Exit, Failure> {
+fn explain(code: &str, own: &[OwnReason], output: Output) -> Result<Exit, Failure> {
     let Some(page) = explain::explain(code) else {
-        let reason = explain::reason(code).ok_or_else(|| unknown_code(code))?;
-        return Ok(explain_reason(&reason, output));
+        if let Some(reason) = explain::reason(code) {
+            return Ok(explain_reason(&reason, output));
+        }
+        let found = own.iter().find(|it| it.0.eq_ignore_ascii_case(code.trim()));
+        return match found {
+            Some(own) => Ok(explain_own(*own, output)),
+            None => Err(unknown_code(code, own)),
+        };
     };
     match output.format {
         Format::Json => {
@@ -191,10 +200,11 @@ fn explain(code: &str, output: Output) -> Result<Exit, Failure> {
 fn explain_reason(reason: &Reason, output: Output) -> Exit {
     match output.format {
         Format::Json => {
-            let Reason { code, answer, meaning, fix } = reason;
+            let Reason { code, answer, metric, meaning, fix } = reason;
             output.document(&json!({
                 "code": code, "title": reason.title(), "status": answer.map(|it| it.status()),
-                "retryable": answer.map(|it| it.is_retryable()), "meaning": meaning, "fix": fix,
+                "retryable": answer.map(|it| it.is_retryable()), "metric": metric,
+                "meaning": meaning, "fix": fix,
             }));
         }
         Format::Table | Format::Wide => output.text(&reason.to_string()),
@@ -202,14 +212,26 @@ fn explain_reason(reason: &Reason, output: Output) -> Exit {
     Exit::Done
 }
 
-fn unknown_code(code: &str) -> Failure {
+fn explain_own((code, meaning): OwnReason, output: Output) -> Exit {
+    let whose = "a service of the application says so in `code` of its answer";
+    match output.format {
+        Format::Json => {
+            output.document(&json!({"code": code, "title": whose, "meaning": meaning}));
+        }
+        Format::Table | Format::Wide => output.text(&format!("{code}: {whose}\n\n{meaning}\n")),
+    }
+    Exit::Done
+}
+
+fn unknown_code(code: &str, own: &[OwnReason]) -> Failure {
     let failure = Failure::new("unknown_code", format!("no code is called `{code}`"));
-    let next = match explain::nearest(code) {
+    let own: Vec<&'static str> = own.iter().map(|it| it.0).collect();
+    let next = match explain::nearest(code, &own) {
         Some(near) => format!("explain {near}, if that is what was meant"),
         None => {
-            let (first, last) = (Code::Syntax, Code::RetriesWithoutTryTimeout);
-            let reasons = explain::reasons().collect::<Vec<_>>().join(", ");
-            format!("codes of files are {first} to {last}; reasons of refusals {reasons}")
+            "what an application says by itself stands in `detail` of its answer; docs/policy.md \
+                 lists the codes of files"
+                .to_owned()
         }
     };
     failure.exit(Exit::NotFound).next(next)
@@ -259,6 +281,16 @@ mod tests {
         // In one file there is one.
         let twice = file("a/one.yaml", &format!("{}---\n{}", one.text, one.text));
         check(&[twice], &["a/one.yaml:8:12 SK1009"]);
+    }
+
+    #[test]
+    fn what_an_application_says_is_explained_and_a_slip_leads_to_the_nearest() {
+        let own = [("picked_up", "It is on its way.")];
+        let said = |code: &str| explain(code, &own, Output::default());
+        assert_eq!(said("picked_up"), Ok(Exit::Done));
+        let next = |code: &str| said(code).unwrap_err().next.unwrap();
+        assert_eq!(&*next("picked_pu"), "explain picked_up, if that is what was meant");
+        assert!(next("xyzzy").len() < 120, "{}", next("xyzzy"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{
     admin::{Admins, begun, query, request},
     arguments::{TapArguments, TopArguments},
     names,
-    stat::millis,
+    stat::{NOTHING, millis, watching},
 };
 use crate::{Exit, Failure, Format, Output, Table};
 
@@ -451,10 +451,14 @@ pub async fn top(
     let mut live = Live::open(admins, &wanted).await?;
     let mut counts = Counts::default();
     if let Some(lasts) = arguments.lasts {
+        watching(lasts, output);
         // The end of the time is what is waited for; the processes may end before.
         let counting = async { while count(&mut live, &mut counts).await {} };
         let _ended = timeout(lasts, counting).await;
         output.result(&counts.documents(), &counts.table());
+        if counts.rows.is_empty() {
+            output.remark(NOTHING);
+        }
         missed(&live, &counts, output);
         return Ok(Exit::Done);
     }

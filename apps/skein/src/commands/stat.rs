@@ -52,6 +52,7 @@ pub async fn stat(
     output: Output,
 ) -> Result<Exit, Failure> {
     let to = names::wanted(admins, arguments.to.as_deref()).await?;
+    watching(arguments.window, output);
     let (figures, gathered) = gather(admins, arguments.window).await?;
     let from = arguments.from.as_deref();
     let rows: Vec<Value> = figures
@@ -59,6 +60,9 @@ pub async fn stat(
         .map(|(from, to, row)| row.to_json(from, to, arguments.window))
         .collect();
     output.result(&rows, &stat_table(&figures, from, &to));
+    if rows.is_empty() {
+        output.remark(NOTHING);
+    }
     Ok(gathered.exit(output))
 }
 
@@ -94,6 +98,7 @@ pub async fn edges(
     output: Output,
 ) -> Result<Exit, Failure> {
     let to = names::wanted(admins, arguments.to.as_deref()).await?;
+    watching(arguments.window, output);
     let (figures, gathered) = gather(admins, arguments.window).await?;
     let mut table = Table::new(&["SRC", "DST", "RPS", "SUCCESS", "SECURED"]);
     let mut rows = Vec::new();
@@ -106,8 +111,19 @@ pub async fn edges(
         }));
     }
     output.result(&rows, &table);
+    if rows.is_empty() {
+        output.remark(NOTHING);
+    }
     Ok(gathered.exit(output))
 }
+
+/// Says that it takes so long: nothing is shown before.
+pub(super) fn watching(window: Duration, output: Output) {
+    output.remark(&format!("watching for {window:?} …"));
+}
+
+/// What is said where a table stays empty.
+pub(super) const NOTHING: &str = "nothing was called in that time";
 
 fn success(row: &Row) -> String {
     row.success().map_or_else(none, |it| format!("{:.2}%", it * 100.0))

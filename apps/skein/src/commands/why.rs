@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    time::Duration,
 };
 
 use http::Method;
@@ -12,6 +13,7 @@ use super::{
     admin::{Admins, Gathered, Said, query},
     arguments::WhyArguments,
     cells::{list, none, text},
+    fault::{effect_of, share},
     names::{self, Names},
     stat::millis,
 };
@@ -30,12 +32,13 @@ pub async fn why(
         Some(edge) => ("edge", Some(edge.as_str())),
         None => ("service", Some(arguments.service.as_str())),
     };
-    let pairs = [
+    let mut pairs = vec![
         door,
         ("method", Some(&*arguments.method)),
         ("path", Some(&*arguments.path)),
         ("host", Some(&*arguments.host)),
     ];
+    pairs.extend(arguments.headers.iter().map(|it| ("header", Some(it.as_str()))));
     let (sources, endpoints) = (admins.get("/routes").await?, admins.get("/endpoints").await?);
     let names = Names::of(&names::pages(&sources), &names::pages(&endpoints));
     let wanted = names.service(&arguments.service)?;
@@ -116,6 +119,34 @@ pub fn told(pages: &[Value]) -> String {
     for (why, callers) in alike {
         // Writing to a string cannot fail.
         let _written = writeln!(told, "{why}  as seen by {}", callers.join(", "));
+    }
+    told + &may_answer(pages)
+}
+
+/// The faults and limits that may answer instead, each once with the callers that have it.
+fn may_answer(pages: &[Value]) -> String {
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for page in pages {
+        let faults = list(&page["faults"]).iter().map(|it| {
+            let share = it["share"].as_f64().map_or_else(none, share);
+            let (name, effect, origin) = (text(&it["name"]), effect_of(it), text(&it["origin"]));
+            format!("fault {name} ({origin}): {effect} for {share} of such requests")
+        });
+        let limits = list(&page["limits"]).iter().map(|it| {
+            let period = Duration::from_millis(it["period_ms"].as_u64().unwrap_or(0));
+            let [name, requests, burst, key] =
+                ["name", "requests", "burst", "key"].map(|member| text(&it[member]));
+            format!("limit {name}: {requests} in {period:?}, burst {burst}, counted by {key}")
+        });
+        for line in faults.chain(limits) {
+            all.entry(line).or_default().push(text(&page["from"]));
+        }
+    }
+    let mut told = if all.is_empty() { String::new() } else { "may answer instead:\n".to_owned() };
+    for (line, callers) in all {
+        let line = printable(&format!("  {line}; at {}", callers.join(", ")));
+        told += &line;
+        told.push('\n');
     }
     told
 }
@@ -242,6 +273,26 @@ GET /x at edge/front: no_route, none of the 2 rules there takes it
         let expected = "GET /x at service/stock: no_endpoint, no endpoint of stock is known\n  \
                         as seen by shop-1\n";
         assert_eq!(told(&[page]), expected);
+    }
+
+    #[test]
+    fn what_may_answer_instead_is_said_once_for_all_who_have_it() {
+        let page = |from: &str| {
+            json!({"from": from, "method": "GET", "path": "/x", "door": "service/stock",
+                "verdict": "no_endpoint", "destinations": [{"service": "stock"}], "considered": [],
+                "faults": [{"name": "f", "origin": "file", "share": 0.3, "delay_ms": null,
+                    "abort": {"status": 503}}],
+                "limits": [{"name": "l", "requests": 10, "period_ms": 1_000, "burst": 5,
+                    "key": "client"}]})
+        };
+        let expected = "\
+GET /x at service/stock: no_endpoint, no endpoint of stock is known
+  as seen by shop-1, shop-2
+may answer instead:
+  fault f (file): error 503 for 30% of such requests; at shop-1, shop-2
+  limit l: 10 in 1s, burst 5, counted by client; at shop-1, shop-2
+";
+        assert_eq!(told(&[page("shop-1"), page("shop-2")]), expected);
     }
 
     #[test]

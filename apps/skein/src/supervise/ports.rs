@@ -2,7 +2,7 @@
 //! the same user or to root; elsewhere only the fact is known.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     net::{Ipv4Addr, TcpListener},
     path::PathBuf,
 };
@@ -18,6 +18,12 @@ pub struct PortHolder {
     pub program: Option<PathBuf>,
     /// Its parent.
     pub parent: Option<u32>,
+}
+
+impl fmt::Display for PortHolder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "process {} ({})", self.pid, self.name)
+    }
 }
 
 /// Whether nobody listens on the port of the loopback interface.
@@ -81,6 +87,14 @@ pub fn program_of(pid: u32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
+/// The words that a process was started with, where they may be seen; else none.
+#[must_use]
+pub fn arguments_of(pid: u32) -> Vec<String> {
+    let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = text.split(|it| *it == 0).filter(|it| !it.is_empty());
+    words.map(|it| String::from_utf8_lossy(it).into_owned()).collect()
+}
+
 fn has_file(pid: u32, wanted: &str) -> bool {
     let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     files
@@ -118,6 +132,7 @@ mod tests {
         let holder = holder(port).unwrap();
         assert_eq!(holder.pid, std::process::id());
         assert!(!holder.name.is_empty());
+        assert_eq!(arguments_of(holder.pid).first(), std::env::args().next().as_ref());
         assert_eq!(holder.parent, Some(std::os::unix::process::parent_id()));
         drop(listener);
         assert!(is_free(port));

@@ -10,7 +10,7 @@ use super::{
     ProcessSpec, SuperviseConfig, Supervisor, Witness, control,
     lifeline::{Farewell, WatchInput, farewell},
     lock::{DirectoryLock, LockError},
-    ports,
+    ports::{self, PortHolder},
 };
 
 /// Time that the processes have to end.
@@ -39,7 +39,7 @@ pub enum UpError {
         /// Which.
         port: u16,
         /// Who has it, when that can be seen.
-        holder: Option<String>,
+        holder: Option<PortHolder>,
     },
     /// The directory or the socket cannot be used.
     #[error("the data directory cannot be used")]
@@ -100,8 +100,7 @@ pub fn run(
     let fixed = plan.specs.iter().flat_map(|it| it.ports.values());
     for port in fixed {
         if !ports::is_free(*port) {
-            let holder = ports::holder(*port).map(|it| format!("process {} ({})", it.pid, it.name));
-            return Err(UpError::PortBusy { port: *port, holder });
+            return Err(UpError::PortBusy { port: *port, holder: ports::holder(*port) });
         }
     }
     prepare()?;

@@ -131,7 +131,7 @@ fn an_unknown_code_is_answered_by_the_nearest() {
     assert!(out.is_empty() && err.contains("explain SK1003"), "{err}");
     assert_eq!(code, 3);
     let (_, err, _) = said(&["explain", "whatever"], here);
-    assert!(err.contains("SK1001") && err.contains("breaker_open"), "{err}");
+    assert!(err.contains("docs/policy.md") && err.len() < 250, "{err}");
 }
 
 /// A proxy is analyzed with what it will read.

@@ -134,6 +134,23 @@ spec:
     Mesh { tasks, admins, running, _files: files }
 }
 
+/// A command line as the program reads it; an argument with spaces stands in quotes.
+fn command(line: &str) -> MeshCommand {
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: MeshCommand,
+    }
+    let mut words = vec!["skein"];
+    for (number, part) in line.split('\'').enumerate() {
+        match number % 2 {
+            0 => words.extend(part.split_whitespace()),
+            _ => words.push(part),
+        }
+    }
+    Line::parse_from(words).command
+}
+
 impl Mesh {
     /// Sends a request through the proxy; answers the status.
     async fn ask(&self, path: &str) -> u16 {
@@ -156,13 +173,8 @@ impl Mesh {
 
     /// Runs a command line as the program would.
     async fn run(&self, line: &str) -> Result<Exit, skein::Failure> {
-        #[derive(Debug, Parser)]
-        struct Line {
-            #[command(subcommand)]
-            command: MeshCommand,
-        }
-        let line = Line::parse_from(std::iter::once("skein").chain(line.split(' ')));
-        timeout(WITHIN, commands::run(&self.admins, line.command, Output::default())).await.unwrap()
+        let run = commands::run(&self.admins, command(line), Output::default());
+        timeout(WITHIN, run).await.unwrap()
     }
 
     async fn page(&self, path: &str) -> Value {
@@ -219,6 +231,49 @@ async fn why_ends_by_what_it_found() {
     }
     let page = mesh.page("/explain?service=stock&path=/items/1").await;
     assert_eq!(page["verdict"], "would_send");
+    assert_eq!((&page["faults"], &page["limits"]), (&Value::from([(); 0]), &Value::from([(); 0])));
+    let page = mesh.page("/explain?edge=zzz&path=/items/1").await;
+    assert_eq!(page["verdict"], "no_route");
+    for path in ["/explain?service=stock&pth=/items/1", "/tap?dst=stock"] {
+        let said = mesh.admins.get(path).await.unwrap().said.remove(0);
+        let detail = said.json()["detail"].to_string();
+        assert_eq!(said.status, 400, "{path}");
+        assert!(detail.contains("`pth`") || detail.contains("`dst`"), "{detail}");
+    }
+    mesh.end().await;
+}
+
+/// To the second version for whoever names it in a header.
+const BY_HEADER: &str = "  - matches: [{headers: [{name: api-version, value: \"2\"}]}]
+    backendRefs: [{name: stock-v2}]
+---
+apiVersion: skein/v1
+kind: RateLimit
+metadata: {name: calm}
+spec: {targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: shop}, requests: 1000, period: 1s}
+---
+apiVersion: skein/v1
+kind: Fault
+metadata: {name: sick}
+spec: {service: stock-v2, share: 50%, abort: {status: 418}}
+";
+
+#[tokio::test]
+async fn why_takes_headers_and_names_the_faults_and_limits_that_may_answer_instead() {
+    let mesh = mesh_by(BY_HEADER, FaultHook::On).await;
+    assert_eq!(mesh.run("why stock GET /x").await, Ok(Exit::Failed));
+    assert_eq!(mesh.run("why stock GET /x -H 'api-version: 2'").await, Ok(Exit::Done));
+    let nameless = mesh.run("why stock GET /x -H ': 2'").await.unwrap_err();
+    assert_eq!(nameless.exit, Exit::Usage);
+    assert_eq!(mesh.run("fault add stock --delay 1ms").await, Ok(Exit::Done));
+    let page = mesh.page("/explain?service=stock&path=/x&header=api-version:%202").await;
+    let name = |it: &Value| (it["name"].clone(), it["origin"].clone());
+    let faults: Vec<_> = page["faults"].as_array().unwrap().iter().map(name).collect();
+    let pair = |name: &str, origin: &str| (Value::from(name), Value::from(origin));
+    assert_eq!(faults, [pair("sick", "file"), pair("stock-delay-1.00ms", "planted")]);
+    assert!(page["limits"][0]["name"].as_str().unwrap().ends_with("calm"), "{page}");
+    let other = mesh.page("/explain?service=stock-v1&path=/x").await;
+    assert_eq!(other["faults"], Value::from([(); 0]), "a fault of others binds nothing here");
     mesh.end().await;
 }
 
@@ -382,7 +437,8 @@ async fn a_fault_is_seen_by_callers_until_it_is_cleared() {
 #[tokio::test]
 async fn faults_that_are_off_are_said_to_be_off() {
     let mesh = mesh(FaultHook::Off).await;
-    for line in ["fault add stock --error 503", "fault list", "fault clear"] {
+    assert_eq!(mesh.run("fault list").await, Ok(Exit::Done), "those of files may stand");
+    for line in ["fault add stock --error 503", "fault clear"] {
         let failure = mesh.run(line).await.unwrap_err();
         assert_eq!(failure.code, "faults_off", "{line}");
         assert_eq!(failure.next.as_deref(), Some("start it with faults"));
@@ -398,6 +454,33 @@ async fn where_no_proxy_answers_every_command_says_so() {
         let failure = commands::run(&admins, MeshCommand::Fault(command), Output::default()).await;
         assert_eq!(failure.unwrap_err().exit, Exit::Unreachable);
     }
+}
+
+#[tokio::test]
+async fn an_address_at_which_something_else_answers_is_said_to_be_no_admin_port() {
+    let mesh = mesh(FaultHook::Off).await;
+    let other = backend(&mesh.tasks).await;
+    let run = async |addresses: &[SocketAddr], line: &str| {
+        timeout(WITHIN, commands::run(&Admins::at(addresses, ""), command(line), Output::default()))
+            .await
+            .unwrap()
+    };
+    let door = mesh.running.bound.outbound[0];
+    for line in ["routes", "endpoints", "stat -t 1s", "edges -t 1s", "fault list", "tap --for 50ms"]
+    {
+        for stranger in [other, door] {
+            let failure = run(&[stranger], line).await.unwrap_err();
+            let what = format!("{stranger} is no admin port of a proxy or service");
+            assert_eq!(
+                (&*failure.what, failure.exit),
+                (what.as_str(), Exit::Unreachable),
+                "{line}"
+            );
+        }
+    }
+    assert_eq!(run(&[other, mesh.running.admin], "routes").await, Ok(Exit::Partial));
+    assert_eq!(run(&[mesh.running.admin], "routes").await, Ok(Exit::Done));
+    mesh.end().await;
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use super::{Report, subject_of};
 use crate::{
     Policy,
+    destination::Attachments,
     filter::Filter,
+    policy::EVERY,
     route::{Parent, Rule},
     schema::{Code, Level, nearest},
 };
@@ -32,6 +34,30 @@ pub(super) fn analyze(policy: &Policy, report: &mut Report<'_>) {
     for fault in policy.faults.iter().filter(|it| !is_routed(policy, &it.service)) {
         judge_service(policy, &fault.service, (&format!("fault {}", fault.name), ""), report);
     }
+    for (service, set) in &policy.attachments {
+        // That of the service behind a proxy's own door needs no Endpoints.
+        let is_own = policy.proxies.iter().any(|it| it.name == *service);
+        if *service != EVERY && !is_own && !is_routed(policy, service) {
+            judge_service(
+                policy,
+                service,
+                (&format!("service {service}"), section_of(set)),
+                report,
+            );
+        }
+    }
+}
+
+/// The member that shows where something is set for a service.
+fn section_of(set: &Attachments) -> &'static str {
+    let sections = [
+        ("balancer", set.balance.is_some()),
+        ("breaker", set.breaker.is_some()),
+        ("concurrency", set.concurrency.is_some()),
+        ("retry", set.retry.is_some()),
+        ("timeouts", set.timeouts.is_some()),
+    ];
+    sections.into_iter().find(|it| it.1).map_or("", |it| it.0)
 }
 
 fn judge_rule(rule: &Rule, at: (&str, &str), report: &mut Report<'_>) {

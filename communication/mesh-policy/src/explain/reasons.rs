@@ -14,6 +14,8 @@ pub struct Reason {
     pub code: &'static str,
     /// What the caller is answered with; `None` where the reason is told to operators alone.
     pub answer: Option<Code>,
+    /// The metric that counts it, where nothing else tells of it.
+    pub metric: Option<&'static str>,
     /// What it means.
     pub meaning: &'static str,
     /// Where to look, and what to do.
@@ -25,7 +27,7 @@ impl Reason {
     #[must_use]
     pub fn title(&self) -> String {
         let Some(code) = self.answer else {
-            return "in metrics alone: mesh_retries_withheld_total".to_owned();
+            return format!("in metrics alone: {}", self.metric.unwrap_or_default());
         };
         let again = if code.is_retryable() { "may work later, unchanged" } else { "fails again" };
         let wait = code.retry_after().map(|it| format!(", Retry-After {} s", it.as_secs()));
@@ -46,13 +48,15 @@ pub fn reason(word: &str) -> Option<Reason> {
     let is_it = |it: &str| it.eq_ignore_ascii_case(word.trim());
     let code = Code::ALL.iter().find(|it| is_it(it.as_str())).map(|it| of_code(*it));
     let stop = || StopReason::ALL.iter().find(|it| is_it(it.as_str())).map(|it| of_stop(*it));
-    code.or_else(stop)
+    let end = || ENDS.into_iter().find(|(it, ..)| is_it(it)).map(of_end);
+    code.or_else(stop).or_else(end)
 }
 
 /// Every word that has a page.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
     let codes = Code::ALL.iter().map(|it| it.as_str());
-    codes.chain(StopReason::ALL.iter().map(|it| it.as_str()))
+    let stops = StopReason::ALL.iter().map(|it| it.as_str());
+    codes.chain(stops).chain(ENDS.iter().map(|it| it.0))
 }
 
 fn of_code(code: Code) -> Reason {
@@ -86,7 +90,7 @@ fn of_code(code: Code) -> Reason {
         | Code::StoreUnavailable
         | Code::Internal => of_service(code),
     };
-    Reason { code: code.as_str(), answer: Some(code), meaning, fix }
+    Reason { code: code.as_str(), answer: Some(code), metric: None, meaning, fix }
 }
 
 /// What the mesh decides before an endpoint has seen the request.
@@ -125,8 +129,8 @@ const fn of_decision(code: Code) -> (&'static str, &'static str) {
         Code::PlantedFault => (
             "An operator planted a fault that hits a share of the calls; its status may be another \
              one.",
-            "`fault list` shows it, `fault clear` takes it away; it ends by itself. One in a file is \
-             of kind Fault.",
+            "`fault list` shows it, those of files (of kind Fault) as well; `fault clear` takes it away. \
+             A planted one ends by itself.",
         ),
         _ => (
             "The time that the caller gives, in `skein-deadline-ms` or `grpc-timeout`, or that the \
@@ -244,6 +248,40 @@ const fn of_service(code: Code) -> (&'static str, &'static str) {
     }
 }
 
+/// Why connections ended, with what it means and what to do.
+const ENDS: [(&str, &str, &str); 4] = [
+    (
+        "client_gone",
+        "An HTTP/1 client closed its connection before the head of its answer was there; the call \
+         behind was cancelled.",
+        "See how long the client waits, and which requests take longer: `stat` shows p99.",
+    ),
+    (
+        "tunnel_idle",
+        "A WebSocket or a TCP connection was ended because nothing passed in it for \
+         `timeouts.tunnelIdle` of its service, an hour where nothing is said.",
+        "Let the programs send something now and then, or set `tunnelIdle` in the TrafficPolicy of \
+         the service; `0s` is for ever.",
+    ),
+    (
+        "head_timeout",
+        "A client had not sent the whole head of a request in time.",
+        "Look at the network of the client; one that opens connections ahead may meet this without \
+         harm.",
+    ),
+    (
+        "gave_way",
+        "All places for connections were taken, and this one, which waited for its next request, \
+         made room for a new one.",
+        "Nothing is to be done unless it grows: then clients keep more connections than they use.",
+    ),
+];
+
+const fn of_end((code, meaning, fix): (&'static str, &'static str, &'static str)) -> Reason {
+    let metric = Some("mesh_connections_ended_total");
+    Reason { code, answer: None, metric, meaning, fix }
+}
+
 fn of_stop(reason: StopReason) -> Reason {
     let (meaning, fix) = match reason {
         StopReason::NotRepeatable => (
@@ -278,7 +316,8 @@ fn of_stop(reason: StopReason) -> Reason {
             "Nothing is to be done; statuses that are tried again stand in `retry.codes`.",
         ),
     };
-    Reason { code: reason.as_str(), answer: None, meaning, fix }
+    let metric = Some("mesh_retries_withheld_total");
+    Reason { code: reason.as_str(), answer: None, metric, meaning, fix }
 }
 
 #[cfg(test)]
@@ -299,7 +338,9 @@ mod tests {
     fn a_page_says_what_the_caller_sees() {
         let page = reason(" No_Endpoint ").unwrap();
         assert_eq!(page.title(), "status 503, may work later, unchanged, Retry-After 1 s");
-        assert!(reason("budget_exhausted").unwrap().title().contains("metrics alone"));
+        let title = |word| reason(word).unwrap().title();
+        assert_eq!(title("budget_exhausted"), "in metrics alone: mesh_retries_withheld_total");
+        assert_eq!(title("client_gone"), "in metrics alone: mesh_connections_ended_total");
         assert_eq!(reason("no_idea"), None);
     }
 }

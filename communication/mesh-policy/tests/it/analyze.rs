@@ -151,6 +151,16 @@ fn a_service_is_known_by_its_endpoints_or_by_a_route() {
     };
     assert_eq!(with_rules(rule, &fault("a")), []);
     assert_eq!(with_rules(rule, &fault("b")), [Code::UnknownBackend]);
+    let settings = |target: &str| {
+        more(&format!(
+            "kind: TrafficPolicy\nspec: {{targetRef: {{name: {target}}}, timeouts: {{request: 3s}}}}"
+        ))
+    };
+    // A service with routes, one with Endpoints, every one, one behind a proxy's own door, a typo.
+    assert_eq!(with_rules(rule, &settings("orders")), []);
+    assert_eq!(with_rules(rule, &settings("a")), []);
+    assert_eq!(with_rules(rule, &settings("'*'")), []);
+    assert_eq!(with_rules(rule, &settings("b")), [Code::UnknownBackend]);
 }
 
 #[test]

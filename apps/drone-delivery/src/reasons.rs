@@ -1,0 +1,67 @@
+//! What the services say by themselves, as `code` of their answers, for `explain`.
+
+use skein::commands::files::OwnReason;
+
+/// Every such word, with what it means and what to do.
+pub(crate) const ALL: &[OwnReason] = &[
+    ("delivery_ended", "The delivery has ended: nothing about it changes any more."),
+    (
+        "drone_busy",
+        "The drone has a booking, so its record cannot be changed. Come back when its flight ended.",
+    ),
+    ("drone_lost", "The drone was lost on this flight. The transaction looks for another carrier."),
+    (
+        "fleet_busy",
+        "No drone is free right now. The transaction asks again after `Retry-After`, then a carrier.",
+    ),
+    (
+        "infeasible",
+        "No drone of the fleet can fly this: too heavy, too large or too far. A carrier is asked.",
+    ),
+    ("no_carrier", "No carrier takes this package or this way; the delivery is refused."),
+    ("not_booked", "No drone is booked for this delivery, so there is nothing to change."),
+    (
+        "other_confirmation",
+        "The delivery was confirmed before, in another way; the first one stands.",
+    ),
+    ("other_trip", "The delivery is booked already, for another trip; the first booking stands."),
+    (
+        "picked_up",
+        "The package is on its way: the delivery cannot be cancelled or changed any more. \
+         `delivery show` tells where it is.",
+    ),
+    ("released", "The booking was given up before it was asked for: its order came late."),
+    ("request_ended", "The request has ended, so it cannot be cancelled any more."),
+    (
+        "stale_revision",
+        "A newer change of the booking was seen before this one; the newer one stands.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_that_a_service_gives_has_a_page() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../drone-delivery");
+        let mut given = std::collections::BTreeSet::new();
+        for folder in std::fs::read_dir(root).unwrap().flatten() {
+            let Ok(text) = std::fs::read_to_string(folder.path().join("src/api.rs")) else {
+                continue;
+            };
+            let names_one = |it: &&str| {
+                ["refusal(StatusCode::", "Error::", "TooLate::"]
+                    .iter()
+                    .any(|mark| it.contains(mark))
+            };
+            // What stands in quotes there, and is one word, is a code.
+            let words = text.lines().filter(names_one).filter_map(|it| it.split('"').nth(1));
+            let is_code = |it: &&str| it.chars().all(|it| it == '_' || it.is_ascii_lowercase());
+            given.extend(words.filter(is_code).map(str::to_owned));
+        }
+        let known: std::collections::BTreeSet<_> = ALL.iter().map(|it| it.0.to_owned()).collect();
+        assert!(given.len() > 8, "{given:?}");
+        assert!(given.is_subset(&known), "without a page: {:?}", given.difference(&known));
+    }
+}
