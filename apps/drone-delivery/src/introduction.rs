@@ -6,7 +6,7 @@ use std::{
 };
 
 use skein::{
-    Output, Table,
+    Failure, Output, Table,
     supervise::{ProcessState, ProcessStatus},
 };
 
@@ -33,6 +33,16 @@ impl Invocation {
         Self { program, data: data.to_owned(), has_examples }
     }
 
+    /// A failure whose advice, where it is a command, names the same system.
+    pub(crate) fn complete(&self, failure: Failure) -> Failure {
+        let next = failure.next.as_deref().and_then(|it| it.strip_prefix("drone-delivery "));
+        // One that names a system means that one.
+        match next.filter(|it| !it.starts_with("--data")).map(|it| self.command(it)) {
+            Some(next) => failure.next(next),
+            None => failure,
+        }
+    }
+
     /// A command on the same system, to be typed as it stands.
     fn command(&self, words: &str) -> String {
         let program = quoted(&self.program);
@@ -44,7 +54,7 @@ impl Invocation {
 }
 
 /// The word as a shell reads it.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |it: char| it.is_alphanumeric() || "/._-+@:,".contains(it);
     if word.chars().all(is_plain) {
         return word.to_owned();
@@ -59,7 +69,7 @@ pub(crate) fn introduce(
     invocation: &Invocation,
     output: Output,
 ) {
-    let table = table(processes);
+    let table = table(processes, Ports::Few);
     output.remark(&format!(
         "drone-delivery {} · data {} (kept; `down --wipe` forgets it)\n{}",
         env!("CARGO_PKG_VERSION"),
@@ -89,7 +99,7 @@ fn what_to_try(settings: &Settings, invocation: &Invocation) -> String {
 }
 
 /// The table of processes. A port that has two names is shown once.
-pub(crate) fn table(processes: &[ProcessStatus]) -> Table {
+pub(crate) fn table(processes: &[ProcessStatus], shown: Ports) -> Table {
     let mut table =
         Table::new(&["SERVICE", "INSTANCE", "VERSION", "STATE", "PID", "PORTS", "RESTARTS"]);
     for it in processes {
@@ -99,20 +109,43 @@ pub(crate) fn table(processes: &[ProcessStatus]) -> Table {
             it.version.clone(),
             it.state.as_str().to_owned(),
             it.pid.map_or_else(|| "–".to_owned(), |it| it.to_string()),
-            ports(&it.ports),
+            ports(&it.ports, shown),
             it.restarts.to_string(),
         ]);
     }
     table
 }
 
+/// Which ports of a process are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ports {
+    /// Those that one looks for first: of a proxy's doors for calls out, the first.
+    Few,
+    /// Every one.
+    All,
+}
+
 /// What a proxy announces as `http` is one of its doors, which has a better name.
-fn ports(ports: &BTreeMap<String, u16>) -> String {
+fn ports(ports: &BTreeMap<String, u16>, which: Ports) -> String {
     let has_better = |name: &str, port: u16| {
         name == "http" && ports.iter().any(|(it, other)| it != name && *other == port)
     };
-    let shown = ports.iter().filter(|(name, port)| !has_better(name, **port));
-    shown.map(|(name, port)| format!("{name} {port}")).collect::<Vec<_>>().join(", ")
+    let is_further = |name: &str| name.starts_with("outbound") && Some(name) != first_out(ports);
+    let (mut shown, mut further) = (Vec::new(), 0);
+    for (name, port) in ports.iter().filter(|(name, port)| !has_better(name, **port)) {
+        match which {
+            Ports::Few if is_further(name) => further += 1,
+            Ports::Few | Ports::All => shown.push(format!("{name} {port}")),
+        }
+    }
+    if further > 0 {
+        shown.push(format!("{further} more"));
+    }
+    shown.join(", ")
+}
+
+fn first_out(ports: &BTreeMap<String, u16>) -> Option<&str> {
+    ports.keys().map(String::as_str).find(|it| it.starts_with("outbound"))
 }
 
 #[cfg(test)]
@@ -144,11 +177,38 @@ mod tests {
         assert!(contracts::shipping::DeliveryRequest::read(&body).is_ok());
     }
 
+    fn shown(all: &[(&str, u16)], which: Ports) -> String {
+        ports(&all.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect(), which)
+    }
+
+    #[test]
+    fn of_a_proxys_many_doors_the_first_is_shown_and_all_of_them_when_asked_for() {
+        let proxy = [
+            ("admin", 4),
+            ("inbound", 7_304),
+            ("outbound", 7_204),
+            ("outbound-1", 5),
+            ("outbound-2", 6),
+        ];
+        assert_eq!(shown(&proxy, Ports::Few), "admin 4, inbound 7304, outbound 7204, 2 more");
+        let all = "admin 4, inbound 7304, outbound 7204, outbound-1 5, outbound-2 6";
+        assert_eq!(shown(&proxy, Ports::All), all);
+    }
+
+    #[test]
+    fn advice_names_the_system_that_it_is_about() {
+        let next = |data: &str, next: &str| {
+            let failure = invocation(data, false).complete(Failure::new("x", "y").next(next));
+            failure.next.unwrap().into_string()
+        };
+        assert_eq!(next("/d", "drone-delivery ps"), "target/drone-delivery --data /d ps");
+        assert_eq!(next(DATA, "drone-delivery ps"), "target/drone-delivery ps");
+        assert_eq!(next("/d", "end that process"), "end that process");
+    }
+
     #[test]
     fn a_port_is_shown_once() {
-        let of = |all: &[(&str, u16)]| {
-            ports(&all.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect())
-        };
+        let of = |all: &[(&str, u16)]| shown(all, Ports::Few);
         let proxy = [("admin", 4), ("http", 7_304), ("inbound", 7_304), ("outbound", 7_204)];
         assert_eq!(of(&proxy), "admin 4, inbound 7304, outbound 7204");
         assert_eq!(of(&[("admin", 4), ("http", 7_104)]), "admin 4, http 7104");

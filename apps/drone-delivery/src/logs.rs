@@ -27,12 +27,14 @@ pub(crate) async fn logs(
     let folder = data.join("logs");
     let mut places: BTreeMap<PathBuf, u64> = BTreeMap::new();
     let files = files(&folder, arguments.name.as_deref()).map_err(|error| {
-        Failure::new("no_logs", "there are no logs").at(folder.display()).because(error)
+        let failure = Failure::new("no_logs", "there are no logs").at(folder.display());
+        failure.because(error).exit(Exit::NotFound).next("drone-delivery up")
     })?;
     if files.is_empty() {
         return Err(Failure::new("no_logs", "no process of that name has written anything")
             .at(folder.display())
-            .exit(Exit::NotFound));
+            .exit(Exit::NotFound)
+            .next("drone-delivery ps"));
     }
     for path in files {
         let (lines, end) = tail(&path, arguments.tail).unwrap_or_default();

@@ -27,13 +27,19 @@ mod trace;
 mod transactions;
 mod up;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::Parser as _;
-use skein::{Exit, Failure, Output, Table, commands, program, supervise::lifeline};
+use skein::{
+    Exit, Failure, Output, Table,
+    commands::{self, arguments::CostArguments},
+    program,
+    supervise::lifeline,
+};
 
 use crate::{
     cli::{Cli, Command, SettingArguments, UpArguments},
+    introduction::Invocation,
     settings::Layered,
     system::System,
 };
@@ -44,7 +50,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    program::run(cli.output, |output| dispatch(cli, output))
+    let invocation = Invocation::of(&cli.data);
+    program::run(cli.output, |output| async move {
+        Box::pin(dispatch(cli, output)).await.map_err(|it| invocation.complete(it))
+    })
 }
 
 async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
@@ -73,14 +82,23 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Topics(command) => messages::topics(System::of(&data)?, command, output).await,
         Command::Files(command) => commands::files::run(&command, reasons::ALL, output),
         Command::Mesh(command) => commands::run(&up::admins(&data).await?, command, output).await,
-        Command::MeshCost(mut arguments) => {
-            let edge = mesh::cost_target(&data)?;
-            arguments.target.get_or_insert(edge);
-            let policy = mesh::cost_policy(&data, &arguments)?;
-            commands::cost::run(&arguments, policy, output).await
-        }
+        Command::MeshCost(arguments) => mesh_cost(&data, arguments, output).await,
         Command::Dlq(command) => messages::letters(System::of(&data)?, command, output).await,
     }
+}
+
+async fn mesh_cost(
+    data: &Path,
+    mut arguments: CostArguments,
+    output: Output,
+) -> Result<Exit, Failure> {
+    if arguments.target.is_none() {
+        // Its settings are left behind by a system that has ended.
+        up::running(data).await?;
+        arguments.target = Some(mesh::cost_target(data)?);
+    }
+    let policy = mesh::cost_policy(data, &arguments)?;
+    commands::cost::run(&arguments, policy, output).await
 }
 
 fn config(arguments: &SettingArguments, output: Output) -> Result<Exit, Failure> {

@@ -58,10 +58,8 @@ pub(crate) fn check(settings: &Settings) -> Result<Vec<String>, Failure> {
         .map_err(|it| Failure::new("no_port", "there is no free port").because(it))?;
     let endpoints = endpoints::text(&endpoints::sets(&instances, &[]));
     let read = |files: PolicyFiles| {
-        let mut sources = files
-            .with_files(&settings.route_files)
-            .sources()
-            .map_err(|it| refused(failure::chain(&it)))?;
+        let mut sources =
+            files.with_files(&settings.route_files).sources().map_err(|it| unusable(&it))?;
         sources
             .push(SourceFile { name: "mesh/endpoints.yaml".to_owned(), text: endpoints.clone() });
         judge(&sources)
@@ -74,8 +72,14 @@ pub(crate) fn check(settings: &Settings) -> Result<Vec<String>, Failure> {
     read(everywhere.with_text(PUBLIC.0, PUBLIC.1))
 }
 
+const REFUSED: &str = "the policy of the mesh cannot be used";
+
 fn refused(why: String) -> Failure {
-    Failure::new("bad_policy", "the policy of the mesh cannot be used").because(why)
+    Failure::new("bad_policy", REFUSED).because(why)
+}
+
+fn unusable(error: &PolicyError) -> Failure {
+    skein::mesh::refused(REFUSED, error)
 }
 
 /// What is hardly meant in these files.
@@ -107,7 +111,7 @@ pub(crate) fn cost_policy(data: &Path, arguments: &CostArguments) -> Result<Poli
         .with_text(TRAFFIC.0, TRAFFIC.1)
         .with_files(&settings.route_files)
         .with_files(&arguments.policies);
-    files.read().map_err(|it| refused(failure::chain(&it)))
+    files.read().map_err(|it| unusable(&it))
 }
 
 /// The mesh of this process, which follows its files from now on.
@@ -117,7 +121,7 @@ pub(crate) fn start(
     data: &Path,
 ) -> Result<Mesh, Failure> {
     let files = followed(settings, data);
-    let policy = files.read().map_err(|it| refused(failure::chain(&it)))?;
+    let policy = files.read().map_err(|it| unusable(&it))?;
     let mesh = Mesh::new(context.config.role.clone(), policy, &context.telemetry)
         .map_err(|it| refused(it.to_string()))?;
     follow(files, vec![mesh.clone()], &context.telemetry, &context.tasks);

@@ -19,7 +19,7 @@ use scheduler_service::SchedulerConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service_kit::{Limits, Profile};
-use skein::{Failure, failure};
+use skein::{Exit, Failure, failure};
 use supervisor_service::SupervisorConfig;
 use third_party_transport_service::TransportConfig;
 
@@ -230,7 +230,11 @@ pub(crate) enum SettingsError {
 
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {
-        Self::new("bad_settings", "the settings cannot be used").because(failure::chain(&error))
+        let is_missing = matches!(&error, SettingsError::Io { source, .. }
+            if source.kind() == io::ErrorKind::NotFound);
+        Self::new("bad_settings", "the settings cannot be used")
+            .because(failure::chain(&error))
+            .exit(if is_missing { Exit::NotFound } else { Exit::Failed })
     }
 }
 
@@ -264,6 +268,9 @@ impl Layered {
         // Whoever reads them in the data directory may stand elsewhere.
         for path in &mut settings.route_files {
             *path = usable_file(path)?;
+        }
+        for path in settings.programs.values().filter(|it| !it.as_os_str().is_empty()) {
+            startable(path)?;
         }
         settings.check()?;
         Ok(Self { settings, origins: layers.settings() })
@@ -401,6 +408,19 @@ fn usable_file(path: &Path) -> Result<PathBuf, SettingsError> {
     std::path::absolute(path).map_err(io)
 }
 
+/// A program is started by its path or, where it is a bare name, from the directories of `PATH`.
+fn startable(program: &Path) -> Result<(), SettingsError> {
+    if program.components().count() > 1 {
+        return usable_file(program).map(drop);
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&folders).any(|it| it.join(program).is_file()) {
+        return Ok(());
+    }
+    let source = io::Error::new(io::ErrorKind::NotFound, "no directory of PATH has it");
+    Err(SettingsError::Io { path: program.to_owned(), source })
+}
+
 fn read_json(path: &Path) -> Result<Value, SettingsError> {
     let text = fs::read_to_string(path)
         .map_err(|source| SettingsError::Io { path: path.to_owned(), source })?;
@@ -417,6 +437,19 @@ mod tests {
         let environment = [("DRONE_DELIVERY__SCHEDULER__INTAKE_LANES", "7"), ("HOME", "/nowhere")];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Layered::gather(&arguments, environment)
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_refused_by_name_before_anything_starts() {
+        for (program, is_there) in [("/no/such", false), ("no-such-program", false), ("sh", true)] {
+            let gathered = gather(&["--role", &format!("account={program}")]);
+            assert_eq!(gathered.is_ok(), is_there, "{program}");
+            if let Err(error) = gathered {
+                let failure = Failure::from(error);
+                assert!(failure.to_string().contains(program), "{failure}");
+                assert_eq!(failure.exit, Exit::NotFound);
+            }
+        }
     }
 
     #[test]
@@ -489,7 +522,7 @@ mod tests {
 
     #[test]
     fn a_further_version_runs_beside_its_role() {
-        let flags = ["--role", "account@v2=/other", "--role", "account@v3=", "--replicas"];
+        let flags = ["--role", "account@v2=/bin/sh", "--role", "account@v3=", "--replicas"];
         let settings = gather(&[&flags[..], &["account@v2=2"]].concat()).unwrap().settings;
         let accounts: Vec<_> = settings
             .editions()
@@ -499,7 +532,7 @@ mod tests {
             .collect();
         let expected = [
             ("account".to_owned(), 1, None),
-            ("account@v2".to_owned(), 2, Some(Path::new("/other"))),
+            ("account@v2".to_owned(), 2, Some(Path::new("/bin/sh"))),
             ("account@v3".to_owned(), 1, None),
         ];
         assert_eq!(accounts, expected);

@@ -12,7 +12,7 @@ use std::{
 use base::SharedClock;
 use runtime::SystemClock;
 use skein::{
-    Exit, Failure, Output, Table,
+    Exit, Failure, Format, Output, Table,
     commands::{Admins, Process},
     failure,
     supervise::{
@@ -20,6 +20,7 @@ use skein::{
         control::{Answer, Ask, ControlError, ask},
         lifeline::Farewell,
         lock,
+        ports::{self, PortHolder},
     },
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -28,7 +29,7 @@ use crate::{
     addresses::loopback,
     cli::UpArguments,
     endpoints::EndpointsFile,
-    introduction::{Invocation, introduce, table},
+    introduction::{Invocation, Ports, introduce, quoted, table},
     mesh,
     plan::Plan,
     processes::ProcessesFile,
@@ -139,11 +140,29 @@ fn up_failure(error: &UpError, data: &Path) -> Failure {
         UpError::Lock(_) => Failure::new("in_use", error.to_string())
             .at(data.display())
             .next("drone-delivery down, or another --data"),
-        UpError::PortBusy { port, .. } => Failure::new("port_busy", error.to_string())
+        UpError::PortBusy { port, holder } => Failure::new("port_busy", error.to_string())
             .at(format!("127.0.0.1:{port}"))
-            .next("end that process, or choose other ports with --port-base"),
+            .next(instead_of(holder.as_ref())),
         UpError::Io(_) => Failure::new("bad_directory", failure::chain(error)).at(data.display()),
     }
+}
+
+/// What to do about who has a port. A process of another system is started again by its `up`.
+fn instead_of(holder: Option<&PortHolder>) -> String {
+    let words = holder.map(|it| ports::arguments_of(it.pid)).unwrap_or_default();
+    let else_where = "or choose other ports with --port-base";
+    match system_of(&words) {
+        Some(data) => format!("`drone-delivery --data {} down`, {else_where}", quoted(data)),
+        None => format!("end that process, {else_where}"),
+    }
+}
+
+/// The data directory of the system that a process with these arguments belongs to.
+fn system_of(words: &[String]) -> Option<&str> {
+    let program = Path::new(words.first()?).file_name()?;
+    let place = words.iter().position(|it| it == "--data")?;
+    (program == "drone-delivery").then_some(())?;
+    words.get(place + 1).map(String::as_str)
 }
 
 /// Starts `up` in the background and, when asked to, waits until it is ready.
@@ -287,14 +306,27 @@ fn forget(data: &Path) -> io::Result<()> {
 
 /// Lists the processes.
 pub(crate) async fn ps(data: &Path, output: Output) -> Result<Exit, Failure> {
-    let answer = ask(data, &Ask::Ps).await.map_err(|it| control_failure(&it))?;
-    output.result(&serde_json::json!({"services": answer.services}), &table(&answer.services));
+    let answer = running(data).await?;
+    let ports = match output.format {
+        Format::Wide => Ports::All,
+        Format::Table | Format::Json => Ports::Few,
+    };
+    let table = table(&answer.services, ports);
+    output.result(&serde_json::json!({"services": answer.services}), &table);
     Ok(Exit::Done)
+}
+
+/// What runs.
+///
+/// # Errors
+/// Nothing does.
+pub(crate) async fn running(data: &Path) -> Result<Answer, Failure> {
+    ask(data, &Ask::Ps).await.map_err(|it| control_failure(&it))
 }
 
 /// The operators' ports of the processes that run.
 pub(crate) async fn admins(data: &Path) -> Result<Admins, Failure> {
-    let answer = ask(data, &Ask::Ps).await.map_err(|it| control_failure(&it))?;
+    let answer = running(data).await?;
     let process = |it: &ProcessStatus| {
         let address = loopback(*it.ports.get("admin")?);
         Some(Process { name: it.instance.clone(), address })
@@ -325,5 +357,23 @@ fn control_failure(error: &ControlError) -> Failure {
     match error {
         ControlError::NotRunning { .. } => failure.next("drone-delivery up"),
         ControlError::Io { .. } => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(words: &str, data: Option<&str>) {
+        let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+        assert_eq!(system_of(&words), data);
+    }
+
+    #[test]
+    fn a_process_of_another_system_is_known_by_its_arguments() {
+        check("/bin/drone-delivery role account --instance account-1 --data /d", Some("/d"));
+        check("/bin/other role account --data /d", None);
+        check("/bin/drone-delivery role account", None);
     }
 }
