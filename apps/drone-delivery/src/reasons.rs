@@ -4,16 +4,17 @@ use skein::commands::files::OwnReason;
 
 /// Every such word, with what it means and what to do.
 pub(crate) const ALL: &[OwnReason] = &[
+    (
+        "beyond_horizon",
+        "No drone could fly this within the horizon of the plan. The answer says when one could at the \
+         earliest.",
+    ),
     ("delivery_ended", "The delivery has ended: nothing about it changes any more."),
     (
         "drone_busy",
         "The drone has a booking, so its record cannot be changed. Come back when its flight ended.",
     ),
     ("drone_lost", "The drone was lost on this flight. The transaction looks for another carrier."),
-    (
-        "fleet_busy",
-        "No drone is free right now. The transaction asks again after `Retry-After`, then a carrier.",
-    ),
     (
         "infeasible",
         "No drone of the fleet can fly this: too heavy, too large or too far. A carrier is asked.",
@@ -24,7 +25,12 @@ pub(crate) const ALL: &[OwnReason] = &[
         "other_confirmation",
         "The delivery was confirmed before, in another way; the first one stands.",
     ),
+    (
+        "other_owner",
+        "The package is another owner's, for whom it is being delivered; it cannot be booked twice.",
+    ),
     ("other_trip", "The delivery is booked already, for another trip; the first booking stands."),
+    ("past_deadline", "No drone could bring this by its deadline. The answer says when one could."),
     (
         "picked_up",
         "The package is on its way: the delivery cannot be cancelled or changed any more. \
@@ -47,9 +53,11 @@ mod tests {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../drone-delivery");
         let mut given = std::collections::BTreeSet::new();
         for folder in std::fs::read_dir(root).unwrap().flatten() {
-            let Ok(text) = std::fs::read_to_string(folder.path().join("src/api.rs")) else {
-                continue;
-            };
+            let source = folder.path().join("src");
+            let parts = std::fs::read_dir(source.join("api")).into_iter().flatten().flatten();
+            let parts = parts.map(|it| it.path()).chain([source.join("api.rs")]);
+            let texts = parts.filter_map(|it| std::fs::read_to_string(it).ok());
+            let text = texts.collect::<Vec<_>>().join("\n");
             let names_one = |it: &&str| {
                 ["refusal(StatusCode::", "Error::", "TooLate::"]
                     .iter()
