@@ -110,8 +110,13 @@ pub(super) async fn run<B: RequestBody>(
         let now = outbound.mesh().moment(began);
         let chosen = outbound.worker().draw(|random| destination.choose(&tried, now, random));
         let chosen = match (chosen, last.take()) {
-            // What the try before it came to is given up for this one.
-            (Ok(chosen), _) => chosen,
+            (Ok(chosen), None) => chosen,
+            (Ok(chosen), Some(ended)) => {
+                // What it came to is given up, and only then its body is sent anew.
+                drop(ended);
+                upload.rewind();
+                chosen
+            }
             // Nobody is left to ask: what the last one said is the answer, with its Retry-After.
             (Err(_), Some(ended)) => {
                 return conclude(outbound, request, ended, tries, is_unprocessed);
@@ -140,7 +145,6 @@ pub(super) async fn run<B: RequestBody>(
                 if !after.is_zero() {
                     sleep(after).await;
                 }
-                upload.rewind();
             }
             Decision::Stop(reason) => {
                 if ended.is_failure() {
