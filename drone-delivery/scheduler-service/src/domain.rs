@@ -62,15 +62,23 @@ fn account() -> Step {
 /// `true` means that a carrier is booked because no drone can serve the trip.
 fn third_party_transport() -> Step {
     let path = "/api/thirdpartydeliveries/{{input.deliveryId}}";
-    let book = Call::put(path).body(json!({
+    Step::compensable(
+        "third-party-transport",
+        "third-party-transport",
+        Call::put(path).body(load()),
+    )
+    .undo(Call::delete(path))
+}
+
+/// What a carrier is asked to take.
+fn load() -> Value {
+    json!({
         "deliveryId": "{{input.deliveryId}}",
         "pickup": "{{input.pickup}}",
         "dropoff": "{{input.dropoff}}",
         "pickupTime": "{{input.pickupTime ?? null}}",
         "weight": "{{input.packageInfo.weight}}",
-    }));
-    Step::compensable("third-party-transport", "third-party-transport", book)
-        .undo(Call::delete(path))
+    })
 }
 
 fn package() -> Step {
@@ -101,15 +109,10 @@ fn drone() -> Step {
 /// Who is asked when the fleet declines, although by its rules a drone could.
 fn carrier() -> Step {
     let path = "/api/thirdpartydeliveries/{{input.deliveryId}}";
-    let book = Call::put(path).body(json!({
-        "deliveryId": "{{input.deliveryId}}",
-        "pickup": "{{input.pickup}}",
-        "dropoff": "{{input.dropoff}}",
-        "pickupTime": "{{input.pickupTime ?? null}}",
-        "weight": "{{input.packageInfo.weight}}",
-        "noDrone": true,
-    }));
-    Step::compensable("carrier", "third-party-transport", book.expect("", true, "no_carrier"))
+    let mut load = load();
+    load["noDrone"] = json!(true);
+    let book = Call::put(path).body(load).expect("", true, "no_carrier");
+    Step::compensable("carrier", "third-party-transport", book)
         .do_when("drone", "/declined", true)
         .undo(Call::delete(path))
 }
