@@ -3,6 +3,7 @@
 //! The same in all three placements: in front of a client inside a service, beside a program in any
 //! language, at the edge. What differs is who hands the request over and who takes the answer.
 
+mod attempt;
 mod deadline;
 mod filters;
 mod limits;
