@@ -1,10 +1,10 @@
 //! Families and their series: lock-free to update, a read lock to look up, a write lock to create.
 
 use std::{
-    collections::BTreeMap,
+    cmp::Ordering,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -38,7 +38,8 @@ pub(crate) struct Family(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shape: Shape,
-    series: RwLock<BTreeMap<Vec<String>, Series>>,
+    /// By label values, in order: a look-up compares borrowed values and allocates nothing.
+    series: RwLock<Vec<(Vec<String>, Series)>>,
     budget: Arc<Budget>,
 }
 
@@ -51,7 +52,7 @@ pub(crate) enum Series {
 
 impl Family {
     pub(crate) fn new(shape: Shape, budget: Arc<Budget>) -> Self {
-        Self(Arc::new(Inner { shape, series: RwLock::new(BTreeMap::new()), budget }))
+        Self(Arc::new(Inner { shape, series: RwLock::default(), budget }))
     }
 
     pub(crate) fn shape(&self) -> &Shape {
@@ -73,25 +74,44 @@ impl Family {
     }
 
     pub(crate) fn insert_first(&self, counter: Counter) {
-        write(&self.0.series).insert(Vec::new(), Series::Counter(counter));
+        *write(&self.0.series) = vec![(Vec::new(), Series::Counter(counter))];
     }
 
     /// The series of those label values; missing ones read as empty, extra ones are ignored.
     fn with(&self, values: &[&str]) -> Series {
-        let key = |index: usize| values.get(index).copied().unwrap_or_default();
-        let wanted: Vec<String> =
-            (0..self.0.shape.labels.len()).map(|it| bounded(key(it))).collect();
-        if let Some(known) = read(&self.0.series).get(&wanted) {
-            return known.clone();
+        let wanted = |index: usize| bounded(values.get(index).copied().unwrap_or_default());
+        let labels = 0..self.0.shape.labels.len();
+        let known = read(&self.0.series);
+        if let Ok(place) = place_of(&known, &wanted) {
+            return known[place].1.clone();
         }
+        drop(known);
         let mut all = write(&self.0.series);
+        let place = match place_of(&all, &wanted) {
+            Ok(place) => return all[place].1.clone(),
+            Err(place) => place,
+        };
         // Without labels there is one series, which costs nothing.
-        let free = wanted.is_empty() || all.contains_key(&wanted) || self.0.budget.take(all.len());
-        let wanted = if free { wanted } else { vec![OTHER.to_owned(); wanted.len()] };
-        if !free {
-            self.0.budget.folded.inc();
+        if labels.is_empty() || self.0.budget.take(all.len()) {
+            let values = labels.map(|it| wanted(it).to_owned()).collect();
+            return self.insert(&mut all, place, values);
         }
-        all.entry(wanted).or_insert_with(|| self.fresh()).clone()
+        self.0.budget.folded.inc();
+        match place_of(&all, &|_| OTHER) {
+            Ok(place) => all[place].1.clone(),
+            Err(place) => self.insert(&mut all, place, vec![OTHER.to_owned(); labels.len()]),
+        }
+    }
+
+    fn insert(
+        &self,
+        all: &mut Vec<(Vec<String>, Series)>,
+        place: usize,
+        values: Vec<String>,
+    ) -> Series {
+        let series = self.fresh();
+        all.insert(place, (values, series.clone()));
+        series
     }
 
     fn fresh(&self) -> Series {
@@ -103,8 +123,24 @@ impl Family {
     }
 }
 
-fn bounded(value: &str) -> String {
-    value.chars().take(VALUE_CHARS_MAX).collect()
+/// Where a series stands, or where it belongs.
+fn place_of<'a>(
+    all: &[(Vec<String>, Series)],
+    wanted: &impl Fn(usize) -> &'a str,
+) -> Result<usize, usize> {
+    all.binary_search_by(|(values, _)| {
+        let labels = values.iter().enumerate();
+        let mut unlike = labels.map(|(index, value)| value.as_str().cmp(wanted(index)));
+        unlike.find(|it| it.is_ne()).unwrap_or(Ordering::Equal)
+    })
+}
+
+fn bounded(value: &str) -> &str {
+    // Bytes are never fewer than characters.
+    if value.len() <= VALUE_CHARS_MAX {
+        return value;
+    }
+    value.char_indices().nth(VALUE_CHARS_MAX).map_or(value, |(end, _)| &value[..end])
 }
 
 // A panic in a reader or writer of these maps leaves them whole: entries are inserted in one step.
@@ -174,13 +210,13 @@ impl Counter {
 
     /// Adds `by`.
     pub fn add(&self, by: u64) {
-        self.0.fetch_add(by, Ordering::Relaxed);
+        self.0.fetch_add(by, Relaxed);
     }
 
     /// What it shows.
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Relaxed)
     }
 }
 
@@ -191,7 +227,7 @@ pub struct Gauge(Arc<AtomicU64>);
 impl Gauge {
     /// Shows `value` from now on.
     pub fn set(&self, value: f64) {
-        self.0.store(value.to_bits(), Ordering::Relaxed);
+        self.0.store(value.to_bits(), Relaxed);
     }
 
     /// Moves by `by`, which may be negative.
@@ -202,7 +238,7 @@ impl Gauge {
     /// What it shows.
     #[must_use]
     pub fn get(&self) -> f64 {
-        f64::from_bits(self.0.load(Ordering::Relaxed))
+        f64::from_bits(self.0.load(Relaxed))
     }
 }
 
@@ -228,7 +264,7 @@ impl Histogram {
     pub fn observe(&self, value: f64) {
         let value = if value > 0.0 { value } else { 0.0 };
         let slot = self.0.bounds.partition_point(|bound| *bound < value);
-        self.0.counts[slot].fetch_add(1, Ordering::Relaxed);
+        self.0.counts[slot].fetch_add(1, Relaxed);
         add_float(&self.0.sum, value);
     }
 
@@ -240,13 +276,13 @@ impl Histogram {
     /// How many values were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.0.counts.iter().map(|it| it.load(Ordering::Relaxed)).sum()
+        self.0.counts.iter().map(|it| it.load(Relaxed)).sum()
     }
 
     /// The sum of all values.
     #[must_use]
     pub fn sum(&self) -> f64 {
-        f64::from_bits(self.0.sum.load(Ordering::Relaxed))
+        f64::from_bits(self.0.sum.load(Relaxed))
     }
 
     /// Each bound with the number of values at or below it; the last bound is infinite.
@@ -256,7 +292,7 @@ impl Histogram {
         bounds
             .zip(self.0.counts.iter())
             .map(|(bound, count)| {
-                total += count.load(Ordering::Relaxed);
+                total += count.load(Relaxed);
                 (bound, total)
             })
             .collect()
@@ -265,7 +301,6 @@ impl Histogram {
 
 fn add_float(bits: &AtomicU64, by: f64) {
     // The closure always gives a value, so the update cannot fail.
-    let _previous = bits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| {
-        Some((f64::from_bits(it) + by).to_bits())
-    });
+    let _previous =
+        bits.fetch_update(Relaxed, Relaxed, |it| Some((f64::from_bits(it) + by).to_bits()));
 }
