@@ -83,7 +83,9 @@ impl Hosts {
 
     /// The rules that serve a host in lower case, the most specific hostname first.
     pub(super) fn serving<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Paths> {
-        let dots = host.match_indices('.').map(|(dot, _)| dot).filter(|dot| *dot > 0);
+        // Most tables have no wildcard: then the host is not looked through.
+        let tails = if self.wildcard.is_empty() { "" } else { host };
+        let dots = tails.match_indices('.').map(|(dot, _)| dot).filter(|dot| *dot > 0);
         let wildcards = dots.filter_map(move |dot| self.wildcard.get(&host[dot + 1..]));
         self.exact.get(host).into_iter().chain(wildcards).chain([&self.every])
     }

@@ -21,7 +21,7 @@ pub(super) struct Paths {
 #[derive(Debug, Default)]
 struct Node {
     parent: usize,
-    children: BTreeMap<Box<str>, usize>,
+    children: BTreeMap<Box<[u8]>, usize>,
     /// For paths that end here.
     exact: Vec<usize>,
     /// For paths that end here or go on.
@@ -74,18 +74,33 @@ impl Paths {
         node
     }
 
-    /// The conditions whose path may be this one, by precedence: the exact path, then prefixes from
-    /// the longest, then methods of any gRPC service, then regular expressions, which are still to
-    /// be tried, then the prefix `/`.
-    pub(super) fn candidates<'a>(&'a self, path: &'a str) -> impl Iterator<Item = usize> + 'a {
+    /// The first condition whose path may be this one and that `takes` the request, by precedence: the
+    /// exact path, then prefixes from the longest, then methods of any gRPC service, then regular
+    /// expressions, which are still to be tried, then the prefix `/`.
+    pub(super) fn first(&self, path: &str, takes: impl Fn(usize) -> bool) -> Option<usize> {
+        let first = |list: &[usize]| list.iter().copied().find(|place| takes(*place));
         let (deepest, is_whole) = self.descend(path);
-        let exact = if is_whole { self.nodes[deepest].exact.as_slice() } else { &[] };
-        let upwards = std::iter::successors(Some(deepest), |node| Some(self.nodes[*node].parent));
-        let prefixes = upwards.take_while(|node| *node != ROOT);
-        let prefixes = prefixes.flat_map(|node| &self.nodes[node].prefix);
-        let methods = grpc_method(path).and_then(|it| self.grpc_methods.get(it));
-        let any_path = self.regexes.iter().chain(&self.nodes[ROOT].prefix);
-        exact.iter().chain(prefixes).chain(methods.into_iter().flatten()).chain(any_path).copied()
+        if is_whole && let Some(place) = first(&self.nodes[deepest].exact) {
+            return Some(place);
+        }
+        let mut node = deepest;
+        while node != ROOT {
+            if let Some(place) = first(&self.nodes[node].prefix) {
+                return Some(place);
+            }
+            node = self.nodes[node].parent;
+        }
+        self.of_method(path)
+            .and_then(first)
+            .or_else(|| first(&self.regexes))
+            .or_else(|| first(&self.nodes[ROOT].prefix))
+    }
+
+    fn of_method(&self, path: &str) -> Option<&[usize]> {
+        if self.grpc_methods.is_empty() {
+            return None;
+        }
+        self.grpc_methods.get(grpc_method(path)?).map(Vec::as_slice)
     }
 
     /// The node that goes with most of the path, and whether with all of it.
@@ -102,6 +117,7 @@ impl Paths {
 }
 
 /// `/a/b` is `a`, `b`; `/a/` is `a` and an empty one, which only an exact path can ask for.
-fn elements(path: &str) -> impl Iterator<Item = &str> {
-    path.strip_prefix('/').into_iter().flat_map(|it| it.split('/'))
+fn elements(path: &str) -> impl Iterator<Item = &[u8]> {
+    let path = path.as_bytes().strip_prefix(b"/");
+    path.into_iter().flat_map(|it| it.split(|byte| *byte == b'/'))
 }

@@ -126,8 +126,8 @@ impl Table {
     /// The rule that takes a request; none is 404 `no_route`, or status 12 to a gRPC client.
     pub fn find(&self, request: &impl RequestView) -> Option<Found<'_>> {
         let (host, path) = (without_root(request.host()), request.path());
-        let mut candidates = self.hosts.serving(host).flat_map(|paths| paths.candidates(path));
-        let place = candidates.find(|it| self.conditions[*it].mismatch(request).is_none())?;
+        let takes = |place: usize| self.conditions[place].mismatch(request).is_none();
+        let place = self.hosts.serving(host).find_map(|paths| paths.first(path, takes))?;
         Some(self.found(&self.conditions[place]))
     }
 
