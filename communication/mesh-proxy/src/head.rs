@@ -13,10 +13,14 @@ use mesh_policy::route::RequestView;
 use crate::h1::{
     Field, Known, Span,
     hop::{Hops, Upgrades},
+    write,
 };
 
 /// Marks a span into the added bytes.
 const ADDED: u32 = 1 << 31;
+/// Fields that a hop adds, and their bytes, about: trace, deadline, attempt.
+const HOP_FIELDS: usize = 6;
+const HOP_BYTES: usize = 160;
 
 /// Header fields in order.
 #[derive(Debug, Clone, Default)]
@@ -33,7 +37,7 @@ impl Fields {
     pub fn forwarded(block: Bytes, parsed: &[Field], upgrades: Upgrades) -> Self {
         let hops = Hops::of(&block, parsed, upgrades);
         let is_ours = |it: Known| matches!(it, Known::Host | Known::ContentLength | Known::Expect);
-        let mut list = Vec::with_capacity(parsed.len() + 6);
+        let mut list = Vec::with_capacity(parsed.len() + HOP_FIELDS);
         list.extend(parsed.iter().filter(|it| hops.keeps(it) && !is_ours(it.known)));
         let takes_trailers = hops.takes_trailers();
         let mut fields = Self { block, added: Vec::new(), list };
@@ -54,6 +58,13 @@ impl Fields {
         Self { block, added: Vec::new(), list }
     }
 
+    /// None yet, with room for so many of so many bytes together.
+    #[must_use]
+    pub fn with_room(fields: usize, bytes: usize) -> Self {
+        let (added, list) = (Vec::with_capacity(bytes), Vec::with_capacity(fields));
+        Self { block: Bytes::new(), added, list }
+    }
+
     /// The bytes that the fields came in.
     pub(crate) const fn block(&self) -> &Bytes {
         &self.block
@@ -62,7 +73,7 @@ impl Fields {
     /// The fields of a map.
     #[must_use]
     pub fn from_map(map: &HeaderMap) -> Self {
-        let mut fields = Self { list: Vec::with_capacity(map.len() + 4), ..Self::default() };
+        let mut fields = Self::with_room(map.len() + HOP_FIELDS, map.len() * 32 + HOP_BYTES);
         for (name, value) in map {
             fields.push(name.as_str().as_bytes(), value.as_bytes());
         }
@@ -141,10 +152,25 @@ impl Fields {
         self.list.push(Field { name, value, known });
     }
 
-    /// Puts a field in the place of every one of its kind.
+    /// Puts a field in the place of every one of its kind; one that is there keeps its spelling.
     pub fn set_known(&mut self, known: Known, name: &[u8], value: &[u8]) {
-        self.remove(known);
-        self.push_known(known, name, value);
+        let Some(first) = self.list.iter().position(|it| it.known == known) else {
+            return self.push_known(known, name, value);
+        };
+        self.list[first].value = self.keep(value);
+        if self.list[first + 1..].iter().any(|it| it.known == known) {
+            let mut is_first = true;
+            self.list.retain(|it| it.known != known || std::mem::take(&mut is_first));
+        }
+    }
+
+    /// [`Fields::set_known`] with a number in decimal digits.
+    pub fn set_number(&mut self, known: Known, name: &[u8], value: u64) {
+        let mut text = [0; 20];
+        let mut room = &mut text[..];
+        write::decimal(&mut room, value);
+        let length = 20 - room.len();
+        self.set_known(known, name, &text[..length]);
     }
 
     /// Puts a field in the place of every one of its name.
@@ -193,9 +219,8 @@ impl Fields {
         self.block.len() + self.added.len() + self.list.len() * 4
     }
 
-    /// Writes all of them as HTTP/1 field lines.
+    /// Writes all of them as HTTP/1 field lines; the caller makes room.
     pub(crate) fn write(&self, out: &mut BytesMut) {
-        out.reserve(self.bytes_about());
         for (_, name, value) in self.iter() {
             out.put_slice(name);
             out.put_slice(b": ");
@@ -215,8 +240,7 @@ impl Fields {
 
     fn keep(&mut self, bytes: &[u8]) -> Span {
         if self.added.capacity() == 0 {
-            // What a hop says: trace, deadline, attempt.
-            self.added.reserve(160);
+            self.added.reserve(HOP_BYTES);
         }
         let start = self.added.len();
         self.added.extend_from_slice(bytes);
@@ -400,6 +424,20 @@ mod tests {
         let expected: [(&[u8], &[u8]); 3] =
             [(b"Trailer", b"x-sum"), (b"X-Yours", b"2"), (b"te", b"trailers")];
         assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn a_known_field_that_is_set_stands_once_where_the_first_stood() {
+        let mut fields = Fields::default();
+        for (name, value) in [("Traceparent", "1"), ("b", "2"), ("traceparent", "3")] {
+            fields.push(name.as_bytes(), value.as_bytes());
+        }
+        fields.set_known(Known::Traceparent, b"traceparent", b"4");
+        fields.set_number(Known::SkeinDeadlineMs, b"skein-deadline-ms", 1_970);
+        let all: Vec<_> = fields.iter().map(|(_, name, value)| (name, value)).collect();
+        let expected: [(&[u8], &[u8]); 3] =
+            [(b"Traceparent", b"4"), (b"b", b"2"), (b"skein-deadline-ms", b"1970")];
+        assert_eq!(all, expected);
     }
 
     #[test]

@@ -45,8 +45,8 @@ pub struct Outbound(Arc<Worker>);
 /// What is known of a request beside its bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
-    /// Name of its spans: a method and a template, never a path with ids.
-    pub name: Option<Cow<'static, str>>,
+    /// Template of its path, which names its spans: a path would have as many values as ids.
+    pub route: Option<&'static str>,
     /// The span that it is part of; else what `traceparent` says.
     pub parent: Option<TraceContext>,
     /// When its caller stops waiting; else what `skein-deadline-ms` or `grpc-timeout` says.
@@ -57,9 +57,9 @@ pub struct Context {
 
 /// A request on its way, with everything that was found out about it.
 pub(crate) struct Request<'a> {
-    pub(crate) head: RequestHead,
-    /// Name of its spans, where somebody gave it one.
-    pub(crate) name: Option<Cow<'static, str>>,
+    pub(crate) head: &'a mut RequestHead,
+    /// Template of its path, where somebody knows it.
+    pub(crate) template: Option<&'static str>,
     pub(crate) parent: Option<TraceContext>,
     pub(crate) rule: Option<&'a Rule>,
     pub(crate) lane: &'a BackendLane,
@@ -89,7 +89,7 @@ impl Outbound {
     pub async fn call<B: RequestBody>(
         &self,
         door: &Door,
-        head: RequestHead,
+        mut head: RequestHead,
         mut context: Context,
         upload: &mut Upload<B>,
     ) -> Reply {
@@ -98,7 +98,7 @@ impl Outbound {
         context.parent = context.parent.or_else(|| parent_of(&head));
         let trace_id = context.parent.as_ref().map(|it| it.trace_id);
         let snapshot = self.0.mesh.snapshot();
-        let served = self.serve(&snapshot, door, head, context, upload, &mut tap).await;
+        let served = self.serve(&snapshot, door, &mut head, context, upload, &mut tap).await;
         let reply = served.unwrap_or_else(|refused| {
             let (destination, refusal) = *refused;
             self.0.mesh.refused(&destination, refusal.code);
@@ -119,14 +119,14 @@ impl Outbound {
         &self,
         snapshot: &Snapshot,
         door: &Door,
-        mut head: RequestHead,
+        head: &mut RequestHead,
         context: Context,
         upload: &mut Upload<B>,
         tap: &mut Option<Box<Pending>>,
     ) -> Result<Reply, Refused> {
         let started = Instant::now();
         // Route: everything else depends on where it goes.
-        let (lane, found) = route(snapshot, door, &head)?;
+        let (lane, found) = route(snapshot, door, head)?;
         let rule = found.as_ref().map(|it| it.rule);
         let at = |refusal| {
             lane.backends.first().inspect(|it| it.series.count(None));
@@ -136,13 +136,13 @@ impl Outbound {
             tap.routed(&lane.route, lane.target());
         }
         // Rate: who asks too much costs nothing further.
-        let limits = limits::check(&self.0.mesh, snapshot, door, &lane.route, &head, context.peer);
+        let limits = limits::check(&self.0.mesh, snapshot, door, &lane.route, head, context.peer);
         limits.map_err(at)?;
         // Deadline: work that nobody waits for any more is not begun.
-        let deadline = Deadline::of(&head, context.deadline, rule, lane.timeouts(), started);
+        let deadline = Deadline::of(head, context.deadline, rule, lane.timeouts(), started);
         let deadline = deadline.map_err(at)?;
         // Filters: some answer by themselves; others change what the backend sees.
-        if let Some(reply) = filters::redirect(found.as_ref(), &head) {
+        if let Some(reply) = filters::redirect(found.as_ref(), head) {
             return Ok(reply);
         }
         // Backend: once a request, so that a retry keeps to the version that was drawn.
@@ -150,7 +150,7 @@ impl Outbound {
         let filtered =
             found.as_ref().and_then(|it| Some((it, it.rule.backends.get(backend.index)?)));
         if let Some((found, backend)) = filtered {
-            filters::on_request(found, backend, &mut head);
+            filters::on_request(found, backend, head);
         }
         let (route, lane) = (lane.route.as_str(), backend.lane);
         let mut tally = Tally { series: &lane.series, status: None };
@@ -164,7 +164,7 @@ impl Outbound {
             destination: &lane.destination.name,
             route: Some(route),
         };
-        let fault = self.strike(call, &head, deadline).await.map_err(at)?;
+        let fault = self.strike(call, head, deadline).await.map_err(at)?;
         if fault == Some(Abort::ResetAfter(0)) {
             return Ok(Reply::reset());
         }
@@ -173,12 +173,12 @@ impl Outbound {
             Some(place) => place,
             None => enter(lane, deadline).await.map_err(at)?,
         };
-        let depth = depth_of(&head);
-        let (place, parent, name) = (Some(place), context.parent, context.name);
-        let request =
-            Request { head, name, parent, rule, lane, deadline, depth, started, place, tap };
+        let depth = depth_of(head);
+        let (place, parent, template) = (Some(place), context.parent, context.route);
+        let mut request =
+            Request { head, template, parent, rule, lane, deadline, depth, started, place, tap };
         // Tries: each picks anew, behind the breaker of each endpoint.
-        let mut reply = tries::run(self, request, upload).await.map_err(at)?;
+        let mut reply = tries::run(self, &mut request, upload).await.map_err(at)?;
         tally.status = Some(reply.head.status);
         if let Some((found, backend)) = filtered {
             filters::on_response(found, backend, &mut reply.head);
@@ -258,7 +258,7 @@ impl Outbound {
     pub(crate) fn try_span(&self, request: &Request<'_>, number: u32) -> Span {
         let telemetry = self.0.mesh.telemetry();
         let destination = &request.lane.destination.name;
-        let name = || request.name.clone().unwrap_or_else(|| name_of(&request.head, destination));
+        let name = || name_of(request.head, request.template.unwrap_or(destination));
         let mut span = telemetry.span_with(name, SpanKind::Client, request.parent.as_ref());
         if span.is_recording() {
             span.attribute("http.request.method", request.head.method.as_str());
@@ -358,7 +358,7 @@ fn depth_of(head: &RequestHead) -> u32 {
 }
 
 /// The method as a label and in names: the known ones, and `_OTHER`.
-fn name_of(head: &RequestHead, destination: &str) -> Cow<'static, str> {
+fn name_of(head: &RequestHead, whither: &str) -> Cow<'static, str> {
     let method = match head.method {
         Method::GET
         | Method::HEAD
@@ -371,7 +371,7 @@ fn name_of(head: &RequestHead, destination: &str) -> Cow<'static, str> {
         | Method::CONNECT => head.method.as_str(),
         _ => "_OTHER",
     };
-    format!("{method} {destination}").into()
+    format!("{method} {whither}").into()
 }
 
 /// Zero switches a bound off.

@@ -219,7 +219,7 @@ pub(crate) struct Outgoing {
 }
 
 /// A piece below this is copied behind what waits already: one system call, no second slice.
-const COPY_BYTES_MAX: usize = 2 << 10;
+pub(crate) const COPY_BYTES_MAX: usize = 2 << 10;
 
 impl Outgoing {
     /// Begins with a buffer that was used before.

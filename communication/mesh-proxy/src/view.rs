@@ -57,7 +57,7 @@ pub fn routes(mesh: &Mesh) -> Value {
 #[must_use]
 pub fn endpoints(mesh: &Mesh) -> Value {
     let snapshot = mesh.snapshot();
-    let rows: Vec<Value> = snapshot.destinations().into_values().map(|it| of(mesh, it)).collect();
+    let rows: Vec<Value> = snapshot.destinations().values().map(|it| of(mesh, it)).collect();
     json!({
         "source": mesh.source(), "direction": mesh.direction().as_str(), "destinations": rows,
         "trouble": mesh.trouble(),

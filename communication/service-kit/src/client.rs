@@ -20,7 +20,7 @@ use mesh_policy::{
 use mesh_proxy::{
     Context, Door, Mesh, Outbound, Reply, Source,
     body::{Upload, Whole},
-    head::{RequestHead, Version},
+    head::{Fields, RequestHead, Version},
 };
 use telemetry::{HistogramFamily, Telemetry};
 use tokio::time::{Instant, timeout_at};
@@ -197,13 +197,10 @@ impl Client {
         if !self.outbound.mesh().knows(&call.service) {
             return Err(CallError::UnknownService { service: call.service.clone().into_owned() });
         }
-        let own = Deadline::after(call.timeout.unwrap_or(self.timeout));
+        let own = Deadline::since(started, call.timeout.unwrap_or(self.timeout));
         let deadline = call.deadline.map_or(own, |it| it.min(own));
-        if deadline.header_value() == 0 {
-            return Err(CallError::DeadlineExpired);
-        }
         let context = Context {
-            name: Some(call.span_name()),
+            route: call.route,
             parent: call.trace.clone(),
             deadline: Some(deadline.instant()),
             peer: None,
@@ -269,18 +266,18 @@ async fn whole(mut reply: Reply, upload: &mut Upload<Whole>) -> Result<CallReply
         let Ok(data) = piece.into_data() else { continue };
         if body.is_empty() && reply.body.is_done() {
             // The common case: all of it came at once.
-            return Ok(reply_of(&reply, data));
+            return Ok(reply_of(reply, data));
         }
         if body.len() + data.len() > REPLY_BYTES_MAX {
             return Err(lost(format!("a reply holds at most {REPLY_BYTES_MAX} bytes")));
         }
         body.extend_from_slice(&data);
     }
-    Ok(reply_of(&reply, body.freeze()))
+    Ok(reply_of(reply, body.freeze()))
 }
 
-fn reply_of(reply: &Reply, body: Bytes) -> CallReply {
-    CallReply { status: reply.head.status, headers: reply.head.fields.to_map(), body }
+fn reply_of(reply: Reply, body: Bytes) -> CallReply {
+    CallReply { status: reply.head.status, fields: reply.head.fields, body }
 }
 
 /// `2xx` and so on: a label with few values.
@@ -301,14 +298,15 @@ impl Call {
         if !self.path.starts_with('/') || !self.path.bytes().all(is_path) {
             return Err(CallError::Malformed("the path is not a path"));
         }
-        let authority = authority.unwrap_or(&self.service);
-        let authority = Bytes::copy_from_slice(authority.as_bytes());
+        let authority = match (authority, &self.service) {
+            (Some(authority), _) => Bytes::copy_from_slice(authority.as_bytes()),
+            (None, Cow::Borrowed(name)) => Bytes::from_static(name.as_bytes()),
+            (None, Cow::Owned(name)) => Bytes::copy_from_slice(name.as_bytes()),
+        };
         let target = Bytes::copy_from_slice(self.path.as_bytes());
         let mut head = RequestHead::new(self.method.clone(), Version::Http11, authority, target);
+        head.fields = Fields::from_map(&self.headers);
         let fields = &mut head.fields;
-        for (name, value) in &self.headers {
-            fields.push(name.as_str().as_bytes(), value.as_bytes());
-        }
         if self.attempt > 0 {
             fields.set(headers::SKEIN_ATTEMPT, self.attempt.to_string().as_bytes());
         }

@@ -12,9 +12,15 @@ impl Deadline {
     /// So long from now.
     #[must_use]
     pub fn after(duration: Duration) -> Self {
+        Self::since(Instant::now(), duration)
+    }
+
+    /// So long from a moment.
+    #[must_use]
+    pub fn since(moment: Instant, duration: Duration) -> Self {
         // A duration that no clock can hold is as good as a day.
         let day = Duration::from_secs(86_400);
-        Self(Instant::now() + duration.min(day))
+        Self(moment + duration.min(day))
     }
 
     /// Time left; zero when it has passed.

@@ -6,7 +6,7 @@
 //! and the rule that does not hold.
 
 use base::{Direction, OperationKey};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::StatusCode;
 use telemetry::Telemetry;
 use tokio::task::JoinSet;
 
@@ -81,9 +81,8 @@ async fn prepare(client: &Client, calls: &[SampleCall]) -> Result<(), String> {
     Ok(())
 }
 
-fn is_replay(headers: &HeaderMap) -> bool {
-    let value = headers.get(base::headers::IDEMPOTENT_REPLAYED);
-    value == Some(&HeaderValue::from_static("true"))
+fn is_replay(reply: &CallReply) -> bool {
+    reply.header(base::headers::IDEMPOTENT_REPLAYED) == Some("true")
 }
 
 fn ensure(holds: bool, rule: &str, reply: &CallReply) -> Result<(), String> {
@@ -104,7 +103,7 @@ impl Kit {
             ensure(first.status.is_success(), "a sample must succeed", &first)?;
             let again = send(&client, &sample.call, operation).await?;
             let same = again.status == first.status && again.body == first.body;
-            ensure(same && is_replay(&again.headers), "again must give the first reply", &again)
+            ensure(same && is_replay(&again), "again must give the first reply", &again)
         })
     }
 
@@ -122,7 +121,7 @@ impl Kit {
             let mut fresh = 0;
             for reply in calls.join_all().await {
                 let reply = reply?;
-                fresh += u32::from(!is_replay(&reply.headers));
+                fresh += u32::from(!is_replay(&reply));
                 let same = first
                     .as_ref()
                     .is_none_or(|it| it.status == reply.status && it.body == reply.body);

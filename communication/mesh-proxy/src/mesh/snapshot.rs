@@ -1,7 +1,7 @@
 //! One policy, compiled: a table for each door, a lane for each way through a table.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -21,7 +21,7 @@ use super::{
 use crate::gate::Gate;
 
 /// Where a request comes in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Door {
     /// From outside, through the edge of this name.
     Edge(String),
@@ -58,10 +58,10 @@ impl Door {
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) policy: Policy,
-    doors: HashMap<Door, Lanes>,
-    destinations: HashMap<String, Arc<Destination>>,
+    doors: BTreeMap<Door, Lanes>,
+    destinations: BTreeMap<String, Arc<Destination>>,
     /// Calls to a service that no route speaks of.
-    direct: HashMap<String, Arc<Lane>>,
+    direct: BTreeMap<String, Arc<Lane>>,
     limiters: Vec<Arc<Limited>>,
 }
 
@@ -129,7 +129,7 @@ impl Snapshot {
         names.extend(policy.attachments.keys().map(String::as_str).filter(|it| *it != EVERY));
         let backends = policy.routes.iter().flat_map(|it| &it.rules).flat_map(|it| &it.backends);
         names.extend(backends.map(|it| it.service.as_str()));
-        let mut destinations = HashMap::new();
+        let mut destinations = BTreeMap::new();
         for name in names {
             let destination = Destination::build(name, &policy, before, families, now);
             destinations.insert(name.to_owned(), Arc::new(destination));
@@ -144,7 +144,7 @@ impl Snapshot {
                 backends: backends.into_iter().map(backend).collect(),
             })
         };
-        let mut doors = HashMap::new();
+        let mut doors = BTreeMap::new();
         for (door, table) in tables {
             let lanes = table.routes().iter().map(|route| {
                 let of_rule = |rule: &mesh_policy::route::Rule| {
@@ -197,8 +197,8 @@ impl Snapshot {
         self.destinations.get(name)
     }
 
-    pub(crate) fn destinations(&self) -> BTreeMap<&str, &Arc<Destination>> {
-        self.destinations.iter().map(|(name, it)| (name.as_str(), it)).collect()
+    pub(crate) const fn destinations(&self) -> &BTreeMap<String, Arc<Destination>> {
+        &self.destinations
     }
 
     pub(crate) fn doors(&self) -> impl Iterator<Item = (&Door, &Lanes)> {

@@ -126,7 +126,7 @@ impl<'a> Try<'a> {
             Repeatable::Yes => Rested::Any,
             Repeatable::Never | Repeatable::WhenUnprocessed => Rested::Moment,
         };
-        let (stream, buffers) = match pool.take(endpoint.address(), rested) {
+        let (stream, buffers) = match pool.take(endpoint.address(), rested, self.began) {
             Some(resting) => resting,
             None => {
                 let longest = self.destination.settings.timeouts.connect;
@@ -136,7 +136,7 @@ impl<'a> Try<'a> {
                 (stream.map_err(TryError::Connect)?, Default::default())
             }
         };
-        let mut exchange = Exchange::new(stream, buffers, &request.head, upload, ANSWER);
+        let mut exchange = Exchange::new(stream, buffers, request.head, upload, ANSWER);
         let head = within(end, poll_fn(|context| exchange.poll_head(context, upload))).await;
         let Some(head) = head else {
             return Err(TryError::TimedOut { has_begun: exchange.has_begun() });
@@ -164,7 +164,7 @@ impl<'a> Try<'a> {
     ) -> Result<Answer, TryError> {
         let connections = &self.outbound.worker().connections;
         let longest = self.destination.settings.timeouts.connect;
-        let sending = connections.send(&self.chosen.endpoint, longest, &request.head, upload);
+        let sending = connections.send(&self.chosen.endpoint, longest, request.head, upload);
         let answered = within(end, sending).await;
         let received = answered.ok_or(TryError::TimedOut { has_begun: true })?;
         let received = received.map_err(|error| match error {

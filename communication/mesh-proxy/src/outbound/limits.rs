@@ -20,10 +20,13 @@ pub(super) fn check(
     peer: Option<Peer>,
 ) -> Result<(), Refusal> {
     for limited in snapshot.limits(mesh.source(), door, route) {
-        let client = peer.map(|it| it.address.ip().to_string());
+        let client;
         let key = match &limited.limit.key {
             RateKey::All => None,
-            RateKey::Client => client.as_deref(),
+            RateKey::Client => {
+                client = peer.map(|it| it.address.ip().to_string());
+                client.as_deref()
+            }
             RateKey::Header(name) => head.header(name),
         };
         let verdict = limited.check(key, mesh.now());

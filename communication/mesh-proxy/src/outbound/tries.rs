@@ -42,13 +42,13 @@ impl Ended<'_> {
 /// Makes tries until one is to be kept.
 pub(super) async fn run<B: RequestBody>(
     outbound: &Outbound,
-    mut request: Request<'_>,
+    request: &mut Request<'_>,
     upload: &mut Upload<B>,
 ) -> Result<Reply, Refusal> {
     let destination = &request.lane.destination;
     let settings = &destination.settings;
-    let repeatable = repeatable(&request);
-    if may_repeat(&request) {
+    let repeatable = repeatable(request);
+    if may_repeat(request) {
         upload.keep(settings.retry.body_bytes_max);
     }
     destination.shared.budget().arrive(request.depth, outbound.mesh().moment(request.started));
@@ -75,23 +75,23 @@ pub(super) async fn run<B: RequestBody>(
             }
             (Err(nobody), None) => return Err(refusal_of(destination, nobody)),
         };
-        tried.push(chosen.index);
-        let mut span = outbound.try_span(&request, tries);
-        prepare(&mut request, &span, tries, began);
+        let mut span = outbound.try_span(request, tries);
+        prepare(request, &span, tries, began);
         if let Some(tap) = request.tap {
             tap.tried(&span.context());
         }
         let mut attempt = Try::new(outbound, destination, chosen, began);
-        let outcome = attempt.make(&request, upload, repeatable).await;
+        let outcome = attempt.make(request, upload, repeatable).await;
         let at = Instant::now();
         attempt.settle(&outcome, at);
         tell(&mut span, &attempt, &outcome);
         tries += 1;
         is_unprocessed &= outcome.as_ref().is_err_and(|it| code_of(it).1);
-        let decision = decide(outbound, &request, &outcome, repeatable, tries, upload, at);
+        let decision = decide(outbound, request, &outcome, repeatable, tries, upload, at);
         let ended = Ended { attempt, outcome, span, at };
         match decision {
             Decision::Again { after } => {
+                tried.push(ended.attempt.chosen.index);
                 last = Some(ended);
                 destination.shared.series.retries.inc();
                 if !after.is_zero() {
@@ -111,7 +111,7 @@ pub(super) async fn run<B: RequestBody>(
 /// What the last of the tries came to, for the client.
 fn conclude(
     outbound: &Outbound,
-    request: Request<'_>,
+    request: &mut Request<'_>,
     ended: Ended<'_>,
     tries: u32,
     is_unprocessed: bool,
@@ -126,7 +126,7 @@ fn conclude(
         Err(error) => {
             let endpoint = attempt.chosen.endpoint.name();
             let refusal = refusal(&error, &endpoint, request.started.elapsed()).traced(&span);
-            let judged = if may_repeat(&request) { judged } else { 0 };
+            let judged = if may_repeat(request) { judged } else { 0 };
             Err(refusal.after(judged, is_unprocessed))
         }
     }
@@ -162,8 +162,7 @@ fn prepare(request: &mut Request<'_>, span: &Span, tries: u32, now: Instant) {
     }
     let depth = request.depth.saturating_add(tries);
     if depth > 0 {
-        let depth = depth.to_string();
-        fields.set_known(Known::SkeinAttempt, b"skein-attempt", depth.as_bytes());
+        fields.set_number(Known::SkeinAttempt, b"skein-attempt", depth.into());
     }
     if let Some(left) = request.deadline.left(now) {
         if fields.get(Known::GrpcTimeout).is_some() {
@@ -171,8 +170,8 @@ fn prepare(request: &mut Request<'_>, span: &Span, tries: u32, now: Instant) {
             fields.set_known(Known::GrpcTimeout, b"grpc-timeout", left.as_bytes());
         }
         // Rounded down: a callee must not think that it has longer than its caller.
-        let left = left.as_millis().max(1).to_string();
-        fields.set_known(Known::SkeinDeadlineMs, b"skein-deadline-ms", left.as_bytes());
+        let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+        fields.set_number(Known::SkeinDeadlineMs, b"skein-deadline-ms", left);
     }
 }
 
@@ -249,7 +248,7 @@ fn tell(span: &mut Span, attempt: &Try<'_>, outcome: &Result<Answer, TryError>) 
 /// The answer that is kept, with everything that ends with it.
 fn finish(
     outbound: &Outbound,
-    mut request: Request<'_>,
+    request: &mut Request<'_>,
     attempt: &Try<'_>,
     answer: Answer,
     span: Span,
@@ -258,10 +257,9 @@ fn finish(
 ) -> Reply {
     let is_failure = verdict_of(&answer) != Verdict::Success;
     let (mut head, mut body) = answer;
-    if (is_failure || head.status.is_server_error()) && may_repeat(&request) {
+    if (is_failure || head.status.is_server_error()) && may_repeat(request) {
         // The hops above see that this one has decided.
-        let judged = judged.to_string();
-        head.fields.set_known(Known::SkeinAttempt, b"skein-attempt", judged.as_bytes());
+        head.fields.set_number(Known::SkeinAttempt, b"skein-attempt", judged.into());
     }
     let series = Arc::clone(&request.lane.series);
     series.duration.observe_duration(took);

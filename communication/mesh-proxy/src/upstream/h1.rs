@@ -371,7 +371,7 @@ pub(crate) fn take_chunk(
 }
 
 fn write_head(out: &mut BytesMut, head: &RequestHead, framing: Framing, length: Option<u64>) {
-    out.reserve(256 + head.target().len());
+    out.reserve(256 + head.target().len() + head.fields.bytes_about());
     write::request_line(out, head.method.as_str().as_bytes(), head.target());
     write::field(out, b"host", &head.authority);
     head.fields.write(out);

@@ -1,7 +1,7 @@
 //! Connections that rest between requests, by endpoint. One pool a worker: no lock is contended.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -38,16 +38,20 @@ struct Idle {
 
 /// The pool of one worker; a cheap handle.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Pool(Arc<Mutex<HashMap<SocketAddr, VecDeque<Idle>>>>);
+pub(crate) struct Pool(Arc<Mutex<BTreeMap<SocketAddr, VecDeque<Idle>>>>);
 
 impl Pool {
     /// The connection that was used last, when it is still good; worse ones are closed.
-    pub(crate) fn take(&self, address: SocketAddr, rested: Rested) -> Option<(Stream, Buffers)> {
+    pub(crate) fn take(
+        &self,
+        address: SocketAddr,
+        rested: Rested,
+        now: Instant,
+    ) -> Option<(Stream, Buffers)> {
         let longest = match rested {
             Rested::Any => IDLE_TIMEOUT,
             Rested::Moment => FRESH,
         };
-        let now = Instant::now();
         let mut all = self.lock();
         let idle = all.get_mut(&address)?;
         while let Some(Idle { stream, buffers, since }) = idle.pop_back() {
@@ -90,7 +94,7 @@ impl Pool {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, VecDeque<Idle>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, VecDeque<Idle>>> {
         // Whole entries alone are moved in and out.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,6 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use base::OperationKey;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use mesh_proxy::head::Fields;
 use serde_json::Value;
 use telemetry::TraceContext;
 
@@ -115,13 +116,6 @@ impl Call {
     pub fn operation(self, key: OperationKey, epoch: Option<u64>) -> Self {
         Self { operation: Some((key, epoch)), ..self }
     }
-
-    pub(crate) fn span_name(&self) -> Cow<'static, str> {
-        match self.route {
-            Some(route) => format!("{} {route}", self.method).into(),
-            None => format!("{} {}", self.method, self.service).into(),
-        }
-    }
 }
 
 /// What a service answered, whatever the status.
@@ -129,13 +123,19 @@ impl Call {
 pub struct CallReply {
     /// Status.
     pub status: StatusCode,
-    /// Headers.
-    pub headers: HeaderMap,
+    /// Header fields.
+    pub fields: Fields,
     /// Body, at most 1 MiB.
     pub body: Bytes,
 }
 
 impl CallReply {
+    /// The first value under a name, whatever its case, when it is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.fields.named(name).and_then(|it| std::str::from_utf8(it).ok())
+    }
+
     /// The body as JSON.
     #[must_use]
     pub fn json(&self) -> Option<Value> {
@@ -153,7 +153,7 @@ impl CallReply {
     /// The wait that the service asks for, when it is given in seconds.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        let value = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+        let value = self.header(header::RETRY_AFTER.as_str())?;
         value.trim().parse().ok().map(Duration::from_secs)
     }
 }

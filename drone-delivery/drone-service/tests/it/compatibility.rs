@@ -72,7 +72,7 @@ async fn the_original_s_client_gets_the_bare_id_and_the_same_one_again() {
     let drone = served().await;
     let first = drone.put("/api/DroneDeliveries/dd1", original("dd1")).await;
     assert_eq!(first.status, 200);
-    assert!(first.headers["content-type"].to_str().unwrap().starts_with("text/plain"));
+    assert!(first.header("content-type").unwrap().starts_with("text/plain"));
     let id = String::from_utf8(first.body.to_vec()).unwrap();
     assert!(id.starts_with("drone-"), "{id}");
     let again = drone.put("/api/dronedeliveries/dd1", original("dd1")).await;
@@ -86,7 +86,7 @@ async fn the_original_s_client_gets_the_bare_id_and_the_same_one_again() {
     let planned = &plan["bookings"][0];
     assert_eq!((&planned["deliveryId"], &planned["made"]), (&json!("dd1"), &json!(false)));
     // What could leave now and waits for its delivery is expected a little later each time.
-    let told = first.headers["pickup-eta"].to_str().unwrap();
+    let told = first.header("pickup-eta").unwrap();
     let (asked, shown) = (booking["pickupETA"].as_str().unwrap(), planned["pickupETA"].as_str());
     assert!(told <= asked && Some(asked) <= shown, "{told} {asked} {planned}");
     assert_eq!(drone.get("/api/drones/none/plan").await.0, 404);

@@ -17,7 +17,7 @@ use crate::{
     head::Version,
     idle::TAKEN_MIN,
     reply::{Reply, ReplyBody},
-    stream::{Outgoing, WriteSide},
+    stream::{COPY_BYTES_MAX, Outgoing, WriteSide},
 };
 
 /// How the answer's body is framed.
@@ -102,6 +102,9 @@ pub(super) fn head(
         Framing::Chunked
     };
     let out = &mut outgoing.small;
+    // Once, with what of the body will be copied behind it.
+    let copied = head.length.and_then(|it| usize::try_from(it).ok()).unwrap_or(0);
+    out.reserve(256 + head.fields.bytes_about() + copied.min(COPY_BYTES_MAX));
     wire::status_line(out, status.as_u16());
     head.fields.write(out);
     match (framing, head.length) {
