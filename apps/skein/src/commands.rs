@@ -2,7 +2,7 @@
 //!
 //! Those of [`files`] read files of policy, those of [`log`] the files of a log. The others ask a mesh that
 //! runs: they know nothing but the operators' addresses of processes, each with a name. They only read,
-//! except [`fault`]. Figures come from two looks at the counters that every process keeps anyway, so that
+//! except [`fault`] and [`outbox`]. Figures come from two looks at the counters that every process keeps anyway, so that
 //! looking costs the mesh nothing between them.
 
 pub mod admin;
@@ -16,6 +16,7 @@ pub mod live;
 pub mod log;
 pub mod metrics;
 pub mod names;
+pub mod outbox;
 pub mod pages;
 pub mod stat;
 pub mod why;
@@ -45,5 +46,6 @@ async fn run_on(admins: &Admins, command: MeshCommand, output: Output) -> Result
         MeshCommand::Tap(arguments) => live::tap(admins, &arguments, output).await,
         MeshCommand::Top(arguments) => live::top(admins, &arguments, output).await,
         MeshCommand::Fault(command) => fault::run(admins, command, output).await,
+        MeshCommand::Outbox(command) => outbox::run(admins, command, output).await,
     }
 }

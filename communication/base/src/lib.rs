@@ -23,6 +23,10 @@ mod random;
 mod simulated_clock;
 mod time;
 
+/// Bytes of body and further headers that a message holds at the most. Whoever keeps a message for
+/// later refuses a longer one at once: nobody would take it from him.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
 pub use backoff::Backoff;
 pub use clock::{Clock, ManualClock, SharedClock};
 pub use code::Code;

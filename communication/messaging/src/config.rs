@@ -38,7 +38,7 @@ impl Default for MessagingConfig {
             request_timeout_ms: 5_000,
             publish_timeout_ms: 2_000,
             publishes_max: 4_096,
-            message_bytes_max: 1 << 20,
+            message_bytes_max: base::MESSAGE_BYTES_MAX,
             session_timeout_ms: 6_000,
             heartbeat_ms: 1_000,
             commit_every_ms: 100,

@@ -71,6 +71,12 @@ impl Messaging {
         &self.0.clock
     }
 
+    /// How long a publish takes at the most, repetitions included.
+    #[must_use]
+    pub fn publish_within(&self) -> Duration {
+        Duration::from_millis(self.0.cluster.config().publish_timeout_ms) + MARGIN
+    }
+
     /// Publishes a message, and waits until the log has it as durably as the topic promises.
     ///
     /// Dropping the future does not take the message back.

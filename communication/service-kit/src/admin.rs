@@ -1,4 +1,6 @@
-//! The operators' side of a service, on its own port: what the mesh knows, planted faults, the ledger.
+//! The operators' side of a service, on its own port: what the mesh knows, planted faults, the ledger, the outbox.
+
+mod outbox;
 
 use std::time::Duration;
 
@@ -31,7 +33,12 @@ const DEPTH_MAX: usize = 4;
 /// Rows of one page of the ledger.
 const PAGE_ROWS: u32 = 1_000;
 
-pub(crate) fn routes(hook: FaultHook, faults: Faults, store: Option<Store>) -> Routes<()> {
+pub(crate) fn routes(
+    service: &str,
+    hook: FaultHook,
+    faults: Faults,
+    store: Option<Store>,
+) -> Routes<()> {
     let routes = Routes::new();
     let routes = match hook {
         FaultHook::Off => routes,
@@ -43,7 +50,7 @@ pub(crate) fn routes(hook: FaultHook, faults: Faults, store: Option<Store>) -> R
     let routes = routes.with_state(faults);
     match store {
         None => routes,
-        Some(store) => routes.merge(
+        Some(store) => routes.merge(outbox::routes(service, store.clone())).merge(
             Routes::new()
                 .get("/admin/effects", effects)
                 .get("/admin/effects/summary", summarize)

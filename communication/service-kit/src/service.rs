@@ -250,7 +250,7 @@ fn open_admin<'a>(
         telemetry: &context.telemetry,
     };
     let mesh = pages.mesh.unwrap_or_else(|| context.client().mesh().clone());
-    let routes = admin::routes(config.faults, pages.faults, pages.store);
+    let routes = admin::routes(&config.role, config.faults, pages.faults, pages.store);
     let shutdown = context.tasks.shutdown_signal();
     let routes = routes.merge(admin::mesh_routes(config.faults, mesh, pages.inbound, shutdown));
     let site = Site { handler: stack_of(routes, context), system: system.clone() };

@@ -47,6 +47,14 @@ pub enum SqlError {
         #[source]
         source: ValueError,
     },
+    /// A message for the outbox is longer than the log takes one.
+    #[error("a message of {bytes} bytes is longer than one may be ({bytes_max})")]
+    MessageTooLarge {
+        /// Its body and further headers.
+        bytes: usize,
+        /// The bound.
+        bytes_max: usize,
+    },
     /// The statement itself is wrong.
     #[error("the statement is wrong: {message}")]
     Statement {

@@ -35,7 +35,7 @@ pub use idempotency::{KeyState, StoredReply};
 pub use leases::Lease;
 pub use migrate::Migration;
 pub use operations::{Effect, LedgerTotals, OperationState};
-pub use outbox::OutboxMessage;
+pub use outbox::{OutboxMessage, OutboxPage, Parked, ParkedMessage};
 pub use query::{Reader, Row, Transaction};
 pub use settings::StoreSettings;
 pub use simulation::simulated_clock;

@@ -248,4 +248,23 @@ mod tests {
         let given = [Migration { sql, ..FIRST }];
         assert!(matches!(check_given(&given), Err(OpenError::DeferredConstraint { .. })));
     }
+
+    #[test]
+    fn a_file_of_an_older_program_keeps_its_messages_and_learns_to_park_them() {
+        let connection = Connection::open_in_memory().unwrap();
+        let (path, now) = (Path::new("old.db"), Timestamp::from_millis(1));
+        let refuse = |source| OpenError::Sql { path: path.to_owned(), source };
+        connection.execute_batch("BEGIN").unwrap();
+        check_identity(&connection, path, &refuse).unwrap();
+        apply(&connection, "store", &schema::MIGRATIONS[..1], now, &refuse).unwrap();
+        let old = "INSERT INTO skein_outbox VALUES
+            (7, 't', 'k', 'id', 'kind', 's', NULL, 1, '', NULL, NULL, x'7b7d', 1)";
+        connection.execute(old, []).unwrap();
+        connection.execute_batch("COMMIT").unwrap();
+        run(&connection, path, &[], now).unwrap();
+        let reader = crate::query::Reader::new(&connection);
+        let page = reader.outbox_page(0, 10).unwrap();
+        assert_eq!((page.messages.len(), page.read_to), (1, 7));
+        assert_eq!(reader.outbox_parked_count(), Ok(0));
+    }
 }

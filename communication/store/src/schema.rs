@@ -3,8 +3,10 @@
 use crate::migrate::Migration;
 
 /// History of the built-in tables.
-pub(crate) const MIGRATIONS: [Migration; 1] =
-    [Migration { version: 1, name: "messages, keys, operations, leases", sql: FIRST }];
+pub(crate) const MIGRATIONS: [Migration; 2] = [
+    Migration { version: 1, name: "messages, keys, operations, leases", sql: FIRST },
+    Migration { version: 2, name: "parked messages", sql: PARKED },
+];
 
 // AUTOINCREMENT: a sequence number is never given twice, even when the table was empty between.
 // Tables that are found by their key alone are WITHOUT ROWID: one tree to write instead of two.
@@ -73,4 +75,11 @@ CREATE TABLE skein_leases (
   boot_id TEXT NOT NULL,
   expires INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+// The index holds parked rows alone: a message that is not parked pays nothing for it.
+const PARKED: &str = "
+ALTER TABLE skein_outbox ADD COLUMN parked_at INTEGER;
+ALTER TABLE skein_outbox ADD COLUMN parked_because TEXT;
+CREATE INDEX skein_outbox_parked ON skein_outbox (topic, key) WHERE parked_at IS NOT NULL;
 ";

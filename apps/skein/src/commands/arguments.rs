@@ -92,6 +92,9 @@ pub enum MeshCommand {
     /// Faults at the mesh, to see what the callers make of them.
     #[command(subcommand)]
     Fault(FaultCommand),
+    /// Messages of services that the log refused.
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
     /// Says where one request would go, and why. Nothing is sent.
     #[command(after_help = "Examples:\n  why stock GET /items/1\n  why stock GET /shop/items/1 \
                             --edge front --host shop.example\n  \
@@ -202,6 +205,28 @@ pub enum FaultCommand {
     Clear {
         /// Which; all when it is not given.
         name: Option<String>,
+    },
+}
+
+/// What is done about messages that the log refused.
+#[derive(Debug, Subcommand)]
+pub enum OutboxCommand {
+    /// Lists them: each with its service and its number.
+    List,
+    /// Lets one be tried again, and then those of its key behind it.
+    #[command(after_help = "Examples:\n  outbox release delivery 1204")]
+    Release {
+        /// The service.
+        service: String,
+        /// Its number.
+        sequence: i64,
+    },
+    /// Gives one up for good; those of its key behind it go on.
+    Discard {
+        /// The service.
+        service: String,
+        /// Its number.
+        sequence: i64,
     },
 }
 

@@ -14,3 +14,5 @@ mod forms;
 mod http_in;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod relay;

@@ -116,3 +116,30 @@ async fn an_expired_lease_cannot_be_renewed_even_if_nobody_took_it() {
     fixture.clock.advance(SECOND * 4);
     assert!(!renew(&fixture.store, "one", 1).await);
 }
+
+#[tokio::test]
+async fn what_waits_behind_a_parked_message_is_read_past_and_comes_back_with_it_in_order() {
+    let fixture = Fixture::new();
+    let push = fixture.store.write(|transaction| {
+        for (key, number) in [("a", 0), ("b", 0), ("a", 1), ("b", 1)] {
+            transaction.push(&message(key, number))?;
+        }
+        transaction.park(1, "it is odd")
+    });
+    assert_eq!(push.await, Ok(()));
+    let ids = async |after: i64| {
+        let page = fixture.store.read(move |it| it.outbox_page(after, 10)).await.unwrap();
+        let ids: Vec<_> = page.messages.into_iter().map(|it| it.1.id).collect();
+        (ids.join(" "), page.read_to)
+    };
+    assert_eq!(ids(0).await, ("b/0 b/1".to_owned(), 4));
+    let full = fixture.store.read(|it| it.outbox_page(0, 1)).await.unwrap();
+    assert_eq!((full.messages.len(), full.read_to, full.is_full), (0, 1, true));
+    let parked = fixture.store.read(|it| it.outbox_parked(0, 10)).await.unwrap();
+    assert_eq!((parked[0].id.as_str(), parked[0].reason.as_str()), ("a/0", "it is odd"));
+    let released = fixture.store.write(|it| it.settle_parked(1, store::Parked::Release));
+    assert_eq!(released.await, Ok(true));
+    assert_eq!(ids(4).await, ("a/0 a/1".to_owned(), 6));
+    let again = fixture.store.write(|it| it.settle_parked(1, store::Parked::Release));
+    assert_eq!(again.await, Ok(false));
+}
