@@ -1,0 +1,170 @@
+//! The authority: it signs identities for those who show who they are, and replaces what it signs with.
+//!
+//! Time comes in; keys are made by the operating system's chance. An anchor signs nothing but
+//! issuers, an issuer nothing but services. It refuses to sign with an issuer that is over, to give
+//! anybody a name of its own choice, and to drop an anchor that is in use.
+
+mod issue;
+mod replace;
+mod signer;
+mod state;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use base::Timestamp;
+use serde::Deserialize;
+
+pub(crate) use self::{issue::proof_of, signer::request};
+pub use self::{
+    issue::{IssueError, Issued},
+    replace::{Change, RotateError},
+    signer::RequestError,
+    state::ReadStateError,
+};
+use self::{
+    signer::{Signer, Span},
+    state::{AnchorState, Pair, State, VERSION},
+};
+use crate::{
+    bundle::{AnchorId, Bundle},
+    certificate::Serial,
+    name::{ParseSpiffeIdError, SpiffeId},
+    rotation::AnchorUse,
+    token::{Caller, Tokens},
+};
+
+/// How long things live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthorityConfig {
+    /// Life of an identity, in seconds.
+    pub identity_life_s: u64,
+    /// Life of an issuer, in seconds; a new one is made at half of it.
+    pub issuer_life_s: u64,
+    /// Life of an anchor, in seconds.
+    pub anchor_life_s: u64,
+}
+
+impl Default for AuthorityConfig {
+    fn default() -> Self {
+        Self { identity_life_s: 3_600, issuer_life_s: 7 * 86_400, anchor_life_s: 3_650 * 86_400 }
+    }
+}
+
+/// Why there is no authority.
+#[derive(Debug, thiserror::Error)]
+pub enum FoundError {
+    /// The trust domain is none.
+    #[error(transparent)]
+    TrustDomain(#[from] ParseSpiffeIdError),
+    /// A certificate could not be made.
+    #[error("the certificate could not be made")]
+    Make(#[from] rcgen::Error),
+}
+
+/// The authority of one trust domain.
+#[derive(Debug)]
+pub struct Authority {
+    config: AuthorityConfig,
+    state: State,
+    issuer: Signer,
+    /// Until when each anchor is in use.
+    in_use_until: BTreeMap<AnchorId, Timestamp>,
+    tokens: Tokens,
+    /// The last identity of each process, the oldest first.
+    members: VecDeque<(Serial, Caller)>,
+}
+
+impl Authority {
+    /// A new one, with a new anchor.
+    ///
+    /// # Errors
+    /// The trust domain is none, or the system has no chance to give.
+    pub fn found(
+        config: AuthorityConfig,
+        trust_domain: &str,
+        now: Timestamp,
+    ) -> Result<Self, FoundError> {
+        // Any name shows whether the domain can have one.
+        SpiffeId::new(trust_domain, "a", "a")?;
+        let life = Duration::from_secs(config.anchor_life_s);
+        let anchor = Signer::anchor(&format!("{trust_domain} anchor 1"), Span::of(now, life))?;
+        let issuer = anchor.issuer(
+            &format!("{trust_domain} issuer 2"),
+            Span::of(now, Duration::from_secs(config.issuer_life_s)),
+        )?;
+        let anchor = AnchorState::new(&anchor, now);
+        let state = State {
+            version: VERSION,
+            trust_domain: trust_domain.to_owned(),
+            bundle_version: 1,
+            made: 2,
+            signs: anchor.id.clone(),
+            anchors: vec![anchor],
+            issuer: Pair::of(&issuer),
+            revoked: BTreeMap::new(),
+        };
+        Ok(Self::with(config, state, issuer, now))
+    }
+
+    /// The one that [`state`](Self::state) was written by.
+    ///
+    /// # Errors
+    /// The text is not such a state, of this trust domain.
+    pub fn resume(
+        config: AuthorityConfig,
+        trust_domain: &str,
+        state: &str,
+        now: Timestamp,
+    ) -> Result<Self, ReadStateError> {
+        let state = State::read(state, trust_domain)?;
+        let issuer = state.issuer.signer()?;
+        Ok(Self::with(config, state, issuer, now))
+    }
+
+    fn with(config: AuthorityConfig, state: State, issuer: Signer, now: Timestamp) -> Self {
+        // What was issued before this start is not known; it is over by then.
+        let until = now + Duration::from_secs(config.identity_life_s);
+        let in_use_until = state.anchors.iter().map(|it| (it.id.clone(), until)).collect();
+        let (tokens, members) = (Tokens::default(), VecDeque::new());
+        Self { config, state, issuer, in_use_until, tokens, members }
+    }
+
+    /// All that has to be kept, with the keys: for a file that nobody else reads.
+    #[must_use]
+    pub fn state(&self) -> String {
+        self.state.write()
+    }
+
+    /// Whom to trust.
+    #[must_use]
+    pub fn bundle(&self) -> Bundle {
+        let anchors = self.state.anchors.iter().map(|it| it.pair.certificate.clone()).collect();
+        Bundle {
+            version: self.state.bundle_version,
+            trust_domain: self.state.trust_domain.clone(),
+            anchors,
+            revoked: self.state.revoked.clone(),
+        }
+    }
+
+    /// The anchors, from the oldest to the newest, and the one that signs.
+    #[must_use]
+    pub fn anchors(&self) -> (Vec<AnchorUse>, &AnchorId) {
+        let uses = self.state.anchors.iter().map(|it| AnchorUse {
+            id: it.id.clone(),
+            trusted_since: it.trusted_since,
+            in_use_until: self.in_use_until.get(&it.id).copied().unwrap_or(it.trusted_since),
+        });
+        (uses.collect(), &self.state.signs)
+    }
+
+    /// From when until when the issuer may sign.
+    #[must_use]
+    pub const fn issuer_validity(&self) -> (Timestamp, Timestamp) {
+        self.issuer.validity()
+    }
+}

@@ -1,0 +1,210 @@
+//! What a process shows of itself and whom it believes, as TLS settings: TLS 1.3 alone, both sides
+//! show a certificate, nothing is resumed.
+//!
+//! A session that could be resumed would outlive the identity that it was opened under. Connections
+//! between proxies are few and long, so a whole handshake for each costs next to nothing.
+
+use std::sync::Arc;
+
+use base::{SharedClock, Timestamp};
+use rustls::{
+    ClientConfig, ServerConfig,
+    client::Resumption,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivatePkcs8KeyDer},
+    version::TLS13,
+};
+
+use crate::{
+    bundle::Trust,
+    certificate::{Leaf, Serial},
+    judge::Judge,
+    name::SpiffeId,
+};
+
+/// What is spoken inside a connection; both sides must name the same (ALPN, RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// HTTP/2: every call between proxies, also what was HTTP/1 before.
+    Http2,
+    /// The log's protocol.
+    Kafka,
+    /// Bytes that a proxy passes on as they are.
+    Opaque,
+}
+
+impl Protocol {
+    /// Every one of them.
+    pub const ALL: [Self; 3] = [Self::Http2, Self::Kafka, Self::Opaque];
+
+    /// Its name in the handshake. `h2` is registered with IANA, the others are ours.
+    #[must_use]
+    pub const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Http2 => b"h2",
+            Self::Kafka => b"skein-log/1",
+            Self::Opaque => b"skein-bytes/1",
+        }
+    }
+}
+
+/// The identity of this process. Its key was made here and is written nowhere.
+pub struct Identity {
+    leaf: Leaf,
+    chain: Vec<CertificateDer<'static>>,
+    key: rcgen::KeyPair,
+}
+
+/// Why what the authority sent is no identity of this process.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The chain has no certificate of a service in front.
+    #[error("the authority sent no certificate of a service")]
+    Malformed,
+    /// Key and certificate do not belong together, or the key is not taken.
+    #[error("the certificate is not for the key of this process")]
+    Key(#[source] rustls::Error),
+}
+
+impl Identity {
+    /// Puts key and certificates together.
+    ///
+    /// # Errors
+    /// The first certificate is not one of a service.
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: rcgen::KeyPair,
+    ) -> Result<Self, IdentityError> {
+        let own = chain.first().ok_or(IdentityError::Malformed)?;
+        let leaf = Leaf::read(own).map_err(|_| IdentityError::Malformed)?;
+        Ok(Self { leaf, chain, key })
+    }
+
+    /// Who this is.
+    #[must_use]
+    pub const fn id(&self) -> &SpiffeId {
+        &self.leaf.id
+    }
+
+    /// The number of its certificate.
+    #[must_use]
+    pub const fn serial(&self) -> &Serial {
+        &self.leaf.serial
+    }
+
+    /// From when until when it is that.
+    #[must_use]
+    pub const fn validity(&self) -> (Timestamp, Timestamp) {
+        (self.leaf.not_before, self.leaf.not_after)
+    }
+
+    pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    pub(crate) const fn key(&self) -> &rcgen::KeyPair {
+        &self.key
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    // The key never gets into a log.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Identity").field("leaf", &self.leaf).finish_non_exhaustive()
+    }
+}
+
+/// An identity, whom it trusts, and the TLS settings that follow from both.
+#[derive(Debug)]
+pub struct Credentials {
+    identity: Arc<Identity>,
+    trust: Arc<Trust>,
+    accepting: [Arc<ServerConfig>; 3],
+    connecting: [Arc<ClientConfig>; 3],
+}
+
+impl Credentials {
+    /// Makes the settings.
+    ///
+    /// # Errors
+    /// Key and certificate do not belong together.
+    pub fn new(
+        identity: Arc<Identity>,
+        trust: Arc<Trust>,
+        clock: SharedClock,
+    ) -> Result<Self, IdentityError> {
+        let judge = Arc::new(Judge::new(Arc::clone(&trust), clock));
+        let provider = Arc::new(ring::default_provider());
+        let accepting = accepting(&identity, &provider, &judge).map_err(IdentityError::Key)?;
+        let connecting = connecting(&identity, &provider, &judge).map_err(IdentityError::Key)?;
+        Ok(Self {
+            identity,
+            trust,
+            accepting: Protocol::ALL.map(|it| {
+                let mut config = accepting.clone();
+                config.alpn_protocols = vec![it.alpn().to_vec()];
+                Arc::new(config)
+            }),
+            connecting: Protocol::ALL.map(|it| {
+                let mut config = connecting.clone();
+                config.alpn_protocols = vec![it.alpn().to_vec()];
+                Arc::new(config)
+            }),
+        })
+    }
+
+    /// Who this is.
+    #[must_use]
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// Whom it trusts.
+    #[must_use]
+    pub fn trust(&self) -> &Arc<Trust> {
+        &self.trust
+    }
+
+    pub(crate) fn accepting(&self, protocol: Protocol) -> Arc<ServerConfig> {
+        Arc::clone(&self.accepting[protocol as usize])
+    }
+
+    pub(crate) fn connecting(&self, protocol: Protocol) -> Arc<ClientConfig> {
+        Arc::clone(&self.connecting[protocol as usize])
+    }
+}
+
+fn accepting(
+    identity: &Identity,
+    provider: &Arc<CryptoProvider>,
+    judge: &Arc<Judge>,
+) -> Result<ServerConfig, rustls::Error> {
+    let verifier = Arc::clone(judge);
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(identity.chain.clone(), private_key(identity))?;
+    // No ticket, no session: nothing can be resumed.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    Ok(config)
+}
+
+fn connecting(
+    identity: &Identity,
+    provider: &Arc<CryptoProvider>,
+    judge: &Arc<Judge>,
+) -> Result<ClientConfig, rustls::Error> {
+    let verifier = Arc::clone(judge);
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_auth_cert(identity.chain.clone(), private_key(identity))?;
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+fn private_key(identity: &Identity) -> rustls::pki_types::PrivateKeyDer<'static> {
+    PrivatePkcs8KeyDer::from(identity.key.serialize_der()).into()
+}

@@ -1,0 +1,208 @@
+//! Handshakes: a connection goes in, a connection with a name at its other end comes out.
+//!
+//! This is the one place that counts refusals. A handshake has a deadline, there is a bound on those
+//! that are under way, and one address gets so many a second: past it nothing is computed. On one
+//! machine all programs come from one address and share its count.
+
+use std::{
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use base::SharedClock;
+use mesh_policy::{
+    Moment,
+    rate::{Limiter, RateKey, RateLimit},
+};
+use rustls::{CommonState, pki_types::ServerName};
+use serde::Deserialize;
+use telemetry::Telemetry;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{Semaphore, watch},
+    time::{Instant, timeout},
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+use crate::{
+    certificate::Leaf,
+    credentials::{Credentials, Protocol},
+    judge::refusal_of,
+    metrics::{HandshakeMetrics, Side},
+    name::SpiffeId,
+    refusal::Refusal,
+    verify::PeerIdentity,
+};
+
+/// The credentials in force; `None` while there are none.
+pub type Current = watch::Receiver<Option<Arc<Credentials>>>;
+
+/// Addresses that are counted apart; the rest share one count.
+const ADDRESSES_MAX: usize = 4_096;
+
+/// Bounds on handshakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HandshakeConfig {
+    /// A handshake that is not over by then is given up, in milliseconds.
+    pub timeout_ms: u64,
+    /// Handshakes under way that we accepted; past it a connection is closed at once.
+    pub under_way_max: usize,
+    /// Handshakes that one address gets in a second, and at once.
+    pub per_second_max: u32,
+}
+
+impl Default for HandshakeConfig {
+    // A handshake costs about 0.2 ms: 500 a second are a tenth of a core.
+    fn default() -> Self {
+        Self { timeout_ms: 5_000, under_way_max: 256, per_second_max: 500 }
+    }
+}
+
+/// Both sides' handshakes under the credentials in force; a cheap handle.
+#[derive(Debug, Clone)]
+pub struct Handshakes(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    current: Current,
+    clock: SharedClock,
+    timeout: Duration,
+    under_way: Semaphore,
+    /// Locked for one look-up, never while anything waits.
+    rates: Mutex<Limiter>,
+    metrics: HandshakeMetrics,
+}
+
+impl Handshakes {
+    /// Handshakes within bounds.
+    #[must_use]
+    pub fn new(
+        config: &HandshakeConfig,
+        current: Current,
+        clock: SharedClock,
+        telemetry: &Telemetry,
+    ) -> Self {
+        let rate = RateLimit {
+            name: "handshakes".to_owned(),
+            gateway: None,
+            route: None,
+            service: None,
+            requests: config.per_second_max,
+            period: Duration::from_secs(1),
+            burst: config.per_second_max,
+            key: RateKey::Client,
+        };
+        Self(Arc::new(Shared {
+            current,
+            clock,
+            timeout: Duration::from_millis(config.timeout_ms),
+            under_way: Semaphore::new(config.under_way_max.min(Semaphore::MAX_PERMITS)),
+            rates: Mutex::new(Limiter::new(rate, ADDRESSES_MAX)),
+            metrics: HandshakeMetrics::new(telemetry),
+        }))
+    }
+
+    /// Lets a peer in that shows who it is. Dropped, it closes the connection.
+    ///
+    /// # Errors
+    /// Why it is not let in; counted.
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        from: IpAddr,
+        protocol: Protocol,
+    ) -> Result<(server::TlsStream<S>, PeerIdentity), Refusal> {
+        let accepted = self.try_accept(stream, from, protocol).await;
+        accepted.inspect_err(|refusal| self.0.metrics.refused(Side::Accept, *refusal))
+    }
+
+    async fn try_accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        from: IpAddr,
+        protocol: Protocol,
+    ) -> Result<(server::TlsStream<S>, PeerIdentity), Refusal> {
+        self.admit(from)?;
+        let _place = self.0.under_way.try_acquire().map_err(|_| Refusal::TooMany)?;
+        let config = self.credentials()?.accepting(protocol);
+        let begun = Instant::now();
+        let accepting = timeout(self.0.timeout, TlsAcceptor::from(config).accept(stream));
+        let stream = ended(accepting.await)?;
+        let peer = peer(stream.get_ref().1, protocol)?;
+        self.0.metrics.duration.with(&[Side::Accept.as_str()]).observe_duration(begun.elapsed());
+        Ok((stream, peer))
+    }
+
+    /// Opens a connection to a service, and to no other. Dropped, it closes the connection.
+    ///
+    /// The service may still refuse us once this has ended well: in TLS 1.3 it judges last.
+    ///
+    /// # Errors
+    /// Why we do not talk to it; counted.
+    pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        service: &SpiffeId,
+        protocol: Protocol,
+    ) -> Result<(client::TlsStream<S>, PeerIdentity), Refusal> {
+        let connected = self.try_connect(stream, service, protocol).await;
+        connected.inspect_err(|refusal| self.0.metrics.refused(Side::Connect, *refusal))
+    }
+
+    async fn try_connect<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        service: &SpiffeId,
+        protocol: Protocol,
+    ) -> Result<(client::TlsStream<S>, PeerIdentity), Refusal> {
+        let name =
+            ServerName::try_from(service.server_name()).map_err(|_| Refusal::MalformedName)?;
+        let config = self.credentials()?.connecting(protocol);
+        let begun = Instant::now();
+        let connecting = timeout(self.0.timeout, TlsConnector::from(config).connect(name, stream));
+        let stream = ended(connecting.await)?;
+        let peer = peer(stream.get_ref().1, protocol)?;
+        self.0.metrics.duration.with(&[Side::Connect.as_str()]).observe_duration(begun.elapsed());
+        Ok((stream, peer))
+    }
+
+    /// The credentials in force, while their time lasts.
+    fn credentials(&self) -> Result<Arc<Credentials>, Refusal> {
+        let current = self.0.current.borrow().clone().ok_or(Refusal::NoIdentity)?;
+        let (_, not_after) = current.identity().validity();
+        if self.0.clock.now() < not_after { Ok(current) } else { Err(Refusal::NoIdentity) }
+    }
+
+    fn admit(&self, from: IpAddr) -> Result<(), Refusal> {
+        let now = Moment::from_millis(self.0.clock.monotonic().as_millis());
+        // One look-up cannot leave the table half changed.
+        let mut rates = self.0.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let verdict = rates.check(Some(&from.to_string()), now);
+        if verdict.allowed { Ok(()) } else { Err(Refusal::TooMany) }
+    }
+}
+
+fn ended<T, E>(result: Result<io::Result<T>, E>) -> Result<T, Refusal> {
+    match result {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => {
+            let inner = error.get_ref().and_then(|it| it.downcast_ref());
+            Err(inner.map_or(Refusal::PeerRefused, refusal_of))
+        }
+        Err(_) => Err(Refusal::TimedOut),
+    }
+}
+
+/// Who is there. The chain was judged in the handshake; here its name is read.
+fn peer(connection: &CommonState, protocol: Protocol) -> Result<PeerIdentity, Refusal> {
+    // A peer that offers no protocol at all is not refused by the library.
+    if connection.alpn_protocol() != Some(protocol.alpn()) {
+        return Err(Refusal::WrongProtocol);
+    }
+    let own = connection.peer_certificates().and_then(|it| it.first());
+    let leaf = Leaf::read(own.ok_or(Refusal::NoCertificate)?)?;
+    Ok(PeerIdentity { id: leaf.id, serial: leaf.serial, not_after: leaf.not_after })
+}

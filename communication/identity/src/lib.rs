@@ -1,0 +1,45 @@
+//! Who a process is, who vouches for it, and whom it lets in.
+//!
+//! An authority of our own signs short-lived X.509 identities (`spiffe://…/ns/…/svc/…`); a process
+//! makes its key itself, keeps it in memory and renews in time; a connection is TLS 1.3 with a
+//! certificate on both sides. It is closed by default: without an identity nobody is let in and
+//! nobody is called.
+//!
+//! It refuses to decide what a peer may do: that is policy. It refuses to write a service's key.
+
+mod authority;
+mod bundle;
+mod certificate;
+mod credentials;
+mod files;
+mod handshake;
+mod judge;
+mod keeper;
+mod metrics;
+mod name;
+mod office;
+mod pem;
+mod refusal;
+mod renewal;
+mod rotation;
+mod token;
+mod verify;
+mod wire;
+
+pub use authority::{
+    Authority, AuthorityConfig, Change, FoundError, IssueError, Issued, ReadStateError,
+    RequestError, RotateError,
+};
+pub use bundle::{ANCHORS_MAX, AnchorId, Bundle, BundleError, REVOKED_MAX, Trust, anchor_id};
+pub use certificate::{Leaf, Serial};
+pub use credentials::{Credentials, Identity, IdentityError, Protocol};
+pub use files::{FileError, read_state, write_state};
+pub use handshake::{Current, HandshakeConfig, Handshakes};
+pub use keeper::{KeeperConfig, Membership, keep};
+pub use name::{ParseSpiffeIdError, SpiffeId};
+pub use office::{ChangeError, DrawError, Office, OpenError, Standing};
+pub use refusal::Refusal;
+pub use renewal::{Renewal, RenewalConfig, RenewalStep};
+pub use rotation::{AnchorUse, KeepAnchor, RotationStep, may_drop, next_step};
+pub use token::{Caller, JoinToken, TOKEN_LIFE, TOKENS_MAX, TokenError};
+pub use verify::{PeerIdentity, Purpose, SKEW, verify};
