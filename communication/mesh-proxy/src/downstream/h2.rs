@@ -16,12 +16,12 @@ use std::{
 
 use bytes::{Buf as _, BytesMut};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::{Handler, Site, doors::Place};
 use crate::{
     closing::Closing,
-    h2::{Bounds, Connection, End, Handle, PREFACE, Pings, Shared, Side, Wire, poll_turn},
+    h2::{Bounds, Connection, End, Fatal, Handle, PREFACE, Pings, Shared, Side, Wire, poll_turn},
     head::Peer,
     stream::Stream,
 };
@@ -91,6 +91,8 @@ async fn run<H: Handler>(
         shared.lock().leave();
         sleep(site.limits.drain).await;
     });
+    // Its settings are what the first head is elsewhere.
+    let mut late = pin!(sleep_until(place.since() + site.limits.head_timeout));
     let load = Load { place, streams: AtomicUsize::new(0) };
     let mut answers = FuturesUnordered::new();
     let mut ended = wire.take(shared).err();
@@ -116,6 +118,9 @@ async fn run<H: Handler>(
         let mut connection = shared.lock();
         if connection.is_over() {
             return Poll::Ready(End::Over);
+        }
+        if !connection.has_settings() && late.as_mut().poll(context).is_ready() {
+            return Poll::Ready(End::Fatal(Fatal::late()));
         }
         connection.drive(Some(context.waker()));
         Poll::Pending

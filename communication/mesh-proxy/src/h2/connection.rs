@@ -137,6 +137,11 @@ impl Connection {
         self.streams.len()
     }
 
+    /// Whether the other end has said its settings.
+    pub(crate) const fn has_settings(&self) -> bool {
+        self.peer.has_spoken
+    }
+
     /// Whether a stream can be opened now.
     pub(crate) fn has_room(&self) -> bool {
         self.is_open() && self.streams.len() < self.peer.streams_max as usize

@@ -43,6 +43,7 @@ impl Reason {
     pub(crate) const PROTOCOL_ERROR: Self = Self(1);
     pub(crate) const INTERNAL_ERROR: Self = Self(2);
     pub(crate) const FLOW_CONTROL_ERROR: Self = Self(3);
+    pub(crate) const SETTINGS_TIMEOUT: Self = Self(4);
     pub(crate) const STREAM_CLOSED: Self = Self(5);
     pub(crate) const FRAME_SIZE_ERROR: Self = Self(6);
     pub(crate) const REFUSED_STREAM: Self = Self(7);

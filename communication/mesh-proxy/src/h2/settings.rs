@@ -50,6 +50,11 @@ impl Fatal {
         Self { reason, word: "http2_error" }
     }
 
+    /// It has not said its settings in time, which come first.
+    pub(crate) const fn late() -> Self {
+        Self { reason: Reason::SETTINGS_TIMEOUT, word: "head_timeout" }
+    }
+
     /// It does too much of something.
     pub(crate) const fn calm(word: &'static str) -> Self {
         Self { reason: Reason::ENHANCE_YOUR_CALM, word }

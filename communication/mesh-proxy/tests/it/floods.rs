@@ -223,3 +223,24 @@ async fn ten_thousand_pings_are_no_flood() {
     };
     tokio::join!(sending, answered);
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_say_its_settings_in_time_is_ended() {
+    let back = backend(Protocol::Http1, |_| async { Response::new(text("ok")) }).await;
+    let limits = Limits { head_timeout: Duration::from_millis(40), ..Limits::default() };
+    let proxy = Proxy::with(policy(Protocol::Http1, &[back.address]), limits);
+    let mut patient = proxy.h2().await;
+    for begun in [PREFACE.to_vec(), [PREFACE, &frame(4, 0, 0, &[])[..5]].concat()] {
+        let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+        stream.write_all(&begun).await.unwrap();
+        let mut told = Vec::new();
+        stream.read_to_end(&mut told).await.unwrap();
+        // GOAWAY: no stream was looked at, SETTINGS_TIMEOUT (RFC 9113 6.8, 7).
+        assert!(told.ends_with(&frame(7, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 4])), "{told:?}");
+    }
+    let ended = r#"mesh_connections_ended_total{listener="door",reason="head_timeout"}"#;
+    assert_eq!(proxy.metric(ended), 2.0);
+    // Who has said them may wait longer with a request.
+    let answer = patient.send_request(request("GET", "/", empty())).await.unwrap();
+    assert_eq!(read(answer).await, (200, Bytes::from("ok"), None));
+}
