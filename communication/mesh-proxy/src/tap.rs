@@ -316,6 +316,7 @@ mod tests {
         assert_eq!((tap.events.len(), tap.dropped()), (WAITING_MAX, 7));
     }
 
+    // mesh 12b: 58
     #[tokio::test]
     async fn only_what_a_listener_asked_for_is_told() {
         let mesh = mesh();

@@ -195,6 +195,7 @@ mod tests {
         assert!(MESH_BYTES_BUCKETS.windows(2).all(|it| step(it) == 4.0));
     }
 
+    // mesh 12b: 55
     #[test]
     fn a_hundred_thousand_label_values_keep_the_series_flat() {
         let metrics = Metrics::new(2_000);

@@ -122,6 +122,7 @@ mod tests {
         BOUNDS.iter().position(|it| value <= *it).unwrap()
     }
 
+    // mesh 12b: 54
     #[test]
     fn a_percentile_lies_in_the_bucket_of_the_true_one() {
         let mut random = base::Random::with_seed(7);

@@ -43,6 +43,7 @@ async fn follower(folder: &Path) -> (Child, Lines<BufReader<ChildStderr>>) {
     (child, log)
 }
 
+// mesh 12b: 60
 #[tokio::test]
 async fn a_good_file_behind_a_broken_one_is_said_to_be_accepted() {
     let folder = tempfile::tempdir().unwrap();

@@ -103,6 +103,7 @@ fn read_route(value: &Value) -> Route {
     }
 }
 
+// mesh 12b: 9
 #[test]
 fn every_vector_leads_where_the_gateway_api_says() {
     let suites: Value = serde_json::from_str(include_str!("../../data/vectors.json")).unwrap();
@@ -344,6 +345,7 @@ fn weighted(weights: &[u32]) -> Rule {
     Rule { backends: backends.collect(), ..Rule::default() }
 }
 
+// mesh 12b: 10
 #[test]
 fn each_backend_gets_its_share() {
     for seed in 0..20 {

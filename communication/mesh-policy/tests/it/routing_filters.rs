@@ -16,6 +16,7 @@ fn prefix(path: &str) -> Match {
     Match { path: Some(PathMatch::Prefix(path.to_owned())), ..Match::default() }
 }
 
+// mesh 12b: 13
 #[test]
 fn a_redirect_has_the_port_of_the_table() {
     let mut count = 0;
@@ -64,6 +65,7 @@ fn a_replaced_prefix_has_the_corners_of_the_table() {
     assert_eq!(count, 16);
 }
 
+// mesh 12b: 14
 #[test]
 fn a_rewrite_keeps_the_query() {
     let change = |path| Rewrite { path: Some(path), hostname: None };

@@ -179,6 +179,7 @@ fn versions_become_a_route_and_the_old_one_says_when_it_ends() {
     assert_eq!(route.rules.len(), 2);
 }
 
+// mesh 12b: 16
 #[test]
 fn an_unknown_version_is_served_by_the_default_one_where_it_is_said() {
     let mut file = data("examples/versions.yaml");

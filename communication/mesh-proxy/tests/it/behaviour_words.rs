@@ -6,9 +6,11 @@ use mesh_policy::{
     destination::{Attachments, Timeouts},
     retry,
 };
+use runtime::SystemClock;
+use telemetry::{AttributeValue, SpanRecord, Telemetry, TelemetryConfig};
 
 use super::stage::{
-    Act, Backend, EVERYWHERE, LISTENING, Nobody, Placement, Plan, Stage, ok, status, within,
+    Act, Backend, EVERYWHERE, LISTENING, Nobody, Placement, Plan, Stage, ok, status, until, within,
 };
 
 // mesh 12b: 15
@@ -170,6 +172,43 @@ async fn what_strangers_say_of_themselves_does_not_pass_the_edge_in_any_spelling
     assert_eq!((seen.field("skein-epoch"), seen.field("baggage")), (Some("7"), Some("a=b")));
 }
 
+// mesh 12b: 57
+#[tokio::test]
+async fn each_try_has_a_span_that_says_which_one_it_is() {
+    for placement in EVERYWHERE {
+        let backend = Backend::new(|hits, _| if hits < 2 { status(503) } else { ok() }).await;
+        let plan = Plan::to(&[&backend]);
+        let telemetry = Telemetry::new(TelemetryConfig::default(), SystemClock::shared());
+        let stage = Stage::observed(telemetry, placement, plan.policy(), plan.limits);
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+        let answer = stage.call("GET", "/", &[("traceparent", &parent)], "").await;
+        assert_eq!(answer.status, 200, "{placement:?}");
+        within(until(|| backend.hits() == 3)).await;
+        let mut spans = Vec::new();
+        while spans.len() < 3 {
+            spans.extend(within(stage.telemetry.take_batch(3)).await);
+        }
+        spans.sort_by_key(|it| it.start_ns);
+        let attribute = |span: &SpanRecord, name: &str| {
+            span.attributes.iter().find(|it| it.0 == name).map(|it| it.1.clone())
+        };
+        let tries = spans.iter().map(|it| {
+            let status = attribute(it, "http.response.status_code");
+            (attribute(it, "http.request.resend_count"), status)
+        });
+        let expected = [(None, 503), (Some(1), 503), (Some(2), 200_i64)]
+            .map(|(number, status)| (number.map(AttributeValue::Int), Some(status.into())));
+        assert_eq!(tries.collect::<Vec<_>>(), expected);
+        // Each was told its own span, below the one that asked.
+        for (span, seen) in spans.iter().zip(backend.seen()) {
+            let told = format!("00-{trace}-{}-01", span.span_id);
+            assert_eq!(seen.field("traceparent"), Some(told.as_str()));
+            assert_eq!(span.parent.map(|it| it.to_string()).as_deref(), Some("00f067aa0ba902b7"));
+        }
+    }
+}
+
 // mesh 12b: 53
 #[tokio::test]
 async fn requests_attempts_and_bytes_are_counted_as_they_were() {
@@ -202,8 +241,7 @@ async fn requests_attempts_and_bytes_are_counted_as_they_were() {
         let attempts = |class| stage.count("mesh_attempts_total", &[("class", class)]);
         assert_eq!((attempts("2xx"), attempts("4xx"), attempts("5xx")), (5, 1, 3));
         assert_eq!(backend.hits(), 9);
-        within(super::stage::until(|| stage.count("mesh_response_size_bytes_count", &[]) == 7))
-            .await;
+        within(until(|| stage.count("mesh_response_size_bytes_count", &[]) == 7)).await;
         assert_eq!(stage.count("mesh_response_size_bytes_sum", &[]), bytes as u64);
         assert_eq!(stage.count("mesh_retries_withheld_total", &[("reason", "retry_exhausted")]), 1);
         // What the mesh answers by itself is a request too.

@@ -139,7 +139,15 @@ impl Stage {
     }
 
     pub(crate) fn with_policy(placement: Placement, policy: Policy, limits: Limits) -> Self {
-        let telemetry = Telemetry::disabled();
+        Self::observed(Telemetry::disabled(), placement, policy, limits)
+    }
+
+    pub(crate) fn observed(
+        telemetry: Telemetry,
+        placement: Placement,
+        policy: Policy,
+        limits: Limits,
+    ) -> Self {
         let mesh = Mesh::new("client", policy, &telemetry).unwrap();
         let outbound = Outbound::new(mesh.clone());
         let door = match placement {
