@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct MessagingConfig {
     /// Addresses to begin with, `host:port`.
     pub bootstrap: Vec<String>,
-    /// Name of this process: it keeps its place in its groups over a restart.
+    /// Name of this process, and of no other: it keeps its place in its groups over a restart. A
+    /// process that is given none makes one up, and comes to its groups as a stranger every time.
     pub client_id: String,
     /// Milliseconds that a request may take.
     pub request_timeout_ms: u64,
@@ -34,7 +35,7 @@ impl Default for MessagingConfig {
     fn default() -> Self {
         Self {
             bootstrap: Vec::new(),
-            client_id: "skein".to_owned(),
+            client_id: String::new(),
             request_timeout_ms: 5_000,
             publish_timeout_ms: 2_000,
             publishes_max: 4_096,

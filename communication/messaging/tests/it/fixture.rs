@@ -17,6 +17,8 @@ use telemetry::Telemetry;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use crate::between::Between;
+
 pub(crate) const DEAD_LETTER_RETENTION_MS: u64 = 86_400_000;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -26,6 +28,7 @@ pub(crate) struct Fixture {
     pub(crate) tasks: Tasks,
     broker_tasks: Tasks,
     broker: Option<BoundBroker>,
+    between: Option<(Between, Arc<Mutex<SocketAddr>>)>,
 }
 
 impl Fixture {
@@ -37,9 +40,25 @@ impl Fixture {
             tasks: Tasks::new(),
             broker_tasks: Tasks::new(),
             broker: None,
+            between: None,
         };
         fixture.start_broker();
         fixture
+    }
+
+    /// A broker that clients reach through somebody who may change its answers.
+    pub(crate) async fn between() -> Self {
+        let mut fixture = Self::new();
+        fixture.stop_broker().await;
+        let address = Arc::new(Mutex::new(fixture.address));
+        let between = Between::start(Arc::clone(&address), &fixture.tasks).await;
+        fixture.between = Some((between, address));
+        fixture.start_broker();
+        fixture
+    }
+
+    pub(crate) fn meddler(&self) -> &Between {
+        &self.between.as_ref().unwrap().0
     }
 
     /// Starts the broker, on the port that it had before.
@@ -56,6 +75,10 @@ impl Fixture {
             topics: vec![topic("orders"), topic("bills")],
             partitions_default: 7,
             segment_bytes: 1 << 20,
+            advertised: self
+                .between
+                .as_ref()
+                .map(|(it, _)| (it.address.ip().to_string(), it.address.port())),
             ..BrokerConfig::new(self.directory.path())
         };
         self.broker_tasks = Tasks::new();
@@ -63,6 +86,9 @@ impl Fixture {
         let broker =
             Broker::start(config, clock, &Telemetry::disabled(), &self.broker_tasks).unwrap();
         self.address = broker.address;
+        if let Some((_, address)) = &self.between {
+            *address.lock().unwrap() = broker.address;
+        }
         self.broker = Some(broker);
     }
 
@@ -89,6 +115,11 @@ impl Fixture {
         names
     }
 
+    /// Where clients come in.
+    fn door(&self) -> SocketAddr {
+        self.between.as_ref().map_or(self.address, |(it, _)| it.address)
+    }
+
     pub(crate) fn client(&self, name: &str, tasks: &Tasks) -> Messaging {
         self.measured_client(name, tasks, &Telemetry::disabled())
     }
@@ -100,7 +131,7 @@ impl Fixture {
         telemetry: &Telemetry,
     ) -> Messaging {
         let config = MessagingConfig {
-            bootstrap: vec![self.address.to_string()],
+            bootstrap: vec![self.door().to_string()],
             client_id: name.to_owned(),
             session_timeout_ms: 1_500,
             heartbeat_ms: 100,
