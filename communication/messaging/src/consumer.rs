@@ -153,7 +153,7 @@ impl<H: Handler> Consumer<H> {
         } else if let Some(member) = &mut self.member {
             member.leave().await;
         }
-        self.cluster.forget(self.slot).await;
+        self.cluster.forget(self.slot);
     }
 
     /// A commit does not say who asks, only which member: whether another process has our name, a sign

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -25,6 +28,9 @@ type Change = Arc<dyn Fn(ApiKey, i16, Bytes) -> Option<Bytes> + Send + Sync>;
 pub(crate) struct Between {
     pub(crate) address: SocketAddr,
     change: Arc<Mutex<Change>>,
+    accepted: Arc<AtomicUsize>,
+    /// Connections up to this one carry nothing, and are not reset.
+    silent_to: Arc<AtomicUsize>,
 }
 
 type Asked = Arc<Mutex<BTreeMap<i32, (ApiKey, i16)>>>;
@@ -34,20 +40,48 @@ impl Between {
     pub(crate) async fn start(broker: Arc<Mutex<SocketAddr>>, tasks: &Tasks) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let pass: Change = Arc::new(|_, _, body| Some(body));
-        let between =
-            Self { address: listener.local_addr().unwrap(), change: Arc::new(Mutex::new(pass)) };
+        let between = Self {
+            address: listener.local_addr().unwrap(),
+            change: Arc::new(Mutex::new(pass)),
+            accepted: Arc::default(),
+            silent_to: Arc::default(),
+        };
         let (own, of_connections) = (between.clone(), tasks.clone());
         tasks.spawn("between", |shutdown| async move {
             while let Some(Ok((client, _))) = shutdown.or_cancel(listener.accept()).await {
-                let address = *broker.lock().unwrap();
-                let Ok(server) = TcpStream::connect(address).await else { continue };
-                let change = Arc::clone(&own.change);
-                of_connections.spawn("between", |shutdown| async move {
-                    let _ended = shutdown.or_cancel(carry(client, server, change)).await;
+                let number = own.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+                let (own, broker) = (own.clone(), Arc::clone(&broker));
+                of_connections.spawn("between", move |shutdown| async move {
+                    let _ended = shutdown.or_cancel(own.serve(client, number, &broker)).await;
                 });
             }
         });
         between
+    }
+
+    async fn serve(&self, client: TcpStream, number: usize, broker: &Mutex<SocketAddr>) {
+        let is_silent = || number <= self.silent_to.load(Ordering::Relaxed);
+        let address = *broker.lock().unwrap();
+        let (mut from_client, mut to_client) = client.into_split();
+        if !is_silent()
+            && let Ok(server) = TcpStream::connect(address).await
+        {
+            let (from_server, to_server) = server.into_split();
+            let asked = Asked::default();
+            tokio::select! {
+                () = ask(&mut from_client, to_server, Arc::clone(&asked)) => {}
+                () = answer(from_server, &mut to_client, asked, &self.change, is_silent) => {}
+            }
+        }
+        if is_silent() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// All connections that stand fall silent, and so do new ones until this is taken back.
+    pub(crate) fn silence(&self, on: bool) {
+        let to = if on { usize::MAX } else { self.accepted.load(Ordering::Relaxed) };
+        self.silent_to.store(to, Ordering::Relaxed);
     }
 
     /// From now on answers become what `change` makes of them.
@@ -72,16 +106,6 @@ pub(crate) fn rewritten<A: Field>(
     Some(writer.into_bytes())
 }
 
-async fn carry(client: TcpStream, server: TcpStream, change: Arc<Mutex<Change>>) {
-    let ((from_client, to_client), (from_server, to_server)) =
-        (client.into_split(), server.into_split());
-    let asked = Asked::default();
-    tokio::select! {
-        () = ask(from_client, to_server, Arc::clone(&asked)) => {}
-        () = answer(from_server, to_client, asked, change) => {}
-    }
-}
-
 async fn frame(stream: &mut OwnedReadHalf) -> Option<Bytes> {
     let length = usize::try_from(stream.read_i32().await.ok()?).ok()?;
     let mut body = vec![0; length];
@@ -94,8 +118,8 @@ async fn send(stream: &mut OwnedWriteHalf, frame: &[u8]) -> Option<()> {
     stream.write_all(frame).await.ok()
 }
 
-async fn ask(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, asked: Asked) {
-    while let Some(body) = frame(&mut from).await {
+async fn ask(from: &mut OwnedReadHalf, mut to: OwnedWriteHalf, asked: Asked) {
+    while let Some(body) = frame(from).await {
         let mut reader = Reader::new(body.clone());
         let (key, version) = (reader.i16().unwrap(), reader.i16().unwrap());
         let number = reader.i32().unwrap();
@@ -108,17 +132,18 @@ async fn ask(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, asked: Asked) {
 
 async fn answer(
     mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    to: &mut OwnedWriteHalf,
     asked: Asked,
-    change: Arc<Mutex<Change>>,
+    change: &Mutex<Change>,
+    is_silent: impl Fn() -> bool,
 ) {
     while let Some(mut body) = frame(&mut from).await {
         let head = body.split_to(4);
         let number = i32::from_be_bytes(head[..].try_into().unwrap());
         let (api, version) = asked.lock().unwrap().remove(&number).unwrap();
         let change = Arc::clone(&change.lock().unwrap());
-        let Some(body) = change(api, version, body) else { continue };
-        if send(&mut to, &[&head[..], &body[..]].concat()).await.is_none() {
+        let Some(body) = change(api, version, body).filter(|_| !is_silent()) else { continue };
+        if send(to, &[&head[..], &body[..]].concat()).await.is_none() {
             return;
         }
     }

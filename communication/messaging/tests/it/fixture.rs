@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 use crate::between::Between;
 
 pub(crate) const DEAD_LETTER_RETENTION_MS: u64 = 86_400_000;
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Fixture {
@@ -55,6 +56,18 @@ impl Fixture {
         fixture.between = Some((between, address));
         fixture.start_broker();
         fixture
+    }
+
+    /// From now on the connections that stand carry nothing, and no new one comes about.
+    pub(crate) async fn vanish(&mut self) {
+        self.meddler().silence(true);
+        self.stop_broker().await;
+    }
+
+    /// New connections are served again; those that stood stay silent.
+    pub(crate) fn come_back(&mut self) {
+        self.start_broker();
+        self.meddler().silence(false);
     }
 
     pub(crate) fn meddler(&self) -> &Between {
@@ -133,6 +146,7 @@ impl Fixture {
         let config = MessagingConfig {
             bootstrap: vec![self.door().to_string()],
             client_id: name.to_owned(),
+            request_timeout_ms: u64::try_from(REQUEST_TIMEOUT.as_millis()).unwrap(),
             session_timeout_ms: 1_500,
             heartbeat_ms: 100,
             commit_every_ms: 20,

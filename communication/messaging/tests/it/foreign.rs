@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use kafka_wire::{
@@ -18,10 +19,11 @@ use kafka_wire::{
 use messaging::{AdminError, SubscribeError, Subscription};
 use runtime::Tasks;
 use telemetry::Telemetry;
+use tokio::time::Instant;
 
 use crate::{
     between::rewritten,
-    fixture::{Fixture, Memory, eventually, message, until},
+    fixture::{Fixture, Memory, REQUEST_TIMEOUT, eventually, message, until},
 };
 
 fn line(telemetry: &Telemetry, name: &str) -> f64 {
@@ -232,4 +234,29 @@ async fn a_heartbeat_that_is_refused_for_a_passing_reason_keeps_the_place() {
     client.publish("orders", message("a", 1)).await.unwrap();
     memory.has(2).await;
     assert!((line(&telemetry, "messaging_group_rebalances_total") - 1.0).abs() < f64::EPSILON);
+}
+
+/// The broker's host is gone without a word: nothing is answered, nothing is reset. It is back, on
+/// other connections, while those that stand stay silent.
+#[tokio::test]
+async fn a_peer_that_vanished_is_given_up_and_found_again() {
+    let mut fixture = Fixture::between().await;
+    let client = fixture.client("one", &fixture.tasks);
+    let memory = Memory::default();
+    let group = Subscription::new(["orders"], "g");
+    client.subscribe(&group, memory.clone(), &fixture.tasks).unwrap();
+    client.publish("orders", message("a", 0)).await.unwrap();
+    memory.has(1).await;
+    fixture.vanish().await;
+    let refused = client.publish("orders", message("a", 1)).await;
+    assert!(refused.is_err(), "{refused:?}");
+    fixture.come_back();
+    let back = Instant::now();
+    eventually("a publish gets through", || async {
+        client.publish("orders", message("a", 2)).await.is_ok()
+    })
+    .await;
+    eventually("it is consumed", || async { memory.ids().contains(&"a/2".to_owned()) }).await;
+    // The request time-out and a second, and what a busy machine adds.
+    assert!(back.elapsed() < REQUEST_TIMEOUT + Duration::from_secs(8), "{:?}", back.elapsed());
 }
