@@ -17,6 +17,8 @@ pub struct MessagingConfig {
     pub publish_timeout_ms: u64,
     /// Publishes that may be under way. One more is refused as overloaded.
     pub publishes_max: usize,
+    /// Bytes of them. At the least one longest message with its envelope of 2 KiB.
+    pub publish_bytes_max: usize,
     /// Longest message, in bytes.
     pub message_bytes_max: usize,
     /// Milliseconds of silence after which a group gives this process up.
@@ -39,6 +41,7 @@ impl Default for MessagingConfig {
             request_timeout_ms: 5_000,
             publish_timeout_ms: 2_000,
             publishes_max: 4_096,
+            publish_bytes_max: 64 << 20,
             message_bytes_max: base::MESSAGE_BYTES_MAX,
             session_timeout_ms: 6_000,
             heartbeat_ms: 1_000,

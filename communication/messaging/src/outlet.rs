@@ -6,7 +6,7 @@ use base::SharedClock;
 use kafka_wire::batch::Record;
 use telemetry::{SpanKind, Telemetry};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     time::{Instant, timeout_at},
 };
 
@@ -32,6 +32,9 @@ pub(crate) struct Outlet(Arc<Inner>);
 struct Inner {
     cluster: Cluster,
     outgoing: mpsc::Sender<Outgoing>,
+    /// Room for messages, and for their bytes, that are under way.
+    places: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
     metrics: MessagingMetrics,
     telemetry: Telemetry,
     clock: SharedClock,
@@ -41,7 +44,10 @@ impl Outlet {
     pub(crate) fn new(cluster: Cluster, clock: SharedClock, telemetry: Telemetry) -> Self {
         let outgoing = Publisher::start(&cluster);
         let metrics = MessagingMetrics::new(&telemetry);
-        Self(Arc::new(Inner { cluster, outgoing, metrics, telemetry, clock }))
+        let room = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        let config = cluster.config();
+        let (places, bytes) = (room(config.publishes_max), room(config.publish_bytes_max));
+        Self(Arc::new(Inner { cluster, outgoing, places, bytes, metrics, telemetry, clock }))
     }
 
     pub(crate) fn cluster(&self) -> &Cluster {
@@ -127,10 +133,17 @@ impl Outlet {
             return Err(PublishError::TooLarge { bytes_max: config.message_bytes_max });
         }
         let deadline = Instant::now() + Duration::from_millis(config.publish_timeout_ms);
-        let (reply, answer) = oneshot::channel();
         let bytes = bytes + ENVELOPE_BYTES;
+        let room = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let place = Arc::clone(&self.0.places).try_acquire_owned();
+        let of_bytes = Arc::clone(&self.0.bytes).try_acquire_many_owned(room);
+        let (Ok(place), Ok(of_bytes)) = (place, of_bytes) else {
+            return Err(PublishError::Overloaded);
+        };
+        let permits = [place, of_bytes];
+        let (reply, answer) = oneshot::channel();
         let topic = topic.to_owned();
-        let outgoing = Outgoing { topic, letter_of, record, bytes, deadline, reply };
+        let outgoing = Outgoing { topic, letter_of, record, bytes, deadline, reply, permits };
         match self.0.outgoing.try_send(outgoing) {
             Err(mpsc::error::TrySendError::Full(_)) => Err(PublishError::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => {

@@ -62,10 +62,12 @@ impl Between {
     async fn serve(&self, client: TcpStream, number: usize, broker: &Mutex<SocketAddr>) {
         let is_silent = || number <= self.silent_to.load(Ordering::Relaxed);
         let address = *broker.lock().unwrap();
+        client.set_nodelay(true).unwrap();
         let (mut from_client, mut to_client) = client.into_split();
         if !is_silent()
             && let Ok(server) = TcpStream::connect(address).await
         {
+            server.set_nodelay(true).unwrap();
             let (from_server, to_server) = server.into_split();
             let asked = Asked::default();
             tokio::select! {

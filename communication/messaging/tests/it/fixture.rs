@@ -143,9 +143,17 @@ impl Fixture {
         tasks: &Tasks,
         telemetry: &Telemetry,
     ) -> Messaging {
-        let config = MessagingConfig {
+        self.configured_client(|it| it.client_id = name.to_owned(), tasks, telemetry)
+    }
+
+    pub(crate) fn configured_client(
+        &self,
+        change: impl FnOnce(&mut MessagingConfig),
+        tasks: &Tasks,
+        telemetry: &Telemetry,
+    ) -> Messaging {
+        let mut config = MessagingConfig {
             bootstrap: vec![self.door().to_string()],
-            client_id: name.to_owned(),
             request_timeout_ms: u64::try_from(REQUEST_TIMEOUT.as_millis()).unwrap(),
             session_timeout_ms: 1_500,
             heartbeat_ms: 100,
@@ -153,6 +161,7 @@ impl Fixture {
             dead_letter_retention_ms: DEAD_LETTER_RETENTION_MS,
             ..MessagingConfig::default()
         };
+        change(&mut config);
         Messaging::new(config, SystemClock::shared(), telemetry.clone(), tasks)
     }
 }

@@ -12,11 +12,11 @@ use std::{
 use kafka_wire::{
     ApiKey, ErrorCode,
     messages::{
-        FetchResponse, HeartbeatResponse, ListOffsetsResponse, OffsetCommitResponse,
-        OffsetFetchResponse,
+        FetchResponse, HeartbeatResponse, ListOffsetsResponse, MetadataResponse,
+        OffsetCommitResponse, OffsetFetchResponse,
     },
 };
-use messaging::{AdminError, SubscribeError, Subscription};
+use messaging::{AdminError, MessagingConfig, PublishError, SubscribeError, Subscription};
 use runtime::Tasks;
 use telemetry::Telemetry;
 use tokio::time::Instant;
@@ -259,4 +259,76 @@ async fn a_peer_that_vanished_is_given_up_and_found_again() {
     eventually("it is consumed", || async { memory.ids().contains(&"a/2".to_owned()) }).await;
     // The request time-out and a second, and what a busy machine adds.
     assert!(back.elapsed() < REQUEST_TIMEOUT + Duration::from_secs(8), "{:?}", back.elapsed());
+}
+
+#[tokio::test]
+async fn a_topic_that_cannot_be_learned_holds_up_no_other() {
+    let fixture = Fixture::between().await;
+    let client = fixture.client("one", &fixture.tasks);
+    fixture.meddler().change(|api, version, body| match api {
+        ApiKey::Metadata => rewritten(version, body, |it: &mut MetadataResponse| {
+            for topic in it.topics.iter_mut().filter(|it| it.name == "bills") {
+                topic.error = ErrorCode::Other(5);
+            }
+        }),
+        _ => Some(body),
+    });
+    let lost = {
+        let client = client.clone();
+        async move { client.publish("bills", message("a", 0)).await }
+    };
+    let others = async {
+        for number in 0..50 {
+            let began = Instant::now();
+            client.publish("orders", message("a", number)).await.unwrap();
+            assert!(began.elapsed() < Duration::from_millis(1_500), "{:?}", began.elapsed());
+        }
+    };
+    let (lost, ()) = tokio::join!(lost, others);
+    assert!(matches!(lost, Err(PublishError::Unavailable { .. })), "{lost:?}");
+}
+
+#[tokio::test]
+async fn a_metadata_answer_that_does_not_come_holds_up_no_known_topic() {
+    let fixture = Fixture::between().await;
+    let client = fixture.client("one", &fixture.tasks);
+    client.publish("orders", message("a", 0)).await.unwrap();
+    fixture.meddler().change(|api, _, body| (api != ApiKey::Metadata).then_some(body));
+    let lost = client.publish("bills", message("a", 0));
+    let others = async {
+        for number in 1..50 {
+            client.publish("orders", message("a", number)).await.unwrap();
+        }
+        Instant::now()
+    };
+    let began = Instant::now();
+    let (lost, done) = tokio::join!(lost, others);
+    assert!(matches!(lost, Err(PublishError::Unavailable { .. })), "{lost:?}");
+    assert!(done - began < Duration::from_millis(1_500), "{:?}", done - began);
+}
+
+/// Answers of how many of `count` publishes, with a broker that answers none, were `Overloaded`.
+async fn overloaded(change: impl FnOnce(&mut MessagingConfig), count: u32) -> usize {
+    let fixture = Fixture::between().await;
+    fixture.meddler().silence(true);
+    let client = fixture.configured_client(change, &fixture.tasks, &Telemetry::disabled());
+    let mut all = tokio::task::JoinSet::new();
+    for number in 0..count {
+        let client = client.clone();
+        all.spawn(async move { client.publish("orders", message("a", number)).await });
+        // The publisher takes each in before the next comes: it is not the channel that is full.
+        for _ in 0..5 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let results = all.join_all().await;
+    results.iter().filter(|it| **it == Err(PublishError::Overloaded)).count()
+}
+
+#[tokio::test]
+async fn no_more_is_under_way_than_is_set_in_messages_and_in_bytes() {
+    assert_eq!(overloaded(|it| it.publishes_max = 5, 20).await, 15);
+    // Each takes its body, its headers and an envelope of 2 KiB.
+    assert_eq!(overloaded(|it| it.publish_bytes_max = 3 * 2_100, 20).await, 17);
+    assert_eq!(overloaded(|_| {}, 20).await, 0);
 }
