@@ -12,7 +12,7 @@ use contracts::{
     shipping::{OPERATION, Operation},
     topics,
 };
-use messaging::{Delivered, Failure, Handler, Message, Messaging, Subscription};
+use messaging::{Delivered, Failure, Handler, Message, Messaging, SubscribeError, Subscription};
 use runtime::Tasks;
 
 use crate::view::View;
@@ -24,7 +24,14 @@ struct Feed {
 }
 
 /// Subscribes to everything that the page shows.
-pub(crate) fn start(messaging: &Messaging, view: &Arc<Mutex<View>>, tasks: &Tasks) {
+///
+/// # Errors
+/// None: a reader without a group has no place that another could have.
+pub(crate) fn start(
+    messaging: &Messaging,
+    view: &Arc<Mutex<View>>,
+    tasks: &Tasks,
+) -> Result<(), SubscribeError> {
     let feed = Feed { view: Arc::clone(view) };
     let heard = [
         topics::DELIVERY_REQUESTS,
@@ -32,11 +39,12 @@ pub(crate) fn start(messaging: &Messaging, view: &Arc<Mutex<View>>, tasks: &Task
         topics::DELIVERY_EVENTS,
         topics::DRONE_EVENTS,
     ];
-    messaging.subscribe(&Subscription::tail(heard), feed.clone(), tasks);
+    messaging.subscribe(&Subscription::tail(heard), feed.clone(), tasks)?;
     // Apart from the events, so that a flood of positions holds up no phase. Where a drone was an
     // hour ago is nobody's concern.
     let positions = Subscription::tail([topics::DRONE_POSITIONS]).latest();
-    messaging.subscribe(&positions, feed, tasks);
+    messaging.subscribe(&positions, feed, tasks)?;
+    Ok(())
 }
 
 impl Feed {

@@ -71,7 +71,7 @@ fn start(
     // The collector first: whoever waits for the page may send spans when it is ready.
     let spans = Service::new(api::collector(shared.clone()));
     let collector = spans.serve(&beside(context, surroundings.collector))?;
-    feed::start(&messaging, &shared.view, &context.tasks);
+    feed::start(&messaging, &shared.view, &context.tasks)?;
     topology::start(surroundings.processes, shared.topology.clone(), &context.tasks);
     let page = Service::new(api::page(shared)).health(context.health(None));
     Ok((page.serve(&unexported(context))?, collector))

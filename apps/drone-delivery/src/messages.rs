@@ -111,7 +111,7 @@ fn log_failure(error: &AdminError) -> Failure {
         AdminError::UnknownTopic { .. } => {
             failure.exit(Exit::NotFound).next("drone-delivery topics list")
         }
-        AdminError::Refused { .. } => failure,
+        AdminError::Refused { .. } | AdminError::Fenced { .. } => failure,
     }
 }
 

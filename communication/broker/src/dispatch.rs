@@ -83,7 +83,7 @@ fn serve(
             let request: ProduceRequest = read(reader, version)?;
             let silent = request.acks == 0;
             // Begun now, so that requests of one connection share commits.
-            let produced = produce::produce(&shared.topics, &shared.tasks, request);
+            let produced = produce::produce(&shared.topics, request);
             Box::pin(async move {
                 let produced = produced.await;
                 (!silent).then(|| response(id, version, &produced))

@@ -1,65 +1,67 @@
 //! Appends: each batch is checked, numbered batches are judged, then the log decides.
+//!
+//! A batch is judged and handed to the log when its frame is read, in the order of the frames, and
+//! nobody waits for the one before it: many batches of a partition share a commit. How each ends the
+//! log itself says, so that a batch that reaches it is remembered as its producer's even when nobody
+//! waits for the answer any more.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use base::Timestamp;
 use bytes::Bytes;
-use durable_log::{Append, AppendError};
+use durable_log::{Append, AppendError, Appended};
 use kafka_wire::{
     ErrorCode,
-    batch::{self, BatchError, BatchHead},
+    batch::{self, BatchError, BatchHead, Producer},
     messages::{
         ProducePartition, ProduceRequest, ProduceResponse, ProducedPartition, ProducedTopic,
     },
 };
-use runtime::Tasks;
 use tokio::sync::oneshot;
 
 use crate::{
-    producers::Judged,
+    producers::{Judged, Waiter},
     topics::{Topic, Topics},
 };
 
-/// Appends every batch of a request. Partitions are worked on at the same time, so that those of
-/// one topic share a commit; the batches of one partition in their order.
-///
-/// The work belongs to the broker, not to the connection: a batch that reaches the log must be
-/// remembered as its producer's even when nobody waits for the answer any more.
+/// How a batch ends.
+type Ending = oneshot::Receiver<Result<u64, ErrorCode>>;
+
+/// The batches of one partition, begun.
+struct Begun {
+    partition: i32,
+    /// How each ends that was taken; or why one was not, and with it those behind it.
+    endings: Vec<Ending>,
+    refused: Option<ErrorCode>,
+}
+
+/// Hands every batch of a request to the log, in order; what it gives waits for the commits.
 pub(crate) fn produce(
     topics: &Topics,
-    tasks: &Tasks,
     request: ProduceRequest,
 ) -> impl Future<Output = ProduceResponse> + Send + use<> {
     let valid_acks = matches!(request.acks, -1..=1);
     let mut begun = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let found = topics.find(&topic.name);
-        let mut appends = Vec::with_capacity(topic.partitions.len());
-        for asked in topic.partitions {
-            let (partition, found) = (asked.partition, found.clone());
-            let (reply, answer) = oneshot::channel();
-            tasks.spawn("append", |_| async move {
-                let produced = if valid_acks {
-                    append(found, asked).await
-                } else {
-                    refused(asked.partition, ErrorCode::InvalidRequiredAcks)
-                };
-                // Whoever asked may have gone.
-                reply.send(produced).ok();
-            });
-            appends.push((partition, answer));
-        }
-        begun.push((topic.name, appends));
+        let begin = |asked: ProducePartition| {
+            let mut begun =
+                Begun { partition: asked.partition, endings: Vec::new(), refused: None };
+            begun.refused = if valid_acks {
+                begin_partition(found.as_ref(), asked, &mut begun.endings).err()
+            } else {
+                Some(ErrorCode::InvalidRequiredAcks)
+            };
+            begun
+        };
+        begun.push((topic.name, topic.partitions.into_iter().map(begin).collect::<Vec<_>>()));
     }
     async move {
         let mut response = ProduceResponse::default();
-        for (name, appends) in begun {
-            let mut partitions = Vec::with_capacity(appends.len());
-            for (partition, answer) in appends {
-                // An append that panicked is a defect that the log names.
-                let produced = answer.await;
-                partitions
-                    .push(produced.unwrap_or(refused(partition, ErrorCode::UnknownServerError)));
+        for (name, parts) in begun {
+            let mut partitions = Vec::with_capacity(parts.len());
+            for part in parts {
+                partitions.push(part.ended().await);
             }
             response.topics.push(ProducedTopic { name, partitions });
         }
@@ -67,32 +69,38 @@ pub(crate) fn produce(
     }
 }
 
-async fn append(topic: Option<Arc<Topic>>, asked: ProducePartition) -> ProducedPartition {
-    let partition = asked.partition;
-    let number = u32::try_from(partition).ok();
-    let place = topic.zip(number).filter(|(topic, number)| *number < topic.config.partitions);
-    let Some((topic, number)) = place else {
-        return refused(partition, ErrorCode::UnknownTopicOrPartition);
-    };
-    match append_all(&topic, number, asked.records).await {
-        Ok(base_offset) => ProducedPartition {
-            partition,
-            error: ErrorCode::None,
-            base_offset: i64::try_from(base_offset).unwrap_or(i64::MAX),
+impl Begun {
+    /// The offset of the first batch, or what the first that failed, failed with.
+    async fn ended(self) -> ProducedPartition {
+        let (mut first, mut error) = (None, None);
+        for ending in self.endings {
+            match ending.await.unwrap_or(Err(ErrorCode::NotLeaderOrFollower)) {
+                Ok(offset) => first = first.or(Some(offset)),
+                Err(code) => error = error.or(Some(code)),
+            }
+        }
+        let error = error.or(self.refused);
+        let base_offset = first.filter(|_| error.is_none());
+        ProducedPartition {
+            partition: self.partition,
+            error: error.unwrap_or_default(),
+            base_offset: base_offset.map_or(-1, |it| i64::try_from(it).unwrap_or(i64::MAX)),
             log_append_time: -1,
-        },
-        Err(error) => refused(partition, error),
+        }
     }
 }
 
-fn refused(partition: i32, error: ErrorCode) -> ProducedPartition {
-    ProducedPartition { partition, error, base_offset: -1, log_append_time: -1 }
-}
-
-/// Gives the offset of the first record of the first batch.
-async fn append_all(topic: &Topic, partition: u32, records: Bytes) -> Result<u64, ErrorCode> {
-    let bytes = records.len();
-    let batches: Vec<(BatchHead, Bytes)> = batch::split(records)
+/// Hands in the batches of one partition, up to the first that is not taken.
+fn begin_partition(
+    topic: Option<&Arc<Topic>>,
+    asked: ProducePartition,
+    endings: &mut Vec<Ending>,
+) -> Result<(), ErrorCode> {
+    let number = u32::try_from(asked.partition).ok();
+    let place = topic.zip(number).filter(|(topic, number)| *number < topic.config.partitions);
+    let (topic, number) = place.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let bytes = asked.records.len();
+    let batches: Vec<(BatchHead, Bytes)> = batch::split(asked.records)
         .map(|it| batch::check(&it).map(|head| (head, it)))
         .collect::<Result<_, _>>()
         .map_err(code_of)?;
@@ -100,20 +108,21 @@ async fn append_all(topic: &Topic, partition: u32, records: Bytes) -> Result<u64
     if batches.is_empty() || whole != bytes {
         return Err(ErrorCode::InvalidRecord);
     }
-    let mut first = None;
     for (head, body) in batches {
-        let offset = append_one(topic, partition, head, body).await?;
-        first.get_or_insert(offset);
+        let (waiter, ending) = oneshot::channel();
+        begin_batch(topic, number, head, body, waiter)?;
+        endings.push(ending);
     }
-    first.ok_or(ErrorCode::InvalidRecord)
+    Ok(())
 }
 
-async fn append_one(
-    topic: &Topic,
+fn begin_batch(
+    topic: &Arc<Topic>,
     partition: u32,
     head: BatchHead,
     body: Bytes,
-) -> Result<u64, ErrorCode> {
+    waiter: Waiter,
+) -> Result<(), ErrorCode> {
     let append = Append {
         partition,
         records: head.records,
@@ -121,18 +130,53 @@ async fn append_one(
         body,
     };
     let Some(producer) = head.producer else {
-        return topic.log.append(append).await.map(|it| it.base_offset).map_err(|it| log_code(&it));
+        let tell = move |ended: Result<Appended, AppendError>| {
+            tell([waiter], ended.map(|it| it.base_offset).map_err(|it| log_code(&it)));
+        };
+        return topic.log.enqueue_then(append, None, tell).map_err(|it| log_code(&it));
     };
-    // Held over the commit: were this batch to fail after the next was judged, there would be a gap.
-    let mut producers = topic.producers[partition as usize].lock().await;
-    match producers.judge(producer, head.records) {
-        Judged::Repeated { base_offset } => Ok(base_offset),
-        Judged::Refused(error) => Err(error),
-        Judged::Next => {
-            let appended = topic.log.append(append).await.map_err(|it| log_code(&it))?;
-            producers.note(producer, head.records, appended.base_offset);
-            Ok(appended.base_offset)
+    begin_numbered(topic, append, producer, waiter)
+}
+
+/// Judges a batch and hands it in as one: none may come between.
+fn begin_numbered(
+    topic: &Arc<Topic>,
+    append: Append,
+    producer: Producer,
+    waiter: Waiter,
+) -> Result<(), ErrorCode> {
+    let (partition, records) = (append.partition, append.records);
+    let mut producers =
+        topic.producers[partition as usize].lock().unwrap_or_else(PoisonError::into_inner);
+    match producers.judge(producer, records, topic.log.life()) {
+        Judged::Repeated { base_offset } => tell([waiter], Ok(base_offset)),
+        Judged::UnderWay(ticket) => producers.wait(producer.id, ticket, waiter),
+        Judged::Refused(error) => return Err(error),
+        Judged::Next { life } => {
+            let ticket = producers.next_ticket();
+            let own = Arc::clone(topic);
+            // The lock is held until the batch is noted: its end cannot come before.
+            let settle = move |ended: Result<Appended, AppendError>| {
+                let offset = ended.as_ref().ok().map(|it| it.base_offset);
+                let mut producers = own.producers[partition as usize]
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let waiters = producers.settle(producer.id, ticket, offset);
+                drop(producers);
+                tell(waiters, ended.map(|it| it.base_offset).map_err(|it| log_code(&it)));
+            };
+            let handed = topic.log.enqueue_then(append, Some(life), settle);
+            handed.map_err(|it| log_code(&it))?;
+            producers.note_under_way(producer, records, life, waiter);
         }
+    }
+    Ok(())
+}
+
+fn tell(waiters: impl IntoIterator<Item = Waiter>, ended: Result<u64, ErrorCode>) {
+    for waiter in waiters {
+        // Whoever asked may have gone.
+        waiter.send(ended).ok();
     }
 }
 
@@ -146,10 +190,56 @@ fn code_of(error: BatchError) -> ErrorCode {
 
 fn log_code(error: &AppendError) -> ErrorCode {
     match error {
-        AppendError::Full | AppendError::Failed { .. } => ErrorCode::KafkaStorageError,
+        // Behind one that failed: repeated behind it, it is taken.
+        AppendError::Full | AppendError::Failed { .. } | AppendError::Outlived => {
+            ErrorCode::KafkaStorageError
+        }
         AppendError::Overloaded => ErrorCode::ThrottlingQuotaExceeded,
         AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         AppendError::Invalid => ErrorCode::InvalidRecord,
         AppendError::Closed => ErrorCode::NotLeaderOrFollower,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use base::ManualClock;
+    use kafka_wire::{
+        batch::{Record, encode},
+        messages::ProduceTopic,
+    };
+
+    use super::*;
+    use crate::config::BrokerConfig;
+
+    fn request(base_sequence: i32) -> ProduceRequest {
+        let record = Record { value: Some("x".into()), ..Record::default() };
+        let producer = Producer { id: 1, epoch: 0, base_sequence };
+        let partition =
+            ProducePartition { partition: 0, records: encode(&[record], Some(producer)) };
+        let topics = vec![ProduceTopic { name: "orders".to_owned(), partitions: vec![partition] }];
+        ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 0, topics }
+    }
+
+    #[tokio::test]
+    async fn many_batches_of_a_producer_are_under_way_at_once_and_share_commits() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        let config = BrokerConfig::new(directory.path());
+        let topics = Topics::open(&config, clock, BTreeMap::new()).unwrap();
+        let topic = topics.described("orders".to_owned(), Some(2), &BTreeMap::new()).unwrap();
+        topics.create(topic).unwrap();
+        let syncs = || topics.find("orders").unwrap().log.stats().syncs;
+        let before = syncs();
+        // Nothing is awaited before all are handed in.
+        let begun: Vec<_> = (0..64).map(|it| produce(&topics, request(it))).collect();
+        for (offset, ending) in (0..).zip(begun) {
+            let part = ending.await.topics[0].partitions[0].clone();
+            assert_eq!((part.error, part.base_offset), (ErrorCode::None, offset));
+        }
+        let synced = syncs() - before;
+        assert!(synced < 32, "{synced} syncs for 64 batches");
     }
 }

@@ -83,7 +83,6 @@ pub(crate) struct Shared {
     pub(crate) commits: Commits,
     pub(crate) groups: Groups,
     pub(crate) metrics: BrokerMetrics,
-    pub(crate) tasks: Tasks,
     next_producer: AtomicI64,
     /// Held for as long as the broker lives; the kernel lets go of it with the process.
     _lock: File,
@@ -153,7 +152,6 @@ impl Broker {
             commits,
             groups,
             metrics,
-            tasks: tasks.clone(),
             next_producer: AtomicI64::new(starts.saturating_mul(PRODUCERS_OF_A_START)),
             config,
             _lock: lock,

@@ -26,9 +26,9 @@ const NAME_CHARS_MAX: usize = 200;
 pub(crate) struct Topic {
     pub(crate) config: TopicConfig,
     pub(crate) log: Log,
-    /// One for each partition. Held while a batch of a numbered producer is judged and committed:
-    /// the next batch of that partition must not be judged before.
-    pub(crate) producers: Vec<tokio::sync::Mutex<Producers>>,
+    /// One for each partition. Held while a batch of a numbered producer is judged and handed to the
+    /// log: the next batch of that partition must not be judged before.
+    pub(crate) producers: Vec<Mutex<Producers>>,
 }
 
 /// Every topic.
@@ -190,8 +190,7 @@ impl Topics {
                 "the log ends before what a group has committed: records are lost; it goes on behind that"
             );
         }
-        let producers =
-            (0..topic.partitions).map(|it| tokio::sync::Mutex::new(remember(&log, it))).collect();
+        let producers = (0..topic.partitions).map(|it| Mutex::new(remember(&log, it))).collect();
         Ok(Topic { config: topic, log, producers })
     }
 

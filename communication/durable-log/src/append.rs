@@ -40,6 +40,9 @@ impl Pending {
     }
 }
 
+/// Is told how an append ended, on the log's own thread and in the order of the log: it must not wait.
+pub(crate) type Done = Box<dyn FnOnce(Result<Appended, AppendError>) + Send>;
+
 /// An append as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {

@@ -1,6 +1,9 @@
 //! The one thread that writes a log: takes what waits, writes it once, syncs it once, answers.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+};
 
 use base::SharedClock;
 use tokio::{
@@ -9,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    append::{Append, Appended},
+    append::{Append, Appended, Done},
     config::{Durability, LogConfig},
     disk::DiskFile,
     error::{AppendError, is_full},
@@ -25,17 +28,24 @@ use crate::{
 const CHECKPOINT_EVERY_BYTES: u64 = 256 << 10;
 
 /// What a log's handles ask of it.
-#[derive(Debug)]
 pub(crate) enum Job {
-    Append(Append, oneshot::Sender<Result<Appended, AppendError>>),
+    Append(Handed),
     /// End when everything before this is committed.
     Close(oneshot::Sender<()>),
+}
+
+/// An append that was handed in.
+pub(crate) struct Handed {
+    pub(crate) append: Append,
+    /// The life of the log that it expects.
+    pub(crate) life: Option<u64>,
+    pub(crate) done: Done,
 }
 
 /// An append that is being committed, and where it will stand.
 struct Placed {
     append: Append,
-    reply: oneshot::Sender<Result<Appended, AppendError>>,
+    done: Done,
     base_offset: u64,
 }
 
@@ -66,15 +76,15 @@ impl Committer {
             let mut closing = None;
             for job in jobs.drain(..) {
                 match job {
-                    Job::Append(append, reply) => {
-                        released(append.body.len());
-                        let length = Format::NEWEST.frame_bytes(append.body.len());
+                    Job::Append(handed) => {
+                        released(handed.append.body.len());
+                        let length = Format::NEWEST.frame_bytes(handed.append.body.len());
                         if bytes + length > group_bytes_max && !group.is_empty() {
                             self.commit(std::mem::take(&mut group));
                             bytes = 0;
                         }
                         bytes += length;
-                        group.push((append, reply));
+                        group.push(handed);
                     }
                     Job::Close(reply) => closing = Some(reply),
                 }
@@ -124,15 +134,24 @@ impl Committer {
         }
     }
 
-    fn commit(&mut self, group: Vec<(Append, oneshot::Sender<Result<Appended, AppendError>>)>) {
+    fn commit(&mut self, group: Vec<Handed>) {
         let mut next = self.next.clone();
+        let life = self.view.life.load(Ordering::Acquire);
+        let (group, outlived): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|it| it.life.is_none_or(|it| it == life));
+        for handed in outlived {
+            (handed.done)(Err(AppendError::Outlived));
+        }
+        if group.is_empty() {
+            return;
+        }
         let placed: Vec<Placed> = group
             .into_iter()
-            .map(|(append, reply)| {
+            .map(|Handed { append, done, .. }| {
                 let slot = &mut next[append.partition as usize];
                 let base_offset = *slot;
                 *slot += u64::from(append.records);
-                Placed { append, reply, base_offset }
+                Placed { append, done, base_offset }
             })
             .collect();
         match self.write(&placed) {
@@ -140,15 +159,17 @@ impl Committer {
                 self.next = next;
                 self.view.counters.committed(placed.len(), bytes);
                 self.view.publish(entries);
-                for Placed { reply, base_offset, .. } in placed {
-                    // Whoever asked may have gone; the record is there all the same.
-                    reply.send(Ok(Appended { base_offset })).ok();
+                for Placed { done, base_offset, .. } in placed {
+                    done(Ok(Appended { base_offset }));
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, appends = placed.len(), "a group was not committed");
-                for Placed { reply, .. } in placed {
-                    reply.send(Err(error.clone())).ok();
+                // Before anybody is told: what expects this life must not be handed in any more
+                // behind what is missing.
+                self.view.life.fetch_add(1, Ordering::AcqRel);
+                for Placed { done, .. } in placed {
+                    done(Err(error.clone()));
                 }
             }
         }

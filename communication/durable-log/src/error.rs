@@ -75,6 +75,9 @@ pub enum AppendError {
     /// There is no such partition, or the append has no records.
     #[error("there is no such partition, or nothing to append")]
     Invalid,
+    /// It was to stand behind an append that failed. Not appended; the same may succeed behind that.
+    #[error("an append before it failed")]
+    Outlived,
     /// The log was closed.
     #[error("the log is closed")]
     Closed,

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     append::{Append, Appended, Frame, Pending},
-    committer::{Committer, Job, append_bytes_max},
+    committer::{Committer, Handed, Job, append_bytes_max},
     config::LogConfig,
     disk::{Disk, RealDisk},
     error::{AppendError, OpenError, ReadError},
@@ -115,6 +115,30 @@ impl Log {
     /// # Errors
     /// It cannot be taken; nothing was appended.
     pub fn enqueue(&self, append: Append) -> Result<Pending, AppendError> {
+        let (reply, answer) = oneshot::channel();
+        // Whoever asked may have gone; the record is there all the same.
+        self.enqueue_then(append, None, |ended| drop(reply.send(ended)))?;
+        Ok(Pending(answer))
+    }
+
+    /// The life of the log: it grows whenever a group of appends is not committed.
+    #[must_use]
+    pub fn life(&self) -> u64 {
+        self.view.life.load(Ordering::Acquire)
+    }
+
+    /// Hands an append in, and tells `done` how it ended, on the log's own thread and in the order of
+    /// the log: `done` must not wait. One that expects a life is refused once that is over, so that
+    /// nothing stands in the log whose predecessor does not.
+    ///
+    /// # Errors
+    /// It cannot be taken; nothing was appended, and `done` is told nothing.
+    pub fn enqueue_then(
+        &self,
+        append: Append,
+        life: Option<u64>,
+        done: impl FnOnce(Result<Appended, AppendError>) + Send + 'static,
+    ) -> Result<(), AppendError> {
         let bytes = append.body.len();
         let bytes_max = self.append_bytes_max();
         if bytes > bytes_max {
@@ -129,9 +153,8 @@ impl Log {
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(AppendError::Overloaded);
         }
-        let (reply, answer) = oneshot::channel();
-        match self.jobs.try_send(Job::Append(append, reply)) {
-            Ok(()) => Ok(Pending(answer)),
+        match self.jobs.try_send(Job::Append(Handed { append, life, done: Box::new(done) })) {
+            Ok(()) => Ok(()),
             Err(error) => {
                 self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
                 Err(match error {

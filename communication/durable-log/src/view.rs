@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::AtomicU64,
+    },
     time::Duration,
 };
 
@@ -51,6 +54,8 @@ pub(crate) struct View {
     pub(crate) disk: Arc<dyn Disk>,
     segments: RwLock<Segments>,
     pub(crate) version: watch::Sender<u64>,
+    /// Grows with every group that was not committed.
+    pub(crate) life: AtomicU64,
     pub(crate) counters: Counters,
     /// Segments that are loaded, oldest use first.
     loaded: Mutex<VecDeque<Arc<Segment>>>,
@@ -70,6 +75,7 @@ impl View {
             disk,
             segments: RwLock::new(segments),
             version: watch::Sender::new(0),
+            life: AtomicU64::new(0),
             counters: Counters::default(),
             loaded: Mutex::default(),
             told: Mutex::default(),

@@ -13,16 +13,14 @@ use kafka_wire::{
 use crate::{
     cluster::{Missing, Purpose, TopicFault},
     connection::CallError,
-    consumer::list_offsets,
     error::AdminError,
     group::{GroupError, Member},
     lanes::Place,
     message::{Delivered, Message},
     messaging::Messaging,
+    offsets::{At, list_offsets},
 };
 
-const BEGINNING: i64 = -2;
-const END: i64 = -1;
 const READ_BYTES: i32 = 1 << 20;
 
 /// How far a group is behind in a topic.
@@ -118,11 +116,11 @@ impl Messaging {
         let mut member =
             Member::new(self.cluster().clone(), u32::MAX, group.to_owned(), Vec::new());
         let committed = member.committed(&places).await?;
-        let ends = list_offsets(self.cluster(), &places, END).await?;
+        let ends = list_offsets(self.cluster(), &places, At::End).await?;
         let starts = if committed.len() == places.len() {
             BTreeMap::new()
         } else {
-            list_offsets(self.cluster(), &places, BEGINNING).await?
+            list_offsets(self.cluster(), &places, At::Beginning).await?
         };
         let mut lag = Lag::default();
         let mut behind = Vec::new();
@@ -232,8 +230,8 @@ impl Messaging {
     /// The log cannot be reached, or there is no such topic.
     pub async fn topic(&self, name: &str) -> Result<TopicInfo, AdminError> {
         let places = self.places(name).await?;
-        let starts = list_offsets(self.cluster(), &places, BEGINNING).await?;
-        let ends = list_offsets(self.cluster(), &places, END).await?;
+        let starts = list_offsets(self.cluster(), &places, At::Beginning).await?;
+        let ends = list_offsets(self.cluster(), &places, At::End).await?;
         let partitions = places.iter().map(|place| {
             let get = |it: &BTreeMap<Place, u64>| it.get(place).copied().unwrap_or(0);
             (place.1, (get(&starts), get(&ends)))
@@ -290,11 +288,14 @@ impl Messaging {
         Delivered { message, topic, partition, offset, attempt: 1, published_at, trace }
     }
 
-    /// Whether the log answers.
+    /// Whether the log answers, and lets this process take part.
     ///
     /// # Errors
     /// It does not.
     pub async fn ping(&self) -> Result<(), AdminError> {
+        if let Some(group) = self.fenced() {
+            return Err(AdminError::Fenced { group });
+        }
         // A topic that cannot exist: only that an answer comes counts.
         let request =
             MetadataRequest { topics: vec![".".to_owned()], allow_auto_topic_creation: false };

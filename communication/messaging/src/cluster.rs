@@ -62,6 +62,10 @@ struct Known {
     topics: BTreeMap<String, (TopicMap, Instant)>,
 }
 
+/// Where a connection stands, or is being made: those who come together share one, and wait for no
+/// other broker's.
+type Place = Arc<tokio::sync::Mutex<Option<Connection>>>;
+
 /// The brokers; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Cluster(Arc<Inner>);
@@ -71,7 +75,7 @@ struct Inner {
     config: MessagingConfig,
     tasks: Tasks,
     known: Mutex<Known>,
-    connections: tokio::sync::Mutex<BTreeMap<(Purpose, Option<i32>), Connection>>,
+    connections: Mutex<BTreeMap<(Purpose, Option<i32>), Place>>,
     next_slot: std::sync::atomic::AtomicU32,
 }
 
@@ -81,7 +85,7 @@ impl Cluster {
             config,
             tasks,
             known: Mutex::default(),
-            connections: tokio::sync::Mutex::default(),
+            connections: Mutex::default(),
             next_slot: std::sync::atomic::AtomicU32::new(0),
         }))
     }
@@ -113,25 +117,36 @@ impl Cluster {
         purpose: Purpose,
         node: Option<i32>,
     ) -> Result<Connection, CallError> {
-        // Held over the connect, so that those who come together share one connection.
-        let mut connections = self.0.connections.lock().await;
-        if let Some(connection) = connections.get(&(purpose, node)).filter(|it| !it.is_broken()) {
+        let place = Arc::clone(self.connections().entry((purpose, node)).or_default());
+        let mut place = place.lock().await;
+        if let Some(connection) = place.as_ref().filter(|it| !it.is_broken()) {
             return Ok(connection.clone());
         }
         let connection = self.open(node).await?;
-        connections.insert((purpose, node), connection.clone());
+        *place = Some(connection.clone());
         Ok(connection)
+    }
+
+    fn connections(&self) -> MutexGuard<'_, BTreeMap<(Purpose, Option<i32>), Place>> {
+        self.0.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn open(&self, node: Option<i32>) -> Result<Connection, CallError> {
         let known = node.and_then(|it| self.known().brokers.get(&it).cloned());
         let addresses = match known {
             Some(address) => vec![address],
-            None => self.0.config.bootstrap.clone(),
+            // Those that were heard of serve as well when those that were given are gone.
+            None => {
+                let mut all = self.0.config.bootstrap.clone();
+                all.extend(self.known().brokers.values().cloned());
+                all.dedup();
+                all
+            }
         };
+        let (client_id, patience) = (&self.0.config.client_id, self.request_timeout());
         let mut last = CallError::NotSent("no address of the log is known".to_owned());
         for address in addresses {
-            match Connection::open(&address, &self.0.config.client_id, &self.0.tasks).await {
+            match Connection::open(&address, client_id, patience, &self.0.tasks).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = error,
             }
@@ -140,9 +155,8 @@ impl Cluster {
     }
 
     /// Forgets the connections of a purpose that is over.
-    pub(crate) async fn forget(&self, slot: Slot) {
-        let mut connections = self.0.connections.lock().await;
-        connections.retain(|(purpose, _), _| {
+    pub(crate) fn forget(&self, slot: Slot) {
+        self.connections().retain(|(purpose, _), _| {
             !matches!(purpose, Purpose::Fetch(it) | Purpose::Coordinate(it) if *it == slot)
         });
     }

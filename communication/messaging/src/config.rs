@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct MessagingConfig {
     /// Addresses to begin with, `host:port`.
     pub bootstrap: Vec<String>,
-    /// Name of this process: it keeps its place in its groups over a restart.
+    /// Name of this process, and of no other: it keeps its place in its groups over a restart. A
+    /// process that is given none makes one up, and comes to its groups as a stranger every time.
     pub client_id: String,
     /// Milliseconds that a request may take.
     pub request_timeout_ms: u64,
@@ -16,6 +17,8 @@ pub struct MessagingConfig {
     pub publish_timeout_ms: u64,
     /// Publishes that may be under way. One more is refused as overloaded.
     pub publishes_max: usize,
+    /// Bytes of them. At the least one longest message with its envelope of 2 KiB.
+    pub publish_bytes_max: usize,
     /// Longest message, in bytes.
     pub message_bytes_max: usize,
     /// Milliseconds of silence after which a group gives this process up.
@@ -34,10 +37,11 @@ impl Default for MessagingConfig {
     fn default() -> Self {
         Self {
             bootstrap: Vec::new(),
-            client_id: "skein".to_owned(),
+            client_id: String::new(),
             request_timeout_ms: 5_000,
             publish_timeout_ms: 2_000,
             publishes_max: 4_096,
+            publish_bytes_max: 64 << 20,
             message_bytes_max: base::MESSAGE_BYTES_MAX,
             session_timeout_ms: 6_000,
             heartbeat_ms: 1_000,

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI32, Ordering},
     },
     time::Duration,
@@ -20,7 +20,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 /// Requests that may wait to be written. One more waits.
@@ -43,7 +43,37 @@ pub(crate) enum CallError {
     NoAnswer(String),
 }
 
-type Waiting = Mutex<BTreeMap<i32, oneshot::Sender<Bytes>>>;
+/// A question that has no answer yet.
+#[derive(Debug)]
+struct Asked {
+    reply: oneshot::Sender<Bytes>,
+    at: Instant,
+    /// An answer is due by then.
+    due: Instant,
+}
+
+#[derive(Debug)]
+struct State {
+    asked: BTreeMap<i32, Asked>,
+    /// When something came last.
+    heard: Instant,
+}
+
+type Waiting = Mutex<State>;
+
+impl State {
+    /// Whether the other side is given up: an answer is overdue, and nothing has come since it was
+    /// asked for, or for as long as an answer may take.
+    fn is_given_up(&self, now: Instant, patience: Duration) -> bool {
+        let overdue = |it: &Asked| it.due <= now && self.heard.max(it.at) + patience <= now;
+        self.asked.values().any(overdue)
+    }
+
+    /// Whether somebody still waits for an answer.
+    fn is_waited_for(&self) -> bool {
+        self.asked.values().any(|it| !it.reply.is_closed())
+    }
+}
 
 /// A connection; clones share it.
 #[derive(Debug, Clone)]
@@ -53,6 +83,8 @@ pub(crate) struct Connection {
     waiting: Arc<Waiting>,
     next: Arc<AtomicI32>,
     broken: Arc<AtomicBool>,
+    /// How long an answer may take before the other side is given up.
+    patience: Duration,
 }
 
 impl Connection {
@@ -60,6 +92,7 @@ impl Connection {
     pub(crate) async fn open(
         address: &str,
         client_id: &str,
+        patience: Duration,
         tasks: &Tasks,
     ) -> Result<Self, CallError> {
         let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
@@ -74,16 +107,17 @@ impl Connection {
         let connection = Self {
             client_id: client_id.into(),
             requests,
-            waiting: Arc::default(),
+            waiting: Arc::new(Mutex::new(State { asked: BTreeMap::new(), heard: Instant::now() })),
             next: Arc::default(),
             broken: Arc::default(),
+            patience,
         };
         let (waiting, broken) = (Arc::clone(&connection.waiting), Arc::clone(&connection.broken));
         tasks.spawn("log connection", |shutdown| async move {
-            let ended = run(reading, writing, outgoing, &waiting, shutdown).await;
+            let ended = run((reading, writing), outgoing, &waiting, patience, shutdown).await;
             broken.store(true, Ordering::Release);
             // Whoever waits learns by this that no answer will come.
-            waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            lock(&waiting).asked.clear();
             if let Err(error) = ended {
                 tracing::debug!(%error, "a connection to the log broke");
             }
@@ -105,9 +139,12 @@ impl Connection {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let frame = request(api, id, &self.client_id, question);
         let (reply, answer) = oneshot::channel();
-        self.waiting().insert(id, reply);
+        let at = Instant::now();
+        // It stays there when nobody waits any more: a peer that is gone is known by what it owes.
+        let asked = Asked { reply, at, due: at + within.max(self.patience) };
+        lock(&self.waiting).asked.insert(id, asked);
         if self.is_broken() {
-            self.waiting().remove(&id);
+            lock(&self.waiting).asked.remove(&id);
             return Err(CallError::NotSent("the connection is broken".to_owned()));
         }
         let asked = async {
@@ -116,9 +153,7 @@ impl Connection {
             }
             answer.await.map_err(|_| CallError::NoAnswer("the connection broke".to_owned()))
         };
-        let answered = timeout(within, asked).await;
-        self.waiting().remove(&id);
-        let bytes = match answered {
+        let bytes = match timeout(within, asked).await {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(error)) => return Err(error),
             Err(_) => return Err(CallError::NoAnswer("no answer in time".to_owned())),
@@ -128,23 +163,24 @@ impl Connection {
         let read = A::read(&mut reader, version).and_then(|it| reader.end().map(|()| it));
         read.map_err(|error| CallError::NoAnswer(error.to_string()))
     }
+}
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, BTreeMap<i32, oneshot::Sender<Bytes>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(waiting: &Waiting) -> MutexGuard<'_, State> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn run(
-    reading: OwnedReadHalf,
-    writing: OwnedWriteHalf,
+    (reading, writing): (OwnedReadHalf, OwnedWriteHalf),
     outgoing: mpsc::Receiver<Bytes>,
     waiting: &Waiting,
+    patience: Duration,
     shutdown: Shutdown,
 ) -> io::Result<()> {
     let both = async {
         tokio::select! {
             read = take_in(reading, waiting) => read,
             written = write_out(writing, outgoing) => written,
+            () = watch(waiting, patience) => Err(io::ErrorKind::TimedOut.into()),
         }
     };
     // At the end of the process the last commits and farewells still get through: the connection
@@ -154,13 +190,24 @@ async fn run(
         let mut quiet = 0;
         while quiet < QUIET_LOOKS {
             tokio::time::sleep(QUIET_LOOK).await;
-            let silent = waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-            quiet = if silent { quiet + 1 } else { 0 };
+            quiet = if lock(waiting).is_waited_for() { 0 } else { quiet + 1 };
         }
     };
     tokio::select! {
         ended = both => ended,
         () = linger => Ok(()),
+    }
+}
+
+/// Ends when the other side owes an answer for too long: a host that lost its power resets nothing,
+/// and the system would go on sending for a quarter of an hour.
+async fn watch(waiting: &Waiting, patience: Duration) {
+    let look = (patience / 8).max(QUIET_LOOK);
+    loop {
+        tokio::time::sleep(look).await;
+        if lock(waiting).is_given_up(Instant::now(), patience) {
+            return;
+        }
     }
 }
 
@@ -195,10 +242,37 @@ async fn take_in(mut stream: OwnedReadHalf, waiting: &Waiting) -> io::Result<()>
         let id = reader.i32().map_err(malformed)?;
         let rest = reader.left();
         let body = reader.take(rest).map_err(malformed)?;
-        let asked = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        if let Some(asked) = asked {
+        let mut state = lock(waiting);
+        state.heard = Instant::now();
+        if let Some(asked) = state.asked.remove(&id) {
             // Whoever asked may have given up.
-            asked.send(body).ok();
+            asked.reply.send(body).ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn given_up(heard: u64, asked: u64, within: u64, now: u64) -> bool {
+        let began = Instant::now();
+        let at = |seconds: u64| began + Duration::from_secs(seconds);
+        let (reply, _) = oneshot::channel();
+        let due = at(asked) + Duration::from_secs(within).max(PATIENCE);
+        let asked = BTreeMap::from([(1, Asked { reply, at: at(asked), due })]);
+        State { asked, heard: at(heard) }.is_given_up(at(now), PATIENCE)
+    }
+
+    #[test]
+    fn a_peer_is_given_up_when_it_owes_an_answer_and_says_nothing_else() {
+        assert!(!given_up(0, 10, 2, 14), "an answer may still come");
+        assert!(given_up(0, 10, 2, 15));
+        assert!(!given_up(0, 10, 15, 24), "a long poll is no silence");
+        assert!(given_up(0, 10, 15, 25));
+        assert!(!given_up(14, 10, 2, 18), "it is slow, and lives");
+        assert!(given_up(14, 10, 2, 19));
     }
 }

@@ -1,38 +1,35 @@
-//! The task of one subscription: membership, fetching, processing, committing.
+//! The task of one subscription: membership, and the loop that holds its parts together.
 //!
 //! Rounds: join, find out where to begin, work until the group gathers anew, finish what was begun,
 //! commit, join again. Nothing is committed before it is settled.
 
+mod fetching;
+mod processing;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use base::{SharedClock, Timestamp};
+use base::Timestamp;
 use bytes::Bytes;
-use kafka_wire::{
-    ApiKey, ErrorCode,
-    batch::{self, Record},
-    messages::{
-        FetchPartition, FetchRequest, FetchResponse, FetchTopic, ListOffsetsPartition,
-        ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
-    },
-    partition_of,
-};
+use kafka_wire::{ErrorCode, batch};
 use runtime::{Shutdown, Tasks};
-use telemetry::{SpanKind, Telemetry};
 use tokio::{
     sync::watch,
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
 
+use self::{
+    fetching::{Fetcher, Records, Step},
+    processing::{Fetched, Processor},
+};
 use crate::{
-    cluster::{Cluster, Missing, Purpose, Slot},
+    cluster::{Cluster, Missing, Slot},
     connection::CallError,
-    dead_letter,
-    error::Failure,
-    group::{GroupError, Member},
-    lanes::{Lanes, Outcome, Place, Position},
-    message::{Delivered, Message},
-    messaging::Messaging,
+    group::{GroupError, Member, Verdict},
+    lanes::{LaneKey, Lanes, Outcome, Place, Position},
+    offsets::{At, list_offsets},
+    outlet::Outlet,
+    seats::Seat,
     subscription::{Handler, Progress, Start, Subscription, SubscriptionHandle},
 };
 
@@ -40,105 +37,69 @@ use crate::{
 const AGAIN_AFTER: Duration = Duration::from_millis(150);
 /// Time that running handlers get when the group gathers anew, and at the end.
 const FINISH: Duration = Duration::from_secs(5);
-/// Bytes of one partition in one fetch, and of a fetch in all.
-const PARTITION_BYTES: i32 = 256 << 10;
-const FETCH_BYTES: i32 = 1 << 20;
-/// Marks a record that was moved to the partition that its key asks for.
-const REPUBLISHED: &str = "skein_republished";
-const BEGINNING: i64 = -2;
-const END: i64 = -1;
-
-/// What was fetched: one record, or a batch that cannot be read.
-#[derive(Debug, Clone)]
-enum Fetched {
-    Record(Record),
-    Unreadable(Bytes, String),
-}
-
-/// The parts that every attempt needs.
-struct Work<H> {
-    handler: H,
-    messaging: Messaging,
-    subscription: Subscription,
-    telemetry: Telemetry,
-    clock: SharedClock,
-}
 
 /// The end of an attempt.
 struct Attempt {
-    lane: (Place, Option<Vec<u8>>, u64),
+    lane: LaneKey,
     position: Position,
     outcome: Outcome,
-}
-
-/// Answers of a fetch: how far each partition goes, and its records.
-struct FetchDone {
-    parts: Vec<(Place, Result<Part, ErrorCode>)>,
-    failed: Option<CallError>,
-}
-
-struct Part {
-    /// Where the partition ends; none when it was not asked for records.
-    end: Option<u64>,
-    /// Nothing is kept before it.
-    begins_at: Option<u64>,
-    batches: Bytes,
 }
 
 pub(crate) struct Consumer<H> {
     cluster: Cluster,
     slot: Slot,
-    work: Arc<Work<H>>,
+    processor: Arc<Processor<H>>,
     member: Option<Member>,
+    /// Our place in the group, among the subscriptions of this process.
+    seat: Option<Seat>,
     lanes: Lanes<Fetched>,
     /// The readable end of each partition, as far as it was heard of.
     ends: BTreeMap<Place, u64>,
     attempts: JoinSet<Attempt>,
-    fetches: JoinSet<FetchDone>,
+    fetcher: Fetcher,
     paused: watch::Receiver<bool>,
     progress: watch::Sender<Progress>,
     began: Instant,
 }
 
 /// Why a round ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RoundEnd {
     /// The group gathers anew, and waits for us.
     Gather,
     /// We are none of the group any more.
     Expelled,
+    /// Another process has our name and our place.
+    Fenced,
     Stopped,
 }
 
 impl<H: Handler> Consumer<H> {
     pub(crate) fn start(
-        messaging: &Messaging,
+        outlet: &Outlet,
         subscription: &Subscription,
+        seat: Option<Seat>,
         handler: H,
         tasks: &Tasks,
     ) -> SubscriptionHandle {
         let (pause, paused) = watch::channel(false);
         let (progress, seen) = watch::channel(Progress::default());
-        let (cluster, slot) = (messaging.cluster().clone(), messaging.cluster().slot());
+        let (cluster, slot) = (outlet.cluster().clone(), outlet.cluster().slot());
         let member = subscription
             .group
             .clone()
             .map(|group| Member::new(cluster.clone(), slot, group, subscription.topics.clone()));
-        let work = Arc::new(Work {
-            handler,
-            messaging: messaging.clone(),
-            telemetry: messaging.telemetry().clone(),
-            clock: messaging.clock().clone(),
-            subscription: subscription.clone(),
-        });
+        let (outlet, subscription) = (outlet.clone(), subscription.clone());
         let consumer = Self {
+            fetcher: Fetcher::new(cluster.clone(), slot),
             cluster,
             slot,
-            work,
-            member,
             lanes: Lanes::new(subscription.lanes, subscription.window),
+            processor: Arc::new(Processor { handler, outlet, subscription }),
+            member,
+            seat,
             ends: BTreeMap::new(),
             attempts: JoinSet::new(),
-            fetches: JoinSet::new(),
             paused,
             progress,
             began: Instant::now(),
@@ -147,30 +108,35 @@ impl<H: Handler> Consumer<H> {
         SubscriptionHandle { paused: pause, progress: seen }
     }
 
+    fn subscription(&self) -> &Subscription {
+        &self.processor.subscription
+    }
+
     fn name(&self) -> String {
-        self.work.subscription.name()
+        self.subscription().name()
     }
 
     async fn run(mut self, shutdown: Shutdown) {
-        loop {
-            let assigned = match shutdown.or_cancel(self.begin_round()).await {
-                None => break,
-                Some(Ok(assigned)) => assigned,
+        let end = loop {
+            let end = match shutdown.or_cancel(self.begin_round()).await {
+                None => RoundEnd::Stopped,
+                Some(Ok(assigned)) => {
+                    tracing::debug!(group = self.name(), partitions = assigned, "round begun");
+                    self.round(&shutdown).await
+                }
                 Some(Err(error)) => {
                     tracing::debug!(group = self.name(), %error, "not in the group yet");
-                    if matches!(error, GroupError::Code(_))
-                        && let Some(member) = &mut self.member
-                    {
-                        member.forget();
-                    }
+                    let end = self.judge(&error);
                     if shutdown.or_cancel(sleep(AGAIN_AFTER)).await.is_none() {
-                        break;
+                        break RoundEnd::Stopped;
                     }
-                    continue;
+                    // What passes leaves us what we are: only the question is asked again.
+                    let Some(end) = end else { continue };
+                    end
                 }
             };
-            tracing::debug!(group = self.name(), partitions = assigned, "round begun");
-            match self.round(&shutdown).await {
+            let end = if end == RoundEnd::Expelled { self.why_expelled().await } else { end };
+            match end {
                 RoundEnd::Gather => self.finish_round(true).await,
                 RoundEnd::Expelled => {
                     self.finish_round(false).await;
@@ -178,14 +144,48 @@ impl<H: Handler> Consumer<H> {
                         member.forget();
                     }
                 }
-                RoundEnd::Stopped => break,
+                RoundEnd::Fenced | RoundEnd::Stopped => break end,
             }
-        }
-        self.finish_round(true).await;
-        if let Some(member) = &mut self.member {
+        };
+        self.finish_round(end == RoundEnd::Stopped).await;
+        if end == RoundEnd::Fenced {
+            self.end_as_fenced();
+        } else if let Some(member) = &mut self.member {
             member.leave().await;
         }
-        self.cluster.forget(self.slot).await;
+        self.cluster.forget(self.slot);
+    }
+
+    /// A commit does not say who asks, only which member: whether another process has our name, a sign
+    /// of life tells, which names us.
+    async fn why_expelled(&mut self) -> RoundEnd {
+        match self.heartbeat().await {
+            Err(Some(RoundEnd::Fenced)) => RoundEnd::Fenced,
+            Ok(()) | Err(_) => RoundEnd::Expelled,
+        }
+    }
+
+    /// Fencing back would only begin a quarrel of two processes about one place.
+    fn end_as_fenced(&mut self) {
+        tracing::error!(
+            group = self.name(),
+            client = self.cluster.config().client_id,
+            "another process of this name has taken the place in the group: nothing more is processed here"
+        );
+        if let Some(seat) = &mut self.seat {
+            seat.lose();
+        }
+    }
+
+    /// How the round ends after an error of the group; none when it goes on.
+    fn judge(&mut self, error: &GroupError) -> Option<RoundEnd> {
+        let member = self.member.as_mut()?;
+        match member.judge(error) {
+            Verdict::Gather => Some(RoundEnd::Gather),
+            Verdict::Expelled => Some(RoundEnd::Expelled),
+            Verdict::Fenced => Some(RoundEnd::Fenced),
+            Verdict::Passing => None,
+        }
     }
 
     /// Learns which partitions are ours and where each begins. Gives how many there are.
@@ -194,20 +194,20 @@ impl<H: Handler> Consumer<H> {
             Some(member) => member.join().await?,
             None => self.every_partition().await?,
         };
-        self.work.messaging.metrics().rebalances.with(&[&self.name()]).inc();
+        self.processor.outlet.metrics().rebalances.with(&[&self.name()]).inc();
         let mut offsets = match &mut self.member {
             Some(member) => member.committed(&places).await?,
             None => BTreeMap::new(),
         };
         let unknown: Vec<Place> =
             places.iter().filter(|it| !offsets.contains_key(*it)).cloned().collect();
-        let at = match self.work.subscription.start {
-            Start::Earliest => BEGINNING,
-            Start::Latest => END,
+        let at = match self.subscription().start {
+            Start::Earliest => At::Beginning,
+            Start::Latest => At::End,
         };
         offsets.extend(list_offsets(&self.cluster, &unknown, at).await?);
-        self.ends = list_offsets(&self.cluster, &places, END).await?;
-        let Subscription { lanes, window, .. } = self.work.subscription;
+        self.ends = list_offsets(&self.cluster, &places, At::End).await?;
+        let Subscription { lanes, window, .. } = *self.subscription();
         self.lanes = Lanes::new(lanes, window);
         for place in &places {
             self.lanes.assign(place.clone(), offsets.get(place).copied().unwrap_or(0));
@@ -218,7 +218,7 @@ impl<H: Handler> Consumer<H> {
 
     async fn every_partition(&self) -> Result<Vec<Place>, GroupError> {
         let mut places = Vec::new();
-        for topic in &self.work.subscription.topics {
+        for topic in &self.subscription().topics {
             let map = self.cluster.topic(topic, Missing::Create).await.map_err(|fault| {
                 GroupError::Call(CallError::NotSent(format!("{topic}: {fault:?}")))
             })?;
@@ -239,38 +239,37 @@ impl<H: Handler> Consumer<H> {
         let mut commits = tick(config.commit_every_ms);
         let mut last_heard = Instant::now();
         let session = Duration::from_millis(config.session_timeout_ms);
-        let mut fetch_after = Instant::now();
         loop {
             let wake = self.start_attempts();
-            self.start_fetches(fetch_after).await;
-            let idle_fetch = self.fetches.is_empty() && !*self.paused.borrow();
+            self.start_fetches();
+            let rest = self.fetcher.rests_until().filter(|_| !*self.paused.borrow());
             let pause = self.paused.changed();
             // Cancel-safe: what ends in a branch is given by the poll that ends it; heartbeats and
-            // commits are awaited in their branch, not raced.
+            // commits are awaited in their branch, not raced, but for the end of the process: then
+            // what is settled is committed once more.
             tokio::select! {
                 () = shutdown.cancelled() => return RoundEnd::Stopped,
                 Some(attempt) = self.attempts.join_next() => self.attempted(attempt.ok()),
-                Some(fetched) = self.fetches.join_next() => {
-                    if let Ok(done) = fetched && self.fetched(done) {
-                        fetch_after = Instant::now() + AGAIN_AFTER;
-                    }
-                }
+                Some(step) = self.fetcher.next() => self.stepped(step),
                 // Nobody is left who could pause it: then nothing changes.
                 Ok(()) = pause => {}
                 () = sleep_until_millis(self.began, wake) => {}
-                () = sleep_until(fetch_after), if idle_fetch && fetch_after > Instant::now() => {}
-                _ = commits.tick() => {
-                    if let Some(end) = self.commit().await {
-                        return end;
-                    }
-                }
+                () = sleep_until(rest.unwrap_or(last_heard)), if rest.is_some() => {}
+                _ = commits.tick() => match shutdown.or_cancel(self.commit()).await {
+                    None => return RoundEnd::Stopped,
+                    Some(Some(end)) => return end,
+                    Some(None) => {}
+                },
                 _ = beats.tick(), if self.member.is_some() => {
-                    match self.heartbeat().await {
-                        Ok(()) => last_heard = Instant::now(),
-                        Err(Some(end)) => return end,
+                    match shutdown.or_cancel(self.heartbeat()).await {
+                        None => return RoundEnd::Stopped,
+                        Some(Ok(())) => last_heard = Instant::now(),
+                        Some(Err(Some(end))) => return end,
                         // Others may have our partitions once our session is over.
-                        Err(None) if last_heard.elapsed() > session => return RoundEnd::Expelled,
-                        Err(None) => {}
+                        Some(Err(None)) if last_heard.elapsed() > session => {
+                            return RoundEnd::Expelled;
+                        }
+                        Some(Err(None)) => {}
                     }
                 }
             }
@@ -281,43 +280,37 @@ impl<H: Handler> Consumer<H> {
         let Some(member) = &mut self.member else { return Ok(()) };
         match member.heartbeat().await {
             Ok(()) => Ok(()),
-            Err(GroupError::Code(code)) => Err(Some(round_end(code))),
             Err(error) => {
                 tracing::debug!(group = self.name(), %error, "no heartbeat");
-                Err(None)
+                Err(self.judge(&error))
             }
         }
     }
 
-    /// Commits what is settled. Gives how the round ends, when the group says that it does.
+    /// Commits what is settled. Gives how the round ends, when the group says that it does. One that
+    /// did not get through for a passing reason is due again: the work is not repeated for it.
     async fn commit(&mut self) -> Option<RoundEnd> {
         let member = self.member.as_mut()?;
-        let due = self.lanes.take_commits();
+        let due = self.lanes.commits();
         if due.is_empty() {
             return None;
         }
         match member.commit(&due).await {
             Ok(()) => {
+                self.lanes.committed(&due);
                 self.show_progress();
                 None
             }
             Err(error) => {
                 tracing::debug!(group = self.name(), %error, "a commit did not get through");
-                for (place, _) in &due {
-                    self.lanes.untell(place);
-                }
-                match error {
-                    GroupError::Code(code) => Some(round_end(code)),
-                    GroupError::Call(_) | GroupError::Malformed(_) => None,
-                }
+                self.judge(&error)
             }
         }
     }
 
     /// Lets what was begun end, then commits it while it is still ours to commit.
     async fn finish_round(&mut self, ours: bool) {
-        self.fetches.abort_all();
-        while self.fetches.join_next().await.is_some() {}
+        self.fetcher.stop().await;
         self.lanes.stop_starting();
         let until = Instant::now() + FINISH;
         while self.lanes.running() > 0 {
@@ -344,10 +337,11 @@ impl<H: Handler> Consumer<H> {
         let now = self.millis();
         let wake = self.lanes.wake(now);
         while let Some((lane, item)) = self.lanes.start() {
-            let (work, item) = (Arc::clone(&self.work), item.clone());
+            let (processor, item) = (Arc::clone(&self.processor), item.clone());
             self.attempts.spawn(async move {
                 let position = item.position.clone();
-                let outcome = work.attempt(item.position, item.failures, item.waits, item.record);
+                let outcome =
+                    processor.attempt(item.position, item.failures, item.waits, item.record);
                 Attempt { lane, position, outcome: outcome.await }
             });
         }
@@ -366,101 +360,73 @@ impl<H: Handler> Consumer<H> {
         }
     }
 
-    /// Asks every leader for what comes next, unless one is asked already or there is no room.
-    async fn start_fetches(&mut self, not_before: Instant) {
-        let full = self.lanes.room() < self.work.subscription.window / 4 + 1;
-        if !self.fetches.is_empty() || full || *self.paused.borrow() || Instant::now() < not_before
-        {
+    /// Asks for what comes next, unless something is asked already or there is no room.
+    fn start_fetches(&mut self) {
+        let full = self.lanes.room() < self.subscription().window / 4 + 1;
+        let rests = self.fetcher.rests_until().is_some();
+        if full || rests || !self.fetcher.is_idle() || *self.paused.borrow() {
             return;
         }
-        let mut by_leader: BTreeMap<i32, BTreeMap<String, Vec<FetchPartition>>> = BTreeMap::new();
-        let places: Vec<Place> = self.lanes.ends().map(|it| it.0.clone()).collect();
-        for place in places {
-            let Some(offset) = self.lanes.next_offset(&place) else { continue };
-            let Ok(map) = self.cluster.topic(&place.0, Missing::Create).await else { continue };
-            let Some(leader) = map.leaders.get(&place.1) else { continue };
-            let asked = FetchPartition {
-                partition: i32::try_from(place.1).unwrap_or(i32::MAX),
-                offset: i64::try_from(offset).unwrap_or(i64::MAX),
-                bytes_max: PARTITION_BYTES,
-            };
-            by_leader.entry(*leader).or_default().entry(place.0).or_default().push(asked);
-        }
-        for (leader, topics) in by_leader {
-            let topics = topics.into_iter();
-            let topics = topics.map(|(name, partitions)| FetchTopic { name, partitions });
-            let wait = self.cluster.config().fetch_wait_ms;
-            let request = FetchRequest {
-                replica_id: -1,
-                max_wait_ms: i32::try_from(wait).unwrap_or(i32::MAX),
-                bytes_min: 1,
-                bytes_max: FETCH_BYTES,
-                isolation_level: 0,
-                topics: topics.collect(),
-            };
-            let within = self.cluster.request_timeout() + Duration::from_millis(wait);
-            let purpose = Purpose::Fetch(self.slot);
-            self.fetches.spawn(fetch(self.cluster.clone(), purpose, leader, request, within));
-        }
+        self.fetcher.start(self.lanes.next_offsets());
     }
 
-    /// Takes in what was fetched. Gives whether the log should be left alone for a moment.
-    fn fetched(&mut self, done: FetchDone) -> bool {
-        let mut trouble = false;
-        if let Some(error) = done.failed {
-            tracing::debug!(group = self.name(), %error, "a fetch failed");
-            for topic in &self.work.subscription.topics {
-                self.cluster.doubt(topic);
-            }
-            trouble = true;
-        }
-        for (place, part) in done.parts {
-            match part {
-                Ok(part) => {
-                    if let Some(begin) = part.begins_at {
-                        self.lanes.skip_to(&place, begin);
+    fn stepped(&mut self, step: Step) {
+        match step {
+            Step::Planned(requests) => self.fetcher.ask(requests),
+            Step::Answered(Ok(parts)) => {
+                for (place, part) in parts {
+                    match part {
+                        Ok(records) => self.take_in(&place, records),
+                        Err(code) => self.not_read(place, code),
                     }
-                    self.take_in(&place, part.batches);
-                    self.ends.extend(part.end.map(|it| (place, it)));
                 }
-                Err(ErrorCode::OffsetOutOfRange) => {
-                    tracing::error!(
-                        group = self.name(),
-                        topic = place.0,
-                        partition = place.1,
-                        "retention overtook this group: records are lost to it"
-                    );
-                    self.begin_again(&place);
-                    trouble = true;
-                }
-                Err(code) => {
-                    tracing::debug!(topic = place.0, ?code, "a partition cannot be read now");
-                    self.cluster.doubt(&place.0);
-                    trouble = true;
-                }
+                self.show_progress();
             }
-        }
-        self.show_progress();
-        trouble
-    }
-
-    /// Goes on at the oldest record that is kept: found by asking from there.
-    fn begin_again(&mut self, place: &Place) {
-        let (cluster, place) = (self.cluster.clone(), place.clone());
-        self.fetches.spawn(async move {
-            let from = list_offsets(&cluster, std::slice::from_ref(&place), BEGINNING).await;
-            let part = match from.ok().and_then(|it| it.get(&place).copied()) {
-                Some(begin) => {
-                    Ok(Part { end: None, begins_at: Some(begin), batches: Bytes::new() })
+            Step::Answered(Err(error)) => {
+                tracing::debug!(group = self.name(), %error, "a fetch failed");
+                for topic in &self.subscription().topics {
+                    self.cluster.doubt(topic);
                 }
-                None => Err(ErrorCode::UnknownServerError),
-            };
-            FetchDone { parts: vec![(place, part)], failed: None }
-        });
+                self.fetcher.rest();
+            }
+            Step::Range(place, Some((begin, end))) => self.go_on_within(&place, begin, end),
+            Step::Range(place, None) => self.cluster.doubt(&place.0),
+        }
     }
 
-    fn take_in(&mut self, place: &Place, batches: Bytes) {
-        for batch in batch::split(batches) {
+    fn not_read(&mut self, place: Place, code: ErrorCode) {
+        tracing::debug!(topic = place.0, ?code, "a partition cannot be read now");
+        self.fetcher.rest();
+        if code == ErrorCode::OffsetOutOfRange {
+            self.fetcher.ask_range(place);
+        } else {
+            self.cluster.doubt(&place.0);
+        }
+    }
+
+    /// The log does not have the offset that comes next: it goes on at the nearest that it has.
+    fn go_on_within(&mut self, place: &Place, begin: u64, end: u64) {
+        let Some(next) = self.lanes.next_offset(place) else { return };
+        if next < begin {
+            self.pass_gap(place, begin);
+            self.lanes.skip_to(place, begin);
+        } else if next > end {
+            let (group, (topic, partition)) = (self.name(), place);
+            self.processor.outlet.metrics().moved_back.with(&[topic, &group]).inc();
+            tracing::error!(
+                group,
+                topic,
+                partition,
+                from = next,
+                to = end,
+                "the log ends before what this group has processed: it goes on at its end"
+            );
+            self.lanes.move_back(place, end);
+        }
+    }
+
+    fn take_in(&mut self, place: &Place, records: Records) {
+        for batch in batch::split(records.batches) {
             match batch::decode(&batch) {
                 Ok(records) => {
                     for (offset, record) in records {
@@ -474,13 +440,14 @@ impl<H: Handler> Consumer<H> {
                 Err(error) => self.take_in_unreadable(place, batch, &error.to_string()),
             }
         }
+        self.ends.extend(records.end.map(|it| (place.clone(), it)));
     }
 
     /// The log has nothing between what was fetched last and `offset`: what stood there is lost.
     fn pass_gap(&self, place: &Place, offset: u64) {
         let Some(next) = self.lanes.next_offset(place).filter(|it| *it < offset) else { return };
         let (group, (topic, partition)) = (self.name(), place);
-        self.work.messaging.metrics().lost.with(&[topic, &group]).add(offset - next);
+        self.processor.outlet.metrics().lost.with(&[topic, &group]).add(offset - next);
         tracing::error!(
             group,
             topic,
@@ -511,22 +478,16 @@ impl<H: Handler> Consumer<H> {
             .map(|(place, done)| self.ends.get(place).copied().unwrap_or(0).saturating_sub(done));
         let behind: u64 = behind.sum();
         let name = self.name();
-        let metrics = self.work.messaging.metrics();
+        let outlet = self.processor.outlet.clone();
+        let metrics = outlet.metrics();
         metrics.lag_records.with(&[&name]).set(behind as f64);
         let oldest = self.lanes.oldest().filter_map(|it| match &it.record {
             Fetched::Record(record) => Some(Timestamp::from_millis(record.timestamp)),
             Fetched::Unreadable(..) => None,
         });
-        let age = oldest.min().map(|it| self.work.clock.now().saturating_since(it));
+        let age = oldest.min().map(|it| outlet.clock().now().saturating_since(it));
         metrics.lag_seconds.with(&[&name]).set(age.unwrap_or_default().as_secs_f64());
         let _before = self.progress.send_replace(Progress { behind: Some(behind) });
-    }
-}
-
-const fn round_end(code: ErrorCode) -> RoundEnd {
-    match code {
-        ErrorCode::RebalanceInProgress => RoundEnd::Gather,
-        _ => RoundEnd::Expelled,
     }
 }
 
@@ -534,244 +495,5 @@ async fn sleep_until_millis(began: Instant, at: Option<u64>) {
     match at {
         Some(at) => sleep_until(began + Duration::from_millis(at)).await,
         None => std::future::pending().await,
-    }
-}
-
-async fn fetch(
-    cluster: Cluster,
-    purpose: Purpose,
-    leader: i32,
-    request: FetchRequest,
-    within: Duration,
-) -> FetchDone {
-    let asked = cluster.call(purpose, Some(leader), ApiKey::Fetch, &request, within).await;
-    let answer: FetchResponse = match asked {
-        Ok(answer) => answer,
-        Err(error) => return FetchDone { parts: Vec::new(), failed: Some(error) },
-    };
-    let mut parts = Vec::new();
-    for topic in answer.topics {
-        for partition in topic.partitions {
-            let Ok(number) = u32::try_from(partition.partition) else { continue };
-            let part = match partition.error {
-                ErrorCode::None => Ok(Part {
-                    end: u64::try_from(partition.high_watermark).ok(),
-                    begins_at: None,
-                    batches: partition.records,
-                }),
-                code => Err(code),
-            };
-            parts.push(((topic.name.clone(), number), part));
-        }
-    }
-    FetchDone { parts, failed: None }
-}
-
-/// Offsets of partitions at a time; -2 is the beginning, -1 the end.
-pub(crate) async fn list_offsets(
-    cluster: &Cluster,
-    places: &[Place],
-    timestamp: i64,
-) -> Result<BTreeMap<Place, u64>, GroupError> {
-    let mut by_leader: BTreeMap<i32, BTreeMap<String, Vec<ListOffsetsPartition>>> = BTreeMap::new();
-    for (topic, number) in places {
-        let map = cluster.topic(topic, Missing::Create).await;
-        let map = map.map_err(|it| CallError::NotSent(format!("{topic}: {it:?}")))?;
-        let Some(leader) = map.leaders.get(number) else { continue };
-        let partition = i32::try_from(*number).unwrap_or(i32::MAX);
-        let topics = by_leader.entry(*leader).or_default();
-        topics
-            .entry(topic.clone())
-            .or_default()
-            .push(ListOffsetsPartition { partition, timestamp });
-    }
-    let mut offsets = BTreeMap::new();
-    for (leader, topics) in by_leader {
-        let topics = topics.into_iter();
-        let topics = topics.map(|(name, partitions)| ListOffsetsTopic { name, partitions });
-        let request = ListOffsetsRequest { replica_id: -1, topics: topics.collect() };
-        let within = cluster.request_timeout();
-        let asked = cluster.call(Purpose::Ask, Some(leader), ApiKey::ListOffsets, &request, within);
-        let answer: ListOffsetsResponse = asked.await?;
-        for topic in answer.topics {
-            for partition in topic.partitions {
-                if partition.error != ErrorCode::None {
-                    cluster.doubt(&topic.name);
-                    return Err(GroupError::Call(CallError::NotSent(format!(
-                        "{:?}",
-                        partition.error
-                    ))));
-                }
-                let number = u32::try_from(partition.partition).ok();
-                let offset = u64::try_from(partition.offset).ok();
-                offsets.extend(
-                    number.zip(offset).map(|(it, offset)| ((topic.name.clone(), it), offset)),
-                );
-            }
-        }
-    }
-    Ok(offsets)
-}
-
-impl<H: Handler> Work<H> {
-    /// Gives a message to the handler, and decides what its end means.
-    async fn attempt(
-        self: Arc<Self>,
-        position: Position,
-        failures: u32,
-        waits: u32,
-        fetched: Fetched,
-    ) -> Outcome {
-        let (topic, partition) = position.place;
-        let (record, unreadable) = match fetched {
-            Fetched::Record(record) => (record, None),
-            Fetched::Unreadable(batch, reason) => {
-                (Record { value: Some(batch), ..Record::default() }, Some(reason))
-            }
-        };
-        let published_at = Timestamp::from_millis(record.timestamp);
-        let message = Message::of_record(record, &topic, partition, position.offset);
-        let name = format!("process {topic}");
-        let mut span = self.telemetry.span(name, SpanKind::Consumer, message.trace.as_ref());
-        if span.is_recording() {
-            span.attribute("messaging.destination.name", topic.as_str());
-            span.attribute("messaging.message.id", message.id.as_str());
-            span.attribute("messaging.consumer.group.name", self.subscription.name());
-            if !message.kind.is_empty() {
-                span.attribute("cloudevents.event_type", message.kind.as_str());
-            }
-        }
-        let delivered = Delivered {
-            message,
-            topic,
-            partition,
-            offset: position.offset,
-            attempt: failures + 1,
-            published_at,
-            trace: span.context(),
-        };
-        if let Some(reason) = unreadable {
-            return self.bury(&delivered, "unreadable", &reason).await;
-        }
-        if let Some(outcome) = self.move_home(&delivered).await {
-            return outcome;
-        }
-        let started = Instant::now();
-        let handled = self.handle(&delivered).await;
-        let group = self.subscription.name();
-        let metrics = self.messaging.metrics();
-        let labels = [delivered.topic.as_str(), group.as_str()];
-        metrics.process_duration.with(&labels).observe_duration(started.elapsed());
-        let count = |outcome| metrics.processed.with(&[labels[0], labels[1], outcome]).inc();
-        match handled {
-            Ok(()) => {
-                count("processed");
-                Outcome::Settled
-            }
-            Err(failure) => {
-                if !matches!(failure, Failure::Unknown(_)) {
-                    span.fail(failure.reason());
-                }
-                count(match failure {
-                    Failure::Transient(_) => "transient",
-                    Failure::Unavailable(_) => "unavailable",
-                    Failure::Rejected(_) => "rejected",
-                    Failure::Unknown(_) => "unknown",
-                });
-                self.judge(&delivered, failure, failures, waits).await
-            }
-        }
-    }
-
-    async fn handle(self: &Arc<Self>, delivered: &Delivered) -> Result<(), Failure> {
-        // A panic is a failure of one message, not of the subscription.
-        let (work, given) = (Arc::clone(self), delivered.clone());
-        let mut handling = JoinSet::new();
-        handling.spawn(async move { work.handler.handle(&given).await });
-        match handling.join_next().await {
-            Some(Ok(result)) => result,
-            Some(Err(error)) => Err(Failure::Transient(format!("the handler panicked: {error}"))),
-            None => Err(Failure::Transient("the handler was not run".to_owned())),
-        }
-    }
-
-    async fn judge(
-        &self,
-        delivered: &Delivered,
-        failure: Failure,
-        failures: u32,
-        waits: u32,
-    ) -> Outcome {
-        let backoff = &self.subscription.backoff;
-        let draw = fastrand::f64();
-        let (topic, id) = (&delivered.topic, &delivered.message.id);
-        tracing::debug!(
-            topic,
-            id,
-            attempt = failures + 1,
-            reason = failure.reason(),
-            "not processed"
-        );
-        match failure {
-            Failure::Transient(reason) => {
-                if failures + 1 >= self.subscription.attempts_max.get() {
-                    return self.bury(delivered, "exhausted", &reason).await;
-                }
-                Outcome::Again(backoff.delay(failures + 1, draw))
-            }
-            Failure::Unavailable(_) => Outcome::Wait(backoff.delay(waits + 1, draw)),
-            Failure::Rejected(reason) => self.bury(delivered, "rejected", &reason).await,
-            Failure::Unknown(_) => Outcome::Settled,
-        }
-    }
-
-    /// Keeps a message as a dead letter. It is settled only when that is durable.
-    async fn bury(&self, delivered: &Delivered, class: &str, reason: &str) -> Outcome {
-        let Some(group) = &self.subscription.group else {
-            // Nobody asks a reader without a group to keep anything.
-            return Outcome::Settled;
-        };
-        let now = self.clock.now();
-        let (topic, message) = dead_letter::bury(delivered, group, class, reason, now);
-        match self.messaging.publish(&topic, message).await {
-            Ok(_) => {
-                tracing::warn!(
-                    topic = delivered.topic,
-                    id = delivered.message.id,
-                    class,
-                    reason,
-                    "a message was given up"
-                );
-                let labels = [delivered.topic.as_str(), group.as_str()];
-                self.messaging.metrics().dead_letters.with(&labels).inc();
-                Outcome::Settled
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a dead letter was not kept; will try again");
-                Outcome::Wait(self.subscription.backoff.initial)
-            }
-        }
-    }
-
-    /// A foreign producer may put a key into another partition than ours: then two members could
-    /// work on one key. It is published again under its key, once.
-    async fn move_home(&self, delivered: &Delivered) -> Option<Outcome> {
-        let key = delivered.message.key.as_ref()?;
-        if self.subscription.group.is_none() || delivered.message.headers.contains_key(REPUBLISHED)
-        {
-            return None;
-        }
-        let map = self.messaging.cluster().topic(&delivered.topic, Missing::Leave).await.ok()?;
-        let count = u32::try_from(map.leaders.len()).ok()?;
-        if partition_of(key.as_bytes(), count) == delivered.partition {
-            return None;
-        }
-        let mut message = delivered.message.clone();
-        message.headers.insert(REPUBLISHED.to_owned(), "true".to_owned());
-        self.messaging.metrics().foreign_partition.with(&[&delivered.topic]).inc();
-        Some(match self.messaging.publish(&delivered.topic, message).await {
-            Ok(_) => Outcome::Settled,
-            Err(_) => Outcome::Wait(self.subscription.backoff.initial),
-        })
     }
 }

@@ -72,12 +72,27 @@ pub enum AdminError {
         /// In its words.
         message: Option<String>,
     },
+    /// Another process of the same name has this one's place in a group, where it gets nothing more.
+    #[error("another process of this name has taken the place in group {group}")]
+    Fenced {
+        /// The group.
+        group: String,
+    },
     /// There is no such topic.
     #[error("there is no topic {topic}")]
     UnknownTopic {
         /// Its name.
         topic: String,
     },
+}
+
+/// A group has one subscription in a process: a second one would have the same place in it, and the
+/// two would drive each other out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this process has a subscription of group {group} already")]
+pub struct SubscribeError {
+    /// The group.
+    pub group: String,
 }
 
 /// Why a message was not processed.

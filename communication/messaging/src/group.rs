@@ -44,6 +44,19 @@ pub(crate) enum GroupError {
     Malformed(#[from] WireError),
 }
 
+/// What an error means for the member that met it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The group gathers anew.
+    Gather,
+    /// The group does not know it any more.
+    Expelled,
+    /// Another process has its name and its place.
+    Fenced,
+    /// The same question may be answered later.
+    Passing,
+}
+
 /// A member of one group.
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -77,6 +90,20 @@ impl Member {
         self.member_id.clear();
         self.generation = -1;
         self.coordinator = None;
+    }
+
+    /// What an error means; a coordinator that cannot work, or is none, is looked for anew.
+    pub(crate) fn judge(&mut self, error: &GroupError) -> Verdict {
+        let GroupError::Code(code) = error else { return Verdict::Passing };
+        match code {
+            ErrorCode::RebalanceInProgress => Verdict::Gather,
+            ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId => Verdict::Expelled,
+            ErrorCode::FencedInstanceId => Verdict::Fenced,
+            _ => {
+                self.coordinator = None;
+                Verdict::Passing
+            }
+        }
     }
 
     async fn ask<Q: Field, A: Field>(

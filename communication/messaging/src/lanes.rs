@@ -63,12 +63,12 @@ struct Tracker {
     end: u64,
     /// Taken in and not settled.
     open: BTreeSet<u64>,
-    /// What was committed last.
-    told: u64,
+    /// What the group has as committed; none when that is not what it should have.
+    told: Option<u64>,
 }
 
 /// A key in a partition; a record without a key is a lane of its own.
-type LaneKey = (Place, Option<Vec<u8>>, u64);
+pub(crate) type LaneKey = (Place, Option<Vec<u8>>, u64);
 
 /// The records of one subscription.
 #[derive(Debug)]
@@ -100,13 +100,18 @@ impl<R> Lanes<R> {
     /// Begins with a partition: everything before `offset` was settled before.
     pub(crate) fn assign(&mut self, place: Place, offset: u64) {
         let tracker =
-            Tracker { committed: offset, end: offset, open: BTreeSet::new(), told: offset };
+            Tracker { committed: offset, end: offset, open: BTreeSet::new(), told: Some(offset) };
         self.trackers.insert(place, tracker);
     }
 
     /// Offset that is to be fetched next.
     pub(crate) fn next_offset(&self, place: &Place) -> Option<u64> {
         self.trackers.get(place).map(|it| it.end)
+    }
+
+    /// The same of every partition.
+    pub(crate) fn next_offsets(&self) -> Vec<(Place, u64)> {
+        self.trackers.iter().map(|(place, it)| (place.clone(), it.end)).collect()
     }
 
     /// How many more records may be taken in.
@@ -138,6 +143,14 @@ impl<R> Lanes<R> {
     pub(crate) fn skip_to(&mut self, place: &Place, offset: u64) {
         if let Some(tracker) = self.trackers.get_mut(place) {
             tracker.end = tracker.end.max(offset);
+        }
+    }
+
+    /// The partition ends before what was to come next: it goes on at `end`, and the group is told.
+    /// What was taken in before is of a log that is gone, and holds up no commit.
+    pub(crate) fn move_back(&mut self, place: &Place, end: u64) {
+        if let Some(tracker) = self.trackers.get_mut(place) {
+            *tracker = Tracker { committed: end, end, open: BTreeSet::new(), told: None };
         }
     }
 
@@ -234,23 +247,24 @@ impl<R> Lanes<R> {
         self.running
     }
 
-    /// Offsets to commit that were not yet.
-    pub(crate) fn take_commits(&mut self) -> Vec<(Place, u64)> {
+    /// Offsets that the group is to be told of.
+    pub(crate) fn commits(&mut self) -> Vec<(Place, u64)> {
         let mut commits = Vec::new();
         for (place, tracker) in &mut self.trackers {
             tracker.committed = tracker.open.first().copied().unwrap_or(tracker.end);
-            if tracker.committed > tracker.told {
-                tracker.told = tracker.committed;
+            if tracker.told != Some(tracker.committed) {
                 commits.push((place.clone(), tracker.committed));
             }
         }
         commits
     }
 
-    /// A commit did not get through: it is due again.
-    pub(crate) fn untell(&mut self, place: &Place) {
-        if let Some(tracker) = self.trackers.get_mut(place) {
-            tracker.told = 0;
+    /// The group was told.
+    pub(crate) fn committed(&mut self, commits: &[(Place, u64)]) {
+        for (place, offset) in commits {
+            if let Some(tracker) = self.trackers.get_mut(place) {
+                tracker.told = Some(*offset);
+            }
         }
     }
 
@@ -307,12 +321,12 @@ mod tests {
         let mut lanes = lanes(&[(0, Some("a")), (1, Some("b")), (2, Some("c"))]);
         let started = start_all(&mut lanes);
         lanes.finish(&started[1].0, &position(0, 1), Outcome::Settled, 0);
-        assert_eq!(lanes.take_commits(), []);
+        assert_eq!(lanes.commits(), []);
         lanes.finish(&started[0].0, &position(0, 0), Outcome::Settled, 0);
-        assert_eq!(lanes.take_commits(), [(place(0), 2)]);
-        assert_eq!(lanes.take_commits(), []);
-        lanes.untell(&place(0));
-        assert_eq!(lanes.take_commits(), [(place(0), 2)]);
+        assert_eq!(lanes.commits(), [(place(0), 2)]);
+        assert_eq!(lanes.commits(), [(place(0), 2)], "nobody was told yet");
+        lanes.committed(&[(place(0), 2)]);
+        assert_eq!(lanes.commits(), []);
     }
 
     #[test]
@@ -352,7 +366,22 @@ mod tests {
         assert!(lanes.start().is_none());
         lanes.finish(&key, &position(0, 0), Outcome::Settled, 0);
         assert_eq!(lanes.running(), 0);
-        assert_eq!(lanes.take_commits(), [(place(0), 1)], "1 was never processed");
+        assert_eq!(lanes.commits(), [(place(0), 1)], "1 was never processed");
+    }
+
+    #[test]
+    fn a_log_that_ends_too_early_is_followed_back_and_the_group_is_told() {
+        let mut lanes: Lanes<u64> = Lanes::new(8, 100);
+        lanes.assign(place(0), 100);
+        lanes.add(position(0, 100), None, 100);
+        let (key, _) = lanes.start().unwrap();
+        lanes.move_back(&place(0), 0);
+        assert_eq!((lanes.next_offset(&place(0)), lanes.commits()), (Some(0), vec![(place(0), 0)]));
+        lanes.finish(&key, &position(0, 100), Outcome::Settled, 0);
+        lanes.committed(&[(place(0), 0)]);
+        assert_eq!((lanes.room(), lanes.commits()), (100, vec![]));
+        lanes.add(position(0, 0), None, 0);
+        assert_eq!(lanes.start().map(|it| it.1.record), Some(0));
     }
 
     /// Any history: each key in its order, commits only grow and never pass an open record.
@@ -392,7 +421,9 @@ mod tests {
                         lanes.wake(now);
                     }
                 }
-                for (_, offset) in lanes.take_commits() {
+                let due = lanes.commits();
+                lanes.committed(&due);
+                for (_, offset) in due {
                     assert!(offset > committed, "seed {seed}: a commit went back");
                     assert!(
                         (committed..offset).all(|it| done.contains(&it)),

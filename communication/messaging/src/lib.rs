@@ -19,13 +19,16 @@ mod lanes;
 mod message;
 mod messaging;
 mod metrics;
+mod offsets;
+mod outlet;
 mod publisher;
+mod seats;
 mod subscription;
 
 pub use admin::{Lag, TopicInfo, TopicSpec};
 pub use config::MessagingConfig;
 pub use dead_letter::DeadLetter;
-pub use error::{AdminError, Failure, PublishError};
+pub use error::{AdminError, Failure, PublishError, SubscribeError};
 pub use message::{Delivered, Message, Receipt};
 pub use messaging::Messaging;
 pub use subscription::{Handler, Start, Subscription, SubscriptionHandle, dead_letter_topic};

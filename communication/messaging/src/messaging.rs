@@ -1,80 +1,57 @@
 //! The handle of one process on the log.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use base::SharedClock;
 use runtime::Tasks;
-use telemetry::{SpanKind, Telemetry};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, timeout_at},
-};
+use telemetry::Telemetry;
 
 use crate::{
     cluster::Cluster,
     config::MessagingConfig,
     consumer::Consumer,
-    dead_letter::source_topic,
-    error::PublishError,
+    error::{PublishError, SubscribeError},
     message::{Message, Receipt},
-    metrics::MessagingMetrics,
-    publisher::{Outgoing, Publisher},
+    outlet::Outlet,
+    seats::Seats,
     subscription::{Handler, Subscription, SubscriptionHandle},
 };
 
-/// What a batch and its headers take besides the messages.
-const ENVELOPE_BYTES: usize = 2_048;
-/// The publisher answers by the deadline; this much later the caller stops believing in it.
-const MARGIN: Duration = Duration::from_millis(250);
-
 /// Publishes and subscribes; a cheap clone.
 #[derive(Debug, Clone)]
-pub struct Messaging(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    cluster: Cluster,
-    outgoing: mpsc::Sender<Outgoing>,
-    metrics: MessagingMetrics,
-    telemetry: Telemetry,
-    clock: SharedClock,
+pub struct Messaging {
+    outlet: Outlet,
+    seats: Seats,
 }
 
 impl Messaging {
     /// A handle whose tasks run on `tasks`. Connects when it is used.
     #[must_use]
     pub fn new(
-        config: MessagingConfig,
+        mut config: MessagingConfig,
         clock: SharedClock,
         telemetry: Telemetry,
         tasks: &Tasks,
     ) -> Self {
+        if config.client_id.is_empty() {
+            config.client_id = format!("skein-{:016x}", fastrand::u64(..));
+        }
         let cluster = Cluster::new(config, tasks.clone());
-        let outgoing = Publisher::start(&cluster);
-        let metrics = MessagingMetrics::new(&telemetry);
-        Self(Arc::new(Inner { cluster, outgoing, metrics, telemetry, clock }))
+        Self { outlet: Outlet::new(cluster, clock, telemetry), seats: Seats::default() }
     }
 
     pub(crate) fn cluster(&self) -> &Cluster {
-        &self.0.cluster
-    }
-
-    pub(crate) fn metrics(&self) -> &MessagingMetrics {
-        &self.0.metrics
-    }
-
-    pub(crate) fn telemetry(&self) -> &Telemetry {
-        &self.0.telemetry
+        self.outlet.cluster()
     }
 
     pub(crate) fn clock(&self) -> &SharedClock {
-        &self.0.clock
+        self.outlet.clock()
     }
 
     /// How long a publish takes at the most, repetitions included.
     #[must_use]
     pub fn publish_within(&self) -> Duration {
-        Duration::from_millis(self.0.cluster.config().publish_timeout_ms) + MARGIN
+        self.outlet.publish_within()
     }
 
     /// Publishes a message, and waits until the log has it as durably as the topic promises.
@@ -84,74 +61,26 @@ impl Messaging {
     /// # Errors
     /// [`PublishError`]; only after [`PublishError::Unknown`] may the message be in the log.
     pub async fn publish(&self, topic: &str, message: Message) -> Result<Receipt, PublishError> {
-        let started = Instant::now();
-        let published = self.send(topic, message).await;
-        let outcome = match &published {
-            Ok(_) => "acknowledged",
-            Err(PublishError::Unavailable { .. }) => "unavailable",
-            Err(PublishError::Overloaded) => "overloaded",
-            Err(PublishError::TooLarge { .. } | PublishError::Refused { .. }) => "refused",
-            Err(PublishError::Unknown { .. }) => "unknown",
-        };
-        self.0.metrics.published.with(&[topic, outcome]).inc();
-        if published.is_ok() {
-            self.0.metrics.publish_duration.with(&[topic]).observe_duration(started.elapsed());
-        }
-        published
+        self.outlet.publish(topic, message).await
     }
 
-    async fn send(&self, topic: &str, mut message: Message) -> Result<Receipt, PublishError> {
-        let config = self.0.cluster.config();
-        let bytes = message.body.len()
-            + message.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-        if bytes > config.message_bytes_max {
-            return Err(PublishError::TooLarge { bytes_max: config.message_bytes_max });
-        }
-        let name = format!("send {topic}");
-        let mut span = self.0.telemetry.span(name, SpanKind::Producer, message.trace.as_ref());
-        if span.is_recording() {
-            span.attribute("messaging.destination.name", topic.to_owned());
-            span.attribute("messaging.message.id", message.id.as_str());
-            if !message.kind.is_empty() {
-                span.attribute("cloudevents.event_type", message.kind.as_str());
-            }
-        }
-        message.trace = Some(span.context());
-        let deadline = Instant::now() + Duration::from_millis(config.publish_timeout_ms);
-        let (reply, answer) = oneshot::channel();
-        let outgoing = Outgoing {
-            topic: topic.to_owned(),
-            letter_of: source_topic(&message).map(str::to_owned),
-            record: message.to_record(self.0.clock.now()),
-            bytes: bytes + ENVELOPE_BYTES,
-            deadline,
-            reply,
-        };
-        let published = match self.0.outgoing.try_send(outgoing) {
-            Err(mpsc::error::TrySendError::Full(_)) => Err(PublishError::Overloaded),
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                Err(PublishError::Unavailable { retry_after: Duration::from_secs(1) })
-            }
-            Ok(()) => match timeout_at(deadline + MARGIN, answer).await {
-                Ok(Ok(result)) => result,
-                Ok(Err(_)) | Err(_) => {
-                    Err(PublishError::Unknown { message: "no answer in time".to_owned() })
-                }
-            },
-        };
-        if let Err(error) = &published {
-            span.fail(error.to_string());
-        }
-        published
-    }
-
-    /// Processes messages on `tasks` until they are drained.
+    /// Processes messages on `tasks` until they are drained, or until another process of the same
+    /// name takes the place in the group: then an error is logged, and [`ping`](Self::ping) fails.
+    ///
+    /// # Errors
+    /// This process has a subscription of the group already.
     pub fn subscribe(
         &self,
         subscription: &Subscription,
         handler: impl Handler,
         tasks: &Tasks,
-    ) -> SubscriptionHandle {
-        Consumer::start(self, subscription, handler, tasks)
+    ) -> Result<SubscriptionHandle, SubscribeError> {
+        let seat = subscription.group.as_ref().map(|it| self.seats.take(it)).transpose()?;
+        Ok(Consumer::start(&self.outlet, subscription, seat, handler, tasks))
+    }
+
+    /// A group whose place another process has taken.
+    pub(crate) fn fenced(&self) -> Option<String> {
+        self.seats.lost()
     }
 }

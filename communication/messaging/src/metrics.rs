@@ -8,6 +8,7 @@ pub(crate) const PROCESSED: &str = "messaging_processed_messages_total";
 pub(crate) const PROCESS_DURATION: &str = "messaging_process_duration_seconds";
 pub(crate) const DEAD_LETTERS: &str = "messaging_dead_letters_total";
 pub(crate) const LOST: &str = "messaging_lost_records_total";
+pub(crate) const MOVED_BACK: &str = "messaging_moved_back_total";
 pub(crate) const FOREIGN_PARTITION: &str = "messaging_foreign_partition_total";
 pub(crate) const LAG_SECONDS: &str = "messaging_lag_seconds";
 pub(crate) const LAG_RECORDS: &str = "messaging_lag_records";
@@ -22,6 +23,7 @@ pub(crate) struct MessagingMetrics {
     pub(crate) process_duration: HistogramFamily,
     pub(crate) dead_letters: CounterFamily,
     pub(crate) lost: CounterFamily,
+    pub(crate) moved_back: CounterFamily,
     pub(crate) foreign_partition: CounterFamily,
     pub(crate) lag_seconds: GaugeFamily,
     pub(crate) lag_records: GaugeFamily,
@@ -60,6 +62,11 @@ impl MessagingMetrics {
             lost: metrics.counter(
                 LOST,
                 "Offsets that a subscription passed because the log has no record there any more.",
+                &["topic", "group"],
+            ),
+            moved_back: metrics.counter(
+                MOVED_BACK,
+                "Times that the log ended before what a group had processed.",
                 &["topic", "group"],
             ),
             foreign_partition: metrics.counter(

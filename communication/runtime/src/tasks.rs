@@ -4,8 +4,9 @@ use std::{
     any::Any,
     future::Future,
     panic::AssertUnwindSafe,
+    pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,6 +23,8 @@ pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
     panics: Arc<AtomicU64>,
+    /// What these tasks stand on: stopped when they have ended.
+    later: Arc<Mutex<Vec<Self>>>,
 }
 
 /// Tells a task to stop. Every loop of a task listens to it.
@@ -70,15 +73,41 @@ impl Tasks {
             tracker: TaskTracker::new(),
             stop: self.stop.child_token(),
             panics: Arc::clone(&self.panics),
+            later: Arc::default(),
         };
         // The parent's drain waits for the child's tasks too.
-        let (tracker, stop) = (child.tracker.clone(), child.stop.clone());
+        let own = child.clone();
         self.tracker.spawn(async move {
-            stop.cancelled().await;
-            tracker.close();
-            tracker.wait().await;
+            own.stop.cancelled().await;
+            own.end().await;
         });
         child
+    }
+
+    /// A set for what these tasks stand on, such as the connections that they use: a drain stops it
+    /// when they have ended, or when their time is over.
+    #[must_use]
+    pub fn later(&self) -> Self {
+        let later = Self { panics: Arc::clone(&self.panics), ..Self::default() };
+        self.later_ones().push(later.clone());
+        later
+    }
+
+    fn later_ones(&self) -> MutexGuard<'_, Vec<Self>> {
+        self.later.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for every task, and then ends what they stand on.
+    fn end(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let (own, later) = (self.clone(), self.later_ones().clone());
+        Box::pin(async move {
+            own.tracker.close();
+            own.tracker.wait().await;
+            for set in later {
+                set.stop.cancel();
+                set.end().await;
+            }
+        })
     }
 
     /// The signal that [`drain`](Self::drain) gives.
@@ -95,11 +124,13 @@ impl Tasks {
     /// Tells every task to stop and waits for them, `grace` at the longest.
     pub async fn drain(&self, grace: Duration) -> Drained {
         self.stop.cancel();
-        self.tracker.close();
-        match tokio::time::timeout(grace, self.tracker.wait()).await {
-            Ok(()) => Drained::Complete,
-            Err(_) => Drained::TimedOut { running: self.tracker.len() },
+        if tokio::time::timeout(grace, self.end()).await.is_ok() {
+            return Drained::Complete;
         }
+        let later = self.later_ones().clone();
+        later.iter().for_each(Self::stop);
+        let running = self.tracker.len() + later.iter().map(|it| it.tracker.len()).sum::<usize>();
+        Drained::TimedOut { running }
     }
 
     /// How many tasks panicked, children included.
@@ -185,5 +216,41 @@ mod tests {
         assert!(!second.shutdown_signal().is_cancelled());
         assert_eq!(parent.drain(GRACE).await, Drained::Complete);
         assert!(second.shutdown_signal().is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_tasks_stand_on_stops_when_they_have_ended() {
+        let tasks = Tasks::new();
+        let below = tasks.later();
+        below.spawn("connection", |shutdown| async move { shutdown.cancelled().await });
+        let seen = below.shutdown_signal();
+        let (told, mut heard) = tokio::sync::mpsc::channel(1);
+        tasks.spawn("request", |shutdown| async move {
+            shutdown.cancelled().await;
+            tokio::time::sleep(GRACE / 2).await;
+            told.send(seen.is_cancelled()).await.unwrap();
+        });
+        assert_eq!(tasks.drain(GRACE).await, Drained::Complete);
+        assert_eq!(heard.try_recv(), Ok(false), "the connection went first");
+        assert!(below.shutdown_signal().is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_child_stands_on_ends_with_its_parent() {
+        let parent = Tasks::new();
+        let below = parent.child().later();
+        below.spawn("connection", |shutdown| async move { shutdown.cancelled().await });
+        assert_eq!(parent.drain(GRACE).await, Drained::Complete);
+        assert!(below.shutdown_signal().is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_deaf_tasks_stand_on_is_told_to_stop_all_the_same() {
+        let tasks = Tasks::new();
+        let below = tasks.later();
+        below.spawn("connection", |shutdown| async move { shutdown.cancelled().await });
+        tasks.spawn("deaf", |_| std::future::pending());
+        assert_eq!(tasks.drain(GRACE).await, Drained::TimedOut { running: 2 });
+        assert!(below.shutdown_signal().is_cancelled());
     }
 }

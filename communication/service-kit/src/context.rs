@@ -42,7 +42,8 @@ impl ServiceContext {
                 client_id: config.instance.clone(),
                 ..MessagingConfig::default()
             };
-            Messaging::new(settings, clock.clone(), telemetry.clone(), &tasks)
+            // Requests in flight and handlers that finish still publish: the log goes last.
+            Messaging::new(settings, clock.clone(), telemetry.clone(), &tasks.later())
         });
         Self {
             config: Arc::new(config),

@@ -51,6 +51,12 @@ pub enum StartError {
     },
 }
 
+impl From<messaging::SubscribeError> for StartError {
+    fn from(error: messaging::SubscribeError) -> Self {
+        Self::Part { what: "a subscription", source: error.into() }
+    }
+}
+
 /// Where a service listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {

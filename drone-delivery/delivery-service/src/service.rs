@@ -75,7 +75,7 @@ pub async fn run(context: ServiceContext, config: DeliveryConfig) -> Result<Boun
         tasks: context.tasks.clone(),
         prefer_201_on_replace: config.prefer_201_on_replace,
     };
-    listen(&context, &shared);
+    listen(&context, &shared)?;
     start_tasks(&context, &shared);
     start_forgetting(
         &context,
@@ -93,8 +93,8 @@ pub async fn run(context: ServiceContext, config: DeliveryConfig) -> Result<Boun
         .serve(&context)
 }
 
-fn listen(context: &ServiceContext, shared: &Shared) {
-    let Some(messaging) = &context.messaging else { return };
+fn listen(context: &ServiceContext, shared: &Shared) -> Result<(), StartError> {
+    let Some(messaging) = &context.messaging else { return Ok(()) };
     let reports = Reports::new(
         shared.store.clone(),
         Arc::clone(&shared.positions),
@@ -103,14 +103,15 @@ fn listen(context: &ServiceContext, shared: &Shared) {
         &context.telemetry,
     );
     let heard = [topics::DRONE_EVENTS, topics::CARRIER_EVENTS];
-    messaging.subscribe(&Subscription::new(heard, ROLE), reports.clone(), &context.tasks);
+    messaging.subscribe(&Subscription::new(heard, ROLE), reports.clone(), &context.tasks)?;
     // Of their own group: a flood of positions must not hold up a phase.
     let positions = Subscription::new([topics::DRONE_POSITIONS], "delivery-positions").latest();
-    messaging.subscribe(&positions, reports, &context.tasks);
+    messaging.subscribe(&positions, reports, &context.tasks)?;
     let file = context.config.data.join("notifications.jsonl");
     let notifier = Notifier::new(shared.store.clone(), Journal::new(file));
     let notifications = Subscription::new([topics::NOTIFICATIONS], "notifier");
-    messaging.subscribe(&notifications, notifier, &context.tasks);
+    messaging.subscribe(&notifications, notifier, &context.tasks)?;
+    Ok(())
 }
 
 fn start_tasks(context: &ServiceContext, shared: &Shared) {

@@ -99,7 +99,7 @@ pub async fn run(
     let metrics = FleetMetrics::new(&context.telemetry);
     start_relay(&context, &store);
     start_sweeper(&context, &store);
-    start_fleet(&context, &store, &tower, &metrics, (&fleet, &config));
+    start_fleet(&context, &store, &tower, &metrics, (&fleet, &config))?;
     let shared = Shared { store: store.clone(), tower, clock: context.clock.clone(), metrics };
     Service::new(routes(shared))
         .store(&store)
@@ -142,7 +142,7 @@ fn start_fleet(
     tower: &Tower,
     metrics: &FleetMetrics,
     (fleet, config): (&FleetConfig, &DroneConfig),
-) {
+) -> Result<(), StartError> {
     let flights = Flights {
         store: store.clone(),
         tower: tower.clone(),
@@ -153,11 +153,11 @@ fn start_fleet(
     context.tasks.spawn("flights", |shutdown| flights.run(shutdown));
     let kept_days = config.bookings_kept_days;
     start_forgetting(context, store, "bookings", kept_days, table::forget_old_bookings);
-    let Some(messaging) = &context.messaging else { return };
+    let Some(messaging) = &context.messaging else { return Ok(()) };
     let deliveries = Deliveries::new(store.clone(), tower.clone());
     let heard = Subscription::new([topics::DELIVERY_EVENTS], ROLE);
-    messaging.subscribe(&heard, deliveries, &context.tasks);
-    let Some(every) = config.position_every(fleet.time_scale) else { return };
+    messaging.subscribe(&heard, deliveries, &context.tasks)?;
+    let Some(every) = config.position_every(fleet.time_scale) else { return Ok(()) };
     let positions = Positions {
         tower: tower.clone(),
         messaging: messaging.clone(),
@@ -167,4 +167,5 @@ fn start_fleet(
         per_second_max: config.positions_per_second_max,
     };
     context.tasks.spawn("positions", |shutdown| positions.run(shutdown));
+    Ok(())
 }

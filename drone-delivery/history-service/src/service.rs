@@ -38,7 +38,7 @@ pub async fn run(context: ServiceContext, config: HistoryConfig) -> Result<Bound
     let store = context.open_store(MIGRATIONS, config.store)?;
     start_sweeper(&context, &store);
     let stages = Subscription::new([topics::DELIVERY_EVENTS], ROLE);
-    messaging.subscribe(&stages, Archive::new(store.clone()), &context.tasks);
+    messaging.subscribe(&stages, Archive::new(store.clone()), &context.tasks)?;
     start_forgetting(&context, &store, "events", config.history_kept_days, forget_old);
     Service::new(routes(Shared { store: store.clone() }))
         .store(&store)

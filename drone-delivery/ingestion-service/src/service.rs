@@ -70,7 +70,7 @@ pub async fn run(
     context.tasks.spawn("disk", |shutdown| async move { watched.watch(shutdown).await });
     let heard = [topics::REQUEST_EVENTS, topics::DELIVERY_EVENTS];
     let read_model = ReadModel::new(store.clone());
-    messaging.subscribe(&Subscription::new(heard, ROLE), read_model, &context.tasks);
+    messaging.subscribe(&Subscription::new(heard, ROLE), read_model, &context.tasks)?;
     start_forgetting(&context, &store, "requests", config.requests_kept_days, forget_old);
     let shared = Shared {
         store: store.clone(),

@@ -90,7 +90,7 @@ pub async fn run(context: ServiceContext, config: SchedulerConfig) -> Result<Bou
     start_sweeper(&context, &store);
     let intake = Intake { engine: engine.clone(), profile: context.config.profile };
     let requests = Subscription::new([topics::DELIVERY_REQUESTS], ROLE).lanes(config.intake_lanes);
-    let subscription = messaging.subscribe(&requests, intake, &context.tasks);
+    let subscription = messaging.subscribe(&requests, intake, &context.tasks)?;
     let watched = engine.clone();
     context.tasks.spawn("intake load", |shutdown| watch_load(watched, subscription, shutdown));
     Service::new(routes(Shared { engine, messaging }))

@@ -61,7 +61,7 @@ pub async fn run(context: ServiceContext, config: SupervisorConfig) -> Result<Bo
     start_relay(&context, &store);
     start_sweeper(&context, &store);
     let queue = Subscription::new([topics::SUPERVISOR], ROLE);
-    messaging.subscribe(&queue, Queue(engine.clone()), &context.tasks);
+    messaging.subscribe(&queue, Queue(engine.clone()), &context.tasks)?;
     Service::new(routes(Shared { engine }))
         .store(&store)
         .health(context.health(Some(&store)))

@@ -107,7 +107,7 @@ pub async fn run(
     if let Some(messaging) = &context.messaging {
         let deliveries = Deliveries::new(store.clone(), depot.clone());
         let heard = Subscription::new([topics::DELIVERY_EVENTS], ROLE);
-        messaging.subscribe(&heard, deliveries, &context.tasks);
+        messaging.subscribe(&heard, deliveries, &context.tasks)?;
     }
     Service::new(routes(Shared { store: store.clone(), depot }))
         .store(&store)

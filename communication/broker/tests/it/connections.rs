@@ -1,35 +1,13 @@
 //! What a connection may keep a broker waiting for.
 
-use std::time::Duration;
-
-use broker::{BoundBroker, Broker, BrokerConfig};
 use kafka_wire::{ApiKey, messages::MetadataRequest, request};
-use runtime::{SystemClock, Tasks};
-use telemetry::Telemetry;
-use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Fixture {
-    broker: BoundBroker,
-    _tasks: Tasks,
-    _directory: TempDir,
-}
-
-fn broker(set: impl FnOnce(&mut BrokerConfig)) -> Fixture {
-    let directory = TempDir::new().unwrap();
-    let mut config = BrokerConfig::new(directory.path());
-    set(&mut config);
-    let tasks = Tasks::new();
-    let clock = SystemClock::shared();
-    let broker = Broker::start(config, clock, &Telemetry::disabled(), &tasks).unwrap();
-    Fixture { broker, _tasks: tasks, _directory: directory }
-}
+use crate::fixture::{PATIENCE, broker};
 
 #[tokio::test]
 async fn a_connection_on_which_nothing_is_asked_is_ended() {

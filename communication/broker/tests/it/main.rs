@@ -2,3 +2,7 @@
 
 #[cfg(test)]
 mod connections;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod producing;

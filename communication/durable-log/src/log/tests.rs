@@ -172,6 +172,38 @@ async fn after_a_failed_sync_that_file_is_never_acknowledged_again() {
     }
 }
 
+/// Appends that expect the life that they were handed in under, over syncs that fail: none stands in
+/// the log behind one that does not.
+#[tokio::test]
+async fn what_was_to_stand_behind_a_failed_append_is_refused_with_it() {
+    for number in 1..=8 {
+        let disk = SimulatedDisk::default();
+        let (log, _) = open(&disk).unwrap();
+        disk.fail_sync(number);
+        let ended = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let life = log.life();
+        for round in 0..60_u32 {
+            let own = Arc::clone(&ended);
+            let done = move |it: Result<Appended, AppendError>| {
+                own.lock().unwrap().push((round, it.is_ok()));
+            };
+            // Large enough that they are several groups.
+            let body = vec![0; 3_000];
+            log.enqueue_then(append(0, body), Some(life), done).unwrap();
+            if round % 7 == 0 {
+                log.append(append(1, "x")).await.ok();
+            }
+        }
+        log.close().await;
+        let ended = ended.lock().unwrap().clone();
+        let taken = ended.iter().take_while(|it| it.1).count();
+        assert!(taken < 60, "sync {number} did not fail");
+        assert!(ended.iter().skip(taken).all(|it| !it.1), "sync {number}: {ended:?}");
+        assert!(ended.iter().map(|it| it.0).eq(0..60), "sync {number}: each once, in order");
+        assert_eq!(log.life(), life + 1);
+    }
+}
+
 /// Large appends that need segments until one fails, with small ones that fit between and behind.
 async fn large_and_small(log: &Log) -> Records {
     let mut acknowledged = BTreeMap::new();

@@ -38,7 +38,7 @@ async fn check_nothing_new_is_lost(what: &str, damage: impl FnOnce(&Path)) {
     let mut fixture = Fixture::new();
     let client = fixture.client("one", &fixture.tasks);
     let memory = Memory::default();
-    client.subscribe(&Subscription::new(["orders"], "g"), memory.clone(), &fixture.tasks);
+    client.subscribe(&Subscription::new(["orders"], "g"), memory.clone(), &fixture.tasks).unwrap();
     publish(&client, "old", COUNT).await;
     eventually("nothing is behind", || async {
         client.lag("g", "orders").await.is_ok_and(|it| it.records == 0)
@@ -99,7 +99,7 @@ async fn a_damaged_record_costs_itself_alone_and_is_counted() {
     });
     fixture.start_broker();
     let memory = Memory::default();
-    client.subscribe(&Subscription::new(["orders"], "g"), memory.clone(), &fixture.tasks);
+    client.subscribe(&Subscription::new(["orders"], "g"), memory.clone(), &fixture.tasks).unwrap();
     memory.has(COUNT as usize - 1).await;
     eventually("nothing is behind", || async {
         client.lag("g", "orders").await.is_ok_and(|it| it.records == 0)

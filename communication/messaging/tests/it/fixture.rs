@@ -17,7 +17,10 @@ use telemetry::Telemetry;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use crate::between::Between;
+
 pub(crate) const DEAD_LETTER_RETENTION_MS: u64 = 86_400_000;
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Fixture {
@@ -26,6 +29,7 @@ pub(crate) struct Fixture {
     pub(crate) tasks: Tasks,
     broker_tasks: Tasks,
     broker: Option<BoundBroker>,
+    between: Option<(Between, Arc<Mutex<SocketAddr>>)>,
 }
 
 impl Fixture {
@@ -37,9 +41,37 @@ impl Fixture {
             tasks: Tasks::new(),
             broker_tasks: Tasks::new(),
             broker: None,
+            between: None,
         };
         fixture.start_broker();
         fixture
+    }
+
+    /// A broker that clients reach through somebody who may change its answers.
+    pub(crate) async fn between() -> Self {
+        let mut fixture = Self::new();
+        fixture.stop_broker().await;
+        let address = Arc::new(Mutex::new(fixture.address));
+        let between = Between::start(Arc::clone(&address), &fixture.tasks).await;
+        fixture.between = Some((between, address));
+        fixture.start_broker();
+        fixture
+    }
+
+    /// From now on the connections that stand carry nothing, and no new one comes about.
+    pub(crate) async fn vanish(&mut self) {
+        self.meddler().silence(true);
+        self.stop_broker().await;
+    }
+
+    /// New connections are served again; those that stood stay silent.
+    pub(crate) fn come_back(&mut self) {
+        self.start_broker();
+        self.meddler().silence(false);
+    }
+
+    pub(crate) fn meddler(&self) -> &Between {
+        &self.between.as_ref().unwrap().0
     }
 
     /// Starts the broker, on the port that it had before.
@@ -56,6 +88,10 @@ impl Fixture {
             topics: vec![topic("orders"), topic("bills")],
             partitions_default: 7,
             segment_bytes: 1 << 20,
+            advertised: self
+                .between
+                .as_ref()
+                .map(|(it, _)| (it.address.ip().to_string(), it.address.port())),
             ..BrokerConfig::new(self.directory.path())
         };
         self.broker_tasks = Tasks::new();
@@ -63,6 +99,9 @@ impl Fixture {
         let broker =
             Broker::start(config, clock, &Telemetry::disabled(), &self.broker_tasks).unwrap();
         self.address = broker.address;
+        if let Some((_, address)) = &self.between {
+            *address.lock().unwrap() = broker.address;
+        }
         self.broker = Some(broker);
     }
 
@@ -89,6 +128,11 @@ impl Fixture {
         names
     }
 
+    /// Where clients come in.
+    fn door(&self) -> SocketAddr {
+        self.between.as_ref().map_or(self.address, |(it, _)| it.address)
+    }
+
     pub(crate) fn client(&self, name: &str, tasks: &Tasks) -> Messaging {
         self.measured_client(name, tasks, &Telemetry::disabled())
     }
@@ -99,15 +143,25 @@ impl Fixture {
         tasks: &Tasks,
         telemetry: &Telemetry,
     ) -> Messaging {
-        let config = MessagingConfig {
-            bootstrap: vec![self.address.to_string()],
-            client_id: name.to_owned(),
+        self.configured_client(|it| it.client_id = name.to_owned(), tasks, telemetry)
+    }
+
+    pub(crate) fn configured_client(
+        &self,
+        change: impl FnOnce(&mut MessagingConfig),
+        tasks: &Tasks,
+        telemetry: &Telemetry,
+    ) -> Messaging {
+        let mut config = MessagingConfig {
+            bootstrap: vec![self.door().to_string()],
+            request_timeout_ms: u64::try_from(REQUEST_TIMEOUT.as_millis()).unwrap(),
             session_timeout_ms: 1_500,
             heartbeat_ms: 100,
             commit_every_ms: 20,
             dead_letter_retention_ms: DEAD_LETTER_RETENTION_MS,
             ..MessagingConfig::default()
         };
+        change(&mut config);
         Messaging::new(config, SystemClock::shared(), telemetry.clone(), tasks)
     }
 }

@@ -18,7 +18,7 @@ async fn a_message_arrives_with_every_attribute_and_in_its_trace() {
     let fixture = Fixture::new();
     let client = fixture.client("one", &fixture.tasks);
     let memory = Memory::default();
-    client.subscribe(&subscription("g"), memory.clone(), &fixture.tasks);
+    client.subscribe(&subscription("g"), memory.clone(), &fixture.tasks).unwrap();
     let trace =
         TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", None);
     let sent = messaging::Message { trace: trace.clone(), ..message("a", 1) };
@@ -39,7 +39,7 @@ async fn a_failing_key_holds_up_itself_alone_and_keeps_its_order() {
     let client = fixture.client("one", &fixture.tasks);
     let memory = Memory::default();
     memory.fail("a/0", Failure::Unavailable("down".to_owned()));
-    client.subscribe(&subscription("g"), memory.clone(), &fixture.tasks);
+    client.subscribe(&subscription("g"), memory.clone(), &fixture.tasks).unwrap();
     for number in 0..3 {
         for key in ["a", "b"] {
             client.publish("orders", message(key, number)).await.unwrap();
@@ -62,7 +62,9 @@ async fn what_keeps_failing_goes_to_the_dead_letters_and_can_be_sent_back() {
     memory.fail("a/0", Failure::Transient("broken".to_owned()));
     memory.fail("a/1", Failure::Rejected("nonsense".to_owned()));
     let three = NonZeroU32::new(3).unwrap();
-    client.subscribe(&subscription("g").attempts_max(three), memory.clone(), &fixture.tasks);
+    client
+        .subscribe(&subscription("g").attempts_max(three), memory.clone(), &fixture.tasks)
+        .unwrap();
     for number in 0..3 {
         client.publish("orders", message("a", number)).await.unwrap();
     }
@@ -93,7 +95,7 @@ async fn what_is_unknown_is_passed_over_once_and_no_dead_letter() {
     let client = fixture.client("one", &fixture.tasks);
     let memory = Memory::default();
     memory.fail("a/0", Failure::Unknown("of tomorrow".to_owned()));
-    client.subscribe(&subscription("g"), memory.clone(), &fixture.tasks);
+    client.subscribe(&subscription("g"), memory.clone(), &fixture.tasks).unwrap();
     for number in 0..2 {
         client.publish("orders", message("a", number)).await.unwrap();
     }
@@ -109,7 +111,7 @@ async fn the_first_dead_letter_makes_a_topic_like_its_source_that_keeps_letters_
     let client = fixture.client("one", &fixture.tasks);
     let memory = Memory::default();
     memory.fail("a/0", Failure::Rejected("nonsense".to_owned()));
-    client.subscribe(&subscription("g"), memory.clone(), &fixture.tasks);
+    client.subscribe(&subscription("g"), memory.clone(), &fixture.tasks).unwrap();
     client.publish("orders", message("a", 0)).await.unwrap();
     let topic = dead_letter_topic("orders", "g");
     eventually("the letter is kept", || async {
@@ -131,7 +133,7 @@ async fn a_consumer_that_dies_before_the_work_is_done_gets_the_message_again() {
     let (first, memory) = (Tasks::new(), Memory::default());
     memory.fail("a/1", Failure::Unavailable("down".to_owned()));
     let client = fixture.client("one", &first);
-    client.subscribe(&subscription("g"), memory.clone(), &first);
+    client.subscribe(&subscription("g"), memory.clone(), &first).unwrap();
     for number in 0..3 {
         publisher.publish("orders", message("a", number)).await.unwrap();
     }
@@ -140,7 +142,7 @@ async fn a_consumer_that_dies_before_the_work_is_done_gets_the_message_again() {
     first.drain(PATIENCE).await;
     let again = Memory::default();
     let client = fixture.client("one", &fixture.tasks);
-    client.subscribe(&subscription("g"), again.clone(), &fixture.tasks);
+    client.subscribe(&subscription("g"), again.clone(), &fixture.tasks).unwrap();
     again.has(2).await;
     assert_eq!(again.ids(), ["a/1", "a/2"], "what was done is committed, what was not comes again");
 }
@@ -151,8 +153,8 @@ async fn two_members_share_the_partitions_and_one_takes_over() {
     let publisher = fixture.client("publisher", &fixture.tasks);
     let (tasks, mortal) = (Tasks::new(), Tasks::new());
     let (one, two) = (Memory::default(), Memory::default());
-    fixture.client("one", &tasks).subscribe(&subscription("g"), one.clone(), &tasks);
-    fixture.client("two", &mortal).subscribe(&subscription("g"), two.clone(), &mortal);
+    fixture.client("one", &tasks).subscribe(&subscription("g"), one.clone(), &tasks).unwrap();
+    fixture.client("two", &mortal).subscribe(&subscription("g"), two.clone(), &mortal).unwrap();
     let number = std::sync::atomic::AtomicU32::new(0);
     let publish = || async {
         let next = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -185,7 +187,7 @@ async fn a_restart_of_the_broker_is_ridden_through_without_loss_or_disorder() {
     let tasks = Tasks::new();
     let client = fixture.client("one", &tasks);
     let memory = Memory::default();
-    client.subscribe(&subscription("g"), memory.clone(), &tasks);
+    client.subscribe(&subscription("g"), memory.clone(), &tasks).unwrap();
     let mut acknowledged = Vec::new();
     let mut number = 0;
     for round in 0..3 {
@@ -243,7 +245,8 @@ async fn a_reader_without_a_group_sees_everything_from_the_start() {
         client.publish("bills", message(&number.to_string(), number)).await.unwrap();
     }
     let memory = Memory::default();
-    let tail = client.subscribe(&Subscription::tail(["bills"]), memory.clone(), &fixture.tasks);
+    let tail =
+        client.subscribe(&Subscription::tail(["bills"]), memory.clone(), &fixture.tasks).unwrap();
     memory.has(10).await;
     tail.caught_up().await;
 }
@@ -257,7 +260,7 @@ async fn lag_counts_what_a_group_has_not_committed() {
     }
     assert_eq!(client.lag("g", "orders").await.unwrap().records, 5);
     let memory = Memory::default();
-    client.subscribe(&subscription("g"), memory.clone(), &fixture.tasks);
+    client.subscribe(&subscription("g"), memory.clone(), &fixture.tasks).unwrap();
     eventually("nothing is behind", || async {
         client.lag("g", "orders").await.is_ok_and(|it| it.records == 0)
     })
@@ -269,7 +272,7 @@ async fn a_paused_subscription_takes_nothing_in() {
     let fixture = Fixture::new();
     let client = fixture.client("one", &fixture.tasks);
     let memory = Memory::default();
-    let handle = client.subscribe(&subscription("g"), memory.clone(), &fixture.tasks);
+    let handle = client.subscribe(&subscription("g"), memory.clone(), &fixture.tasks).unwrap();
     client.publish("orders", message("a", 0)).await.unwrap();
     memory.has(1).await;
     handle.pause();

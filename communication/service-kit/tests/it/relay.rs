@@ -160,3 +160,47 @@ async fn parked_messages_are_seen_released_and_discarded_at_the_operators_port()
     let (_, page) = admin("GET /admin/outbox").await;
     assert_eq!((&page["waiting"], &page["parked"]), (&1.into(), &serde_json::json!([])));
 }
+
+#[tokio::test]
+async fn a_request_in_the_drain_window_still_publishes() {
+    let service = service();
+    let messaging = service.context.messaging.clone().unwrap();
+    let handler = move || {
+        let messaging = messaging.clone();
+        async move {
+            let event = messaging::Message {
+                id: "1".to_owned(),
+                source: "/services/orders".to_owned(),
+                kind: "com.example.Ordered.v1".to_owned(),
+                subject: None,
+                time: Timestamp::from_millis(5),
+                key: None,
+                content_type: "application/json".to_owned(),
+                headers: BTreeMap::new(),
+                trace: None,
+                body: "{}".into(),
+            };
+            let published = messaging.publish("orders", event).await;
+            published.map_or_else(|it| it.to_string(), |_| "published".to_owned())
+        }
+    };
+    let context = service.context.with_config(service_kit::ServiceConfig {
+        drain_delay: Duration::from_secs(60),
+        ..(*service.context.config).clone()
+    });
+    let bound = Service::new(Routes::new().get("/api/work", handler)).serve(&context).unwrap();
+    let request = "GET /api/work HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let draining = context.tasks.drain(PATIENCE);
+    let asking = async {
+        let unready = "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        while !fixture::exchange(bound.http, unready).await.contains(" 503 ") {}
+        for _ in 0..3 {
+            let reply = fixture::exchange(bound.http, request).await;
+            assert!(reply.ends_with("published"), "{reply}");
+        }
+    };
+    tokio::select! {
+        _ = draining => panic!("the drain ended in its window"),
+        () = asking => {}
+    }
+}

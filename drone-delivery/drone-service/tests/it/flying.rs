@@ -85,7 +85,7 @@ async fn system(time_scale: f64) -> System {
     let client = Client::new(services, Duration::from_secs(5), Telemetry::disabled());
     let heard = Heard::default();
     let everything = Subscription::tail([topics::DRONE_EVENTS, topics::DRONE_POSITIONS]);
-    messaging.subscribe(&everything, heard.clone(), &tasks);
+    messaging.subscribe(&everything, heard.clone(), &tasks).unwrap();
     System { client, messaging, heard, _broker: broker, _directory: directory }
 }
 

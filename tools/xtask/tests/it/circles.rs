@@ -18,7 +18,6 @@ use crate::{
 const KNOWN: &[(&str, &str, &[&str])] = &[
     ("apps/drone-delivery/src/main.rs", "", &["endpoints", "instances", "mesh", "processes", "role", "sidecars"]),
     ("communication/broker/src/lib.rs", "", &["connection", "dispatch", "server"]),
-    ("communication/messaging/src/lib.rs", "", &["consumer", "messaging"]),
     ("communication/saga/src/lib.rs", "", &["engine", "runner"]),
     ("communication/saga/src/lib.rs", "machine", &["operate", "record", "state"]),
     ("communication/service-kit/src/lib.rs", "", &["context", "export", "service"]),

@@ -1,0 +1,200 @@
+//! What one message goes through: home to its partition, to the handler, to the dead letters.
+
+use std::sync::Arc;
+
+use base::Timestamp;
+use bytes::Bytes;
+use kafka_wire::{batch::Record, partition_of};
+use telemetry::SpanKind;
+use tokio::{task::JoinSet, time::Instant};
+
+use crate::{
+    cluster::Missing,
+    dead_letter,
+    error::Failure,
+    lanes::{Outcome, Position},
+    message::{Delivered, Message},
+    outlet::Outlet,
+    subscription::{Handler, Subscription},
+};
+
+/// Marks a record that was moved to the partition that its key asks for.
+const REPUBLISHED: &str = "skein_republished";
+
+/// What was fetched: one record, or a batch that cannot be read.
+#[derive(Debug, Clone)]
+pub(super) enum Fetched {
+    Record(Record),
+    Unreadable(Bytes, String),
+}
+
+/// The parts that every attempt needs.
+pub(super) struct Processor<H> {
+    pub(super) handler: H,
+    pub(super) outlet: Outlet,
+    pub(super) subscription: Subscription,
+}
+
+impl<H: Handler> Processor<H> {
+    /// Gives a message to the handler, and decides what its end means.
+    pub(super) async fn attempt(
+        self: Arc<Self>,
+        position: Position,
+        failures: u32,
+        waits: u32,
+        fetched: Fetched,
+    ) -> Outcome {
+        let (topic, partition) = position.place;
+        let (record, unreadable) = match fetched {
+            Fetched::Record(record) => (record, None),
+            Fetched::Unreadable(batch, reason) => {
+                (Record { value: Some(batch), ..Record::default() }, Some(reason))
+            }
+        };
+        let published_at = Timestamp::from_millis(record.timestamp);
+        let message = Message::of_record(record, &topic, partition, position.offset);
+        let name = format!("process {topic}");
+        let mut span =
+            self.outlet.telemetry().span(name, SpanKind::Consumer, message.trace.as_ref());
+        if span.is_recording() {
+            span.attribute("messaging.destination.name", topic.as_str());
+            span.attribute("messaging.message.id", message.id.as_str());
+            span.attribute("messaging.consumer.group.name", self.subscription.name());
+            if !message.kind.is_empty() {
+                span.attribute("cloudevents.event_type", message.kind.as_str());
+            }
+        }
+        let delivered = Delivered {
+            message,
+            topic,
+            partition,
+            offset: position.offset,
+            attempt: failures + 1,
+            published_at,
+            trace: span.context(),
+        };
+        if let Some(reason) = unreadable {
+            return self.bury(&delivered, "unreadable", &reason).await;
+        }
+        if let Some(outcome) = self.move_home(&delivered).await {
+            return outcome;
+        }
+        let started = Instant::now();
+        let handled = self.handle(&delivered).await;
+        let group = self.subscription.name();
+        let metrics = self.outlet.metrics();
+        let labels = [delivered.topic.as_str(), group.as_str()];
+        metrics.process_duration.with(&labels).observe_duration(started.elapsed());
+        let count = |outcome| metrics.processed.with(&[labels[0], labels[1], outcome]).inc();
+        match handled {
+            Ok(()) => {
+                count("processed");
+                Outcome::Settled
+            }
+            Err(failure) => {
+                if !matches!(failure, Failure::Unknown(_)) {
+                    span.fail(failure.reason());
+                }
+                count(match failure {
+                    Failure::Transient(_) => "transient",
+                    Failure::Unavailable(_) => "unavailable",
+                    Failure::Rejected(_) => "rejected",
+                    Failure::Unknown(_) => "unknown",
+                });
+                self.judge(&delivered, failure, failures, waits).await
+            }
+        }
+    }
+
+    async fn handle(self: &Arc<Self>, delivered: &Delivered) -> Result<(), Failure> {
+        // A panic is a failure of one message, not of the subscription.
+        let (processor, given) = (Arc::clone(self), delivered.clone());
+        let mut handling = JoinSet::new();
+        handling.spawn(async move { processor.handler.handle(&given).await });
+        match handling.join_next().await {
+            Some(Ok(result)) => result,
+            Some(Err(error)) => Err(Failure::Transient(format!("the handler panicked: {error}"))),
+            None => Err(Failure::Transient("the handler was not run".to_owned())),
+        }
+    }
+
+    async fn judge(
+        &self,
+        delivered: &Delivered,
+        failure: Failure,
+        failures: u32,
+        waits: u32,
+    ) -> Outcome {
+        let backoff = &self.subscription.backoff;
+        let draw = fastrand::f64();
+        let (topic, id) = (&delivered.topic, &delivered.message.id);
+        tracing::debug!(
+            topic,
+            id,
+            attempt = failures + 1,
+            reason = failure.reason(),
+            "not processed"
+        );
+        match failure {
+            Failure::Transient(reason) => {
+                if failures + 1 >= self.subscription.attempts_max.get() {
+                    return self.bury(delivered, "exhausted", &reason).await;
+                }
+                Outcome::Again(backoff.delay(failures + 1, draw))
+            }
+            Failure::Unavailable(_) => Outcome::Wait(backoff.delay(waits + 1, draw)),
+            Failure::Rejected(reason) => self.bury(delivered, "rejected", &reason).await,
+            Failure::Unknown(_) => Outcome::Settled,
+        }
+    }
+
+    /// Keeps a message as a dead letter. It is settled only when that is durable.
+    async fn bury(&self, delivered: &Delivered, class: &str, reason: &str) -> Outcome {
+        let Some(group) = &self.subscription.group else {
+            // Nobody asks a reader without a group to keep anything.
+            return Outcome::Settled;
+        };
+        let now = self.outlet.clock().now();
+        let (topic, message) = dead_letter::bury(delivered, group, class, reason, now);
+        match self.outlet.publish(&topic, message).await {
+            Ok(_) => {
+                tracing::warn!(
+                    topic = delivered.topic,
+                    id = delivered.message.id,
+                    class,
+                    reason,
+                    "a message was given up"
+                );
+                let labels = [delivered.topic.as_str(), group.as_str()];
+                self.outlet.metrics().dead_letters.with(&labels).inc();
+                Outcome::Settled
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a dead letter was not kept; will try again");
+                Outcome::Wait(self.subscription.backoff.initial)
+            }
+        }
+    }
+
+    /// A foreign producer may put a key into another partition than ours: then two members could
+    /// work on one key. It is published again under its key, once.
+    async fn move_home(&self, delivered: &Delivered) -> Option<Outcome> {
+        let key = delivered.message.key.as_ref()?;
+        if self.subscription.group.is_none() || delivered.message.headers.contains_key(REPUBLISHED)
+        {
+            return None;
+        }
+        let map = self.outlet.cluster().topic(&delivered.topic, Missing::Leave).await.ok()?;
+        let count = u32::try_from(map.leaders.len()).ok()?;
+        if partition_of(key.as_bytes(), count) == delivered.partition {
+            return None;
+        }
+        let mut message = delivered.message.clone();
+        message.headers.insert(REPUBLISHED.to_owned(), "true".to_owned());
+        self.outlet.metrics().foreign_partition.with(&[&delivered.topic]).inc();
+        Some(match self.outlet.publish(&delivered.topic, message).await {
+            Ok(_) => Outcome::Settled,
+            Err(_) => Outcome::Wait(self.subscription.backoff.initial),
+        })
+    }
+}
