@@ -419,6 +419,9 @@ impl Event for DeliveryEvent {
 pub struct Notification {
     /// The delivery.
     pub delivery_id: String,
+    /// The account that ships, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_id: Option<String>,
     /// Which text, such as `completed`, `failed`, `cancelled`, `confirmation-needed`.
     pub template: String,
     /// Why, for people.

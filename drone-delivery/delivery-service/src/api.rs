@@ -2,6 +2,7 @@
 
 mod document;
 mod samples;
+mod told;
 
 use std::sync::Arc;
 
@@ -13,23 +14,22 @@ use axum::{
 use base::{Code, Direction};
 use contracts::{Body, ConfirmationType, is_name, month_range, shipping::DeliveryEvent};
 use http::{HeaderMap, StatusCode};
+use notifications::Outbox;
 use runtime::Tasks;
 use serde::{Deserialize, Serialize};
 use service_kit::{
     FieldError, JsonBody, MutatingRoute, Operation, Problem, RequestContext, Routes, reply,
 };
 use store::{Store, StoredReply, Transaction};
-use telemetry::TraceContext;
 use utoipa::ToSchema;
 
 pub(crate) use self::document::Document;
 use crate::{
-    confirmations::Recipient,
     domain::{
         ChangeError, Delivery, DeliveryBody, DeliveryView, Ending, OwnerView, Reached, Reschedule,
         StatusView,
     },
-    events,
+    events::{self, Audience, Voice},
     positions::Positions,
     store::{self as table, NotifyRequest},
     stream::{self, Changes},
@@ -41,7 +41,8 @@ pub struct Shared {
     pub(crate) store: Store,
     pub(crate) positions: Arc<Positions>,
     pub(crate) changes: Changes,
-    pub(crate) recipient: Recipient,
+    pub(crate) audience: Audience,
+    pub(crate) outbox: Outbox,
     pub(crate) tasks: Tasks,
     pub(crate) prefer_201_on_replace: bool,
 }
@@ -57,6 +58,8 @@ pub fn routes(shared: Shared) -> Routes<()> {
         .get("/api/deliveries/{id}/owner", get_owner)
         .get("/api/deliveries/{id}/events", get_events)
         .get("/api/deliveries/{id}/events/stream", stream_events)
+        .get("/api/deliveries/{id}/notifications", told::list_told)
+        .get("/api/notifications/unsubscribe/{token}", told::ask_unsubscribe)
         .get("/api/deliveries/summary", summarize)
         .change(samples::put(), put_delivery)
         .change(samples::patch(), patch_delivery)
@@ -65,6 +68,7 @@ pub fn routes(shared: Shared) -> Routes<()> {
         .change(samples::notify_me(), notify_me)
         .change(samples::forget_me(), forget_me)
         .change(samples::confirm(), confirm)
+        .change(samples::unsubscribe(), told::unsubscribe)
         .with_state(shared)
 }
 
@@ -79,6 +83,7 @@ pub fn rows() -> Vec<MutatingRoute> {
         samples::notify_me(),
         samples::forget_me(),
         samples::confirm(),
+        samples::unsubscribe(),
     ]
 }
 
@@ -182,10 +187,12 @@ async fn put_delivery(
         let detail = "the id in the path is another".to_owned();
         return Err(Problem::invalid(vec![FieldError { pointer: "/id".to_owned(), detail }]));
     }
-    let prefer_201 = shared.prefer_201_on_replace;
+    let (prefer_201, audience) = (shared.prefer_201_on_replace, shared.audience);
     let changes = shared.changes.clone();
     let done = operation
-        .run(&shared.store, &body, move |it| put(it, id, content, prefer_201, &context.trace))
+        .run(&shared.store, &body, move |it| {
+            put(it, id, content, prefer_201, Voice::new(audience, &context.trace))
+        })
         .await;
     changes.notify();
     done
@@ -196,7 +203,7 @@ fn put(
     id: String,
     content: DeliveryBody,
     prefer_201: bool,
-    trace: &TraceContext,
+    voice: Voice<'_>,
 ) -> Result<StoredReply, Problem> {
     if table::is_buried(transaction, &id)? {
         return Err(Problem::of(Code::Undone, "the delivery was undone before it was made"));
@@ -205,7 +212,7 @@ fn put(
         let delivery = Delivery::create(id, content.order);
         table::insert(transaction, &delivery)?;
         let reached = vec![delivery.stage];
-        events::announce(transaction, &delivery, &reached, Some(trace))?;
+        events::announce(transaction, &delivery, &reached, voice)?;
         return created(&delivery);
     };
     // The original's workflow takes only 201 for an answer, also when it asks the same again.
@@ -234,8 +241,11 @@ async fn patch_delivery(
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let change = read_reschedule(&body)?;
+    let audience = shared.audience;
     let effect = move |transaction: &mut Transaction<'_>| {
-        change_delivery(transaction, &id, &context.trace, |it| it.reschedule(change))?;
+        change_delivery(transaction, &id, Voice::new(audience, &context.trace), |it| {
+            it.reschedule(change)
+        })?;
         Ok(reply::empty(200))
     };
     shared.run(operation, &body, effect).await
@@ -281,13 +291,16 @@ async fn delete_delivery(
         Some(Direction::Undo) => (Ending::Failed, "the workflow that made it was undone"),
         Some(Direction::Do) | None => (Ending::Cancelled, "it was called off"),
     };
+    let audience = shared.audience;
     let effect = move |transaction: &mut Transaction<'_>| {
         if cancellation.compensate && table::find(transaction, &id)?.is_none() {
             table::bury(transaction, &id)?;
             return Ok(reply::empty(200));
         }
         let reason = Some(reason.to_owned());
-        change_delivery(transaction, &id, &context.trace, |it| it.call_off(ending, reason))?;
+        change_delivery(transaction, &id, Voice::new(audience, &context.trace), |it| {
+            it.call_off(ending, reason)
+        })?;
         Ok(reply::empty(200))
     };
     shared.run(operation, &body, effect).await
@@ -312,16 +325,18 @@ async fn put_carrier(
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let booked = read_carrier(&body)?;
+    let audience = shared.audience;
     let effect = move |transaction: &mut Transaction<'_>| {
+        let voice = Voice::new(audience, &context.trace);
         let mut delivery = table::find(transaction, &id)?.ok_or_else(unknown)?;
         let before = delivery.clone();
         let reached = delivery.hand_over(booked);
         if delivery != before {
-            events::commit(transaction, &delivery, &reached, Some(&context.trace))?;
+            events::commit(transaction, &delivery, &reached, voice)?;
         }
         let served = !delivery.stage.is_end();
         if before.awaits_carrier && served {
-            events::reassigned(transaction, &delivery, Some(&context.trace))?;
+            events::reassigned(transaction, &delivery, voice)?;
         }
         reply::json(200, &Served { served })
     };
@@ -362,7 +377,11 @@ fn read_notify_request(body: &JsonBody) -> Result<NotifyRequest, Problem> {
     let content = Body::new(&value);
     let members = content.members();
     let given = |name| members.optional_text(name).filter(|it| !it.trim().is_empty());
-    let request = NotifyRequest { email_address: given("emailAddress"), sms: given("sms") };
+    let request = NotifyRequest {
+        email_address: given("emailAddress"),
+        sms: given("sms"),
+        language: given("language").unwrap_or_default(),
+    };
     if request.email_address.is_none() && request.sms.is_none() {
         members.fault("emailAddress", "an e-mail address or a phone number is needed");
     }
@@ -398,8 +417,11 @@ async fn confirm(
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let given = read_confirmation(&body)?;
+    let audience = shared.audience;
     let effect = move |transaction: &mut Transaction<'_>| {
-        change_delivery(transaction, &id, &context.trace, |it| it.confirm(given))?;
+        change_delivery(transaction, &id, Voice::new(audience, &context.trace), |it| {
+            it.confirm(given)
+        })?;
         Ok(reply::empty(200))
     };
     shared.run(operation, &body, effect).await
@@ -460,14 +482,14 @@ impl Shared {
 fn change_delivery(
     transaction: &mut Transaction<'_>,
     id: &str,
-    trace: &TraceContext,
+    voice: Voice<'_>,
     change: impl FnOnce(&mut Delivery) -> Result<Reached, ChangeError>,
 ) -> Result<(), Problem> {
     let mut delivery = table::find(transaction, id)?.ok_or_else(unknown)?;
     let before = delivery.clone();
     let reached = change(&mut delivery).map_err(refusal)?;
     if delivery != before {
-        events::commit(transaction, &delivery, &reached, Some(trace))?;
+        events::commit(transaction, &delivery, &reached, voice)?;
     }
     Ok(())
 }

@@ -8,7 +8,6 @@ mod api;
 mod confirmations;
 mod domain;
 mod events;
-mod journal;
 mod notifier;
 mod positions;
 mod service;

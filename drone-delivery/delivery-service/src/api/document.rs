@@ -14,6 +14,7 @@ use super::{
     __path_get_events, __path_get_owner, __path_get_status, __path_notify_me,
     __path_patch_delivery, __path_put_carrier, __path_put_delivery, __path_stream_events,
     __path_summarize, Served, Summary,
+    told::{__path_ask_unsubscribe, __path_list_told, __path_unsubscribe, ToldView},
 };
 use crate::domain::{DeliveryView, OwnerView, StatusView};
 
@@ -34,6 +35,9 @@ use crate::domain::{DeliveryView, OwnerView, StatusView};
         notify_me,
         forget_me,
         confirm,
+        list_told,
+        ask_unsubscribe,
+        unsubscribe,
         summarize
     ),
     components(schemas(
@@ -42,6 +46,7 @@ use crate::domain::{DeliveryView, OwnerView, StatusView};
         StatusView,
         Summary,
         Served,
+        ToldView,
         CarrierSchema,
         DeliveryEvent,
         DeliverySchema,
@@ -105,6 +110,8 @@ pub(super) struct CarrierSchema {
 pub(super) struct NotifySchema {
     email_address: Option<Text>,
     sms: Option<Text>,
+    /// What they read, as a language tag: `en` or `fi`; English when it is something else.
+    language: Option<Text>,
 }
 
 /// What the recipient gives.

@@ -117,6 +117,26 @@ pub(super) fn forget_me() -> MutatingRoute {
     }
 }
 
+pub(super) fn unsubscribe() -> MutatingRoute {
+    MutatingRoute {
+        change: Change::Post,
+        path: "/api/notifications/unsubscribe/{token}",
+        repetition: Repetition::ProvenBy(
+            "who_unsubscribes_by_the_link_of_a_mail_gets_no_further_mail",
+        ),
+        sample: |n| Sample {
+            before: Vec::new(),
+            call: SampleCall::new(
+                Method::POST,
+                format!("/api/notifications/unsubscribe/{n:032x}"),
+                None,
+            ),
+            other_body: None,
+            undo: None,
+        },
+    }
+}
+
 pub(super) fn confirm() -> MutatingRoute {
     MutatingRoute {
         change: Change::Post,
