@@ -454,6 +454,12 @@ pub struct Alert {
     pub occurred_at: Timestamp,
 }
 
+impl Event for Alert {
+    fn types() -> Vec<EventType> {
+        vec![OPERATOR_ALERTED]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
