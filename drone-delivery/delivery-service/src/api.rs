@@ -1,5 +1,6 @@
 //! HTTP: deliveries, their public face, and what their recipients say.
 
+mod confirming;
 mod document;
 mod samples;
 mod told;
@@ -12,7 +13,7 @@ use axum::{
     response::Response,
 };
 use base::{Code, Direction};
-use contracts::{Body, ConfirmationType, is_name, month_range, shipping::DeliveryEvent};
+use contracts::{Body, is_name, month_range, shipping::DeliveryEvent};
 use http::{HeaderMap, StatusCode};
 use notifications::Outbox;
 use runtime::Tasks;
@@ -67,7 +68,8 @@ pub fn routes(shared: Shared) -> Routes<()> {
         .change(samples::hand_over(), put_carrier)
         .change(samples::notify_me(), notify_me)
         .change(samples::forget_me(), forget_me)
-        .change(samples::confirm(), confirm)
+        .get("/api/deliveries/{id}/confirmations", confirming::get_evidence)
+        .change(confirming::row(), confirming::confirm)
         .change(samples::unsubscribe(), told::unsubscribe)
         .with_state(shared)
 }
@@ -82,7 +84,7 @@ pub fn rows() -> Vec<MutatingRoute> {
         samples::hand_over(),
         samples::notify_me(),
         samples::forget_me(),
-        samples::confirm(),
+        confirming::row(),
         samples::unsubscribe(),
     ]
 }
@@ -404,36 +406,6 @@ async fn forget_me(
     shared.run(operation, &body, effect).await
 }
 
-/// The recipient confirms.
-#[utoipa::path(post, path = "/api/deliveries/{id}/confirmations",
-    request_body = document::ConfirmationSchema,
-    responses((status = 200), (status = 404, description = "no such delivery"),
-        (status = 409, description = "it is over, or another confirmation is required")))]
-async fn confirm(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    context: RequestContext,
-    operation: Operation,
-    body: JsonBody,
-) -> Result<Response, Problem> {
-    let given = read_confirmation(&body)?;
-    let audience = shared.audience;
-    let effect = move |transaction: &mut Transaction<'_>| {
-        change_delivery(transaction, &id, Voice::new(audience, &context.trace), |it| {
-            it.confirm(given)
-        })?;
-        Ok(reply::empty(200))
-    };
-    shared.run(operation, &body, effect).await
-}
-
-fn read_confirmation(body: &JsonBody) -> Result<ConfirmationType, Problem> {
-    let value = body.parse()?;
-    let content = Body::new(&value);
-    let given: ConfirmationType = content.members().word("confirmationType");
-    content.finish(given).map_err(Problem::of_faults)
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Month {
@@ -508,6 +480,7 @@ fn refusal(error: ChangeError) -> Problem {
     let code = match error {
         ChangeError::Ended { .. } => "delivery_ended",
         ChangeError::PickedUp => "picked_up",
+        ChangeError::TooEarly => "too_early",
         ChangeError::OtherConfirmation { .. } => "other_confirmation",
     };
     Problem::refusal(StatusCode::CONFLICT, code, error.to_string())

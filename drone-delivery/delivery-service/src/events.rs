@@ -10,8 +10,8 @@ use contracts::{
     DeliveryStage,
     event::{self, Event, source_of},
     shipping::{
-        CUSTOMER_NOTIFIED, DeliveryEvent, HandOverRequest, Notification, OPERATION, Operation,
-        delivery_event_type,
+        Alert, CUSTOMER_NOTIFIED, DeliveryEvent, HandOverRequest, Notification, OPERATION,
+        OPERATOR_ALERTED, Operation, delivery_event_type,
     },
     topics,
 };
@@ -22,7 +22,7 @@ use telemetry::{Counter, Telemetry, TraceContext};
 
 use crate::{
     confirmations::Recipient,
-    domain::{Assignment, Delivery, Milestone, Reached, Report},
+    domain::{Assignment, Delivery, Milestone, Overdue, Reached, Report},
     positions::Positions,
     store as table,
     stream::Changes,
@@ -100,6 +100,30 @@ fn announce_at(
         }
     }
     Ok(())
+}
+
+/// A delivery has stopped moving: operators hear of it, and the customer once, when it is late.
+pub(crate) fn stopped(
+    transaction: &mut Transaction<'_>,
+    delivery: &Delivery,
+    what: Overdue,
+    voice: Voice<'_>,
+) -> Result<(), SqlError> {
+    let alert = Alert {
+        severity: "warning".to_owned(),
+        service: ROLE.to_owned(),
+        delivery_id: Some(delivery.id.clone()),
+        text: format!("delivery {} is {}", delivery.id, what.text()),
+        occurred_at: transaction.now(),
+    };
+    let id = format!("{}/overdue/{}", delivery.id, what.as_str());
+    let kind = OPERATOR_ALERTED.to_string();
+    transaction.push(&message(topics::ALERTS, kind, &id, &alert, voice.trace)?)?;
+    match what {
+        Overdue::Pickup | Overdue::Dropoff => notify(transaction, delivery, "delayed", None, voice),
+        // They were asked before, when it was on its way.
+        Overdue::Confirmation => Ok(()),
+    }
 }
 
 /// Another serves the delivery than before: the customer hears of it. Where nobody flies any more,
@@ -260,6 +284,16 @@ impl HasDelivery for Asked {
     }
 }
 
+impl HasDelivery for Alert {
+    fn delivery_id(&self) -> String {
+        self.delivery_id.clone().unwrap_or_default()
+    }
+
+    fn occurred_at(&self) -> Timestamp {
+        self.occurred_at
+    }
+}
+
 impl HasDelivery for Notification {
     fn delivery_id(&self) -> String {
         self.delivery_id.clone()
@@ -305,7 +339,7 @@ impl Reports {
             let Some(mut delivery) = table::find(transaction, &id)? else { return Ok(None) };
             let (before, voice) = (delivery.clone(), Voice::new(audience, &trace));
             let mut reached = delivery.report(&report);
-            reached.extend(recipient.answer(&mut delivery));
+            reached.extend(recipient.answer(&mut delivery, report.at));
             if delivery != before {
                 table::update(transaction, &delivery)?;
                 announce_at(transaction, &delivery, &reached, report.at, voice)?;

@@ -14,6 +14,8 @@ mod service;
 mod store;
 mod stream;
 mod translation;
+mod watch;
 
 pub use api::{Shared, routes, rows};
 pub use service::{DeliveryConfig, Recipient, run};
+pub use watch::WatchConfig;

@@ -20,6 +20,7 @@ use crate::{
     notifier::{Contacts, Notifier},
     store::{MIGRATIONS, erase_old_notify_requests, forget_ended, forget_tombstones},
     stream::Changes,
+    watch::{WatchConfig, watch},
 };
 
 /// Settings of the role.
@@ -35,6 +36,8 @@ pub struct DeliveryConfig {
     pub prefer_201_on_replace: bool,
     /// How customers are told.
     pub notifications: NotificationConfig,
+    /// When a delivery counts as stopped.
+    pub watch: WatchConfig,
     /// Days after the end of a delivery until the customer's addresses are erased.
     pub addresses_kept_days: u32,
     /// Days after its end until a delivery and its events are forgotten.
@@ -48,6 +51,7 @@ impl Default for DeliveryConfig {
             recipient: None,
             prefer_201_on_replace: false,
             notifications: NotificationConfig::default(),
+            watch: WatchConfig::default(),
             addresses_kept_days: 30,
             deliveries_kept_days: 400,
         }
@@ -88,7 +92,7 @@ pub async fn run(context: ServiceContext, config: DeliveryConfig) -> Result<Boun
         prefer_201_on_replace: config.prefer_201_on_replace,
     };
     listen(&context, &shared, recipient, courier);
-    start_tasks(&context, &shared);
+    start_tasks(&context, &shared, config.watch);
     start_forgetting(
         &context,
         &store,
@@ -158,11 +162,13 @@ fn listen(
     messaging.subscribe(&notifications, Notifier(courier), &context.tasks);
 }
 
-fn start_tasks(context: &ServiceContext, shared: &Shared) {
+fn start_tasks(context: &ServiceContext, shared: &Shared, config: WatchConfig) {
     let (positions, store) = (Arc::clone(&shared.positions), shared.store.clone());
     context.tasks.spawn("positions", |shutdown| async move {
         positions.write_down(&store, shutdown).await;
     });
+    let (store, clock, audience) = (shared.store.clone(), context.clock.clone(), shared.audience);
+    context.tasks.spawn("watch", move |shutdown| watch(store, clock, config, audience, shutdown));
 }
 
 #[cfg(test)]

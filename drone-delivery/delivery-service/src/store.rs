@@ -12,6 +12,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "deliveries and their events", sql: FIRST },
     Migration { version: 2, name: "ages of what is forgotten", sql: SECOND },
     Migration { version: 3, name: "languages of who asked", sql: THIRD },
+    Migration { version: 4, name: "what is overdue", sql: FOURTH },
 ];
 
 // The state is one JSON text: it is read and written whole. What is asked for stands in columns.
@@ -62,6 +63,17 @@ CREATE INDEX delivery_tombstones_age ON delivery_tombstones (since);
 
 const THIRD: &str = "ALTER TABLE notify_requests ADD COLUMN language TEXT NOT NULL DEFAULT '';";
 
+// What is under way is looked at again and again; what was said about it is not said again.
+const FOURTH: &str = "
+CREATE INDEX deliveries_open ON deliveries (id) WHERE stage < 4;
+CREATE TABLE overdue (
+  delivery_id TEXT NOT NULL,
+  what TEXT NOT NULL,
+  since INTEGER NOT NULL,
+  PRIMARY KEY (delivery_id, what)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Deliveries, tombstones or addresses that one transaction forgets.
 const SLICE: u32 = 200;
 
@@ -81,6 +93,41 @@ pub(crate) fn find(reader: &Reader<'_>, id: &str) -> Result<Option<Delivery>, Sq
             row.get::<String>(0)
         })?;
     state.map(|it| decode(&it)).transpose()
+}
+
+/// Deliveries under way after this id, in the order of their ids, each with when it last changed.
+pub(crate) fn under_way(
+    reader: &Reader<'_>,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<(Delivery, Timestamp)>, SqlError> {
+    // The stage is a literal, as in the index: only so is the index used.
+    let rows = reader.query_all(
+        "SELECT state, changed_at FROM deliveries WHERE stage < 4 AND id > ?1 ORDER BY id LIMIT ?2",
+        &[&after, &limit],
+        |row| Ok((row.get::<String>(0)?, row.get(1)?)),
+    )?;
+    rows.into_iter().map(|(state, changed)| Ok((decode(&state)?, changed))).collect()
+}
+
+/// Notes that something is overdue; false when it was noted before.
+pub(crate) fn note_overdue(
+    transaction: &mut Transaction<'_>,
+    id: &str,
+    what: &str,
+) -> Result<bool, SqlError> {
+    let now = transaction.now();
+    let noted = transaction.execute(
+        "INSERT OR IGNORE INTO overdue (delivery_id, what, since) VALUES (?1, ?2, ?3)",
+        &[&id, &what, &now],
+    )?;
+    Ok(noted == 1)
+}
+
+/// When a delivery last changed.
+pub(crate) fn changed_at(reader: &Reader<'_>, id: &str) -> Result<Timestamp, SqlError> {
+    let sql = "SELECT changed_at FROM deliveries WHERE id = ?1";
+    reader.query_one(sql, &[&id], |row| row.get(0))
 }
 
 /// The newest position in flight.
@@ -284,6 +331,7 @@ pub(crate) fn forget_ended(
             "DELETE FROM delivery_events WHERE delivery_id = ?1",
             "DELETE FROM delivery_positions WHERE delivery_id = ?1",
             "DELETE FROM notify_requests WHERE delivery_id = ?1",
+            "DELETE FROM overdue WHERE delivery_id = ?1",
             "DELETE FROM deliveries WHERE id = ?1",
         ] {
             transaction.execute(sql, &[id])?;

@@ -10,10 +10,11 @@ use contracts::{
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    __path_confirm, __path_delete_delivery, __path_forget_me, __path_get_delivery,
-    __path_get_events, __path_get_owner, __path_get_status, __path_notify_me,
-    __path_patch_delivery, __path_put_carrier, __path_put_delivery, __path_stream_events,
-    __path_summarize, Served, Summary,
+    __path_delete_delivery, __path_forget_me, __path_get_delivery, __path_get_events,
+    __path_get_owner, __path_get_status, __path_notify_me, __path_patch_delivery,
+    __path_put_carrier, __path_put_delivery, __path_stream_events, __path_summarize, Served,
+    Summary,
+    confirming::{__path_confirm, __path_get_evidence, EvidenceView},
     told::{__path_ask_unsubscribe, __path_list_told, __path_unsubscribe, ToldView},
 };
 use crate::domain::{DeliveryView, OwnerView, StatusView};
@@ -35,6 +36,7 @@ use crate::domain::{DeliveryView, OwnerView, StatusView};
         notify_me,
         forget_me,
         confirm,
+        get_evidence,
         list_told,
         ask_unsubscribe,
         unsubscribe,
@@ -47,6 +49,7 @@ use crate::domain::{DeliveryView, OwnerView, StatusView};
         Summary,
         Served,
         ToldView,
+        EvidenceView,
         CarrierSchema,
         DeliveryEvent,
         DeliverySchema,
@@ -119,4 +122,8 @@ pub(super) struct NotifySchema {
 #[schema(rename_all = "camelCase")]
 pub(super) struct ConfirmationSchema {
     confirmation_type: ConfirmationOrdinal,
+    /// Where it is given.
+    geo_coordinates: Option<Location>,
+    /// What is given: kept is its SHA-256 alone.
+    confirmation_blob: Option<Text>,
 }

@@ -136,21 +136,3 @@ pub(super) fn unsubscribe() -> MutatingRoute {
         },
     }
 }
-
-pub(super) fn confirm() -> MutatingRoute {
-    MutatingRoute {
-        change: Change::Post,
-        path: "/api/deliveries/{id}/confirmations",
-        repetition: Repetition::Keyed,
-        sample: |n| {
-            let body = |blob: &str| json!({"confirmationType": 0, "confirmationBlob": blob});
-            let path = path(n, "/confirmations");
-            Sample {
-                before: vec![delivery(n, 24.95)],
-                call: SampleCall::new(Method::POST, path, Some(body("x"))),
-                other_body: Some(body("y")),
-                undo: None,
-            }
-        },
-    }
-}

@@ -27,8 +27,9 @@ const PATIENCE: [&str; 13] = [
 ];
 
 /// Loops that wait, and why none of them repeats a call. What forgets old rows waits in the kit.
-const WAITING: [(&str, &str); 6] = [
+const WAITING: [(&str, &str); 7] = [
     ("delivery-service/src/positions.rs", "writes the newest positions down, twice a second"),
+    ("delivery-service/src/watch.rs", "looks for deliveries that have stopped"),
     ("drone-service/src/flights.rs", "a drone reaches its next phase when its time has come"),
     ("drone-service/src/positions.rs", "the pace of the positions"),
     ("ingestion-service/src/backlog.rs", "looks how far the Scheduler is"),
