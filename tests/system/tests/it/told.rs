@@ -199,3 +199,100 @@ async fn addresses_and_streets_stand_nowhere_but_in_the_tables_that_are_meant_fo
         assert!(!log.contains("events") && !log.contains("dead"), "a street in {log}");
     }
 }
+
+/// Settings of one who wants to hear of everything at once.
+fn impatient(alerts: &Postbox) -> [String; 2] {
+    let watch = json!({"look_every_s": 1, "grace_s": 0, "confirmation_s": 1});
+    [
+        format!("delivery.watch={watch}"),
+        format!("supervisor.alerts.url={}", alerts.url("/api/v2/alerts")),
+    ]
+}
+
+/// The alert about a delivery with that in its text, as Alertmanager gets it.
+async fn alerted(alerts: &Postbox, id: &str, text: &str) -> Value {
+    until(format!("an alert `{text}` about {id}"), Duration::from_secs(60), || async {
+        let all = alerts.taken().into_iter().filter_map(|it| it.json().as_array().cloned());
+        all.flatten().find(|it| {
+            let summary = it["annotations"]["summary"].as_str().unwrap_or_default();
+            it["labels"]["delivery"] == id && summary.contains(text)
+        })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_late_is_told_to_its_customer_and_alerted_until_somebody_looks_after_it() {
+    let alerts = Postbox::open().await.unwrap();
+    let [watch, receiver] = impatient(&alerts);
+    // The handling at the pick-up takes seconds, in which nothing of what was promised comes.
+    let town = Town::up(&["--time-scale", "20", "--set", &watch, "--set", &receiver]).await;
+    let id = town.accepted().await;
+    until("the customer is told of the delay", SOON, || async {
+        let told = town.told(&id).await;
+        told.as_array()?.iter().any(|it| it["template"] == "delayed").then_some(())
+    })
+    .await;
+    let alert = alerted(&alerts, &id, "overdue").await;
+    assert!(alert.get("endsAt").is_none(), "{alert}");
+    // The page shows it, and there somebody says that they look after it.
+    let page = town.system.url(0, "/api/alerts");
+    let listed = town.system.http.get(&page).await.json();
+    let ours = listed.as_array().unwrap().iter().find(|it| it["deliveryId"] == id.as_str());
+    let ours = ours.unwrap_or_else(|| panic!("not on the page: {listed}"));
+    let path = format!("/api/alerts/{}/acknowledgement", ours["id"].as_str().unwrap());
+    let url = town.system.url(0, &path);
+    let done = town.system.http.json(Method::PUT, &url, &json!({"actor": "ann"})).await;
+    assert_eq!(done.status, 204);
+    until("the alert has ended", SOON, || async {
+        let all = alerts.taken().into_iter().filter_map(|it| it.json().as_array().cloned());
+        all.flatten().any(|it| it.get("endsAt").is_some()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_strict_system_knows_owner_place_and_recipient_or_says_what_it_misses() {
+    let alerts = Postbox::open().await.unwrap();
+    let [watch, receiver] = impatient(&alerts);
+    let strict =
+        ["--profile", "strict", "--time-scale", "600", "--set", &watch, "--set", &receiver];
+    let town = Town::up(&strict).await;
+    let system = &town.system;
+    let mut request = sample_request();
+    let refused = system.submit(&request).await;
+    assert_eq!(refused.status, 400, "an unknown place: {}", refused.json());
+    request["pickupLocation"] = json!("60.1700,24.9400");
+    request["dropOffLocation"] = json!("60.1750,24.9450");
+    let unknown = system.accepted(&request).await;
+    let failed = system.ends(&unknown, "Failed", SOON).await;
+    assert_eq!(failed["failedStep"], "account", "an unknown owner: {failed}");
+
+    request["ownerId"] = json!("canary");
+    request["confirmationRequired"] = json!("Picture");
+    let id = system.accepted(&request).await;
+    let url = system.gateway(&format!("/api/deliveries/{id}/confirmations"));
+    let confirm = async |kind: u8| {
+        let body = json!({"confirmationType": kind, "confirmationBlob": "a picture"});
+        let reply = system.http.json(Method::POST, &url, &body).await;
+        (reply.status.as_u16(), reply.json()["code"].as_str().unwrap_or_default().to_owned())
+    };
+    until("the recipient is asked", SOON, || async {
+        let told = town.told(&id).await;
+        let asked = |it: &Value| it["template"] == "confirmation-needed" && it["state"] == "sent";
+        told.as_array()?.iter().any(asked).then_some(())
+    })
+    .await;
+    assert_eq!(confirm(2).await, (409, "other_confirmation".to_owned()));
+    // Nobody comes to the door: a person is asked.
+    alerted(&alerts, &id, "nobody confirms").await;
+    let state = system.request(&id).await;
+    assert_eq!(state["state"], "Scheduled", "it waits: {state}");
+    assert_eq!(confirm(1).await.0, 200);
+    system.ends(&id, "Completed", SOON).await;
+    assert_eq!(confirm(1).await, (409, "delivery_ended".to_owned()), "too late");
+    let evidence = system.url(105, &format!("/api/deliveries/{id}/confirmations"));
+    let kept = system.http.get(&evidence).await.json();
+    assert_eq!(kept[0]["confirmationType"], 1, "{kept}");
+    assert!(kept[0]["sha256"].as_str().is_some_and(|it| it.len() == 64), "{kept}");
+}
