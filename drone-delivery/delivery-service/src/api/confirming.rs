@@ -6,7 +6,10 @@ use axum::{
     response::Response,
 };
 use base::Timestamp;
-use contracts::{Body, ConfirmationType, Location, as_ordinal};
+use contracts::{
+    Body, ConfirmationType, Location, as_ordinal,
+    document::{ConfirmationOrdinal, Text},
+};
 use http::Method;
 use serde::Serialize;
 use serde_json::json;
@@ -18,8 +21,20 @@ use sha2::{Digest as _, Sha256};
 use store::Transaction;
 use utoipa::ToSchema;
 
-use super::{Shared, change_delivery, document, unknown};
+use super::{Shared, change_delivery, unknown};
 use crate::{domain::Evidence, events::Voice, store as table};
+
+/// What the recipient gives.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the schema of the document; the reader takes more spellings")]
+pub(super) struct ConfirmationSchema {
+    confirmation_type: ConfirmationOrdinal,
+    /// Where it is given.
+    geo_coordinates: Option<Location>,
+    /// What is given: kept is its SHA-256 alone.
+    confirmation_blob: Option<Text>,
+}
 
 /// What stays of a confirmation.
 #[derive(Debug, Serialize, ToSchema)]
@@ -63,7 +78,7 @@ pub(super) async fn get_evidence(
 
 /// The recipient confirms.
 #[utoipa::path(post, path = "/api/deliveries/{id}/confirmations",
-    request_body = document::ConfirmationSchema,
+    request_body = ConfirmationSchema,
     responses((status = 200), (status = 404, description = "no such delivery"),
         (status = 409, description = "it is over, its package is not on its way yet, or another confirmation is required")))]
 pub(super) async fn confirm(

@@ -14,7 +14,7 @@ use super::{
     __path_get_owner, __path_get_status, __path_notify_me, __path_patch_delivery,
     __path_put_carrier, __path_put_delivery, __path_stream_events, __path_summarize, Served,
     Summary,
-    confirming::{__path_confirm, __path_get_evidence, EvidenceView},
+    confirming::{__path_confirm, __path_get_evidence, ConfirmationSchema, EvidenceView},
     told::{__path_ask_unsubscribe, __path_list_told, __path_unsubscribe, ToldView},
 };
 use crate::domain::{DeliveryView, OwnerView, StatusView};
@@ -115,15 +115,4 @@ pub(super) struct NotifySchema {
     sms: Option<Text>,
     /// What they read, as a language tag: `en` or `fi`; English when it is something else.
     language: Option<Text>,
-}
-
-/// What the recipient gives.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-pub(super) struct ConfirmationSchema {
-    confirmation_type: ConfirmationOrdinal,
-    /// Where it is given.
-    geo_coordinates: Option<Location>,
-    /// What is given: kept is its SHA-256 alone.
-    confirmation_blob: Option<Text>,
 }
