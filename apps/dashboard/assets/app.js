@@ -1,5 +1,6 @@
 // The live page: one stream of events in, a canvas and two lists out. No framework, no build.
 // What is selected stands in the address, so that a page can be shared and gone back from.
+import { showAlerts } from "./alerts.js";
 import { createMap } from "./map.js";
 import { renderTrace } from "./trace.js";
 
@@ -174,5 +175,6 @@ byId("close").addEventListener("click", () => {
 addEventListener("hashchange", showSelected);
 listen();
 showSelected();
+showAlerts(byId("alerts"));
 const city = await read("city.json");
 if (city) map.city(city);

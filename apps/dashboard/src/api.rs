@@ -1,5 +1,7 @@
 //! The page, its data, and the collector that takes spans in.
 
+mod alerts;
+
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -16,7 +18,7 @@ use runtime::Tasks;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::{
-    Change, JsonBody, MutatingRoute, Problem, Repetition, Routes, Sample, SampleCall,
+    Change, Client, JsonBody, MutatingRoute, Problem, Repetition, Routes, Sample, SampleCall,
 };
 use telemetry::otlp;
 
@@ -38,13 +40,14 @@ pub(crate) struct Shared {
     pub(crate) view: Arc<Mutex<View>>,
     pub(crate) topology: Arc<Mutex<Topology>>,
     traces: Arc<Mutex<Traces>>,
+    client: Client,
     tasks: Tasks,
 }
 
 impl Shared {
-    pub(crate) fn new(spans_max: usize, tasks: Tasks) -> Self {
+    pub(crate) fn new(spans_max: usize, client: Client, tasks: Tasks) -> Self {
         let traces = Arc::new(Mutex::new(Traces::new(spans_max)));
-        Self { view: Arc::default(), topology: Arc::default(), traces, tasks }
+        Self { view: Arc::default(), topology: Arc::default(), traces, client, tasks }
     }
 
     /// The view. A panic elsewhere cannot leave it half-changed in a way that matters to a page.
@@ -63,6 +66,7 @@ pub(crate) fn page(shared: Shared) -> Routes {
         .get("/", || async { asset(HTML, include_str!("../assets/index.html")) })
         .get("/topology", || async { asset(HTML, include_str!("../assets/topology.html")) })
         .get("/app.js", || async { asset(SCRIPT, include_str!("../assets/app.js")) })
+        .get("/alerts.js", || async { asset(SCRIPT, include_str!("../assets/alerts.js")) })
         .get("/map.js", || async { asset(SCRIPT, include_str!("../assets/map.js")) })
         .get("/trace.js", || async { asset(SCRIPT, include_str!("../assets/trace.js")) })
         .get("/topology.js", || async { asset(SCRIPT, include_str!("../assets/topology.js")) })
@@ -75,6 +79,8 @@ pub(crate) fn page(shared: Shared) -> Routes {
         .get("/api/deliveries/{id}", get_delivery)
         .get("/api/traces", list_spans)
         .get("/api/topology", get_topology)
+        .get("/api/alerts", alerts::list)
+        .change(alerts::row(), alerts::acknowledge)
         .with_state(shared)
 }
 

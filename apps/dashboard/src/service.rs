@@ -65,7 +65,7 @@ fn start(
     config: &DashboardConfig,
 ) -> Result<(Bound, Bound), StartError> {
     let messaging = context.require_messaging()?;
-    let shared = Shared::new(config.spans_max, context.tasks.clone());
+    let shared = Shared::new(config.spans_max, context.client().clone(), context.tasks.clone());
     let own = context.telemetry.clone();
     context.tasks.spawn("own spans", |shutdown| forget_own_spans(own, shutdown));
     // The collector first: whoever waits for the page may send spans when it is ready.

@@ -3,7 +3,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -277,7 +279,7 @@ impl Layered {
             startable(path)?;
         }
         settings.check()?;
-        Ok(Self { settings, origins: layers.settings() })
+        Ok(Self { settings, origins: layers.settings().into_iter().map(veiled).collect() })
     }
 }
 
@@ -308,7 +310,11 @@ impl Settings {
             .map_err(|source| SettingsError::Syntax { path: path.clone(), source })?;
         // Renamed into place: a role that starts meanwhile reads the old or the new, never half.
         let draft = path.with_extension("json.new");
-        fs::write(&draft, text).map_err(io)?;
+        // Passwords of others stand in it. One that an earlier start left is no reason to show them.
+        fs::remove_file(&draft).or_else(absent).map_err(io)?;
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&draft).map_err(io)?;
+        file.write_all(&text).map_err(io)?;
         fs::rename(&draft, &path).map_err(io)
     }
 
@@ -403,6 +409,22 @@ impl ForeignService {
     }
 }
 
+/// What is not there need not be removed.
+fn absent(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// Last words of paths whose values nobody should read over a shoulder.
+const VEILED: [&str; 3] = ["password", "token", "secret"];
+
+fn veiled(mut setting: Setting) -> Setting {
+    let last = setting.path.rsplit('.').next().unwrap_or_default();
+    if VEILED.contains(&last) && setting.value.as_str().is_some_and(|it| !it.is_empty()) {
+        setting.value = Value::from("(given)");
+    }
+    setting
+}
+
 /// The same path from anywhere, of a file that exists.
 fn usable_file(path: &Path) -> Result<PathBuf, SettingsError> {
     let io = |source| SettingsError::Io { path: path.to_owned(), source };
@@ -473,6 +495,23 @@ mod tests {
         // Both roles are given this one section.
         assert_eq!(settings.fleet.time_scale, 600.0);
         assert_eq!(settings.fleet.drones, 3);
+    }
+
+    #[test]
+    fn a_password_is_neither_shown_nor_readable_by_others() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let secret = "notifications.smtp.password";
+        let layered = gather(&["--set", &format!("delivery.{secret}=hunter2")]).unwrap();
+        let shown = layered.origins.iter().find(|it| it.path.ends_with(secret)).unwrap();
+        assert_eq!(shown.value, "(given)");
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            layered.settings.write(folder.path()).unwrap();
+        }
+        let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let read = Settings::of(folder.path()).unwrap().unwrap();
+        assert_eq!(read.delivery.notifications.smtp.password, "hunter2");
     }
 
     #[track_caller]

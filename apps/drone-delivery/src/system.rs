@@ -26,7 +26,8 @@ pub(crate) struct System {
     client: Client,
     telemetry: Telemetry,
     tasks: Tasks,
-    settings: Settings,
+    // Boxed: every command holds one while it waits.
+    settings: Box<Settings>,
 }
 
 impl System {
@@ -40,7 +41,7 @@ impl System {
         let quiet = TelemetryConfig { traces_per_second: 0, ..TelemetryConfig::default() };
         let telemetry = Telemetry::new(quiet, SystemClock::shared());
         let client = Client::new(addresses(&settings), TIMEOUT, telemetry.clone());
-        Ok(Self { client, telemetry, tasks: Tasks::new(), settings })
+        Ok(Self { client, telemetry, tasks: Tasks::new(), settings: Box::new(settings) })
     }
 
     /// Calls a service; any status is a reply.

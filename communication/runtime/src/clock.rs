@@ -3,7 +3,7 @@
 use std::{
     fs,
     hash::{BuildHasher, Hasher, RandomState},
-    io,
+    io::{self, Read as _},
     sync::Arc,
 };
 
@@ -44,6 +44,16 @@ impl Clock for SystemClock {
 /// The kernel does not show one (not Linux, or `/proc` is not mounted).
 pub fn boot_id() -> io::Result<String> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|it| it.trim().to_owned())
+}
+
+/// Bytes that nobody can guess, from the operating system.
+///
+/// # Errors
+/// It has none to give.
+pub fn secret_from_os() -> io::Result<[u8; 32]> {
+    let mut secret = [0; 32];
+    fs::File::open("/dev/urandom")?.read_exact(&mut secret)?;
+    Ok(secret)
 }
 
 /// A generator with a seed that no other process has.

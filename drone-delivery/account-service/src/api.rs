@@ -67,6 +67,8 @@ struct AccountView {
     display_name: String,
     email_address: String,
     sms: String,
+    /// What its people read: `en` or `fi`; English when it is something else.
+    language: String,
     status: AccountStatus,
     registered_business: bool,
 }
@@ -79,6 +81,8 @@ struct AccountBody {
     display_name: Option<Line>,
     email_address: Option<Line>,
     sms: Option<Line>,
+    /// What its people read, as a language tag.
+    language: Option<Line>,
     status: Option<AccountStatus>,
     registered_business: Option<bool>,
 }
@@ -102,6 +106,7 @@ impl From<Account> for AccountView {
             display_name: account.display_name,
             email_address: account.email_address,
             sms: account.sms,
+            language: account.language,
             status: account.status,
             registered_business: account.registered_business,
         }
@@ -203,6 +208,7 @@ fn read_account(id: AccountId, body: &JsonBody) -> Result<Account, Problem> {
         display_name: members.optional_text("displayName").unwrap_or_else(|| id.to_string()),
         email_address: text("emailAddress"),
         sms: text("sms"),
+        language: text("language"),
         status: members.word_or("status", AccountStatus::Active),
         registered_business: members.flag_or("registeredBusiness", false),
         id,

@@ -66,6 +66,8 @@ pub(crate) struct Account {
     pub(crate) email_address: String,
     /// Number for text messages; empty for none.
     pub(crate) sms: String,
+    /// What its people read, as a language tag such as `fi`; empty for English.
+    pub(crate) language: String,
     /// Whether it may ship.
     pub(crate) status: AccountStatus,
     /// Whether a business is behind it.
@@ -81,6 +83,7 @@ impl Account {
             id,
             email_address: String::new(),
             sms: String::new(),
+            language: String::new(),
             status: AccountStatus::Active,
             registered_business: false,
         }
@@ -101,6 +104,7 @@ impl Account {
             ("displayName", &self.display_name),
             ("emailAddress", &self.email_address),
             ("sms", &self.sms),
+            ("language", &self.language),
         ];
         let wrong: Vec<AccountError> = texts
             .into_iter()

@@ -6,8 +6,12 @@ use store::{Migration, Reader, Row, SqlError, Transaction};
 use crate::domain::{Account, AccountId, AccountStatus};
 
 /// History of the tables. Never edit one: append.
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "accounts", sql: FIRST }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "accounts", sql: FIRST },
+    Migration { version: 2, name: "languages", sql: SECOND },
+];
+
+const SECOND: &str = "ALTER TABLE accounts ADD COLUMN language TEXT NOT NULL DEFAULT '';";
 
 // Accounts are master data: none is forgotten by age, and there are as many as there are customers.
 const FIRST: &str = "
@@ -22,7 +26,8 @@ CREATE TABLE accounts (
 CREATE INDEX accounts_status ON accounts (status);
 ";
 
-const COLUMNS: &str = "id, display_name, email_address, sms, status, registered_business";
+const COLUMNS: &str = "id, display_name, email_address, sms, status, registered_business,
+  language";
 
 /// One account.
 pub(crate) fn find(reader: &Reader<'_>, id: &AccountId) -> Result<Option<Account>, SqlError> {
@@ -46,7 +51,7 @@ pub(crate) fn list(
 pub(crate) fn put(transaction: &mut Transaction<'_>, account: &Account) -> Result<bool, SqlError> {
     let is_new = find(transaction, &account.id)?.is_none();
     let sql =
-        format!("INSERT OR REPLACE INTO accounts ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
+        format!("INSERT OR REPLACE INTO accounts ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)");
     transaction.execute(
         &sql,
         &[
@@ -56,6 +61,7 @@ pub(crate) fn put(transaction: &mut Transaction<'_>, account: &Account) -> Resul
             &account.sms,
             &account.status.word(),
             &account.registered_business,
+            &account.language,
         ],
     )?;
     Ok(is_new)
@@ -84,5 +90,6 @@ fn account(row: &Row<'_>) -> Result<Account, SqlError> {
         sms: row.get(3)?,
         status: AccountStatus::from_word(&status).ok_or_else(|| damaged("status"))?,
         registered_business: row.get(5)?,
+        language: row.get(6)?,
     })
 }

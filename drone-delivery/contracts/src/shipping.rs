@@ -419,6 +419,9 @@ impl Event for DeliveryEvent {
 pub struct Notification {
     /// The delivery.
     pub delivery_id: String,
+    /// The account that ships, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_id: Option<String>,
     /// Which text, such as `completed`, `failed`, `cancelled`, `confirmation-needed`.
     pub template: String,
     /// Why, for people.
@@ -449,6 +452,12 @@ pub struct Alert {
     pub text: String,
     /// When.
     pub occurred_at: Timestamp,
+}
+
+impl Event for Alert {
+    fn types() -> Vec<EventType> {
+        vec![OPERATOR_ALERTED]
+    }
 }
 
 #[cfg(test)]

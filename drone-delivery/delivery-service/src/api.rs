@@ -1,7 +1,9 @@
 //! HTTP: deliveries, their public face, and what their recipients say.
 
+mod confirming;
 mod document;
 mod samples;
+mod told;
 
 use std::sync::Arc;
 
@@ -11,25 +13,24 @@ use axum::{
     response::Response,
 };
 use base::{Code, Direction};
-use contracts::{Body, ConfirmationType, is_name, month_range, shipping::DeliveryEvent};
+use contracts::{Body, is_name, month_range, shipping::DeliveryEvent};
 use http::{HeaderMap, StatusCode};
+use notifications::Outbox;
 use runtime::Tasks;
 use serde::{Deserialize, Serialize};
 use service_kit::{
     FieldError, JsonBody, MutatingRoute, Operation, Problem, RequestContext, Routes, reply,
 };
 use store::{Store, StoredReply, Transaction};
-use telemetry::TraceContext;
 use utoipa::ToSchema;
 
 pub(crate) use self::document::Document;
 use crate::{
-    confirmations::Recipient,
     domain::{
         ChangeError, Delivery, DeliveryBody, DeliveryView, Ending, OwnerView, Reached, Reschedule,
         StatusView,
     },
-    events,
+    events::{self, Audience, Voice},
     positions::Positions,
     store::{self as table, NotifyRequest},
     stream::{self, Changes},
@@ -41,7 +42,8 @@ pub struct Shared {
     pub(crate) store: Store,
     pub(crate) positions: Arc<Positions>,
     pub(crate) changes: Changes,
-    pub(crate) recipient: Recipient,
+    pub(crate) audience: Audience,
+    pub(crate) outbox: Outbox,
     pub(crate) tasks: Tasks,
     pub(crate) prefer_201_on_replace: bool,
 }
@@ -57,6 +59,8 @@ pub fn routes(shared: Shared) -> Routes<()> {
         .get("/api/deliveries/{id}/owner", get_owner)
         .get("/api/deliveries/{id}/events", get_events)
         .get("/api/deliveries/{id}/events/stream", stream_events)
+        .get("/api/deliveries/{id}/notifications", told::list_told)
+        .get("/api/notifications/unsubscribe/{token}", told::ask_unsubscribe)
         .get("/api/deliveries/summary", summarize)
         .change(samples::put(), put_delivery)
         .change(samples::patch(), patch_delivery)
@@ -64,7 +68,9 @@ pub fn routes(shared: Shared) -> Routes<()> {
         .change(samples::hand_over(), put_carrier)
         .change(samples::notify_me(), notify_me)
         .change(samples::forget_me(), forget_me)
-        .change(samples::confirm(), confirm)
+        .get("/api/deliveries/{id}/confirmations", confirming::get_evidence)
+        .change(confirming::row(), confirming::confirm)
+        .change(samples::unsubscribe(), told::unsubscribe)
         .with_state(shared)
 }
 
@@ -78,7 +84,8 @@ pub fn rows() -> Vec<MutatingRoute> {
         samples::hand_over(),
         samples::notify_me(),
         samples::forget_me(),
-        samples::confirm(),
+        confirming::row(),
+        samples::unsubscribe(),
     ]
 }
 
@@ -182,10 +189,12 @@ async fn put_delivery(
         let detail = "the id in the path is another".to_owned();
         return Err(Problem::invalid(vec![FieldError { pointer: "/id".to_owned(), detail }]));
     }
-    let prefer_201 = shared.prefer_201_on_replace;
+    let (prefer_201, audience) = (shared.prefer_201_on_replace, shared.audience);
     let changes = shared.changes.clone();
     let done = operation
-        .run(&shared.store, &body, move |it| put(it, id, content, prefer_201, &context.trace))
+        .run(&shared.store, &body, move |it| {
+            put(it, id, content, prefer_201, Voice::new(audience, &context.trace))
+        })
         .await;
     changes.notify();
     done
@@ -196,7 +205,7 @@ fn put(
     id: String,
     content: DeliveryBody,
     prefer_201: bool,
-    trace: &TraceContext,
+    voice: Voice<'_>,
 ) -> Result<StoredReply, Problem> {
     if table::is_buried(transaction, &id)? {
         return Err(Problem::of(Code::Undone, "the delivery was undone before it was made"));
@@ -205,7 +214,7 @@ fn put(
         let delivery = Delivery::create(id, content.order);
         table::insert(transaction, &delivery)?;
         let reached = vec![delivery.stage];
-        events::announce(transaction, &delivery, &reached, Some(trace))?;
+        events::announce(transaction, &delivery, &reached, voice)?;
         return created(&delivery);
     };
     // The original's workflow takes only 201 for an answer, also when it asks the same again.
@@ -234,8 +243,11 @@ async fn patch_delivery(
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let change = read_reschedule(&body)?;
+    let audience = shared.audience;
     let effect = move |transaction: &mut Transaction<'_>| {
-        change_delivery(transaction, &id, &context.trace, |it| it.reschedule(change))?;
+        change_delivery(transaction, &id, Voice::new(audience, &context.trace), |it| {
+            it.reschedule(change)
+        })?;
         Ok(reply::empty(200))
     };
     shared.run(operation, &body, effect).await
@@ -281,13 +293,16 @@ async fn delete_delivery(
         Some(Direction::Undo) => (Ending::Failed, "the workflow that made it was undone"),
         Some(Direction::Do) | None => (Ending::Cancelled, "it was called off"),
     };
+    let audience = shared.audience;
     let effect = move |transaction: &mut Transaction<'_>| {
         if cancellation.compensate && table::find(transaction, &id)?.is_none() {
             table::bury(transaction, &id)?;
             return Ok(reply::empty(200));
         }
         let reason = Some(reason.to_owned());
-        change_delivery(transaction, &id, &context.trace, |it| it.call_off(ending, reason))?;
+        change_delivery(transaction, &id, Voice::new(audience, &context.trace), |it| {
+            it.call_off(ending, reason)
+        })?;
         Ok(reply::empty(200))
     };
     shared.run(operation, &body, effect).await
@@ -312,16 +327,18 @@ async fn put_carrier(
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let booked = read_carrier(&body)?;
+    let audience = shared.audience;
     let effect = move |transaction: &mut Transaction<'_>| {
+        let voice = Voice::new(audience, &context.trace);
         let mut delivery = table::find(transaction, &id)?.ok_or_else(unknown)?;
         let before = delivery.clone();
         let reached = delivery.hand_over(booked);
         if delivery != before {
-            events::commit(transaction, &delivery, &reached, Some(&context.trace))?;
+            events::commit(transaction, &delivery, &reached, voice)?;
         }
         let served = !delivery.stage.is_end();
         if before.awaits_carrier && served {
-            events::reassigned(transaction, &delivery, Some(&context.trace))?;
+            events::reassigned(transaction, &delivery, voice)?;
         }
         reply::json(200, &Served { served })
     };
@@ -362,7 +379,11 @@ fn read_notify_request(body: &JsonBody) -> Result<NotifyRequest, Problem> {
     let content = Body::new(&value);
     let members = content.members();
     let given = |name| members.optional_text(name).filter(|it| !it.trim().is_empty());
-    let request = NotifyRequest { email_address: given("emailAddress"), sms: given("sms") };
+    let request = NotifyRequest {
+        email_address: given("emailAddress"),
+        sms: given("sms"),
+        language: given("language").unwrap_or_default(),
+    };
     if request.email_address.is_none() && request.sms.is_none() {
         members.fault("emailAddress", "an e-mail address or a phone number is needed");
     }
@@ -383,33 +404,6 @@ async fn forget_me(
         Ok(reply::empty(204))
     };
     shared.run(operation, &body, effect).await
-}
-
-/// The recipient confirms.
-#[utoipa::path(post, path = "/api/deliveries/{id}/confirmations",
-    request_body = document::ConfirmationSchema,
-    responses((status = 200), (status = 404, description = "no such delivery"),
-        (status = 409, description = "it is over, or another confirmation is required")))]
-async fn confirm(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    context: RequestContext,
-    operation: Operation,
-    body: JsonBody,
-) -> Result<Response, Problem> {
-    let given = read_confirmation(&body)?;
-    let effect = move |transaction: &mut Transaction<'_>| {
-        change_delivery(transaction, &id, &context.trace, |it| it.confirm(given))?;
-        Ok(reply::empty(200))
-    };
-    shared.run(operation, &body, effect).await
-}
-
-fn read_confirmation(body: &JsonBody) -> Result<ConfirmationType, Problem> {
-    let value = body.parse()?;
-    let content = Body::new(&value);
-    let given: ConfirmationType = content.members().word("confirmationType");
-    content.finish(given).map_err(Problem::of_faults)
 }
 
 #[derive(Debug, Deserialize)]
@@ -460,14 +454,14 @@ impl Shared {
 fn change_delivery(
     transaction: &mut Transaction<'_>,
     id: &str,
-    trace: &TraceContext,
+    voice: Voice<'_>,
     change: impl FnOnce(&mut Delivery) -> Result<Reached, ChangeError>,
 ) -> Result<(), Problem> {
     let mut delivery = table::find(transaction, id)?.ok_or_else(unknown)?;
     let before = delivery.clone();
     let reached = change(&mut delivery).map_err(refusal)?;
     if delivery != before {
-        events::commit(transaction, &delivery, &reached, Some(trace))?;
+        events::commit(transaction, &delivery, &reached, voice)?;
     }
     Ok(())
 }
@@ -486,6 +480,7 @@ fn refusal(error: ChangeError) -> Problem {
     let code = match error {
         ChangeError::Ended { .. } => "delivery_ended",
         ChangeError::PickedUp => "picked_up",
+        ChangeError::TooEarly => "too_early",
         ChangeError::OtherConfirmation { .. } => "other_confirmation",
     };
     Problem::refusal(StatusCode::CONFLICT, code, error.to_string())

@@ -9,12 +9,14 @@
 //! subscribers see each stage once and in order. At the doorstep a delivery waits for the
 //! confirmation that its sender asked for.
 
+mod overdue;
 mod view;
 
 use base::Timestamp;
 use contracts::{ConfirmationType, DeliveryStage, Location};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use overdue::{Overdue, Patience, overdue};
 pub(crate) use view::{DeliveryBody, DeliveryView, OwnerView, StatusView};
 
 /// Who ships.
@@ -63,6 +65,12 @@ pub(crate) struct Delivery {
     pub(crate) dropped_off: bool,
     /// What the recipient gave.
     pub(crate) confirmation: Option<ConfirmationType>,
+    /// With what, when and where.
+    #[serde(default)]
+    pub(crate) evidence: Option<Evidence>,
+    /// Since when the package is at the doorstep.
+    #[serde(default)]
+    pub(crate) dropped_off_at: Option<Timestamp>,
     /// Where it was last, by a report of a phase.
     pub(crate) location: Option<Location>,
     pub(crate) pickup_eta: Option<Timestamp>,
@@ -72,6 +80,18 @@ pub(crate) struct Delivery {
     /// Of the newest move that whoever serves it had agreed to.
     #[serde(default)]
     pub(crate) revision: u64,
+}
+
+/// What stays of a confirmation, to be shown when it is doubted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Evidence {
+    pub(crate) kind: ConfirmationType,
+    /// When it came in.
+    pub(crate) at: Timestamp,
+    /// Where it was given, as whoever gave it says.
+    pub(crate) place: Option<Location>,
+    /// SHA-256 of the picture, the print or the recording, in hexadecimal; the thing itself is not kept.
+    pub(crate) hash: Option<String>,
 }
 
 /// What a report of a drone or a carrier means for the delivery that it serves.
@@ -150,6 +170,9 @@ pub(crate) enum ChangeError {
     /// The package is on its way.
     #[error("the package has been picked up")]
     PickedUp,
+    /// The package is not on its way yet.
+    #[error("the package is not on its way yet")]
+    TooEarly,
     /// The recipient gave something else than was asked for.
     #[error("{} is required", contracts::Words::word(*required))]
     OtherConfirmation {
@@ -172,6 +195,8 @@ impl Delivery {
             awaits_carrier: false,
             dropped_off: false,
             confirmation: None,
+            evidence: None,
+            dropped_off_at: None,
             location: None,
             delivery_eta: None,
             reason: None,
@@ -256,6 +281,7 @@ impl Delivery {
             Milestone::HeadedToDropoff => self.advance_to(DeliveryStage::HeadedToDropoff),
             Milestone::DroppedOff => {
                 self.dropped_off = true;
+                self.dropped_off_at = Some(report.at);
                 let mut reached = self.advance_to(DeliveryStage::HeadedToDropoff);
                 reached.extend(self.complete_if_confirmed());
                 reached
@@ -305,14 +331,20 @@ impl Delivery {
         vec![self.reach(DeliveryStage::Failed)]
     }
 
-    /// The recipient confirms. Early confirmations are kept until the package is there.
-    pub(crate) fn confirm(&mut self, given: ConfirmationType) -> Result<Reached, ChangeError> {
+    /// The recipient confirms: what is asked for, and not before the package is on its way to them.
+    /// What is given then counts at the doorstep; given again, the first stays.
+    pub(crate) fn confirm(&mut self, evidence: Evidence) -> Result<Reached, ChangeError> {
         self.refuse_end()?;
+        if self.stage != DeliveryStage::HeadedToDropoff {
+            return Err(ChangeError::TooEarly);
+        }
+        let given = evidence.kind;
         let required = self.order.confirmation_required;
         if required != ConfirmationType::None && given != required {
             return Err(ChangeError::OtherConfirmation { required });
         }
         self.confirmation = Some(given);
+        self.evidence.get_or_insert(evidence);
         Ok(self.complete_if_confirmed().into_iter().collect())
     }
 

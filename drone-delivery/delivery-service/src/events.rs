@@ -10,8 +10,8 @@ use contracts::{
     DeliveryStage,
     event::{self, Event, source_of},
     shipping::{
-        CUSTOMER_NOTIFIED, DeliveryEvent, HandOverRequest, Notification, OPERATION, Operation,
-        delivery_event_type,
+        Alert, CUSTOMER_NOTIFIED, DeliveryEvent, HandOverRequest, Notification, OPERATION,
+        OPERATOR_ALERTED, Operation, delivery_event_type,
     },
     topics,
 };
@@ -22,7 +22,7 @@ use telemetry::{Counter, Telemetry, TraceContext};
 
 use crate::{
     confirmations::Recipient,
-    domain::{Assignment, Delivery, Milestone, Reached, Report},
+    domain::{Assignment, Delivery, Milestone, Overdue, Reached, Report},
     positions::Positions,
     store as table,
     stream::Changes,
@@ -32,15 +32,37 @@ use crate::{
 /// The role, as it names itself in messages.
 pub(crate) const ROLE: &str = "delivery";
 
+/// Who hears how a delivery goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Those who asked: nobody else could be reached.
+    Askers,
+    /// Its owner too, where the account says.
+    Owners,
+}
+
+/// In which breath something is said.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Voice<'a> {
+    pub(crate) audience: Audience,
+    pub(crate) trace: Option<&'a TraceContext>,
+}
+
+impl<'a> Voice<'a> {
+    pub(crate) const fn new(audience: Audience, trace: &'a TraceContext) -> Self {
+        Self { audience, trace: Some(trace) }
+    }
+}
+
 /// Keeps what a change made of a delivery: the row, an event for each stage, a word to the customer.
 pub(crate) fn commit(
     transaction: &mut Transaction<'_>,
     delivery: &Delivery,
     reached: &Reached,
-    trace: Option<&TraceContext>,
+    voice: Voice<'_>,
 ) -> Result<(), SqlError> {
     table::update(transaction, delivery)?;
-    announce(transaction, delivery, reached, trace)
+    announce(transaction, delivery, reached, voice)
 }
 
 /// Says which stages a delivery reached just now.
@@ -48,9 +70,9 @@ pub(crate) fn announce(
     transaction: &mut Transaction<'_>,
     delivery: &Delivery,
     reached: &Reached,
-    trace: Option<&TraceContext>,
+    voice: Voice<'_>,
 ) -> Result<(), SqlError> {
-    announce_at(transaction, delivery, reached, transaction.now(), trace)
+    announce_at(transaction, delivery, reached, transaction.now(), voice)
 }
 
 /// Says which stages a delivery reached, and when: a report that was heard late is not news of now.
@@ -59,7 +81,7 @@ fn announce_at(
     delivery: &Delivery,
     reached: &Reached,
     at: Timestamp,
-    trace: Option<&TraceContext>,
+    voice: Voice<'_>,
 ) -> Result<(), SqlError> {
     let before = delivery.sequence.saturating_sub(u64::try_from(reached.len()).unwrap_or(0));
     for (sequence, stage) in (before + 1..).zip(reached) {
@@ -71,13 +93,37 @@ fn announce_at(
             kind,
             &event.event_id,
             &event,
-            trace,
+            voice.trace,
         )?)?;
         if stage.is_end() {
-            notify(transaction, delivery, template(*stage), None, trace)?;
+            notify(transaction, delivery, template(*stage), None, voice)?;
         }
     }
     Ok(())
+}
+
+/// A delivery has stopped moving: operators hear of it, and the customer once, when it is late.
+pub(crate) fn stopped(
+    transaction: &mut Transaction<'_>,
+    delivery: &Delivery,
+    what: Overdue,
+    voice: Voice<'_>,
+) -> Result<(), SqlError> {
+    let alert = Alert {
+        severity: "warning".to_owned(),
+        service: ROLE.to_owned(),
+        delivery_id: Some(delivery.id.clone()),
+        text: format!("delivery {} is {}", delivery.id, what.text()),
+        occurred_at: transaction.now(),
+    };
+    let id = format!("{}/overdue/{}", delivery.id, what.as_str());
+    let kind = OPERATOR_ALERTED.to_string();
+    transaction.push(&message(topics::ALERTS, kind, &id, &alert, voice.trace)?)?;
+    match what {
+        Overdue::Pickup | Overdue::Dropoff => notify(transaction, delivery, "delayed", None, voice),
+        // They were asked before, when it was on its way.
+        Overdue::Confirmation => Ok(()),
+    }
 }
 
 /// Another serves the delivery than before: the customer hears of it. Where nobody flies any more,
@@ -85,13 +131,13 @@ fn announce_at(
 pub(crate) fn reassigned(
     transaction: &mut Transaction<'_>,
     delivery: &Delivery,
-    trace: Option<&TraceContext>,
+    voice: Voice<'_>,
 ) -> Result<(), SqlError> {
     if delivery.awaits_carrier {
-        return ask_for_carrier(transaction, delivery, trace);
+        return ask_for_carrier(transaction, delivery, voice.trace);
     }
     let turn = Some(delivery.assignment_turn);
-    notify(transaction, delivery, "reassigned", turn, trace)
+    notify(transaction, delivery, "reassigned", turn, voice)
 }
 
 fn ask_for_carrier(
@@ -150,20 +196,22 @@ const fn template(stage: DeliveryStage) -> &'static str {
     }
 }
 
-/// A word to the customer, when there is one who wants to hear it. What may be said more than once
-/// has a turn.
+/// A word to the customer, when there is one who may want to hear it. What may be said more than
+/// once has a turn.
 fn notify(
     transaction: &mut Transaction<'_>,
     delivery: &Delivery,
     template: &str,
     turn: Option<u64>,
-    trace: Option<&TraceContext>,
+    voice: Voice<'_>,
 ) -> Result<(), SqlError> {
-    if table::notify_request(transaction, &delivery.id)?.is_none() {
+    let has_asked = table::notify_request(transaction, &delivery.id)?.is_some();
+    if voice.audience == Audience::Askers && !has_asked {
         return Ok(());
     }
     let notification = Notification {
         delivery_id: delivery.id.clone(),
+        owner_id: Some(delivery.order.owner.account_id.clone()),
         template: template.to_owned(),
         reason: delivery.reason.clone(),
         occurred_at: transaction.now(),
@@ -171,7 +219,7 @@ fn notify(
     let turn = turn.map(|it| format!("/{it}")).unwrap_or_default();
     let id = format!("{}/{template}{turn}", delivery.id);
     let kind = CUSTOMER_NOTIFIED.to_string();
-    let message = message(topics::NOTIFICATIONS, kind, &id, &notification, trace)?;
+    let message = message(topics::NOTIFICATIONS, kind, &id, &notification, voice.trace)?;
     transaction.push(&OutboxMessage { key: Some(delivery.id.clone()), ..message })
 }
 
@@ -236,6 +284,16 @@ impl HasDelivery for Asked {
     }
 }
 
+impl HasDelivery for Alert {
+    fn delivery_id(&self) -> String {
+        self.delivery_id.clone().unwrap_or_default()
+    }
+
+    fn occurred_at(&self) -> Timestamp {
+        self.occurred_at
+    }
+}
+
 impl HasDelivery for Notification {
     fn delivery_id(&self) -> String {
         self.delivery_id.clone()
@@ -253,6 +311,7 @@ pub(crate) struct Reports {
     positions: Arc<Positions>,
     changes: Changes,
     recipient: Recipient,
+    audience: Audience,
     foreign: Counter,
 }
 
@@ -261,7 +320,7 @@ impl Reports {
         store: Store,
         positions: Arc<Positions>,
         changes: Changes,
-        recipient: Recipient,
+        (recipient, audience): (Recipient, Audience),
         telemetry: &Telemetry,
     ) -> Self {
         let foreign = telemetry.metrics().counter(
@@ -269,26 +328,26 @@ impl Reports {
             "Reports of progress with deliveries that are unknown here.",
             &[],
         );
-        Self { store, positions, changes, recipient, foreign: foreign.with(&[]) }
+        Self { store, positions, changes, recipient, audience, foreign: foreign.with(&[]) }
     }
 
     async fn apply(&self, id: String, report: Report, trace: TraceContext) -> Result<(), Failure> {
-        let recipient = self.recipient;
+        let (recipient, audience) = (self.recipient, self.audience);
         // A drone or carrier is booked before its delivery is made; that is no progress yet.
         let is_progress = report.milestone != Milestone::Assigned;
         let written = self.store.write(move |transaction| {
             let Some(mut delivery) = table::find(transaction, &id)? else { return Ok(None) };
-            let before = delivery.clone();
+            let (before, voice) = (delivery.clone(), Voice::new(audience, &trace));
             let mut reached = delivery.report(&report);
-            reached.extend(recipient.answer(&mut delivery));
+            reached.extend(recipient.answer(&mut delivery, report.at));
             if delivery != before {
                 table::update(transaction, &delivery)?;
-                announce_at(transaction, &delivery, &reached, report.at, Some(&trace))?;
+                announce_at(transaction, &delivery, &reached, report.at, voice)?;
             }
             // While there is time to be at the door.
             let on_its_way = reached.contains(&DeliveryStage::HeadedToDropoff);
             if on_its_way && recipient == Recipient::Real && delivery.lacks_confirmation() {
-                notify(transaction, &delivery, "confirmation-needed", None, Some(&trace))?;
+                notify(transaction, &delivery, "confirmation-needed", None, voice)?;
             }
             Ok::<_, SqlError>(Some(!reached.is_empty()))
         });
@@ -307,6 +366,7 @@ impl Reports {
         assignment: Assignment,
         trace: TraceContext,
     ) -> Result<(), Failure> {
+        let audience = self.audience;
         let written = self.store.write(move |transaction| {
             let Some(mut delivery) = table::find(transaction, &id)? else { return Ok(()) };
             let before = delivery.clone();
@@ -315,7 +375,7 @@ impl Reports {
                 table::update(transaction, &delivery)?;
             }
             if changes {
-                reassigned(transaction, &delivery, Some(&trace))?;
+                reassigned(transaction, &delivery, Voice::new(audience, &trace))?;
             }
             Ok::<_, SqlError>(())
         });
@@ -440,14 +500,20 @@ mod tests {
             "pickup": {"latitude": 60.17, "longitude": 24.94}, "confirmationRequired": 1,
             "dropoff": {"latitude": 60.18, "longitude": 24.95}});
         let order = DeliveryBody::read(&Body::new(&body)).unwrap().order;
-        let wish = NotifyRequest { email_address: Some("a@example.org".to_owned()), sms: None };
+        let wish = NotifyRequest {
+            email_address: Some("a@example.org".to_owned()),
+            sms: None,
+            language: String::new(),
+        };
         let made = store.write(move |it| {
             table::insert(it, &Delivery::create("d1".to_owned(), order))?;
             table::keep_notify_request(it, "d1", &wish)
         });
         made.await.unwrap();
-        let reports =
-            Reports::new(store.clone(), Arc::default(), Changes::default(), recipient, &quiet);
+        let reports = {
+            let told = (recipient, Audience::Askers);
+            Reports::new(store.clone(), Arc::default(), Changes::default(), told, &quiet)
+        };
         (store, reports)
     }
 
@@ -528,8 +594,8 @@ mod tests {
         let settings = StoreSettings::default();
         let store = Store::open(path, table::MIGRATIONS, settings, clock, &telemetry).unwrap();
         let changes = Changes::default();
-        let reports =
-            Reports::new(store, Arc::default(), changes, Recipient::Simulated, &telemetry);
+        let told = (Recipient::Simulated, Audience::Askers);
+        let reports = Reports::new(store, Arc::default(), changes, told, &telemetry);
         let kind = DRONE_PHASE_CHANGED.to_string();
         // Booked as a step of the workflow that makes the delivery at its end.
         assert_eq!(reports.handle(&says(DronePhase::Assigned, &kind)).await, Ok(()));

@@ -8,13 +8,14 @@ mod api;
 mod confirmations;
 mod domain;
 mod events;
-mod journal;
 mod notifier;
 mod positions;
 mod service;
 mod store;
 mod stream;
 mod translation;
+mod watch;
 
 pub use api::{Shared, routes, rows};
 pub use service::{DeliveryConfig, Recipient, run};
+pub use watch::WatchConfig;

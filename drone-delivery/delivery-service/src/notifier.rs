@@ -1,149 +1,151 @@
-//! Tells customers: reads `notifications`, looks up where each wants to hear of it, writes it down.
+//! Between what is said on `notifications` and those who tell people: which notice it is, and where
+//! its reader wants to be told.
 //!
-//! Out of the box a word to a customer is one line in a file and one in the log; a mail or text
-//! gateway would stand here. An address goes to that gateway alone, never into the file or a log:
-//! what was written down could not be erased when the customer asks.
+//! How a delivery ended is told once, whether Delivery says so or the workflow that made it. Who
+//! asked about this delivery is told where they said; else its owner is, where the account says.
 
-use base::Timestamp;
+use std::time::Duration;
+
 use contracts::{event, shipping::Notification};
 use messaging::{Delivered, Failure, Handler};
-use serde::Serialize;
-use service_kit::inbox;
-use store::Store;
+use notifications::{AddressBook, Contact, Courier, Language, NotNow, Notice, OutboxError};
+use serde_json::Value;
+use service_kit::{Call, Client, Deadline, inbox, segment};
+use store::{Store, WriteError};
 
-use crate::{
-    journal::Journal,
-    store::{self as table, NotifyRequest},
-};
+use crate::store::{self as table, NotifyRequest};
 
-/// Writes notifications down.
+/// Texts that say how a delivery ended.
+const ENDS: [&str; 3] = ["completed", "cancelled", "failed"];
+/// Longest wait for the account of an owner.
+const ACCOUNT_WITHIN: Duration = Duration::from_secs(2);
+
+/// Takes notifications in.
 #[derive(Debug, Clone)]
-pub(crate) struct Notifier {
-    store: Store,
-    journal: Journal,
-}
-
-/// A way to reach a customer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Channel {
-    Email,
-    Sms,
-}
-
-/// One line of the file.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Line<'a> {
-    delivery_id: &'a str,
-    template: &'a str,
-    occurred_at: Timestamp,
-    channels: Vec<Channel>,
-}
-
-impl Notifier {
-    pub(crate) fn new(store: Store, journal: Journal) -> Self {
-        Self { store, journal }
-    }
-}
-
-impl NotifyRequest {
-    fn channels(&self) -> Vec<Channel> {
-        let email = self.email_address.as_ref().map(|_| Channel::Email);
-        let sms = self.sms.as_ref().map(|_| Channel::Sms);
-        email.into_iter().chain(sms).collect()
-    }
-}
+pub(crate) struct Notifier(pub(crate) Courier<Contacts>);
 
 impl Handler for Notifier {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
         let message = &delivered.message;
         let notification: Notification = event::read(&message.kind, &message.body)
             .map_err(|it| inbox::unread(&it, it.is_unknown()))?;
-        let id = notification.delivery_id.clone();
-        let asked = self.store.read(move |reader| table::notify_request(reader, &id)).await;
-        // Nobody asked, or the addresses were erased since: then there is nobody to tell.
-        let Some(asked) = asked.map_err(inbox::failure_of)? else { return Ok(()) };
-        let line = Line {
-            delivery_id: &notification.delivery_id,
-            template: &notification.template,
-            occurred_at: notification.occurred_at,
-            channels: asked.channels(),
-        };
-        self.journal.append(&line).await.map_err(|it| Failure::Unavailable(it.to_string()))?;
-        tracing::info!(
-            delivery = notification.delivery_id,
-            template = notification.template,
-            "customer notified"
-        );
-        Ok(())
+        let told = self.0.tell(notice(notification, &message.source, &message.id)).await;
+        told.map_err(|error| match error {
+            WriteError::Refused(OutboxError::Sql(error)) => inbox::failure_of(error),
+            // Later there is room: until then it waits in the log.
+            other => Failure::Unavailable(other.to_string()),
+        })
+    }
+}
+
+fn notice(said: Notification, source: &str, message_id: &str) -> Notice {
+    let is_end = ENDS.contains(&said.template.as_str());
+    let id = if is_end {
+        format!("{}/{}", said.delivery_id, said.template)
+    } else {
+        format!("{source}/{message_id}")
+    };
+    Notice {
+        id,
+        delivery_id: said.delivery_id,
+        owner_id: said.owner_id,
+        template: said.template,
+        reason: said.reason,
+        occurred_at: said.occurred_at,
+    }
+}
+
+/// Knows who asked about a delivery, and asks Account about owners.
+#[derive(Debug, Clone)]
+pub(crate) struct Contacts {
+    pub(crate) store: Store,
+    pub(crate) client: Client,
+}
+
+impl AddressBook for Contacts {
+    async fn look_up(&self, notice: &Notice) -> Result<Contact, NotNow> {
+        let id = notice.delivery_id.clone();
+        let found = self.store.read(move |reader| {
+            let owner = table::find(reader, &id)?.map(|it| it.order.owner.account_id);
+            Ok((table::notify_request(reader, &id)?, owner))
+        });
+        let (asked, owner) = found.await.map_err(|it| NotNow(it.to_string()))?;
+        if let Some(asked) = asked {
+            return Ok(asked.into());
+        }
+        match owner.or_else(|| notice.owner_id.clone()) {
+            Some(owner) => self.of_account(&owner).await,
+            None => Ok(Contact::default()),
+        }
+    }
+}
+
+impl Contacts {
+    async fn of_account(&self, owner: &str) -> Result<Contact, NotNow> {
+        let call = Call::get("account", format!("/api/accounts/{}", segment(owner)))
+            .route("/api/accounts/{id}")
+            .within(Deadline::after(ACCOUNT_WITHIN));
+        let reply = self.client.call(call).await.map_err(|it| NotNow(it.to_string()))?;
+        match reply.status.as_u16() {
+            200 => {
+                let account = reply.json().unwrap_or_default();
+                Ok(contact_of(&account))
+            }
+            // Nobody registered it, or no account can be called so.
+            400 | 404 => Ok(Contact::default()),
+            status => Err(NotNow(format!("account answers {status}"))),
+        }
+    }
+}
+
+fn contact_of(account: &Value) -> Contact {
+    let given = |name: &str| {
+        let text = account[name].as_str().map(str::trim).filter(|it| !it.is_empty());
+        text.map(str::to_owned)
+    };
+    Contact {
+        email: given("emailAddress"),
+        sms: given("sms"),
+        language: Language::of(account["language"].as_str().unwrap_or_default()),
+    }
+}
+
+impl From<NotifyRequest> for Contact {
+    fn from(asked: NotifyRequest) -> Self {
+        Self { email: asked.email_address, sms: asked.sms, language: Language::of(&asked.language) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use runtime::SystemClock;
-    use serde_json::{Value, json};
-    use store::{SqlError, StoreSettings};
-    use telemetry::{Telemetry, TraceContext};
+    use base::Timestamp;
+    use serde_json::json;
 
     use super::*;
 
-    fn delivered(notification: &Notification) -> Delivered {
-        let body = serde_json::to_vec(notification).unwrap();
-        let message = messaging::Message {
-            id: "d1/completed".to_owned(),
-            source: "/services/delivery".to_owned(),
-            kind: contracts::shipping::CUSTOMER_NOTIFIED.to_string(),
-            subject: Some(notification.delivery_id.clone()),
-            time: notification.occurred_at,
-            key: Some(notification.delivery_id.clone()),
-            content_type: "application/json".to_owned(),
-            headers: std::collections::BTreeMap::new(),
-            trace: None,
-            body: body.into(),
-        };
-        Delivered {
-            message,
-            topic: contracts::topics::NOTIFICATIONS.to_owned(),
-            partition: 0,
-            offset: 0,
-            attempt: 1,
-            published_at: notification.occurred_at,
-            trace: TraceContext::root(&mut base::Random::with_seed(1), false),
+    fn said(template: &str) -> Notification {
+        Notification {
+            delivery_id: "d1".to_owned(),
+            owner_id: Some("o1".to_owned()),
+            template: template.to_owned(),
+            reason: None,
+            occurred_at: Timestamp::from_millis(0),
         }
     }
 
-    #[tokio::test]
-    async fn the_file_says_by_which_channels_a_customer_was_told_and_no_address() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("delivery.db");
-        let (settings, clock) = (StoreSettings::default(), SystemClock::shared());
-        let telemetry = Telemetry::disabled();
-        let store = Store::open(path, table::MIGRATIONS, settings, clock, &telemetry).unwrap();
-        let asked = store.write(|transaction| {
-            let (email_address, sms) = ("a.customer@example.com", "+358 40 1234567");
-            let request = NotifyRequest {
-                email_address: Some(email_address.to_owned()),
-                sms: Some(sms.to_owned()),
-            };
-            table::keep_notify_request(transaction, "d1", &request)
-        });
-        let _: () = asked.await.map_err(|it: store::WriteError<SqlError>| it).unwrap();
-        let file = directory.path().join("notifications.jsonl");
-        let notifier = Notifier::new(store, Journal::new(file.clone()));
-        let notification = Notification {
-            delivery_id: "d1".to_owned(),
-            template: "completed".to_owned(),
-            reason: Some("left with a.customer@example.com".to_owned()),
-            occurred_at: Timestamp::from_millis(0),
-        };
-        notifier.handle(&delivered(&notification)).await.unwrap();
-        let line: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-        let expected = json!({
-            "deliveryId": "d1", "template": "completed", "channels": ["email", "sms"],
-            "occurredAt": "1970-01-01T00:00:00.000Z",
-        });
-        assert_eq!(line, expected);
+    #[test]
+    fn an_end_is_one_notice_whoever_says_it_and_anything_else_one_a_message() {
+        let id = |template: &str, source: &str| notice(said(template), source, "m1").id;
+        assert_eq!(id("failed", "/services/delivery"), id("failed", "/services/supervisor"));
+        assert_ne!(id("refused", "/services/delivery"), id("refused", "/services/supervisor"));
+    }
+
+    #[test]
+    fn an_account_that_left_its_addresses_out_has_none() {
+        let account = json!({"emailAddress": " ", "sms": "+358", "language": "fi"});
+        let contact = contact_of(&account);
+        assert_eq!((contact.email, contact.sms.as_deref()), (None, Some("+358")));
+        assert_eq!(contact.language, Language::Fi);
+        assert!(contact_of(&Value::Null).is_empty());
     }
 }

@@ -4,22 +4,23 @@ use std::sync::Arc;
 
 use contracts::topics;
 use messaging::Subscription;
+use notifications::{Courier, NotificationConfig, Outbox};
 use serde::{Deserialize, Serialize};
 use service_kit::{
     Bound, Profile, Service, ServiceContext, StartError, start_forgetting, start_relay,
     start_sweeper,
 };
-use store::StoreSettings;
+use store::{Store, StoreSettings};
 use utoipa::OpenApi as _;
 
 pub use crate::confirmations::Recipient;
 use crate::{
     api::{Document, Shared, routes},
-    events::{ROLE, Reports},
-    journal::Journal,
-    notifier::Notifier,
+    events::{Audience, ROLE, Reports},
+    notifier::{Contacts, Notifier},
     store::{MIGRATIONS, erase_old_notify_requests, forget_ended, forget_tombstones},
     stream::Changes,
+    watch::{WatchConfig, watch},
 };
 
 /// Settings of the role.
@@ -33,6 +34,10 @@ pub struct DeliveryConfig {
     /// Whether a `PUT` that replaces a delivery answers 201 instead of 204, as the original's
     /// workflow expects.
     pub prefer_201_on_replace: bool,
+    /// How customers are told.
+    pub notifications: NotificationConfig,
+    /// When a delivery counts as stopped.
+    pub watch: WatchConfig,
     /// Days after the end of a delivery until the customer's addresses are erased.
     pub addresses_kept_days: u32,
     /// Days after its end until a delivery and its events are forgotten.
@@ -45,6 +50,8 @@ impl Default for DeliveryConfig {
             store: StoreSettings::default(),
             recipient: None,
             prefer_201_on_replace: false,
+            notifications: NotificationConfig::default(),
+            watch: WatchConfig::default(),
             addresses_kept_days: 30,
             deliveries_kept_days: 400,
         }
@@ -55,12 +62,20 @@ impl Default for DeliveryConfig {
 /// retention of a topic and a week of redrive.
 const TOMBSTONES_KEPT_DAYS: u32 = 37;
 
+/// Days that what customers were told is shown.
+const NOTIFICATIONS_KEPT_DAYS: u32 = 30;
+
 /// Starts the service on the context's tasks.
 ///
 /// # Errors
 /// The database cannot be opened, or an address cannot be listened on.
 pub async fn run(context: ServiceContext, config: DeliveryConfig) -> Result<Bound, StartError> {
-    let store = context.open_store(MIGRATIONS, config.store)?;
+    let store = context.open_store(MIGRATIONS, config.store.clone())?;
+    let audience = match config.notifications.reaches_out() {
+        true => Audience::Owners,
+        false => Audience::Askers,
+    };
+    let courier = open_courier(&context, &store, config.notifications, config.store).await?;
     start_relay(&context, &store);
     start_sweeper(&context, &store);
     let recipient = config.recipient.unwrap_or(match context.config.profile {
@@ -71,12 +86,13 @@ pub async fn run(context: ServiceContext, config: DeliveryConfig) -> Result<Boun
         store: store.clone(),
         positions: Arc::default(),
         changes: Changes::default(),
-        recipient,
+        audience,
+        outbox: courier.outbox().clone(),
         tasks: context.tasks.clone(),
         prefer_201_on_replace: config.prefer_201_on_replace,
     };
-    listen(&context, &shared)?;
-    start_tasks(&context, &shared);
+    listen(&context, &shared, recipient, courier)?;
+    start_tasks(&context, &shared, config.watch);
     start_forgetting(
         &context,
         &store,
@@ -93,13 +109,48 @@ pub async fn run(context: ServiceContext, config: DeliveryConfig) -> Result<Boun
         .serve(&context)
 }
 
-fn listen(context: &ServiceContext, shared: &Shared) -> Result<(), StartError> {
+/// Those who tell people: a context of its own, in a file of its own.
+async fn open_courier(
+    context: &ServiceContext,
+    store: &Store,
+    config: NotificationConfig,
+    settings: StoreSettings,
+) -> Result<Courier<Contacts>, StartError> {
+    let part = |source| StartError::Part { what: "the notifications", source };
+    let secret = runtime::secret_from_os().map_err(|it| part(it.into()))?;
+    let (clock, telemetry) = (context.clock.clone(), &context.telemetry);
+    let path = context.config.data.join("notifications.db");
+    let outbox = Outbox::open(&path, settings, clock.clone(), telemetry, secret);
+    let outbox = outbox.await.map_err(StartError::Store)?;
+    start_sweeper(context, outbox.store());
+    start_forgetting(
+        context,
+        outbox.store(),
+        "notifications",
+        NOTIFICATIONS_KEPT_DAYS,
+        notifications::forget_old,
+    );
+    let book = Contacts { store: store.clone(), client: context.client().clone() };
+    let file = context.config.data.join("notifications.jsonl");
+    let surroundings = (clock, telemetry, context.tasks.clone());
+    let courier = Courier::new(config, outbox, book, file, surroundings);
+    let courier = courier.map_err(|it| part(it.into()))?;
+    courier.start();
+    Ok(courier)
+}
+
+fn listen(
+    context: &ServiceContext,
+    shared: &Shared,
+    recipient: Recipient,
+    courier: Courier<Contacts>,
+) -> Result<(), StartError> {
     let Some(messaging) = &context.messaging else { return Ok(()) };
     let reports = Reports::new(
         shared.store.clone(),
         Arc::clone(&shared.positions),
         shared.changes.clone(),
-        shared.recipient,
+        (recipient, shared.audience),
         &context.telemetry,
     );
     let heard = [topics::DRONE_EVENTS, topics::CARRIER_EVENTS];
@@ -107,18 +158,18 @@ fn listen(context: &ServiceContext, shared: &Shared) -> Result<(), StartError> {
     // Of their own group: a flood of positions must not hold up a phase.
     let positions = Subscription::new([topics::DRONE_POSITIONS], "delivery-positions").latest();
     messaging.subscribe(&positions, reports, &context.tasks)?;
-    let file = context.config.data.join("notifications.jsonl");
-    let notifier = Notifier::new(shared.store.clone(), Journal::new(file));
     let notifications = Subscription::new([topics::NOTIFICATIONS], "notifier");
-    messaging.subscribe(&notifications, notifier, &context.tasks)?;
+    messaging.subscribe(&notifications, Notifier(courier), &context.tasks)?;
     Ok(())
 }
 
-fn start_tasks(context: &ServiceContext, shared: &Shared) {
+fn start_tasks(context: &ServiceContext, shared: &Shared, config: WatchConfig) {
     let (positions, store) = (Arc::clone(&shared.positions), shared.store.clone());
     context.tasks.spawn("positions", |shutdown| async move {
         positions.write_down(&store, shutdown).await;
     });
+    let (store, clock, audience) = (shared.store.clone(), context.clock.clone(), shared.audience);
+    context.tasks.spawn("watch", move |shutdown| watch(store, clock, config, audience, shutdown));
 }
 
 #[cfg(test)]

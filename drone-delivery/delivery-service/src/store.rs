@@ -11,6 +11,8 @@ use crate::domain::Delivery;
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "deliveries and their events", sql: FIRST },
     Migration { version: 2, name: "ages of what is forgotten", sql: SECOND },
+    Migration { version: 3, name: "languages of who asked", sql: THIRD },
+    Migration { version: 4, name: "what is overdue", sql: FOURTH },
 ];
 
 // The state is one JSON text: it is read and written whole. What is asked for stands in columns.
@@ -59,6 +61,19 @@ CREATE INDEX deliveries_ended ON deliveries (changed_at) WHERE stage >= 4;
 CREATE INDEX delivery_tombstones_age ON delivery_tombstones (since);
 ";
 
+const THIRD: &str = "ALTER TABLE notify_requests ADD COLUMN language TEXT NOT NULL DEFAULT '';";
+
+// What is under way is looked at again and again; what was said about it is not said again.
+const FOURTH: &str = "
+CREATE INDEX deliveries_open ON deliveries (id) WHERE stage < 4;
+CREATE TABLE overdue (
+  delivery_id TEXT NOT NULL,
+  what TEXT NOT NULL,
+  since INTEGER NOT NULL,
+  PRIMARY KEY (delivery_id, what)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Deliveries, tombstones or addresses that one transaction forgets.
 const SLICE: u32 = 200;
 
@@ -67,6 +82,8 @@ const SLICE: u32 = 200;
 pub(crate) struct NotifyRequest {
     pub(crate) email_address: Option<String>,
     pub(crate) sms: Option<String>,
+    /// As a language tag; empty for English.
+    pub(crate) language: String,
 }
 
 /// One delivery.
@@ -76,6 +93,41 @@ pub(crate) fn find(reader: &Reader<'_>, id: &str) -> Result<Option<Delivery>, Sq
             row.get::<String>(0)
         })?;
     state.map(|it| decode(&it)).transpose()
+}
+
+/// Deliveries under way after this id, in the order of their ids, each with when it last changed.
+pub(crate) fn under_way(
+    reader: &Reader<'_>,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<(Delivery, Timestamp)>, SqlError> {
+    // The stage is a literal, as in the index: only so is the index used.
+    let rows = reader.query_all(
+        "SELECT state, changed_at FROM deliveries WHERE stage < 4 AND id > ?1 ORDER BY id LIMIT ?2",
+        &[&after, &limit],
+        |row| Ok((row.get::<String>(0)?, row.get(1)?)),
+    )?;
+    rows.into_iter().map(|(state, changed)| Ok((decode(&state)?, changed))).collect()
+}
+
+/// Notes that something is overdue; false when it was noted before.
+pub(crate) fn note_overdue(
+    transaction: &mut Transaction<'_>,
+    id: &str,
+    what: &str,
+) -> Result<bool, SqlError> {
+    let now = transaction.now();
+    let noted = transaction.execute(
+        "INSERT OR IGNORE INTO overdue (delivery_id, what, since) VALUES (?1, ?2, ?3)",
+        &[&id, &what, &now],
+    )?;
+    Ok(noted == 1)
+}
+
+/// When a delivery last changed.
+pub(crate) fn changed_at(reader: &Reader<'_>, id: &str) -> Result<Timestamp, SqlError> {
+    let sql = "SELECT changed_at FROM deliveries WHERE id = ?1";
+    reader.query_one(sql, &[&id], |row| row.get(0))
 }
 
 /// The newest position in flight.
@@ -216,10 +268,11 @@ pub(crate) fn keep_notify_request(
 ) -> Result<(), SqlError> {
     let now = transaction.now();
     transaction.execute(
-        "INSERT INTO notify_requests (delivery_id, email_address, sms, asked_at)
-         VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (delivery_id) DO UPDATE SET email_address = ?2, sms = ?3, asked_at = ?4",
-        &[&id, &request.email_address, &request.sms, &now],
+        "INSERT INTO notify_requests (delivery_id, email_address, sms, asked_at, language)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (delivery_id) DO UPDATE
+         SET email_address = ?2, sms = ?3, asked_at = ?4, language = ?5",
+        &[&id, &request.email_address, &request.sms, &now, &request.language],
     )?;
     Ok(())
 }
@@ -230,9 +283,12 @@ pub(crate) fn notify_request(
     id: &str,
 ) -> Result<Option<NotifyRequest>, SqlError> {
     reader.query_optional(
-        "SELECT email_address, sms FROM notify_requests WHERE delivery_id = ?1",
+        "SELECT email_address, sms, language FROM notify_requests WHERE delivery_id = ?1",
         &[&id],
-        |row| Ok(NotifyRequest { email_address: row.get(0)?, sms: row.get(1)? }),
+        |row| {
+            let (email_address, sms) = (row.get(0)?, row.get(1)?);
+            Ok(NotifyRequest { email_address, sms, language: row.get(2)? })
+        },
     )
 }
 
@@ -275,6 +331,7 @@ pub(crate) fn forget_ended(
             "DELETE FROM delivery_events WHERE delivery_id = ?1",
             "DELETE FROM delivery_positions WHERE delivery_id = ?1",
             "DELETE FROM notify_requests WHERE delivery_id = ?1",
+            "DELETE FROM overdue WHERE delivery_id = ?1",
             "DELETE FROM deliveries WHERE id = ?1",
         ] {
             transaction.execute(sql, &[id])?;
@@ -328,6 +385,9 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::events::{Audience, Voice};
+
+    const QUIET: Voice<'static> = Voice { audience: Audience::Askers, trace: None };
     use crate::{
         domain::{Ending, Order, Owner},
         events,
@@ -364,10 +424,14 @@ mod tests {
             self.write(move |transaction| {
                 let delivery = Delivery::create(id.to_owned(), order());
                 insert(transaction, &delivery)?;
-                events::announce(transaction, &delivery, &vec![delivery.stage], None)?;
+                events::announce(transaction, &delivery, &vec![delivery.stage], QUIET)?;
                 keep_position(transaction, id, &Location::new(1.0, 2.0))?;
                 let sms = Some("+358 40 1234567".to_owned());
-                keep_notify_request(transaction, id, &NotifyRequest { email_address: None, sms })
+                keep_notify_request(
+                    transaction,
+                    id,
+                    &NotifyRequest { email_address: None, sms, language: String::new() },
+                )
             })
             .await;
         }
@@ -376,7 +440,7 @@ mod tests {
             self.write(move |transaction| {
                 let mut delivery = find(transaction, id)?.unwrap();
                 let reached = delivery.call_off(Ending::Cancelled, None).unwrap();
-                events::commit(transaction, &delivery, &reached, None)
+                events::commit(transaction, &delivery, &reached, QUIET)
             })
             .await;
         }

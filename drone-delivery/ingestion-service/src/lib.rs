@@ -11,6 +11,7 @@ mod domain;
 mod events;
 mod service;
 mod store;
+mod watch;
 
 pub use api::{Shared, routes};
 pub use service::{IngestionConfig, run};

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use contracts::topics;
 use messaging::Subscription;
 use serde::{Deserialize, Serialize};
-use service_kit::{Bound, Service, ServiceContext, StartError, start_forgetting, start_sweeper};
+use service_kit::{
+    Bound, Service, ServiceContext, StartError, start_forgetting, start_relay, start_sweeper,
+};
 use store::StoreSettings;
 use utoipa::OpenApi as _;
 
@@ -15,6 +17,7 @@ use crate::{
     disk::Disk,
     events::{ROLE, ReadModel},
     store::{MIGRATIONS, forget_old},
+    watch::watch,
 };
 
 /// Settings of the role.
@@ -30,6 +33,9 @@ pub struct IngestionConfig {
     /// Bytes that must be free on the disk for new requests; what is left is for cancels and for the
     /// work on what was accepted.
     pub disk_free_bytes_min: u64,
+    /// Seconds after which a request that was accepted and is not begun is brought before a person;
+    /// more than `backlog_seconds_max`, which is load and no fault.
+    pub stuck_after_s: u32,
     /// Days that a request is shown after the last thing that was heard of it.
     pub requests_kept_days: u32,
 }
@@ -41,6 +47,7 @@ impl Default for IngestionConfig {
             backlog_records_max: 1_000_000,
             backlog_seconds_max: 900,
             disk_free_bytes_min: 64 << 20,
+            stuck_after_s: 1_800,
             requests_kept_days: 37,
         }
     }
@@ -58,6 +65,10 @@ pub async fn run(
     let messaging = context.require_messaging()?;
     let store = context.open_store(MIGRATIONS, config.store)?;
     start_sweeper(&context, &store);
+    start_relay(&context, &store);
+    let stuck_after = Duration::from_secs(u64::from(config.stuck_after_s));
+    let watched = store.clone();
+    context.tasks.spawn("watch", move |shutdown| watch(watched, stuck_after, shutdown));
     let limits = Limits {
         records_max: config.backlog_records_max,
         seconds_max: f64::from(config.backlog_seconds_max),

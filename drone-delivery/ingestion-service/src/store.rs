@@ -3,11 +3,19 @@
 use base::Timestamp;
 use store::{Migration, Reader, SqlError, Transaction};
 
-use crate::domain::RequestRecord;
+use crate::domain::{RequestRecord, RequestState};
 
 /// History of the tables. Never edit one: append.
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "requests", sql: FIRST }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "requests", sql: FIRST },
+    Migration { version: 2, name: "requests that wait", sql: SECOND },
+];
+
+// Since when a request waits to be begun; none once it was, or once somebody was told that it is not.
+const SECOND: &str = "
+ALTER TABLE requests ADD COLUMN waiting_since INTEGER;
+CREATE INDEX requests_waiting ON requests (waiting_since) WHERE waiting_since IS NOT NULL;
+";
 
 const FIRST: &str = "
 CREATE TABLE requests (
@@ -51,8 +59,8 @@ pub(crate) fn accept(
     let now = transaction.now();
     let record = RequestRecord::accepted(id.to_owned(), now);
     transaction.execute(
-        "INSERT INTO requests (delivery_id, record, partition, log_offset, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5)
+        "INSERT INTO requests (delivery_id, record, partition, log_offset, updated_at, waiting_since)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5)
          ON CONFLICT (delivery_id) DO UPDATE SET partition = ?3, log_offset = ?4",
         &[&id, &encode(&record)?, &partition, &offset, &now],
     )?;
@@ -75,10 +83,31 @@ pub(crate) fn fold(
     }
     transaction.execute(
         "INSERT INTO requests (delivery_id, record, updated_at) VALUES (?1, ?2, ?3)
-         ON CONFLICT (delivery_id) DO UPDATE SET record = ?2, updated_at = ?3",
-        &[&id, &encode(&record)?, &record.updated_at],
+         ON CONFLICT (delivery_id) DO UPDATE SET record = ?2, updated_at = ?3,
+           waiting_since = CASE WHEN ?4 THEN waiting_since END",
+        &[&id, &encode(&record)?, &record.updated_at, &(record.state == RequestState::Accepted)],
     )?;
     Ok(())
+}
+
+/// Takes requests that have waited since before `before` to be begun, the oldest first, a bounded
+/// number. Each is given once.
+pub(crate) fn take_stuck(
+    transaction: &mut Transaction<'_>,
+    before: Timestamp,
+    limit: u32,
+) -> Result<Vec<(String, Timestamp)>, SqlError> {
+    let stuck = transaction.query_all(
+        "SELECT delivery_id, waiting_since FROM requests WHERE waiting_since < ?1
+         ORDER BY waiting_since, delivery_id LIMIT ?2",
+        &[&before, &limit],
+        |row| Ok((row.get::<String>(0)?, row.get(1)?)),
+    )?;
+    for (id, _) in &stuck {
+        let sql = "UPDATE requests SET waiting_since = NULL WHERE delivery_id = ?1";
+        transaction.execute(sql, &[id])?;
+    }
+    Ok(stuck)
 }
 
 /// Notes that a cancel or a move is on its way.

@@ -1,5 +1,7 @@
 //! HTTP: the work list of what failed, and what a person may do about it.
 
+mod alerts;
+
 use axum::{
     Json,
     extract::{Path, Query, State},
@@ -10,6 +12,7 @@ use contracts::{
     document::{Name, Text},
 };
 use http::{Method, StatusCode};
+use notifications::alerts::AlertDesk;
 use saga::{
     Engine, HistoryRow, ListFilter, Record, SagaView, Signal, SignalKind, Signalled, Status,
     StepView,
@@ -36,6 +39,7 @@ const LIMIT_MAX: usize = 1_000;
 #[derive(Debug, Clone)]
 pub struct Shared {
     pub(crate) engine: Engine,
+    pub(crate) desk: AlertDesk,
 }
 
 /// Every route of the service.
@@ -44,29 +48,31 @@ pub fn routes(shared: Shared) -> Routes<()> {
     Routes::new()
         .get("/api/failures", list_failures)
         .get("/api/failures/{id}", get_failure)
-        .get("/api/alerts", list_alerts)
+        .get("/api/alerts", alerts::list_alerts)
         .change(action_row(), act)
+        .change(alerts::row(), alerts::acknowledge)
         .with_state(shared)
 }
 
 /// The rows of everything that changes something.
 #[must_use]
 pub fn rows() -> Vec<MutatingRoute> {
-    vec![action_row()]
+    vec![action_row(), alerts::row()]
 }
 
 /// The OpenAPI document.
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(title = "Supervisor", description = "What failed, and what became of it."),
-    paths(list_failures, get_failure, act, list_alerts),
+    paths(list_failures, get_failure, act, alerts::list_alerts, alerts::acknowledge),
     components(schemas(
         StatusWords,
         FailureView,
         FailureDocument,
         StepDocument,
         AuditRow,
-        AlertView,
+        alerts::AlertView,
+        alerts::Acknowledgement,
         Action
     ))
 )]
@@ -131,18 +137,6 @@ struct AuditRow {
     actor: String,
     action: &'static str,
     note: String,
-}
-
-/// Something that a person should look at.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct AlertView {
-    severity: &'static str,
-    delivery_id: String,
-    transaction_id: String,
-    text: String,
-    #[schema(value_type = String, format = DateTime)]
-    since: Timestamp,
 }
 
 /// What a person wants done.
@@ -283,6 +277,7 @@ async fn act(
     body: JsonBody,
 ) -> Result<(StatusCode, Json<FailureView>), Problem> {
     let (verb, action) = read_action(&body)?;
+    let actor = action.actor.clone();
     let saga = find(&shared.engine, &id).await?;
     if let Some(refusal) = saga.state.refusal(&saga.definition, verb) {
         return Err(Problem::conflict(refusal));
@@ -295,6 +290,12 @@ async fn act(
     let said = shared.engine.signal(&saga.id, word).await;
     match said.map_err(|it| Problem::of(Code::StoreUnavailable, it.to_string()))? {
         Signalled::Delivered(_) | Signalled::Known => {
+            // Whoever acts looks after what was said; where that is not written down, it stays on
+            // the list, and nothing is lost.
+            let looked_after = shared.desk.acknowledge_delivery(delivery_of(&saga.id), &actor);
+            if let Err(error) = looked_after.await {
+                tracing::warn!(%error, "the alerts of a delivery stay on the list");
+            }
             Ok((StatusCode::ACCEPTED, Json((&saga).into())))
         }
         Signalled::Waiting | Signalled::UnknownDefinition => {
@@ -317,26 +318,6 @@ fn read_action(body: &JsonBody) -> Result<(Verb, OperatorAction), Problem> {
     let verb = content.finish(verb).map_err(Problem::of_faults)?;
     let verb = verb.ok_or_else(Problem::internal)?;
     Ok((verb, OperatorAction { actor, verb, reason: reason.unwrap_or_default() }))
-}
-
-/// Open alerts: what is parked, and what runs and needs a person all the same.
-#[utoipa::path(get, path = "/api/alerts", responses((status = 200, body = Vec<AlertView>)))]
-async fn list_alerts(State(shared): State<Shared>) -> Result<Json<Vec<AlertView>>, Problem> {
-    let status = vec![Status::Parked, Status::Running];
-    let filter = ListFilter { status, limit: LIMIT_MAX, ..ListFilter::default() };
-    let sagas = shared.engine.list(filter).await?;
-    let needs = |it: &&SagaView| it.status() == Status::Parked || it.state.alerted;
-    let alert = |saga: &SagaView| AlertView {
-        severity: if saga.status() == Status::Parked { "critical" } else { "warning" },
-        delivery_id: delivery_of(&saga.id).to_owned(),
-        transaction_id: saga.id.to_string(),
-        text: saga
-            .state
-            .parked_reason()
-            .map_or_else(|| "a step keeps failing; it is repeated".to_owned(), str::to_owned),
-        since: saga.updated_at,
-    };
-    Ok(Json(sagas.iter().filter(needs).map(alert).collect()))
 }
 
 /// The transaction that is meant: by its own id, or the one of a delivery that needs somebody most.

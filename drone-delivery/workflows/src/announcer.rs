@@ -110,6 +110,7 @@ impl Words<'_, '_> {
         if let Some(template) = template_of(kind) {
             let notification = Notification {
                 delivery_id: self.delivery(),
+                owner_id: self.saga.input["ownerId"].as_str().map(str::to_owned),
                 template: template.to_owned(),
                 reason: reason.clone(),
                 occurred_at: self.transaction.now(),

@@ -10,10 +10,12 @@ use contracts::{
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    __path_confirm, __path_delete_delivery, __path_forget_me, __path_get_delivery,
-    __path_get_events, __path_get_owner, __path_get_status, __path_notify_me,
-    __path_patch_delivery, __path_put_carrier, __path_put_delivery, __path_stream_events,
-    __path_summarize, Served, Summary,
+    __path_delete_delivery, __path_forget_me, __path_get_delivery, __path_get_events,
+    __path_get_owner, __path_get_status, __path_notify_me, __path_patch_delivery,
+    __path_put_carrier, __path_put_delivery, __path_stream_events, __path_summarize, Served,
+    Summary,
+    confirming::{__path_confirm, __path_get_evidence, ConfirmationSchema, EvidenceView},
+    told::{__path_ask_unsubscribe, __path_list_told, __path_unsubscribe, ToldView},
 };
 use crate::domain::{DeliveryView, OwnerView, StatusView};
 
@@ -34,6 +36,10 @@ use crate::domain::{DeliveryView, OwnerView, StatusView};
         notify_me,
         forget_me,
         confirm,
+        get_evidence,
+        list_told,
+        ask_unsubscribe,
+        unsubscribe,
         summarize
     ),
     components(schemas(
@@ -42,6 +48,8 @@ use crate::domain::{DeliveryView, OwnerView, StatusView};
         StatusView,
         Summary,
         Served,
+        ToldView,
+        EvidenceView,
         CarrierSchema,
         DeliveryEvent,
         DeliverySchema,
@@ -105,11 +113,6 @@ pub(super) struct CarrierSchema {
 pub(super) struct NotifySchema {
     email_address: Option<Text>,
     sms: Option<Text>,
-}
-
-/// What the recipient gives.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-pub(super) struct ConfirmationSchema {
-    confirmation_type: ConfirmationOrdinal,
+    /// What they read, as a language tag: `en` or `fi`; English when it is something else.
+    language: Option<Text>,
 }

@@ -117,20 +117,22 @@ pub(super) fn forget_me() -> MutatingRoute {
     }
 }
 
-pub(super) fn confirm() -> MutatingRoute {
+pub(super) fn unsubscribe() -> MutatingRoute {
     MutatingRoute {
         change: Change::Post,
-        path: "/api/deliveries/{id}/confirmations",
-        repetition: Repetition::Keyed,
-        sample: |n| {
-            let body = |blob: &str| json!({"confirmationType": 0, "confirmationBlob": blob});
-            let path = path(n, "/confirmations");
-            Sample {
-                before: vec![delivery(n, 24.95)],
-                call: SampleCall::new(Method::POST, path, Some(body("x"))),
-                other_body: Some(body("y")),
-                undo: None,
-            }
+        path: "/api/notifications/unsubscribe/{token}",
+        repetition: Repetition::ProvenBy(
+            "who_unsubscribes_by_the_link_of_a_mail_gets_no_further_mail",
+        ),
+        sample: |n| Sample {
+            before: Vec::new(),
+            call: SampleCall::new(
+                Method::POST,
+                format!("/api/notifications/unsubscribe/{n:032x}"),
+                None,
+            ),
+            other_body: None,
+            undo: None,
         },
     }
 }

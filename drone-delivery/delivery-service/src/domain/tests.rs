@@ -94,18 +94,35 @@ fn a_delivery_waits_at_the_doorstep_for_the_confirmation_that_was_asked_for() {
     assert!(delivery.awaits_confirmation());
     let required = ConfirmationType::Picture;
     assert_eq!(
-        delivery.confirm(ConfirmationType::Voice),
+        delivery.confirm(given(ConfirmationType::Voice, 1)),
         Err(ChangeError::OtherConfirmation { required })
     );
-    assert_eq!(delivery.confirm(required), Ok(vec![DeliveryStage::Completed]));
+    assert_eq!(delivery.confirm(given(required, 2)), Ok(vec![DeliveryStage::Completed]));
     assert!(!delivery.awaits_confirmation());
+    assert_eq!(delivery.evidence, Some(given(required, 2)), "of the one that counted");
+}
+
+fn given(kind: ConfirmationType, at: i64) -> Evidence {
+    let (place, hash) = (Some(DROPOFF), Some("ab".repeat(32)));
+    Evidence { kind, at: Timestamp::from_millis(at), place, hash }
 }
 
 #[test]
-fn a_confirmation_that_comes_early_counts_at_the_doorstep() {
+fn a_confirmation_counts_from_when_the_package_is_on_its_way_and_not_before() {
     let mut delivery = delivery(ConfirmationType::Voice);
-    assert_eq!(delivery.confirm(ConfirmationType::Voice), Ok(Vec::new()));
-    let reached = delivery.report(&report(Milestone::DroppedOff, 1));
+    for milestone in [None, Some(Milestone::HeadedToPickup)] {
+        if let Some(milestone) = milestone {
+            delivery.report(&report(milestone, 1));
+        }
+        let early = delivery.confirm(given(ConfirmationType::Voice, 1));
+        assert_eq!(early, Err(ChangeError::TooEarly));
+    }
+    delivery.report(&report(Milestone::HeadedToDropoff, 2));
+    for at in [2, 3] {
+        assert_eq!(delivery.confirm(given(ConfirmationType::Voice, at)), Ok(Vec::new()));
+    }
+    assert_eq!(delivery.evidence, Some(given(ConfirmationType::Voice, 2)), "the first stays");
+    let reached = delivery.report(&report(Milestone::DroppedOff, 3));
     assert_eq!(reached.last(), Some(&DeliveryStage::Completed));
 }
 
@@ -217,7 +234,7 @@ fn any_change(delivery: &mut Delivery, sequence: u64, random: &mut Random) -> Re
     match random.below(8) {
         0 => delivery.reschedule(reschedule()).unwrap_or_default(),
         1 if random.below(4) == 0 => delivery.call_off(Ending::Cancelled, None).unwrap_or_default(),
-        2 => delivery.confirm(ConfirmationType::Picture).unwrap_or_default(),
+        2 => delivery.confirm(given(ConfirmationType::Picture, 1)).unwrap_or_default(),
         3 => delivery.report(&report(Milestone::HeadedToDropoff, sequence)),
         4 if random.below(4) == 0 => delivery.report(&report(Milestone::DroppedOff, sequence)),
         _ => delivery.report(&report(Milestone::HeadedToPickup, sequence)),
@@ -290,4 +307,41 @@ fn a_delivery_that_was_called_off_is_not_handed_over() {
     delivery.call_off(Ending::Cancelled, None).unwrap();
     assert_eq!(delivery.hand_over(true), []);
     assert_eq!(delivery.stage, DeliveryStage::Cancelled);
+}
+
+const PATIENCE: Patience = Patience {
+    grace: std::time::Duration::from_millis(10),
+    unpromised: std::time::Duration::from_millis(100),
+    recipient: std::time::Duration::from_millis(50),
+};
+
+#[track_caller]
+fn check_overdue(delivery: &Delivery, changed: i64, after: i64, what: Overdue) {
+    let at = |now| {
+        let (changed, now) = (Timestamp::from_millis(changed), Timestamp::from_millis(now));
+        overdue(delivery, changed, now, PATIENCE)
+    };
+    assert_eq!((at(after), at(after + 1)), (None, Some(what)), "{:?}", delivery.stage);
+}
+
+#[test]
+fn a_stage_is_overdue_when_what_was_promised_is_past_by_the_grace() {
+    let mut delivery = delivery(ConfirmationType::Picture);
+    check_overdue(&delivery, 7, 107, Overdue::Pickup);
+    delivery.pickup_eta = Some(Timestamp::from_millis(1_000));
+    check_overdue(&delivery, 7, 1_010, Overdue::Pickup);
+    // Asked for tomorrow: today's promise of a drone does not count.
+    delivery.order.pickup_time = Some(Timestamp::from_millis(2_000));
+    check_overdue(&delivery, 7, 2_010, Overdue::Pickup);
+    delivery.report(&report(Milestone::HeadedToDropoff, 1));
+    delivery.delivery_eta = Some(Timestamp::from_millis(3_000));
+    check_overdue(&delivery, 7, 3_010, Overdue::Dropoff);
+    // A wish for long ago is no promise older than the wish.
+    check_overdue(&delivery, 5_000, 5_010, Overdue::Dropoff);
+    delivery
+        .report(&Report { at: Timestamp::from_millis(4_000), ..report(Milestone::DroppedOff, 2) });
+    check_overdue(&delivery, 7, 4_050, Overdue::Confirmation);
+    delivery.confirm(given(ConfirmationType::Picture, 1)).unwrap();
+    let never = Timestamp::from_millis(1_000_000);
+    assert_eq!(overdue(&delivery, Timestamp::from_millis(7), never, PATIENCE), None);
 }

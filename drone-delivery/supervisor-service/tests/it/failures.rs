@@ -78,6 +78,12 @@ impl Setting {
         ask(&self.bound.http_url(), Method::GET, path, None).await
     }
 
+    /// The first alert on the list of this severity.
+    async fn alert(&self, severity: &str) -> Option<Value> {
+        let (_, listed) = self.get("/api/alerts").await;
+        listed.as_array()?.iter().find(|it| it["severity"] == severity).cloned()
+    }
+
     async fn act(&self, delivery: &str, action: &str, note: &str) -> (u16, Value) {
         let path = format!("/api/failures/{delivery}/action");
         let body = json!({"action": action, "note": note});
@@ -137,8 +143,10 @@ async fn an_undo_that_is_refused_waits_for_a_person_and_the_audit_keeps_why() {
     setting.fixture.hears(topics::REQUEST_EVENTS, |it| it["kind"] == "RequestParked").await;
     let alert = setting.fixture.hears(topics::ALERTS, |_| true).await;
     assert_eq!(alert["severity"], "critical");
-    let (_, alerts) = setting.get("/api/alerts").await;
-    assert_eq!(alerts[0]["transactionId"], "d1/create");
+    let alert = until("the alert is on the list", || setting.alert("critical")).await;
+    assert_eq!((&alert["deliveryId"], &alert["count"]), (&json!("d1"), &json!(1)));
+    let text = alert["text"].as_str().unwrap();
+    assert!(text.contains("d1/create: undo of `package`"), "{text}");
 
     setting.fixture.answer("DELETE /api/packages", 200, "");
     let (status, _) = setting.act("d1", "compensate", "the store is back").await;
@@ -146,7 +154,26 @@ async fn an_undo_that_is_refused_waits_for_a_person_and_the_audit_keeps_why() {
     let shown = setting.stands("d1", "compensated").await;
     assert_eq!(shown["audit"][0]["note"], "the store is back");
     setting.fixture.hears(topics::REQUEST_EVENTS, |it| it["kind"] == "RequestFailed").await;
+    assert_eq!(setting.alert("critical").await, None, "whoever acts looks after it");
+}
+
+#[tokio::test]
+async fn an_alert_leaves_the_list_when_somebody_looks_after_it() {
+    let setting = Setting::new().await;
+    setting.fixture.answer("PUT /api/dronedeliveries", 409, "");
+    setting.submit("d1").await;
+    let alert = until("the alert is on the list", || setting.alert("warning")).await;
+    let path = format!("/api/alerts/{}/acknowledgement", alert["id"].as_str().unwrap());
+    let base = setting.bound.http_url();
+    for _ in 0..2 {
+        let (status, _) = ask(&base, Method::PUT, &path, Some(&json!({"actor": "ann"}))).await;
+        assert_eq!(status, 204);
+    }
     assert_eq!(setting.get("/api/alerts").await.1, json!([]));
+    let (_, all) = setting.get("/api/alerts?all=true").await;
+    assert_eq!(all[0]["acknowledgedBy"], "ann", "{all}");
+    let unknown = "/api/alerts/none/acknowledgement";
+    assert_eq!(ask(&base, Method::PUT, unknown, Some(&json!({}))).await.0, 404);
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ mod program;
 #[cfg(test)]
 mod strangers;
 #[cfg(test)]
+mod told;
+#[cfg(test)]
 mod topology;
 #[cfg(test)]
 mod versions;

@@ -27,12 +27,14 @@ const PATIENCE: [&str; 13] = [
 ];
 
 /// Loops that wait, and why none of them repeats a call. What forgets old rows waits in the kit.
-const WAITING: [(&str, &str); 6] = [
+const WAITING: [(&str, &str); 8] = [
     ("delivery-service/src/positions.rs", "writes the newest positions down, twice a second"),
+    ("delivery-service/src/watch.rs", "looks for deliveries that have stopped"),
     ("drone-service/src/flights.rs", "a drone reaches its next phase when its time has come"),
     ("drone-service/src/positions.rs", "the pace of the positions"),
     ("ingestion-service/src/backlog.rs", "looks how far the Scheduler is"),
     ("ingestion-service/src/disk.rs", "looks how full the disk is"),
+    ("ingestion-service/src/watch.rs", "looks for requests that are not begun"),
     ("third-party-transport-service/src/tours.rs", "a carrier reaches its next phase in time"),
 ];
 
