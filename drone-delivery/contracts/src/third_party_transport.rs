@@ -23,6 +23,8 @@ pub enum CarrierPhase {
     PickedUp,
     /// It handed the package over.
     DroppedOff,
+    /// It cannot go on.
+    Failed,
 }
 
 /// A carrier reached another phase. Key: delivery.

@@ -79,6 +79,7 @@ pub(crate) fn of_carrier(event: &CarrierPhaseChanged) -> (String, Report) {
         CarrierPhase::EnRouteToPickup => Milestone::HeadedToPickup,
         CarrierPhase::PickedUp => Milestone::HeadedToDropoff,
         CarrierPhase::DroppedOff => Milestone::DroppedOff,
+        CarrierPhase::Failed => Milestone::Lost,
     };
     let report = Report {
         drone_id: None,

@@ -178,7 +178,7 @@ async fn get_request(
     if record.state == RequestState::Accepted && taken {
         record.state = RequestState::Scheduling;
     }
-    Ok(Json(record))
+    Ok(Json(record.shown()))
 }
 
 impl Shared {

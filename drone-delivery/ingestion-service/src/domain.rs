@@ -1,8 +1,11 @@
 //! Where a request stands, as a pure fold of the events about it.
 //!
-//! Events of two topics arrive in no order among each other; a state therefore never goes back:
-//! each has a rank, an end is final, and what is late only adds what it knows. Each cancel and each
-//! move has an entry of its own, under the id of its message.
+//! Events of two topics arrive in no order among each other, and again. What is kept is therefore the
+//! facts that they tell, of each kind the newest; the state follows from all of them, so that every
+//! order of the same events ends the same. Each cancel and each move has an entry of its own, under
+//! the id of its message.
+
+mod facts;
 
 use base::Timestamp;
 use contracts::{
@@ -11,6 +14,8 @@ use contracts::{
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub(crate) use self::facts::Facts;
 
 /// The word of what a request asks for itself.
 const DELIVERY: &str = Operation::Delivery.as_str();
@@ -103,6 +108,10 @@ pub(crate) struct RequestRecord {
     pub(crate) stage: Option<DeliveryStage>,
     #[schema(value_type = String, format = DateTime)]
     pub(crate) updated_at: Timestamp,
+    /// What the rest follows from; none in a row from before they were kept. Never shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub(crate) facts: Option<Facts>,
 }
 
 /// Why a cancel or a move is refused at once.
@@ -128,59 +137,36 @@ impl RequestRecord {
             operations: Vec::new(),
             stage: None,
             updated_at: now,
+            facts: None,
         }
+    }
+
+    /// As clients read it.
+    pub(crate) fn shown(self) -> Self {
+        Self { facts: None, ..self }
     }
 
     /// Takes an event of the Scheduler or the Supervisor in.
     pub(crate) fn heard_of_request(&mut self, event: &RequestEvent) {
-        match event.kind {
-            RequestEventKind::RequestScheduled => {
-                // Also out of Parked: a person helped.
-                if self.state == RequestState::Parked {
-                    self.state = RequestState::Scheduled;
-                }
-                self.move_to(RequestState::Scheduled);
-            }
-            // A cancel or a move that is parked leaves the delivery as it is.
-            RequestEventKind::RequestParked if event.operation == DELIVERY => self.park(event),
-            RequestEventKind::RequestFailed => {
-                self.explain(event);
-                self.move_to(RequestState::Failed);
-            }
-            RequestEventKind::RequestCancelled => {
-                self.explain(event);
-                self.move_to(RequestState::Cancelled);
-            }
-            RequestEventKind::RequestParked
-            | RequestEventKind::RequestRefused
-            | RequestEventKind::RequestSuperseded
-            | RequestEventKind::RequestRescheduled => {}
-        }
+        self.learn(|facts| facts.heard_of_request(event));
         self.answered(event);
         self.updated_at = self.updated_at.max(event.occurred_at);
     }
 
     /// Takes an event of the delivery itself in.
     pub(crate) fn heard_of_delivery(&mut self, event: &DeliveryEvent) {
-        if self.stage.is_none_or(|it| !it.is_end()) {
-            self.stage = Some(event.stage);
-        }
-        match event.stage {
-            DeliveryStage::Completed => self.move_to(RequestState::Completed),
-            // A workflow that fails or is called off ends with its own event, when everything is
-            // undone; a delivery that fails in flight has no workflow any more.
-            DeliveryStage::Failed if self.state == RequestState::Scheduled => {
-                self.reason = event.reason.clone();
-                self.move_to(RequestState::Failed);
-            }
-            DeliveryStage::Created
-            | DeliveryStage::Rescheduled
-            | DeliveryStage::HeadedToPickup
-            | DeliveryStage::HeadedToDropoff
-            | DeliveryStage::Cancelled
-            | DeliveryStage::Failed => {}
-        }
+        self.learn(|facts| facts.heard_of_delivery(event));
         self.updated_at = self.updated_at.max(event.occurred_at);
+    }
+
+    /// Takes a fact in, and says anew what follows from all of them.
+    fn learn(&mut self, hear: impl FnOnce(&mut Facts)) {
+        let mut facts = self.facts.take().unwrap_or_else(|| Facts::of(self));
+        hear(&mut facts);
+        self.state = facts.state();
+        self.stage = facts.stage();
+        (self.failed_step, self.reason) = facts.explanation();
+        self.facts = Some(facts);
     }
 
     /// Whether a cancel or a move may still be asked for.
@@ -192,25 +178,6 @@ impl RequestRecord {
         } else {
             Ok(())
         }
-    }
-
-    fn park(&mut self, event: &RequestEvent) {
-        self.explain(event);
-        if !self.state.is_end() {
-            self.state = RequestState::Parked;
-        }
-    }
-
-    fn explain(&mut self, event: &RequestEvent) {
-        self.failed_step = event.failed_step.clone().or_else(|| self.failed_step.take());
-        self.reason = event.reason.clone().or_else(|| self.reason.take());
-    }
-
-    fn move_to(&mut self, state: RequestState) {
-        if self.state.is_end() || state <= self.state {
-            return;
-        }
-        self.state = state;
     }
 
     /// Notes that a cancel or a move is on its way.
@@ -362,6 +329,91 @@ mod tests {
         }
         let ids: Vec<_> = record.operations.iter().map(|it| it.operation_id.as_str()).collect();
         assert_eq!((ids.len(), ids[0], ids[15]), (16, "m24", "m39"));
+    }
+
+    /// Every order of these.
+    fn orders(count: usize) -> Vec<Vec<usize>> {
+        if count == 0 {
+            return vec![Vec::new()];
+        }
+        let shorter = orders(count - 1);
+        let insert = |order: &Vec<usize>, at| {
+            let mut longer = order.clone();
+            longer.insert(at, count - 1);
+            longer
+        };
+        shorter.iter().flat_map(|it| (0..count).map(move |at| insert(it, at))).collect()
+    }
+
+    #[derive(Debug, Clone)]
+    enum Heard {
+        Request(RequestEvent),
+        Delivery(DeliveryEvent),
+    }
+
+    fn at(kind: RequestEventKind, at: i64) -> Heard {
+        let occurred_at = Timestamp::from_millis(NOW + at);
+        Heard::Request(RequestEvent {
+            reason: Some(format!("{kind:?}")),
+            occurred_at,
+            ..request(kind)
+        })
+    }
+
+    fn stage(stage: DeliveryStage, sequence: u64) -> Heard {
+        Heard::Delivery(DeliveryEvent { sequence, ..delivery(stage) })
+    }
+
+    #[track_caller]
+    fn check_orders(heard: &[Heard], state: RequestState, last: Option<DeliveryStage>) {
+        for order in orders(heard.len()) {
+            let mut record = record();
+            // Each again at the end: a redelivery changes nothing.
+            for number in order.iter().chain(&order) {
+                match &heard[*number] {
+                    Heard::Request(event) => record.heard_of_request(event),
+                    Heard::Delivery(event) => record.heard_of_delivery(event),
+                }
+            }
+            assert_eq!((record.state, record.stage), (state, last), "{order:?} of {heard:?}");
+        }
+    }
+
+    #[test]
+    fn every_order_of_the_same_events_ends_the_same() {
+        use DeliveryStage::{Completed, Created, Failed, HeadedToDropoff, HeadedToPickup};
+        use RequestEventKind::{RequestCancelled, RequestFailed, RequestParked, RequestScheduled};
+        let flight = [at(RequestScheduled, 1), stage(Created, 1), stage(HeadedToPickup, 2)];
+        let with = |more: &[Heard]| [&flight[..], more].concat();
+        check_orders(&flight, RequestState::Scheduled, Some(HeadedToPickup));
+        let lost = with(&[stage(HeadedToDropoff, 3), stage(Failed, 4)]);
+        check_orders(&lost, RequestState::Failed, Some(Failed));
+        let done = with(&[stage(HeadedToDropoff, 3), stage(Completed, 4)]);
+        check_orders(&done, RequestState::Completed, Some(Completed));
+        // A person helped: it is parked no more, however often that it was is heard.
+        let helped = [at(RequestParked, 1), at(RequestScheduled, 2), stage(Created, 1)];
+        check_orders(&helped, RequestState::Scheduled, Some(Created));
+        // Its undo is parked, with the delivery undone already; then it is over.
+        let undoing = [stage(Created, 1), stage(Failed, 2), at(RequestParked, 3)];
+        check_orders(&undoing, RequestState::Parked, Some(Failed));
+        let undone = [&undoing[..], &[at(RequestFailed, 4)]].concat();
+        check_orders(&undone, RequestState::Failed, Some(Failed));
+        let called_off = with(&[stage(DeliveryStage::Cancelled, 3), at(RequestCancelled, 5)]);
+        check_orders(&called_off, RequestState::Cancelled, Some(DeliveryStage::Cancelled));
+    }
+
+    #[test]
+    fn a_row_from_before_facts_were_kept_goes_on_from_its_state() {
+        for state in [RequestState::Accepted, RequestState::Scheduled, RequestState::Parked] {
+            let mut record = RequestRecord { state, ..record() };
+            record.heard_of_request(&request(RequestEventKind::RequestScheduled));
+            assert_eq!(record.state, RequestState::Scheduled, "from {state:?}");
+        }
+        for state in [RequestState::Completed, RequestState::Cancelled, RequestState::Failed] {
+            let mut record = RequestRecord { state, ..record() };
+            record.heard_of_request(&request(RequestEventKind::RequestScheduled));
+            assert_eq!(record.state, state, "an end stays");
+        }
     }
 
     #[test]

@@ -22,6 +22,9 @@ use crate::{
     store::{self as table, Found},
 };
 
+/// When to ask again while every vehicle is out.
+const FULL_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// What every handler shares.
 #[derive(Debug, Clone)]
 pub struct Shared {
@@ -162,6 +165,10 @@ fn refusal(error: BookError) -> Problem {
         BookError::Nobody(_) => (StatusCode::UNPROCESSABLE_ENTITY, "no_carrier"),
         BookError::Released => (StatusCode::CONFLICT, "released"),
         BookError::OtherTrip => (StatusCode::CONFLICT, "other_trip"),
+        // A tour ends within minutes; until then others may have a vehicle free.
+        BookError::Full => {
+            return Problem::of(Code::Overloaded, detail).retryable(FULL_RETRY_AFTER);
+        }
         BookError::Sql(error) => return error.into(),
     };
     Problem::refusal(status, code, detail)

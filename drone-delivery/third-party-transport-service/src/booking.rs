@@ -7,7 +7,7 @@ use store::{SqlError, Transaction};
 use tokio::sync::Notify;
 
 use crate::{
-    domain::{Limits, NoTransport, PickedUp, Roads, Shipment, Transport, Trip, Wish},
+    domain::{Habits, Limits, NoTransport, PickedUp, Roads, Shipment, Transport, Trip, Wish, fate},
     events,
     store::{self as table, Found},
 };
@@ -19,9 +19,21 @@ pub(crate) struct Depot {
     pub(crate) roads: Roads,
     pub(crate) clock: SimulatedClock,
     /// Name of the carrier.
-    pub(crate) carrier: String,
+    /// Whom to ask, in this order.
+    pub(crate) carriers: Arc<[Carrier]>,
+    /// Of how the tours go.
+    pub(crate) seed: u64,
     /// Rung when something may be due at once.
     pub(crate) bell: Arc<Notify>,
+}
+
+/// A carrier, simulated.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Carrier {
+    pub(crate) name: String,
+    /// Tours that it takes at the same time.
+    pub(crate) vehicles: u32,
+    pub(crate) habits: Habits,
 }
 
 impl Depot {
@@ -43,6 +55,9 @@ pub(crate) enum BookError {
     /// A carrier is booked for another trip of the delivery.
     #[error("a carrier is booked for another trip of this delivery")]
     OtherTrip,
+    /// Every vehicle of every carrier is out.
+    #[error("every carrier has all its vehicles out")]
+    Full,
     /// The database.
     #[error(transparent)]
     Sql(#[from] SqlError),
@@ -73,11 +88,13 @@ pub(crate) fn book(
         Some(Found::Shipment(known)) if known.trip.is_same(&wish.trip) => Transport::Carrier,
         Some(Found::Shipment(_)) => return Err(BookError::OtherTrip),
         None => decide(&depot.limits, wish, |trip| {
-            let (now, carrier) = (depot.now(transaction.now()), depot.carrier.clone());
+            let free = free_carrier(transaction, depot)?.ok_or(BookError::Full)?;
+            let fate = fate(free.habits, depot.seed, delivery_id);
+            let (now, carrier) = (depot.now(transaction.now()), (free.name.clone(), fate));
             let (id, trace) = (delivery_id.to_owned(), trace.clone());
             let (shipment, change) = Shipment::book(id, carrier, trip, trace, now, &depot.roads);
             table::save(transaction, &shipment)?;
-            events::push_phase(transaction, depot, &shipment, &change)
+            Ok(events::push_phase(transaction, depot, &shipment, &change)?)
         })?,
     };
     if wish.made && transport == Transport::Carrier {
@@ -86,10 +103,23 @@ pub(crate) fn book(
     Ok(transport)
 }
 
+/// The first carrier that has a vehicle free.
+fn free_carrier<'a>(
+    transaction: &Transaction<'_>,
+    depot: &'a Depot,
+) -> Result<Option<&'a Carrier>, SqlError> {
+    for carrier in &*depot.carriers {
+        if table::vehicles_out(transaction, &carrier.name)? < carrier.vehicles {
+            return Ok(Some(carrier));
+        }
+    }
+    Ok(None)
+}
+
 fn decide(
     limits: &Limits,
     wish: &Wish,
-    book: impl FnOnce(Trip) -> Result<(), SqlError>,
+    book: impl FnOnce(Trip) -> Result<(), BookError>,
 ) -> Result<Transport, BookError> {
     let transport = if !wish.no_drone {
         limits.decide(&wish.trip)?

@@ -15,8 +15,8 @@ use utoipa::OpenApi as _;
 
 use crate::{
     api::{Document, Shared, routes},
-    booking::Depot,
-    domain::{Limits, Roads},
+    booking::{Carrier, Depot},
+    domain::{Habits, Limits, Roads},
     events::{Deliveries, ROLE},
     store::{self as table, MIGRATIONS},
     tours,
@@ -28,8 +28,10 @@ use crate::{
 pub struct TransportConfig {
     /// Its database.
     pub store: StoreSettings,
-    /// How the carrier is called.
-    pub carrier: String,
+    /// The carriers, in the order in which they are asked.
+    pub carriers: Vec<CarrierConfig>,
+    /// Of how their tours go: the same seed, the same fates.
+    pub seed: u64,
     /// Heaviest load of a carrier.
     #[serde(deserialize_with = "positive")]
     pub carrier_payload_kg: f64,
@@ -45,6 +47,46 @@ pub struct TransportConfig {
     pub shipments_kept_days: u32,
 }
 
+/// A simulated carrier.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CarrierConfig {
+    /// How it is called.
+    pub name: String,
+    /// Tours that it takes at the same time; when all are out the next carrier is asked.
+    pub vehicles: u32,
+    /// Tours of a hundred that are late.
+    pub late_percent: u8,
+    /// By how many simulated minutes at the most.
+    pub late_minutes_max: u32,
+    /// Tours of a hundred that break down.
+    pub failure_percent: u8,
+}
+
+impl Default for CarrierConfig {
+    fn default() -> Self {
+        Self::called("city-vans")
+    }
+}
+
+impl CarrierConfig {
+    /// One that is on time, with vehicles for a busy day.
+    fn called(name: &str) -> Self {
+        let (vehicles, late_minutes_max) = (200, 30);
+        let (late_percent, failure_percent) = (0, 0);
+        Self { name: name.to_owned(), vehicles, late_percent, late_minutes_max, failure_percent }
+    }
+
+    fn carrier(&self) -> Carrier {
+        let habits = Habits {
+            late_percent: self.late_percent,
+            late_max: Duration::from_secs(60 * u64::from(self.late_minutes_max)),
+            failure_percent: self.failure_percent,
+        };
+        Carrier { name: self.name.clone(), vehicles: self.vehicles, habits }
+    }
+}
+
 /// Middle of the demo city: the carrier's depot.
 const CITY: Location = Location::new(60.169, 24.9425);
 
@@ -52,7 +94,8 @@ impl Default for TransportConfig {
     fn default() -> Self {
         Self {
             store: StoreSettings::default(),
-            carrier: "city-vans".to_owned(),
+            carriers: ["city-vans", "nordic-cargo"].map(CarrierConfig::called).to_vec(),
+            seed: 0,
             carrier_payload_kg: 500.0,
             carrier_range_m: 300_000.0,
             carrier_speed_mps: 12.0,
@@ -77,8 +120,9 @@ impl TransportConfig {
             handling: Duration::from_secs(u64::from(self.handling_seconds)),
             depot: CITY,
         };
-        let carrier = self.carrier.clone();
-        Depot { limits: Arc::new(limits), roads, clock, carrier, bell: Arc::default() }
+        let carriers = self.carriers.iter().map(CarrierConfig::carrier).collect();
+        let (limits, seed, bell) = (Arc::new(limits), self.seed, Arc::default());
+        Depot { limits, roads, clock, carriers, seed, bell }
     }
 }
 

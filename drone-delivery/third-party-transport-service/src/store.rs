@@ -6,8 +6,16 @@ use store::{Migration, Reader, Row, SqlError, Transaction};
 use crate::domain::Shipment;
 
 /// History of the tables. Never edit one: append.
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "shipments", sql: FIRST }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "shipments", sql: FIRST },
+    Migration { version: 2, name: "whose vehicles are out", sql: SECOND },
+];
+
+// The carrier of a shipment that is under way; none of one from before it was noted.
+const SECOND: &str = "
+ALTER TABLE shipments ADD COLUMN out_with TEXT;
+CREATE INDEX shipments_out ON shipments (out_with) WHERE out_with IS NOT NULL;
+";
 
 // The state is one JSON text: it is read and written whole. A row without one is a tombstone.
 const FIRST: &str = "
@@ -64,6 +72,12 @@ pub(crate) fn due(
     )
 }
 
+/// How many vehicles of a carrier are out or booked.
+pub(crate) fn vehicles_out(reader: &Reader<'_>, carrier: &str) -> Result<u32, SqlError> {
+    let sql = "SELECT COUNT(*) FROM shipments WHERE out_with = ?1";
+    reader.query_one(sql, &[&carrier], |row| row.get(0))
+}
+
 /// When the next phase of any shipment is due.
 pub(crate) fn next_due(reader: &Reader<'_>) -> Result<Option<Timestamp>, SqlError> {
     let first = "SELECT MIN(due) FROM shipments WHERE due IS NOT NULL";
@@ -73,12 +87,13 @@ pub(crate) fn next_due(reader: &Reader<'_>) -> Result<Option<Timestamp>, SqlErro
 /// Writes a shipment.
 pub(crate) fn save(transaction: &mut Transaction<'_>, shipment: &Shipment) -> Result<(), SqlError> {
     let state = serde_json::to_string(shipment).map_err(|it| unreadable(&it))?;
-    write(transaction, &shipment.delivery_id, Some(&state), shipment.due())
+    let out_with = shipment.is_open().then_some(shipment.carrier.as_str());
+    write(transaction, &shipment.delivery_id, Some(&state), shipment.due(), out_with)
 }
 
 /// Remembers that no carrier must ever be booked for a delivery.
 pub(crate) fn bury(transaction: &mut Transaction<'_>, delivery_id: &str) -> Result<(), SqlError> {
-    write(transaction, delivery_id, None, None)
+    write(transaction, delivery_id, None, None, None)
 }
 
 fn write(
@@ -86,12 +101,15 @@ fn write(
     delivery_id: &str,
     state: Option<&str>,
     due: Option<Timestamp>,
+    out_with: Option<&str>,
 ) -> Result<(), SqlError> {
     let now = transaction.now();
     transaction.execute(
-        "INSERT INTO shipments (delivery_id, state, due, changed_at) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (delivery_id) DO UPDATE SET state = ?2, due = ?3, changed_at = ?4",
-        &[&delivery_id, &state, &due, &now],
+        "INSERT INTO shipments (delivery_id, state, due, changed_at, out_with)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (delivery_id) DO UPDATE
+         SET state = ?2, due = ?3, changed_at = ?4, out_with = ?5",
+        &[&delivery_id, &state, &due, &now, &out_with],
     )?;
     Ok(())
 }

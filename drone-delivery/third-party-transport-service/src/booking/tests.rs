@@ -192,3 +192,32 @@ async fn where_the_fleet_has_none_a_van_takes_what_it_can_and_leaves_when_it_is_
     assert_eq!(here.ask("d2", wish(whale, true)).await, Ok(Transport::Nobody));
     assert_eq!(here.said().await.keys().collect::<Vec<_>>(), ["d1"], "nothing is booked for it");
 }
+
+#[tokio::test]
+async fn the_next_carrier_is_asked_when_all_vehicles_of_one_are_out_and_then_nobody_has_room() {
+    let (directory, clock) =
+        (TempDir::new().unwrap(), Arc::new(ManualClock::new(Timestamp::from_millis(0))));
+    let mut here = process(&directory.path().join("transport.db"), &clock).await;
+    let one = |name: &str| Carrier {
+        name: name.to_owned(),
+        vehicles: 1,
+        habits: Habits { late_percent: 0, late_max: Duration::ZERO, failure_percent: 0 },
+    };
+    here.depot.carriers = [one("first"), one("second")].into();
+    for (id, expected) in [("d1", "first"), ("d2", "second")] {
+        for _ in 0..2 {
+            assert_eq!(here.book(id, heavy()).await, Ok(Transport::Carrier));
+        }
+        let found = here.store.read(move |it| table::find(it, id)).await.unwrap();
+        let Some(Found::Shipment(shipment)) = found else { panic!("{id} is not booked") };
+        assert_eq!(shipment.carrier, expected);
+    }
+    assert_eq!(here.book("d3", heavy()).await, Err(BookError::Full));
+    here.send("d1").await;
+    clock.advance(Duration::from_secs(3_600));
+    assert_eq!(here.advance().await, 1);
+    assert_eq!(here.book("d3", heavy()).await, Ok(Transport::Carrier), "a tour has ended");
+    assert_eq!(here.book("d4", heavy()).await, Err(BookError::Full));
+    here.release("d2").await.unwrap();
+    assert_eq!(here.book("d4", heavy()).await, Ok(Transport::Carrier), "a booking was released");
+}

@@ -6,7 +6,7 @@ use base::Timestamp;
 use contracts::{Location, third_party_transport::CarrierPhase};
 use serde::{Deserialize, Serialize};
 
-use super::trip::Trip;
+use super::{fate::Fate, trip::Trip};
 
 /// How carriers drive.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,6 +23,12 @@ pub(crate) struct Tour {
     pub(crate) leaves: Timestamp,
     pub(crate) picks_up: Timestamp,
     pub(crate) drops_off: Timestamp,
+    /// When it was expected there, as it left: late ones say so at the pick-up.
+    #[serde(default)]
+    pub(crate) promised: Option<Timestamp>,
+    /// When it breaks down.
+    #[serde(default)]
+    pub(crate) breaks_down: Option<Timestamp>,
 }
 
 /// A package that a carrier takes.
@@ -39,6 +45,9 @@ pub(crate) struct Shipment {
     pub(crate) tour: Option<Tour>,
     /// W3C trace context of what caused it.
     pub(crate) trace: Option<String>,
+    /// How its tour goes.
+    #[serde(default)]
+    pub(crate) fate: Fate,
 }
 
 /// A phase that a carrier reached: to be announced.
@@ -67,14 +76,15 @@ impl Shipment {
     /// Books a carrier. It stays where it is until [`send`](Self::send).
     pub(crate) fn book(
         delivery_id: String,
-        carrier: String,
+        (carrier, fate): (String, Fate),
         trip: Trip,
         trace: Option<String>,
         now: Timestamp,
         roads: &Roads,
     ) -> (Self, PhaseChange) {
         let phase = CarrierPhase::Booked;
-        let mut booked = Self { delivery_id, carrier, trip, phase, sequence: 0, tour: None, trace };
+        let (sequence, tour) = (0, None);
+        let mut booked = Self { delivery_id, carrier, trip, phase, sequence, tour, trace, fate };
         let change = booked.reach(phase, now, roads);
         (booked, change)
     }
@@ -95,8 +105,12 @@ impl Shipment {
         let Trip { pickup, dropoff, .. } = &self.trip;
         let leaves = not_before.unwrap_or(now).max(now);
         let picks_up = leaves + roads.time_for(&roads.depot, pickup) + roads.handling;
-        let drops_off = picks_up + roads.time_for(pickup, dropoff) + roads.handling;
-        self.tour = Some(Tour { leaves, picks_up, drops_off });
+        let promised = picks_up + roads.time_for(pickup, dropoff) + roads.handling;
+        let drops_off = promised + Duration::from_millis(self.fate.late_ms);
+        let lasts = drops_off.saturating_since(leaves);
+        let breaks_down = self.fate.breaks_down.map(|share| leaves + lasts.mul_f64(share));
+        let promised = Some(promised);
+        self.tour = Some(Tour { leaves, picks_up, drops_off, promised, breaks_down });
         self.trace = trace.or_else(|| self.trace.take());
         true
     }
@@ -104,8 +118,9 @@ impl Shipment {
     /// Whether it can still be called back.
     pub(crate) fn check_recall(&self) -> Result<(), PickedUp> {
         match self.phase {
-            CarrierPhase::Booked | CarrierPhase::EnRouteToPickup => Ok(()),
             CarrierPhase::PickedUp | CarrierPhase::DroppedOff => Err(PickedUp),
+            // What broke down carries nothing on: the booking is over.
+            CarrierPhase::Booked | CarrierPhase::EnRouteToPickup | CarrierPhase::Failed => Ok(()),
         }
     }
 
@@ -116,12 +131,21 @@ impl Shipment {
 
     fn next(&self) -> Option<(CarrierPhase, Timestamp)> {
         let tour = self.tour?;
-        match self.phase {
+        let next = match self.phase {
             CarrierPhase::Booked => Some((CarrierPhase::EnRouteToPickup, tour.leaves)),
             CarrierPhase::EnRouteToPickup => Some((CarrierPhase::PickedUp, tour.picks_up)),
             CarrierPhase::PickedUp => Some((CarrierPhase::DroppedOff, tour.drops_off)),
-            CarrierPhase::DroppedOff => None,
-        }
+            CarrierPhase::DroppedOff | CarrierPhase::Failed => None,
+        };
+        let fails = tour.breaks_down.filter(|at| {
+            self.phase != CarrierPhase::Booked && next.is_some_and(|(_, due)| *at <= due)
+        });
+        fails.map(|at| (CarrierPhase::Failed, at)).or(next)
+    }
+
+    /// Whether it still takes a vehicle of its carrier.
+    pub(crate) const fn is_open(&self) -> bool {
+        !matches!(self.phase, CarrierPhase::DroppedOff | CarrierPhase::Failed)
     }
 
     /// Reaches every phase that is due, oldest first.
@@ -134,14 +158,25 @@ impl Shipment {
     }
 
     fn reach(&mut self, phase: CarrierPhase, at: Timestamp, roads: &Roads) -> PhaseChange {
+        let has_package = self.phase == CarrierPhase::PickedUp;
         self.phase = phase;
         self.sequence += 1;
         let position = match phase {
-            CarrierPhase::Booked | CarrierPhase::EnRouteToPickup => roads.depot,
+            // Somewhere on the leg: told is where it was last.
+            CarrierPhase::Failed if has_package => self.trip.pickup,
+            CarrierPhase::Booked | CarrierPhase::EnRouteToPickup | CarrierPhase::Failed => {
+                roads.depot
+            }
             CarrierPhase::PickedUp => self.trip.pickup,
             CarrierPhase::DroppedOff => self.trip.dropoff,
         };
-        let delivery_eta = self.tour.map(|it| it.drops_off);
+        let expected = |tour: Tour| match phase {
+            CarrierPhase::Booked | CarrierPhase::EnRouteToPickup => {
+                tour.promised.unwrap_or(tour.drops_off)
+            }
+            _ => tour.drops_off,
+        };
+        let delivery_eta = self.tour.map(expected);
         PhaseChange { phase, position, sequence: self.sequence, at, delivery_eta }
     }
 }
@@ -162,7 +197,12 @@ mod tests {
     }
 
     fn booked(trip: Trip) -> Shipment {
-        Shipment::book("d1".to_owned(), "van".to_owned(), trip, None, at(0), &ROADS).0
+        fated(trip, Fate::default())
+    }
+
+    fn fated(trip: Trip, fate: Fate) -> Shipment {
+        let carrier = ("van".to_owned(), fate);
+        Shipment::book("d1".to_owned(), carrier, trip, None, at(0), &ROADS).0
     }
 
     #[test]
@@ -190,6 +230,32 @@ mod tests {
         shipment.send(at(0), Some(far), &ROADS, None);
         assert_eq!(shipment.advance(at(1_000_000), &ROADS), []);
         assert_eq!((shipment.due(), shipment.check_recall()), (Some(far), Ok(())));
+    }
+
+    #[test]
+    fn a_late_one_says_so_when_it_has_the_package() {
+        let late = Fate { late_ms: 60_000, breaks_down: None };
+        let mut shipment = fated(trip(AIRPORT, 40.0), late);
+        shipment.send(at(0), None, &ROADS, None);
+        let changes = shipment.advance(at(86_400), &ROADS);
+        let etas: Vec<_> = changes.iter().map(|it| it.delivery_eta.unwrap()).collect();
+        assert_eq!(etas[1], changes[2].at);
+        assert_eq!(etas[1].saturating_since(etas[0]), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn one_that_breaks_down_says_so_once_and_takes_no_vehicle_any_more() {
+        for (share, reached) in [(0.0, 2), (0.999, 3)] {
+            let fate = Fate { late_ms: 0, breaks_down: Some(share) };
+            let mut shipment = fated(trip(AIRPORT, 40.0), fate);
+            shipment.send(at(0), None, &ROADS, None);
+            assert!(shipment.is_open());
+            let changes = shipment.advance(at(86_400), &ROADS);
+            assert_eq!(changes.len(), reached, "after {share}");
+            assert_eq!(changes.last().unwrap().phase, CarrierPhase::Failed);
+            assert!(changes.is_sorted_by_key(|it| it.at));
+            assert_eq!((shipment.due(), shipment.is_open()), (None, false));
+        }
     }
 
     #[test]
