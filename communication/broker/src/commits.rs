@@ -2,29 +2,41 @@
 //! commit is acknowledged.
 //!
 //! The log is a history of commits with a whole snapshot now and then, so that old segments can
-//! go; reading it from its beginning gives the last word on each partition.
+//! go. Each commit is numbered when it is handed to the log, and the highest number is the last word
+//! on a partition: a snapshot that lands behind a newer commit overrules nothing. A snapshot is
+//! written beside the answers, and in parts that the log takes whatever the names are.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use base::SharedClock;
-use durable_log::{Append, AppendError, Log, LogConfig, OpenError, ReadError};
+use base::{SharedClock, Timestamp};
+use durable_log::{Append, AppendError, Appended, Log, LogConfig, OpenError, ReadError};
+use runtime::Shutdown;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, oneshot};
 
 use crate::topics::Floors;
 
 /// Bytes of commits after which a snapshot is written.
 const SNAPSHOT_EVERY_BYTES: usize = 4 << 20;
-/// Entries of one append of a snapshot.
-const SNAPSHOT_ENTRIES: usize = 10_000;
+/// Bytes of one append; one longer entry is an append of its own, and fits.
+const APPEND_BYTES: usize = 512 << 10;
 const SEGMENT_BYTES: u64 = 4 << 20;
-/// Several snapshots fit into it, so the newest is always there.
+/// Two snapshots of the largest size and what comes between fit into it, so the newest is always there.
 const KEPT_BYTES: u64 = 32 << 20;
-/// Longest metadata of a commit that is kept.
-const METADATA_BYTES_MAX: usize = 4_096;
+/// Bytes of all commits as they are written. At the bound those of partitions that a group has not
+/// committed before are refused.
+const COMMITS_BYTES_MAX: usize = 8 << 20;
+/// Longest metadata of a commit that is kept, by default as Kafka's `offset.metadata.max.bytes`.
+pub(crate) const METADATA_BYTES_MAX: usize = 4_096;
+/// A commit of a group that lives is written anew when it is as old.
+const WRITTEN_ANEW: Duration = Duration::from_secs(86_400);
+/// Wait after a snapshot that the log did not take.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Offsets that a log can come to give out.
 const OFFSETS_MAX: u64 = 1 << 60;
@@ -75,11 +87,24 @@ pub enum CommitsError {
     },
 }
 
+/// Why commits were not kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeepError {
+    #[error("there are too many commits")]
+    TooMany,
+    #[error("their log did not take them")]
+    Log(#[source] AppendError),
+}
+
 /// Where a group stands in one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Committed {
     pub(crate) offset: i64,
     pub(crate) metadata: Option<String>,
+    /// Grows with each commit.
+    number: u64,
+    /// When it was committed, or its group was seen alive.
+    time: Timestamp,
 }
 
 /// One commit as it is kept.
@@ -95,6 +120,12 @@ pub(crate) struct Entry {
     pub(crate) offset: i64,
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     pub(crate) metadata: Option<String>,
+    /// The first programs wrote none: then the place in the log decides.
+    #[serde(rename = "n", default)]
+    number: u64,
+    /// Milliseconds; the time of the record where there is none.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    time: Option<i64>,
 }
 
 /// What one append holds.
@@ -109,16 +140,48 @@ type Key = (String, String, i32);
 #[derive(Debug, Default)]
 struct Known {
     entries: BTreeMap<Key, Committed>,
-    /// Bytes since the last snapshot.
-    bytes: usize,
+    /// Bytes of the entries, as they are written.
+    held: usize,
+    /// Bytes that were written since the last snapshot.
+    written: usize,
+    /// The number of the commit that was handed in last.
+    number: u64,
 }
 
-/// Every group's commits.
-#[derive(Debug)]
+/// Every group's commits; a cheap clone.
+#[derive(Debug, Clone)]
 pub(crate) struct Commits {
     log: Log,
     clock: SharedClock,
-    known: Mutex<Known>,
+    known: Arc<Mutex<Known>>,
+    /// A snapshot is due.
+    due: Arc<Notify>,
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Known {
+    /// Takes commits that are in the log. What is newer stands.
+    fn take(&mut self, entries: Vec<Entry>, time: Timestamp) {
+        for entry in entries {
+            let bytes = entry.bytes();
+            let (key, committed) = entry.split(time);
+            self.number = self.number.max(committed.number);
+            match self.entries.get(&key) {
+                Some(known) if known.number > committed.number => continue,
+                Some(known) => self.held -= Entry::join(&key, known).bytes(),
+                None => {}
+            }
+            self.held += bytes;
+            self.entries.insert(key, committed);
+        }
+    }
+
+    fn snapshot_is_due(&self) -> bool {
+        self.written >= SNAPSHOT_EVERY_BYTES.max(self.held)
+    }
 }
 
 impl Commits {
@@ -133,8 +196,8 @@ impl Commits {
         };
         let (log, _recovery) =
             Log::open(directory, config, clock.clone()).map_err(CommitsError::Log)?;
-        let known = restore(&log, directory)?;
-        Ok(Self { log, clock, known: Mutex::new(known) })
+        let known = Arc::new(Mutex::new(restore(&log, directory)?));
+        Ok(Self { log, clock, known, due: Arc::default() })
     }
 
     /// The highest offset that any group has committed, by topic and partition.
@@ -155,8 +218,8 @@ impl Commits {
         highest
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, Known> {
+        lock(&self.known)
     }
 
     /// Where a group stands.
@@ -164,49 +227,154 @@ impl Commits {
         self.known().entries.get(&(group.to_owned(), topic.to_owned(), partition)).cloned()
     }
 
-    /// Keeps commits; they are durable when this returns.
-    pub(crate) async fn keep(&self, entries: Vec<Entry>) -> Result<(), AppendError> {
-        let written = self.append(&entries).await?;
-        let due = {
-            let mut known = self.known();
-            known.bytes += written;
-            known.entries.extend(entries.into_iter().map(Entry::split));
-            known.bytes >= SNAPSHOT_EVERY_BYTES
-        };
-        if due {
-            self.snapshot().await?;
+    /// Keeps commits; they are durable when this returns, and count for all who ask.
+    pub(crate) async fn keep(&self, entries: Vec<Entry>) -> Result<(), KeepError> {
+        let pending = self.hand_in(entries)?;
+        self.acknowledged(pending).await.map_err(KeepError::Log)
+    }
+
+    /// Numbers commits and hands them to the log, in one step, so that the numbers are its order.
+    fn hand_in(&self, mut entries: Vec<Entry>) -> Result<Vec<Ending>, KeepError> {
+        let now = self.clock.now();
+        let mut known = self.known();
+        let is_new = |it: &&Entry| !known.entries.contains_key(&it.key());
+        let more: usize = entries.iter().filter(is_new).map(Entry::bytes).sum();
+        if more > 0 && known.held + more > COMMITS_BYTES_MAX {
+            return Err(KeepError::TooMany);
+        }
+        for entry in &mut entries {
+            known.number += 1;
+            (entry.number, entry.time) = (known.number, Some(now.as_millis()));
+        }
+        self.enqueue(entries, now).map_err(KeepError::Log)
+    }
+
+    /// Hands entries to the log in parts that it takes; each counts when its part is there.
+    fn enqueue(&self, entries: Vec<Entry>, now: Timestamp) -> Result<Vec<Ending>, AppendError> {
+        let mut pending = Vec::new();
+        for part in parts(entries) {
+            // Text and numbers always serialize.
+            let written = Body { format: FORMAT, entries: &part };
+            let body = serde_json::to_vec(&written).unwrap_or_default();
+            let (bytes, known, due) = (body.len(), Arc::clone(&self.known), Arc::clone(&self.due));
+            let (reply, ending) = oneshot::channel();
+            // On the log's own thread and in its order.
+            let done = move |ended: Result<Appended, AppendError>| {
+                if ended.is_ok() {
+                    let mut known = lock(&known);
+                    known.written += bytes;
+                    known.take(part, now);
+                    if known.snapshot_is_due() {
+                        due.notify_one();
+                    }
+                }
+                // Whoever asked may have gone.
+                reply.send(ended.map(|_| ())).ok();
+            };
+            let append = Append { partition: 0, records: 1, time: now, body: body.into() };
+            self.log.enqueue_then(append, None, done)?;
+            pending.push(ending);
+        }
+        Ok(pending)
+    }
+
+    async fn acknowledged(&self, pending: Vec<Ending>) -> Result<(), AppendError> {
+        for ending in pending {
+            ending.await.unwrap_or(Err(AppendError::Closed))?;
         }
         Ok(())
+    }
+
+    /// Writes snapshots when they are due, until the broker stops.
+    pub(crate) async fn watch(&self, shutdown: Shutdown) {
+        while shutdown.or_cancel(self.due.notified()).await.is_some() {
+            while let Err(error) = self.snapshot().await {
+                tracing::warn!(%error, "no snapshot of the commits of groups; will try again");
+                if shutdown.or_cancel(tokio::time::sleep(AGAIN_AFTER)).await.is_none() {
+                    return;
+                }
+            }
+        }
     }
 
     async fn snapshot(&self) -> Result<(), AppendError> {
         let all: Vec<Entry> = {
             let mut known = self.known();
-            known.bytes = 0;
+            known.written = 0;
             known.entries.iter().map(|(key, it)| Entry::join(key, it)).collect()
         };
-        for part in all.chunks(SNAPSHOT_ENTRIES) {
-            self.append(part).await?;
+        for part in parts(all) {
+            let pending = self.enqueue(part, self.clock.now())?;
+            self.acknowledged(pending).await?;
         }
+        // What was written is the snapshot itself.
+        self.known().written = 0;
         if let Err(error) = self.log.enforce_retention() {
             tracing::warn!(%error, "old commits of groups could not be retired");
         }
         Ok(())
     }
 
-    async fn append(&self, entries: &[Entry]) -> Result<usize, AppendError> {
-        // Text and numbers always serialize.
-        let body = serde_json::to_vec(&Body { format: FORMAT, entries }).unwrap_or_default();
-        let bytes = body.len();
-        let time = self.clock.now();
-        let append = Append { partition: 0, records: 1, time, body: body.into() };
-        self.log.append(append).await?;
-        Ok(bytes)
+    /// Forgets what groups committed that have no members, so long ago. What groups with members
+    /// have committed stays, and is written anew now and then, so that a start knows it too.
+    pub(crate) async fn forget(&self, kept: Duration, alive: &BTreeSet<String>) {
+        let now = self.clock.now();
+        let mut anew = Vec::new();
+        {
+            let mut known = self.known();
+            let Known { entries, held, .. } = &mut *known;
+            let before = entries.len();
+            entries.retain(|key, it| {
+                let age = now.saturating_since(it.time);
+                if alive.contains(&key.0) {
+                    if age >= WRITTEN_ANEW.min(kept / 2) {
+                        // Under its own number: a newer commit overrules it.
+                        anew.push(Entry { time: Some(now.as_millis()), ..Entry::join(key, it) });
+                    }
+                    return true;
+                }
+                let stays = age < kept;
+                if !stays {
+                    *held -= Entry::join(key, it).bytes();
+                }
+                stays
+            });
+            let forgotten = before - entries.len();
+            if forgotten > 0 {
+                tracing::info!(forgotten, "commits of groups that are gone are forgotten");
+            }
+        }
+        let written = match self.enqueue(anew, now) {
+            Ok(pending) => self.acknowledged(pending).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            tracing::debug!(%error, "commits of living groups are written anew later");
+        }
     }
 
     pub(crate) async fn close(&self) {
         self.log.close().await;
     }
+}
+
+/// How an append of commits ends.
+type Ending = oneshot::Receiver<Result<(), AppendError>>;
+
+/// Entries in parts of so many bytes.
+fn parts(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
+    let mut parts: Vec<Vec<Entry>> = Vec::new();
+    let mut bytes = usize::MAX;
+    for entry in entries {
+        let more = entry.bytes();
+        if bytes.saturating_add(more) > APPEND_BYTES {
+            parts.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += more;
+        parts.last_mut().into_iter().for_each(|it| it.push(entry.clone()));
+    }
+    parts
 }
 
 fn restore(log: &Log, directory: &Path) -> Result<Known, CommitsError> {
@@ -224,9 +392,9 @@ fn restore(log: &Log, directory: &Path) -> Result<Known, CommitsError> {
         for frame in frames {
             lost += frame.base_offset - offset;
             offset = frame.base_offset + u64::from(frame.records);
-            known.bytes += frame.body.len();
+            known.written += frame.body.len();
             let entries = read_body(&frame.body, frame.base_offset, directory)?;
-            known.entries.extend(entries.into_iter().map(Entry::split));
+            known.take(entries, frame.time);
         }
     }
     if lost > 0 && known.entries.is_empty() {
@@ -268,19 +436,32 @@ impl Entry {
         offset: i64,
         metadata: Option<String>,
     ) -> Self {
-        let metadata = metadata.filter(|it| !it.is_empty() && it.len() <= METADATA_BYTES_MAX);
-        Self { group: group.to_owned(), topic: topic.to_owned(), partition, offset, metadata }
+        let metadata = metadata.filter(|it| !it.is_empty());
+        let (group, topic) = (group.to_owned(), topic.to_owned());
+        Self { group, topic, partition, offset, metadata, number: 0, time: None }
     }
 
-    fn split(self) -> (Key, Committed) {
-        let Self { group, topic, partition, offset, metadata } = self;
-        ((group, topic, partition), Committed { offset, metadata })
+    fn key(&self) -> Key {
+        (self.group.clone(), self.topic.clone(), self.partition)
+    }
+
+    /// How long it is when it is written, its number and its time as long as they get.
+    fn bytes(&self) -> usize {
+        let longest = Self { number: u64::MAX, time: Some(i64::MAX), ..self.clone() };
+        serde_json::to_vec(&longest).map_or(0, |it| it.len())
+    }
+
+    fn split(self, written: Timestamp) -> (Key, Committed) {
+        let Self { group, topic, partition, offset, metadata, number, time } = self;
+        let time = time.map_or(written, Timestamp::from_millis);
+        ((group, topic, partition), Committed { offset, metadata, number, time })
     }
 
     fn join(key: &Key, committed: &Committed) -> Self {
         let (group, topic, partition) = key.clone();
-        let Committed { offset, metadata } = committed.clone();
-        Self { group, topic, partition, offset, metadata }
+        let Committed { offset, metadata, number, time } = committed.clone();
+        let time = Some(time.as_millis());
+        Self { group, topic, partition, offset, metadata, number, time }
     }
 }
 
@@ -310,6 +491,79 @@ mod tests {
             assert_eq!(again.find("g", "orders", partition).map(|it| it.offset), Some(last));
         }
         assert_eq!(again.find("g", "orders", 7), None);
+    }
+
+    fn entry(group: &str, partition: i32, offset: i64) -> Entry {
+        Entry::new(group, "orders", partition, offset, Some("x".repeat(400)))
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_overrules_no_commit_that_was_under_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        let commits = Commits::open(directory.path(), clock.clone()).unwrap();
+        for offset in 0..200 {
+            commits.keep(vec![entry("g", 0, offset * 2)]).await.unwrap();
+            // Handed in, and not in memory yet: a snapshot is taken before it is.
+            let pending = commits.hand_in(vec![entry("g", 0, offset * 2 + 1)]).unwrap();
+            commits.snapshot().await.unwrap();
+            commits.acknowledged(pending).await.unwrap();
+        }
+        commits.close().await;
+        let again = Commits::open(directory.path(), clock).unwrap();
+        assert_eq!(again.find("g", "orders", 0).map(|it| it.offset), Some(399));
+    }
+
+    #[tokio::test]
+    async fn commits_of_long_names_are_kept_over_a_snapshot_and_a_restart_or_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        let commits = Commits::open(directory.path(), clock.clone()).unwrap();
+        commits.keep(vec![entry("ours", 0, 7)]).await.unwrap();
+        let mut refused = 0;
+        for group in 0..60 {
+            let name = format!("{group:0350}");
+            let entries = (0..1_000).map(|it| entry(&name, it, 1)).collect();
+            refused += usize::from(commits.keep(entries).await.is_err());
+        }
+        assert!(refused > 0, "they have no bound");
+        // Who has committed goes on.
+        commits.keep(vec![entry("ours", 0, 8)]).await.unwrap();
+        commits.snapshot().await.unwrap();
+        let before = commits.known().entries.clone();
+        commits.close().await;
+        let again = Commits::open(directory.path(), clock).unwrap();
+        assert_eq!(again.find("ours", "orders", 0).map(|it| it.offset), Some(8));
+        assert_eq!(again.known().entries, before);
+    }
+
+    #[tokio::test]
+    async fn what_a_group_without_members_committed_is_forgotten_after_its_time() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        let commits = Commits::open(directory.path(), clock.clone()).unwrap();
+        let alive = BTreeSet::from(["alive".to_owned()]);
+        commits.keep(vec![entry("alive", 0, 1), entry("gone", 0, 1)]).await.unwrap();
+        for _ in 0..6 {
+            clock.advance(DAY);
+            commits.forget(DAY * 7, &alive).await;
+        }
+        assert!(commits.find("gone", "orders", 0).is_some(), "its time is not over");
+        for _ in 0..2 {
+            clock.advance(DAY);
+            commits.forget(DAY * 7, &alive).await;
+        }
+        assert_eq!(commits.find("gone", "orders", 0), None);
+        commits.close().await;
+        // A start does not know yet who lives; what lived until now is not old.
+        let again = Commits::open(directory.path(), clock).unwrap();
+        again.forget(DAY * 7, &BTreeSet::new()).await;
+        assert_eq!(again.find("alive", "orders", 0).map(|it| it.offset), Some(1));
+        assert_eq!(again.find("gone", "orders", 0), None);
+        let held: usize =
+            again.known().entries.iter().map(|it| Entry::join(it.0, it.1).bytes()).sum();
+        assert_eq!(again.known().held, held);
     }
 
     /// A snapshot of three groups, and what came behind it, in segments of 4 MiB.

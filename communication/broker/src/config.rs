@@ -42,8 +42,10 @@ pub struct BrokerConfig {
     pub connections_max: usize,
     /// Longest silence of a connection between two requests, and within one, in milliseconds.
     pub idle_timeout_ms: u64,
-    /// Longest that a client may take nothing of an answer, in milliseconds.
+    /// Longest that a client may take for 16 KiB of an answer, or for its rest, in milliseconds.
     pub write_timeout_ms: u64,
+    /// Milliseconds that commits of a group without members are kept.
+    pub commits_kept_ms: u64,
     /// Topics that there may be.
     pub topics_max: usize,
     /// Members of all groups that there may be.
@@ -75,7 +77,10 @@ impl BrokerConfig {
             connections_max: 1_024,
             // As Kafka's `connections.max.idle.ms`.
             idle_timeout_ms: 600_000,
-            write_timeout_ms: 30_000,
+            // 16 KiB in it, as the mesh asks of those who read a reply.
+            write_timeout_ms: 10_000,
+            // As Kafka's `offsets.retention.minutes`.
+            commits_kept_ms: 7 * 24 * 3_600_000,
             topics_max: 500,
             members_max: 10_000,
             fetch_wait_max_ms: 30_000,

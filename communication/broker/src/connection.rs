@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_wire::{FRAME_HEAD_BYTES, WireError, frame_bytes};
 use runtime::Shutdown;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -25,6 +25,10 @@ const PIPELINE: usize = 64;
 /// A frame is given so much memory at first, whatever it claims; more as its bytes arrive.
 const FIRST_BYTES: usize = 64 << 10;
 
+/// Bytes of an answer that a client must take within the write time-out, as much as a client of the
+/// mesh must of a reply.
+const TAKEN_BYTES_MIN: usize = 16 << 10;
+
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum ConnectionError {
@@ -34,7 +38,7 @@ enum ConnectionError {
     Malformed(#[from] WireError),
     #[error("nothing was asked for too long")]
     Idle,
-    #[error("nothing of an answer was taken for too long")]
+    #[error("an answer was taken too slowly")]
     Deaf,
 }
 
@@ -126,13 +130,56 @@ async fn answer(
         let answer = question.answer.await;
         let took = asked.elapsed();
         shared.metrics.requests.with(&[question.api.as_str()]).observe_duration(took);
-        let mut left = answer.unwrap_or_default();
-        while !left.is_empty() {
-            let written = timeout(longest, stream.write_buf(&mut left)).await;
-            if written.map_err(|_| ConnectionError::Deaf)?? == 0 {
-                return Err(io::Error::from(io::ErrorKind::WriteZero).into());
-            }
-        }
+        give(&mut stream, answer.unwrap_or_default(), longest).await?;
     }
     Ok(stream.shutdown().await?)
+}
+
+/// Writes an answer to a client that takes it at no less than a rate: a byte now and then is no
+/// reading, and would hold the answer, and the place, for as long as the client likes.
+async fn give(
+    stream: &mut (impl AsyncWrite + Unpin),
+    mut answer: Bytes,
+    longest: Duration,
+) -> Result<(), ConnectionError> {
+    while !answer.is_empty() {
+        let mut part = answer.split_to(answer.len().min(TAKEN_BYTES_MIN));
+        let written = timeout(longest, stream.write_all_buf(&mut part)).await;
+        written.map_err(|_| ConnectionError::Deaf)??;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const LONGEST: Duration = Duration::from_secs(10);
+
+    /// How an answer of 64 KiB ends whose reader takes so many bytes each second.
+    async fn read_by(bytes: usize) -> Result<(), ConnectionError> {
+        let (mut server, mut client) = tokio::io::duplex(1);
+        let reading = async {
+            let mut taken = 0;
+            while taken < 64 << 10 {
+                let mut part = vec![0; bytes];
+                client.read_exact(&mut part).await.unwrap();
+                taken += bytes;
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            given = give(&mut server, vec![0; 64 << 10].into(), LONGEST) => given,
+            () = reading => Ok(()),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_drop_by_drop_is_ended_and_a_slow_one_is_served() {
+        assert!(matches!(read_by(64).await, Err(ConnectionError::Deaf)));
+        assert!(matches!(read_by(1 << 10).await, Err(ConnectionError::Deaf)));
+        assert!(read_by(2 << 10).await.is_ok(), "16 KiB in 8 s");
+    }
 }

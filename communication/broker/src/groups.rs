@@ -3,7 +3,7 @@
 mod group;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -187,6 +187,13 @@ impl Groups {
             }
             Err(error) => error,
         }
+    }
+
+    /// Groups that have members.
+    pub(crate) fn alive(&self) -> BTreeSet<String> {
+        let state = self.state();
+        let alive = state.groups.iter().filter(|(_, it)| !it.is_empty());
+        alive.map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether a member may commit.

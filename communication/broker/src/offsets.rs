@@ -4,14 +4,15 @@ use base::Timestamp;
 use kafka_wire::{
     ErrorCode,
     messages::{
-        CommittedPartition, CommittedTopic, FetchedOffset, FetchedOffsetTopic,
-        ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListedOffset, ListedTopic,
-        OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+        CommitPartition, CommitTopic, CommittedPartition, CommittedTopic, FetchedOffset,
+        FetchedOffsetTopic, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse,
+        ListedOffset, ListedTopic, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
+        OffsetFetchResponse,
     },
 };
 
 use crate::{
-    commits::{Commits, Entry},
+    commits::{Commits, Entry, KeepError, METADATA_BYTES_MAX},
     groups::Groups,
     topics::{Topic, Topics},
 };
@@ -58,46 +59,52 @@ pub(crate) async fn commit(
     request: OffsetCommitRequest,
 ) -> OffsetCommitResponse {
     let group = &request.group_id;
-    let mut error = groups.may_commit(group, request.generation_id, &request.member_id);
-    if error == ErrorCode::None {
-        let entries = request.topics.iter().flat_map(|topic| {
-            let log = topics.find(&topic.name);
-            let given_out = topic
-                .partitions
-                .iter()
-                .filter(move |it| !is_ahead(log.as_deref(), it.partition, it.offset));
-            given_out.map(|it| {
-                Entry::new(group, &topic.name, it.partition, it.offset, it.metadata.clone())
-            })
-        });
-        if let Err(refused) = commits.keep(entries.collect()).await {
-            tracing::warn!(group, error = %refused, "a commit was not kept");
-            error = ErrorCode::CoordinatorNotAvailable;
-        }
-    }
-    let answered = request.topics.into_iter().map(|topic| {
-        let log = topics.find(&topic.name);
-        let answer = |partition: i32, offset: i64| match error {
-            ErrorCode::None if is_ahead(log.as_deref(), partition, offset) => {
-                ErrorCode::OffsetOutOfRange
+    let mut refused = groups.may_commit(group, request.generation_id, &request.member_id);
+    let (mut entries, mut answered) = (Vec::new(), Vec::with_capacity(request.topics.len()));
+    for CommitTopic { name, partitions } in request.topics {
+        let topic = topics.find(&name);
+        let mut judged = Vec::with_capacity(partitions.len());
+        for CommitPartition { partition, offset, metadata } in partitions {
+            let error = judge(topic.as_deref(), partition, offset, metadata.as_deref());
+            if error == ErrorCode::None {
+                entries.push(Entry::new(group, &name, partition, offset, metadata));
             }
-            error => error,
+            judged.push(CommittedPartition { partition, error });
+        }
+        answered.push(CommittedTopic { name, partitions: judged });
+    }
+    if refused == ErrorCode::None
+        && !entries.is_empty()
+        && let Err(error) = commits.keep(entries).await
+    {
+        tracing::warn!(group, %error, "a commit was not kept");
+        refused = match error {
+            KeepError::TooMany => ErrorCode::ThrottlingQuotaExceeded,
+            KeepError::Log(_) => ErrorCode::CoordinatorNotAvailable,
         };
-        let partitions = topic.partitions.iter().map(|it| CommittedPartition {
-            partition: it.partition,
-            error: answer(it.partition, it.offset),
-        });
-        CommittedTopic { partitions: partitions.collect(), name: topic.name }
-    });
-    OffsetCommitResponse { topics: answered.collect() }
+    }
+    if refused != ErrorCode::None {
+        let partitions = answered.iter_mut().flat_map(|it| &mut it.partitions);
+        let taken = partitions.filter(|it| it.error == ErrorCode::None);
+        taken.for_each(|it| it.error = refused);
+    }
+    OffsetCommitResponse { topics: answered }
 }
 
-/// Whether an offset was not given out yet. It would stand for records that come, and a start
-/// begins past what groups have committed.
-fn is_ahead(topic: Option<&Topic>, partition: i32, offset: i64) -> bool {
-    let Some((topic, partition)) = topic.zip(u32::try_from(partition).ok()) else { return false };
-    partition < topic.config.partitions
-        && u64::try_from(offset).is_ok_and(|it| it > topic.log.range(partition).end)
+/// Whether a commit makes sense. An offset that was not given out yet would stand for records that
+/// come, and a start begins past what groups have committed.
+fn judge(topic: Option<&Topic>, partition: i32, offset: i64, metadata: Option<&str>) -> ErrorCode {
+    let place = topic.zip(u32::try_from(partition).ok());
+    let Some((topic, partition)) = place.filter(|(topic, it)| *it < topic.config.partitions) else {
+        return ErrorCode::UnknownTopicOrPartition;
+    };
+    if u64::try_from(offset).is_ok_and(|it| it > topic.log.range(partition).end) {
+        return ErrorCode::OffsetOutOfRange;
+    }
+    if metadata.is_some_and(|it| it.len() > METADATA_BYTES_MAX) {
+        return ErrorCode::OffsetMetadataTooLarge;
+    }
+    ErrorCode::None
 }
 
 /// Says how far a group has processed.
@@ -122,14 +129,13 @@ mod tests {
     use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
     use base::ManualClock;
-    use kafka_wire::messages::{CommitPartition, CommitTopic};
     use telemetry::Telemetry;
 
     use super::*;
     use crate::{config::BrokerConfig, groups::GroupSettings};
 
     #[tokio::test]
-    async fn an_offset_that_was_not_given_out_is_not_committed() {
+    async fn what_makes_no_sense_is_not_committed_and_harms_nothing_beside_it() {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
         let commits = Commits::open(&directory.path().join("commits"), clock.clone()).unwrap();
@@ -148,15 +154,35 @@ mod tests {
         let request = OffsetCommitRequest {
             group_id: "g".to_owned(),
             generation_id: -1,
-            topics: vec![CommitTopic {
-                name: "orders".to_owned(),
-                partitions: vec![partition(0, 0), partition(1, 1)],
-            }],
+            topics: vec![
+                CommitTopic {
+                    name: "orders".to_owned(),
+                    partitions: vec![
+                        partition(0, 0),
+                        partition(1, 1),
+                        partition(2, 0),
+                        partition(-1, 0),
+                    ],
+                },
+                CommitTopic { name: "nothing".to_owned(), partitions: vec![partition(0, 0)] },
+                CommitTopic {
+                    name: "orders".to_owned(),
+                    partitions: vec![CommitPartition {
+                        metadata: Some("x".repeat(4_097)),
+                        ..partition(1, 0)
+                    }],
+                },
+            ],
             ..OffsetCommitRequest::default()
         };
         let answer = commit(&groups, &topics, &commits, request).await;
-        let errors: Vec<_> = answer.topics[0].partitions.iter().map(|it| it.error).collect();
-        assert_eq!(errors, [ErrorCode::None, ErrorCode::OffsetOutOfRange]);
+        let of = |at: usize| -> Vec<_> {
+            answer.topics[at].partitions.iter().map(|it| it.error).collect()
+        };
+        let unknown = ErrorCode::UnknownTopicOrPartition;
+        assert_eq!(of(0), [ErrorCode::None, ErrorCode::OffsetOutOfRange, unknown, unknown]);
+        assert_eq!(of(1), [unknown]);
+        assert_eq!(of(2), [ErrorCode::OffsetMetadataTooLarge]);
         assert_eq!(commits.find("g", "orders", 0).map(|it| it.offset), Some(0));
         assert_eq!(commits.find("g", "orders", 1), None);
     }

@@ -189,6 +189,8 @@ fn start_tasks(shared: &Arc<Shared>, listener: TcpListener, tasks: &Tasks) {
     tasks.spawn("broker listener", move |shutdown| accept(accepting, listener, owner, shutdown));
     let watching = Arc::clone(shared);
     tasks.spawn("group watch", |shutdown| async move { watching.groups.watch(shutdown).await });
+    let commits = shared.commits.clone();
+    tasks.spawn("snapshots", |shutdown| async move { commits.watch(shutdown).await });
     let retiring = Arc::clone(shared);
     tasks.spawn("retention", |shutdown| retire(retiring, shutdown));
 }
@@ -234,5 +236,7 @@ async fn retire(shared: Arc<Shared>, shutdown: Shutdown) {
             }
             shared.metrics.show(&topic.config.name, &topic.log.stats());
         }
+        let kept = Duration::from_millis(shared.config.commits_kept_ms);
+        shared.commits.forget(kept, &shared.groups.alive()).await;
     }
 }

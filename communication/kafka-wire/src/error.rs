@@ -73,6 +73,8 @@ codes! {
     RequestTimedOut = 7,
     /// A batch is too large.
     MessageTooLarge = 10,
+    /// The words of a commit are too long.
+    OffsetMetadataTooLarge = 12,
     /// The coordinator is starting.
     CoordinatorLoadInProgress = 14,
     /// The coordinator cannot work.
