@@ -27,6 +27,8 @@ use crate::{
 pub enum Protocol {
     /// HTTP/2: every call between proxies, also what was HTTP/1 before.
     Http2,
+    /// HTTP/1: what changes into another protocol on its connection.
+    Http1,
     /// The log's protocol.
     Kafka,
     /// Bytes that a proxy passes on as they are.
@@ -35,15 +37,39 @@ pub enum Protocol {
 
 impl Protocol {
     /// Every one of them.
-    pub const ALL: [Self; 3] = [Self::Http2, Self::Kafka, Self::Opaque];
+    pub const ALL: [Self; 4] = [Self::Http2, Self::Http1, Self::Kafka, Self::Opaque];
 
-    /// Its name in the handshake. `h2` is registered with IANA, the others are ours.
+    /// Its name in the handshake. Those of HTTP are registered with IANA, the others are ours.
     #[must_use]
     pub const fn alpn(self) -> &'static [u8] {
         match self {
             Self::Http2 => b"h2",
+            Self::Http1 => b"http/1.1",
             Self::Kafka => b"skein-log/1",
             Self::Opaque => b"skein-bytes/1",
+        }
+    }
+}
+
+/// What may be spoken at a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Entrance {
+    /// The door of a service: HTTP of both versions, and bytes.
+    Service,
+    /// The log.
+    Log,
+}
+
+impl Entrance {
+    /// Every one of them.
+    pub const ALL: [Self; 2] = [Self::Service, Self::Log];
+
+    /// What is spoken there, what is liked best first.
+    #[must_use]
+    pub const fn protocols(self) -> &'static [Protocol] {
+        match self {
+            Self::Service => &[Protocol::Http2, Protocol::Http1, Protocol::Opaque],
+            Self::Log => &[Protocol::Kafka],
         }
     }
 }
@@ -119,8 +145,8 @@ impl std::fmt::Debug for Identity {
 pub struct Credentials {
     identity: Arc<Identity>,
     trust: Arc<Trust>,
-    accepting: [Arc<ServerConfig>; 3],
-    connecting: [Arc<ClientConfig>; 3],
+    accepting: [Arc<ServerConfig>; Entrance::ALL.len()],
+    connecting: [Arc<ClientConfig>; Protocol::ALL.len()],
 }
 
 impl Credentials {
@@ -140,9 +166,10 @@ impl Credentials {
         Ok(Self {
             identity,
             trust,
-            accepting: Protocol::ALL.map(|it| {
+            accepting: Entrance::ALL.map(|it| {
                 let mut config = accepting.clone();
-                config.alpn_protocols = vec![it.alpn().to_vec()];
+                let protocols = it.protocols().iter();
+                config.alpn_protocols = protocols.map(|it| it.alpn().to_vec()).collect();
                 Arc::new(config)
             }),
             connecting: Protocol::ALL.map(|it| {
@@ -165,8 +192,8 @@ impl Credentials {
         &self.trust
     }
 
-    pub(crate) fn accepting(&self, protocol: Protocol) -> Arc<ServerConfig> {
-        Arc::clone(&self.accepting[protocol as usize])
+    pub(crate) fn accepting(&self, entrance: Entrance) -> Arc<ServerConfig> {
+        Arc::clone(&self.accepting[entrance as usize])
     }
 
     pub(crate) fn connecting(&self, protocol: Protocol) -> Arc<ClientConfig> {

@@ -16,7 +16,7 @@ use mesh_policy::{
     Moment,
     rate::{Limiter, RateKey, RateLimit},
 };
-use rustls::{CommonState, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use telemetry::Telemetry;
 use tokio::{
@@ -24,11 +24,11 @@ use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, timeout},
 };
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::{
     certificate::Leaf,
-    credentials::{Credentials, Protocol},
+    credentials::{Credentials, Entrance, Protocol},
     judge::refusal_of,
     metrics::{HandshakeMetrics, Side},
     name::SpiffeId,
@@ -41,6 +41,19 @@ pub type Current = watch::Receiver<Option<Arc<Credentials>>>;
 
 /// Addresses that are counted apart; the rest share one count.
 const ADDRESSES_MAX: usize = 4_096;
+
+/// A connection with a name at its other end.
+#[derive(Debug)]
+pub struct Known<S> {
+    /// What is said on it.
+    pub stream: TlsStream<S>,
+    /// Who is there.
+    pub peer: PeerIdentity,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// Both identities are good for so long; then the connection is to end, or it would outlive them.
+    pub valid_for: Duration,
+}
 
 /// Bounds on handshakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -113,9 +126,9 @@ impl Handshakes {
         &self,
         stream: S,
         from: IpAddr,
-        protocol: Protocol,
-    ) -> Result<(server::TlsStream<S>, PeerIdentity), Refusal> {
-        let accepted = self.try_accept(stream, from, protocol).await;
+        entrance: Entrance,
+    ) -> Result<Known<S>, Refusal> {
+        let accepted = self.try_accept(stream, from, entrance).await;
         accepted.inspect_err(|refusal| self.0.metrics.refused(Side::Accept, *refusal))
     }
 
@@ -123,17 +136,17 @@ impl Handshakes {
         &self,
         stream: S,
         from: IpAddr,
-        protocol: Protocol,
-    ) -> Result<(server::TlsStream<S>, PeerIdentity), Refusal> {
+        entrance: Entrance,
+    ) -> Result<Known<S>, Refusal> {
         self.admit(from)?;
         let _place = self.0.under_way.try_acquire().map_err(|_| Refusal::TooMany)?;
-        let config = self.credentials()?.accepting(protocol);
+        let credentials = self.credentials()?;
+        let acceptor = TlsAcceptor::from(credentials.accepting(entrance));
         let begun = Instant::now();
-        let accepting = timeout(self.0.timeout, TlsAcceptor::from(config).accept(stream));
-        let stream = ended(accepting.await)?;
-        let peer = peer(stream.get_ref().1, protocol)?;
+        let stream = ended(timeout(self.0.timeout, acceptor.accept(stream)).await)?;
+        let known = self.known(stream.into(), entrance.protocols(), &credentials)?;
         self.0.metrics.duration.with(&[Side::Accept.as_str()]).observe_duration(begun.elapsed());
-        Ok((stream, peer))
+        Ok(known)
     }
 
     /// Opens a connection to a service, and to no other. Dropped, it closes the connection.
@@ -147,7 +160,7 @@ impl Handshakes {
         stream: S,
         service: &SpiffeId,
         protocol: Protocol,
-    ) -> Result<(client::TlsStream<S>, PeerIdentity), Refusal> {
+    ) -> Result<Known<S>, Refusal> {
         let connected = self.try_connect(stream, service, protocol).await;
         connected.inspect_err(|refusal| self.0.metrics.refused(Side::Connect, *refusal))
     }
@@ -157,16 +170,36 @@ impl Handshakes {
         stream: S,
         service: &SpiffeId,
         protocol: Protocol,
-    ) -> Result<(client::TlsStream<S>, PeerIdentity), Refusal> {
+    ) -> Result<Known<S>, Refusal> {
         let name =
             ServerName::try_from(service.server_name()).map_err(|_| Refusal::MalformedName)?;
-        let config = self.credentials()?.connecting(protocol);
+        let credentials = self.credentials()?;
+        let connector = TlsConnector::from(credentials.connecting(protocol));
         let begun = Instant::now();
-        let connecting = timeout(self.0.timeout, TlsConnector::from(config).connect(name, stream));
-        let stream = ended(connecting.await)?;
-        let peer = peer(stream.get_ref().1, protocol)?;
+        let stream = ended(timeout(self.0.timeout, connector.connect(name, stream)).await)?;
+        let known = self.known(stream.into(), &[protocol], &credentials)?;
         self.0.metrics.duration.with(&[Side::Connect.as_str()]).observe_duration(begun.elapsed());
-        Ok((stream, peer))
+        Ok(known)
+    }
+
+    /// Who is there. The chain was judged in the handshake; here its name is read.
+    fn known<S>(
+        &self,
+        stream: TlsStream<S>,
+        protocols: &[Protocol],
+        credentials: &Credentials,
+    ) -> Result<Known<S>, Refusal> {
+        let (_, connection) = stream.get_ref();
+        // A peer that offers no protocol at all is not refused by the library.
+        let spoken = connection.alpn_protocol();
+        let protocol = protocols.iter().find(|it| spoken == Some(it.alpn()));
+        let protocol = *protocol.ok_or(Refusal::WrongProtocol)?;
+        let own = connection.peer_certificates().and_then(|it| it.first());
+        let leaf = Leaf::read(own.ok_or(Refusal::NoCertificate)?)?;
+        let (_, ours) = credentials.identity().validity();
+        let valid_for = ours.min(leaf.not_after).saturating_since(self.0.clock.now());
+        let peer = PeerIdentity { id: leaf.id, serial: leaf.serial, not_after: leaf.not_after };
+        Ok(Known { stream, peer, protocol, valid_for })
     }
 
     /// The credentials in force, while their time lasts.
@@ -194,15 +227,4 @@ fn ended<T, E>(result: Result<io::Result<T>, E>) -> Result<T, Refusal> {
         }
         Err(_) => Err(Refusal::TimedOut),
     }
-}
-
-/// Who is there. The chain was judged in the handshake; here its name is read.
-fn peer(connection: &CommonState, protocol: Protocol) -> Result<PeerIdentity, Refusal> {
-    // A peer that offers no protocol at all is not refused by the library.
-    if connection.alpn_protocol() != Some(protocol.alpn()) {
-        return Err(Refusal::WrongProtocol);
-    }
-    let own = connection.peer_certificates().and_then(|it| it.first());
-    let leaf = Leaf::read(own.ok_or(Refusal::NoCertificate)?)?;
-    Ok(PeerIdentity { id: leaf.id, serial: leaf.serial, not_after: leaf.not_after })
 }

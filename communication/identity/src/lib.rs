@@ -32,9 +32,9 @@ pub use authority::{
 };
 pub use bundle::{ANCHORS_MAX, AnchorId, Bundle, BundleError, REVOKED_MAX, Trust, anchor_id};
 pub use certificate::{Leaf, Serial};
-pub use credentials::{Credentials, Identity, IdentityError, Protocol};
+pub use credentials::{Credentials, Entrance, Identity, IdentityError, Protocol};
 pub use files::{FileError, read_state, write_state};
-pub use handshake::{Current, HandshakeConfig, Handshakes};
+pub use handshake::{Current, HandshakeConfig, Handshakes, Known};
 pub use keeper::{KeeperConfig, Membership, keep};
 pub use name::{ParseSpiffeIdError, SpiffeId};
 pub use office::{ChangeError, DrawError, Office, OpenError, Standing};
@@ -42,4 +42,5 @@ pub use refusal::Refusal;
 pub use renewal::{Renewal, RenewalConfig, RenewalStep};
 pub use rotation::{AnchorUse, KeepAnchor, RotationStep, may_drop, next_step};
 pub use token::{Caller, JoinToken, TOKEN_LIFE, TOKENS_MAX, TokenError};
+pub use tokio_rustls::TlsStream;
 pub use verify::{PeerIdentity, Purpose, SKEW, verify};

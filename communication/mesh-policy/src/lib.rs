@@ -7,6 +7,7 @@
 
 pub mod analyze;
 pub mod authority;
+pub mod authorization;
 pub mod balance;
 pub mod breaker;
 pub mod concurrency;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use identity::{HandshakeConfig, Protocol, Refusal};
+use identity::{Entrance, HandshakeConfig, Known, Protocol, Refusal, TlsStream};
 use rcgen::ExtendedKeyUsagePurpose;
 use rustls::HandshakeKind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -24,11 +24,14 @@ async fn two_of_ours_know_each_other_s_name_and_what_one_says_the_other_reads() 
     let called = cart();
     let (opened, accepted, from) = connection().await;
     let (server, caller) = tokio::join!(
-        server.handshakes.accept(accepted, from, Protocol::Http2),
+        server.handshakes.accept(accepted, from, Entrance::Service),
         caller.handshakes.connect(opened, &called, Protocol::Http2),
     );
-    let ((mut server, seen), (mut caller, met)) = (server.unwrap(), caller.unwrap());
-    assert_eq!((seen.id.service(), met.id.service()), ("till", "cart"));
+    let (server, caller) = (server.unwrap(), caller.unwrap());
+    assert_eq!((server.peer.id.service(), caller.peer.id.service()), ("till", "cart"));
+    // What is left of the hour of both.
+    assert_eq!(server.valid_for, Duration::from_secs(3_600));
+    let (Known { stream: mut server, .. }, Known { stream: mut caller, .. }) = (server, caller);
     caller.write_all(b"hello").await.unwrap();
     caller.shutdown().await.unwrap();
     let mut said = Vec::new();
@@ -54,7 +57,7 @@ async fn a_caller_with_something_wrong_is_refused_and_counted_under_its_reason()
         (Refusal::WrongDomain, client(Some(pki.chain(|it| it.subject_alt_names = vec![uri("spiffe://other/ns/a/svc/b")])), h2)),
         (Refusal::NotOneName, client(Some(pki.chain(|it| it.subject_alt_names.push(uri(&id("till"))))), h2)),
         (Refusal::WrongUsage, client(Some(pki.chain(|it| it.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth])), h2)),
-        (Refusal::WrongProtocol, client(Some(pki.chain(|_| {})), &[b"http/1.1"])),
+        (Refusal::WrongProtocol, client(Some(pki.chain(|_| {})), &[b"http/1.0", b"skein-log/1"])),
         (Refusal::WrongProtocol, client(Some(pki.chain(|_| {})), &[])),
     ];
     let mut seen = std::collections::BTreeMap::new();
@@ -120,7 +123,7 @@ async fn a_service_under_another_name_than_the_called_one_is_refused() {
         let called = cart();
         let (opened, accepted, from) = connection().await;
         let (_, connected) = tokio::join!(
-            server.handshakes.accept(accepted, from, Protocol::Http2),
+            server.handshakes.accept(accepted, from, Entrance::Service),
             caller.handshakes.connect(opened, &called, Protocol::Http2),
         );
         connected.err()
@@ -146,14 +149,15 @@ async fn a_session_is_never_resumed_so_none_outlives_an_identity() {
         let called = cart();
         let (opened, accepted, from) = connection().await;
         let (accepted, connected) = tokio::join!(
-            server.handshakes.accept(accepted, from, Protocol::Http2),
+            server.handshakes.accept(accepted, from, Entrance::Service),
             caller.handshakes.connect(opened, &called, Protocol::Http2),
         );
-        let ((mut accepted, _), (mut connected, _)) = (accepted.unwrap(), connected.unwrap());
+        let (mut accepted, mut connected) = (accepted.unwrap().stream, connected.unwrap().stream);
         // A ticket would come before the first byte.
         accepted.write_all(b"x").await.unwrap();
         connected.read_exact(&mut [0]).await.unwrap();
         assert_eq!(connected.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+        let TlsStream::Client(connected) = &connected else { panic!("it called") };
         assert_eq!(connected.get_ref().1.tls13_tickets_received(), 0);
     }
 }
@@ -164,7 +168,7 @@ async fn without_an_identity_or_past_its_end_nobody_is_let_in_and_nobody_called(
     let side = Side::new(&pki, &BOUNDS);
     let try_both = async |side: &Side| {
         let (opened, accepted, from) = connection().await;
-        let accepted = side.handshakes.accept(accepted, from, Protocol::Http2).await.err();
+        let accepted = side.handshakes.accept(accepted, from, Entrance::Service).await.err();
         let connected = side.handshakes.connect(opened, &cart(), Protocol::Http2).await.err();
         [accepted, connected]
     };
@@ -179,7 +183,7 @@ async fn without_an_identity_or_past_its_end_nobody_is_let_in_and_nobody_called(
 async fn a_silent_peer_is_given_up_in_time() {
     let side = Side::new(&Pki::new(), &HandshakeConfig { timeout_ms: 50, ..BOUNDS });
     let (_opened, accepted, from) = connection().await;
-    let refused = side.handshakes.accept(accepted, from, Protocol::Http2).await;
+    let refused = side.handshakes.accept(accepted, from, Entrance::Service).await;
     assert_eq!(refused.err(), Some(Refusal::TimedOut));
 }
 
@@ -190,7 +194,7 @@ async fn one_address_gets_so_many_handshakes_a_second_and_others_are_not_affecte
     let from_address = async |address: [u8; 4]| {
         let (opened, accepted, _) = connection().await;
         drop(opened);
-        side.handshakes.accept(accepted, address.into(), Protocol::Http2).await.err().unwrap()
+        side.handshakes.accept(accepted, address.into(), Entrance::Service).await.err().unwrap()
     };
     for _ in 0..3 {
         assert_eq!(from_address([10, 0, 0, 1]).await, Refusal::PeerRefused);
@@ -208,9 +212,9 @@ async fn one_address_gets_so_many_handshakes_a_second_and_others_are_not_affecte
 async fn past_the_bound_of_handshakes_under_way_a_connection_is_closed_at_once() {
     let side = Side::new(&Pki::new(), &HandshakeConfig { under_way_max: 1, ..BOUNDS });
     let (_silent, accepted, from) = connection().await;
-    let mut first = Box::pin(side.handshakes.accept(accepted, from, Protocol::Http2));
+    let mut first = Box::pin(side.handshakes.accept(accepted, from, Entrance::Service));
     assert!(futures_util::poll!(first.as_mut()).is_pending());
     let (_second, accepted, from) = connection().await;
-    let refused = side.handshakes.accept(accepted, from, Protocol::Http2).await;
+    let refused = side.handshakes.accept(accepted, from, Entrance::Service).await;
     assert_eq!(refused.err(), Some(Refusal::TooMany));
 }

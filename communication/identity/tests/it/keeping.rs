@@ -4,8 +4,8 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc, time:
 
 use base::{ManualClock, Random, SharedClock};
 use identity::{
-    AuthorityConfig, Credentials, Current, KeeperConfig, Membership, Office, Protocol, Serial,
-    SpiffeId, keep,
+    AuthorityConfig, Credentials, Current, Entrance, KeeperConfig, Membership, Office, Protocol,
+    Serial, SpiffeId, keep,
 };
 use runtime::Tasks;
 use telemetry::Telemetry;
@@ -147,10 +147,10 @@ async fn talk(world: &World, caller: &Current, server: &Current, service: &str) 
     let caller = handshakes(caller.clone(), world.clock());
     let service: SpiffeId = id(service).parse().unwrap();
     let (accepted, connected) = tokio::join!(
-        server.accept(accepted, from, Protocol::Http2),
+        server.accept(accepted, from, Entrance::Service),
         caller.connect(opened, &service, Protocol::Http2),
     );
-    let ((mut accepted, _), (mut connected, _)) = (accepted.unwrap(), connected.unwrap());
+    let (mut accepted, mut connected) = (accepted.unwrap().stream, connected.unwrap().stream);
     connected.write_all(b"?").await.unwrap();
     connected.flush().await.unwrap();
     accepted.read_exact(&mut [0]).await.unwrap();
@@ -274,7 +274,7 @@ async fn a_denied_identity_is_refused_once_the_others_have_looked() {
         (handshakes(till.clone(), world.clock()), handshakes(cart.clone(), world.clock()));
     let till_id: SpiffeId = id("till").parse().unwrap();
     let (accepted, _) = tokio::join!(
-        server.accept(accepted, from, Protocol::Http2),
+        server.accept(accepted, from, Entrance::Service),
         caller.connect(opened, &till_id, Protocol::Http2),
     );
     assert_eq!(accepted.err(), Some(identity::Refusal::Revoked));

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use base::{ManualClock, SharedClock};
 use identity::{
-    Credentials, Current, HandshakeConfig, Handshakes, Identity, PeerIdentity, Protocol, Refusal,
+    Credentials, Current, Entrance, HandshakeConfig, Handshakes, Identity, PeerIdentity, Refusal,
     SpiffeId,
 };
 use rcgen::KeyPair;
@@ -88,9 +88,8 @@ pub(crate) async fn accept_from<F: Future>(
 ) -> Result<PeerIdentity, Refusal> {
     let (opened, accepted, from) = connection().await;
     // Closed at once where it was let in: a peer that waits for more then goes on.
-    let accepting = async {
-        side.handshakes.accept(accepted, from, Protocol::Http2).await.map(|(_, peer)| peer)
-    };
+    let accepting =
+        async { side.handshakes.accept(accepted, from, Entrance::Service).await.map(|it| it.peer) };
     tokio::join!(accepting, peer(opened)).0
 }
 
