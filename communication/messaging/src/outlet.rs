@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use base::SharedClock;
+use bytes::Bytes;
 use kafka_wire::batch::Record;
 use telemetry::{SpanKind, Telemetry};
 use tokio::{
@@ -96,6 +97,21 @@ impl Outlet {
             span.fail(error.to_string());
         }
         published
+    }
+
+    /// The same for a record as it stands.
+    pub(crate) async fn publish_record(
+        &self,
+        topic: &str,
+        record: Record,
+    ) -> Result<Receipt, PublishError> {
+        let of_header = |(name, value): &(String, Option<Bytes>)| {
+            name.len() + value.as_ref().map_or(0, Bytes::len)
+        };
+        let length = |it: &Option<Bytes>| it.as_ref().map_or(0, Bytes::len);
+        let headers = record.headers.iter().map(of_header).sum::<usize>();
+        let bytes = length(&record.key) + length(&record.value) + headers;
+        self.measured(topic, record, bytes, None).await
     }
 
     async fn measured(

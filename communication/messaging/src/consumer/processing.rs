@@ -52,6 +52,7 @@ impl<H: Handler> Processor<H> {
             }
         };
         let published_at = Timestamp::from_millis(record.timestamp);
+        let raw = record.clone();
         let message = Message::of_record(record, &topic, partition, position.offset);
         let name = format!("process {topic}");
         let mut span =
@@ -76,7 +77,7 @@ impl<H: Handler> Processor<H> {
         if let Some(reason) = unreadable {
             return self.bury(&delivered, "unreadable", &reason).await;
         }
-        if let Some(outcome) = self.move_home(&delivered).await {
+        if let Some(outcome) = self.move_home(&delivered, raw).await {
             return outcome;
         }
         let started = Instant::now();
@@ -177,22 +178,22 @@ impl<H: Handler> Processor<H> {
     }
 
     /// A foreign producer may put a key into another partition than ours: then two members could
-    /// work on one key. It is published again under its key, once.
-    async fn move_home(&self, delivered: &Delivered) -> Option<Outcome> {
-        let key = delivered.message.key.as_ref()?;
-        if self.subscription.group.is_none() || delivered.message.headers.contains_key(REPUBLISHED)
-        {
+    /// work on one key. It is published again under its key, once, as it is: its key and its headers
+    /// need be no text.
+    async fn move_home(&self, delivered: &Delivered, mut record: Record) -> Option<Outcome> {
+        let key = record.key.as_ref()?;
+        let was_moved = record.headers.iter().any(|(name, _)| name == REPUBLISHED);
+        if self.subscription.group.is_none() || was_moved {
             return None;
         }
         let map = self.outlet.cluster().topic(&delivered.topic, Missing::Leave).await.ok()?;
         let count = u32::try_from(map.leaders.len()).ok()?;
-        if partition_of(key.as_bytes(), count) == delivered.partition {
+        if partition_of(key, count) == delivered.partition {
             return None;
         }
-        let mut message = delivered.message.clone();
-        message.headers.insert(REPUBLISHED.to_owned(), "true".to_owned());
+        record.headers.push((REPUBLISHED.to_owned(), Some(Bytes::from_static(b"true"))));
         self.outlet.metrics().foreign_partition.with(&[&delivered.topic]).inc();
-        Some(match self.outlet.publish(&delivered.topic, message).await {
+        Some(match self.outlet.publish_record(&delivered.topic, record).await {
             Ok(_) => Outcome::Settled,
             Err(_) => Outcome::Wait(self.subscription.backoff.initial),
         })

@@ -11,11 +11,25 @@ use std::{
 
 use base::Timestamp;
 use broker::{BoundBroker, Broker, BrokerConfig, TopicConfig};
+use bytes::Bytes;
+use kafka_wire::{
+    ApiKey, ErrorCode, Field, Reader,
+    batch::{self, Record},
+    messages::{
+        FetchPartition, FetchRequest, FetchResponse, FetchTopic, ProducePartition, ProduceRequest,
+        ProduceResponse, ProduceTopic,
+    },
+    request,
+};
 use messaging::{Delivered, Failure, Handler, Message, Messaging, MessagingConfig};
 use runtime::{SystemClock, Tasks};
 use telemetry::Telemetry;
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{Instant, sleep},
+};
 
 use crate::between::Between;
 
@@ -126,6 +140,46 @@ impl Fixture {
             std::fs::read_dir(directory).unwrap().map(|it| it.unwrap().path()).collect();
         names.sort();
         names
+    }
+
+    /// Asks the broker as a client that is not ours.
+    async fn ask<Q: Field, A: Field>(&self, api: ApiKey, question: &Q) -> A {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(&request(api, 1, "foreign", question)).await.unwrap();
+        let length = usize::try_from(stream.read_i32().await.unwrap()).unwrap();
+        let mut frame = vec![0; length];
+        stream.read_exact(&mut frame).await.unwrap();
+        let mut reader = Reader::new(Bytes::from(frame).split_off(4));
+        A::read(&mut reader, api.latest()).unwrap()
+    }
+
+    /// Puts a record into a partition.
+    pub(crate) async fn produce(&self, topic: &str, partition: u32, record: &Record) {
+        let partition = i32::try_from(partition).unwrap();
+        let records = batch::encode(std::slice::from_ref(record), None);
+        let partitions = vec![ProducePartition { partition, records }];
+        let topics = vec![ProduceTopic { name: topic.to_owned(), partitions }];
+        let question =
+            ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 5_000, topics };
+        let answer: ProduceResponse = self.ask(ApiKey::Produce, &question).await;
+        assert_eq!(answer.topics[0].partitions[0].error, ErrorCode::None);
+    }
+
+    /// Every record of a partition.
+    pub(crate) async fn records(&self, topic: &str, partition: u32) -> Vec<Record> {
+        let partition = i32::try_from(partition).unwrap();
+        let partitions = vec![FetchPartition { partition, offset: 0, bytes_max: 1 << 20 }];
+        let question = FetchRequest {
+            replica_id: -1,
+            max_wait_ms: 0,
+            bytes_min: 0,
+            bytes_max: 1 << 20,
+            isolation_level: 0,
+            topics: vec![FetchTopic { name: topic.to_owned(), partitions }],
+        };
+        let answer: FetchResponse = self.ask(ApiKey::Fetch, &question).await;
+        let set = answer.topics[0].partitions[0].records.clone();
+        batch::split(set).flat_map(|it| batch::decode(&it).unwrap()).map(|it| it.1).collect()
     }
 
     /// Where clients come in.

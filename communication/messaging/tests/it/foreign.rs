@@ -9,8 +9,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use kafka_wire::{
     ApiKey, ErrorCode,
+    batch::Record,
     messages::{
         FetchResponse, HeartbeatResponse, ListOffsetsResponse, MetadataResponse,
         OffsetCommitResponse, OffsetFetchResponse,
@@ -88,7 +90,7 @@ async fn a_group_whose_commit_is_before_the_beginning_goes_on_at_the_beginning_a
                 let begins = part.records.get(..8).map(|it| it.try_into().unwrap());
                 if begins.is_some_and(|it| i64::from_be_bytes(it) < 5) {
                     part.error = ErrorCode::OffsetOutOfRange;
-                    part.records = bytes::Bytes::new();
+                    part.records = Bytes::new();
                 }
             }
         }),
@@ -331,4 +333,31 @@ async fn no_more_is_under_way_than_is_set_in_messages_and_in_bytes() {
     // Each takes its body, its headers and an envelope of 2 KiB.
     assert_eq!(overloaded(|it| it.publish_bytes_max = 3 * 2_100, 20).await, 17);
     assert_eq!(overloaded(|_| {}, 20).await, 0);
+}
+
+/// A producer whose partitioner is not ours, with keys, headers and values that are no text.
+#[tokio::test]
+async fn a_record_that_is_moved_home_keeps_its_bytes() {
+    let fixture = Fixture::new();
+    let client = fixture.client("one", &fixture.tasks);
+    client.publish("orders", message("a", 0)).await.unwrap();
+    let key = Bytes::from_static(&[0xff, 0x00, 0xfe]);
+    let home = kafka_wire::partition_of(&key, 4);
+    let headers =
+        vec![("same".to_owned(), Some(Bytes::from_static(&[0x80]))), ("same".to_owned(), None)];
+    let record = Record { key: Some(key), value: None, headers, timestamp: 5 };
+    fixture.produce("orders", (home + 1) % 4, &record).await;
+    let memory = Memory::default();
+    let group = Subscription::new(["orders"], "g");
+    client.subscribe(&group, memory.clone(), &fixture.tasks).unwrap();
+    memory.has(2).await;
+    eventually("it is at home, as it was", || async {
+        let found = fixture.records("orders", home).await;
+        found.iter().any(|it| {
+            let (moved, rest) = it.headers.split_last().unwrap();
+            moved.0 == "skein_republished"
+                && Record { headers: rest.to_vec(), ..it.clone() } == record
+        })
+    })
+    .await;
 }
