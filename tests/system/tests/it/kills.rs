@@ -36,6 +36,8 @@ const ROLES: [&str; 11] = [
 const PARTICIPANTS: [&str; 5] =
     ["account", "third-party-transport", "package", "drone", "delivery"];
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+/// Time between two looks at those that have not.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How long and how hard; `SYSTEM_KILL_SECONDS` makes it as long as a soak.
 fn load_for() -> Duration {
@@ -157,19 +159,26 @@ async fn settle(
     last_kill: Instant,
 ) -> BTreeMap<String, u64> {
     let mut states = BTreeMap::new();
-    for id in accepted {
-        let left = SETTLED_WITHIN.saturating_sub(last_kill.elapsed()).max(Duration::from_secs(1));
-        let state = until(format!("{id} ended"), left, || async {
+    let mut open: Vec<&String> = accepted.iter().collect();
+    let mut looks = interval(LOOK_EVERY);
+    while !open.is_empty() {
+        looks.tick().await;
+        let mut waiting = Vec::new();
+        for id in open {
             let url = system.gateway(&format!("/api/deliveryrequests/{id}"));
-            let reply = system.http.try_send(Method::GET, &url, &[], "").await.ok()?;
-            assert_ne!(reply.status, 404, "{id} was accepted and is lost");
-            let state = reply.json()["state"].as_str()?.to_owned();
-            ["Completed", "Cancelled", "Failed", "Parked"]
-                .contains(&state.as_str())
-                .then_some(state)
-        })
-        .await;
-        *states.entry(state).or_insert(0) += 1;
+            let found = system.http.try_send(Method::GET, &url, &[], "").await.ok();
+            assert!(found.as_ref().is_none_or(|it| it.status != 404), "{id} is lost");
+            let found = found.map(|it| it.json()).unwrap_or_default();
+            let state = found["state"].as_str().unwrap_or_default();
+            match ["Completed", "Cancelled", "Failed", "Parked"].contains(&state) {
+                true => *states.entry(state.to_owned()).or_insert(0) += 1,
+                false => waiting.push((id, found)),
+            }
+        }
+        let is_late = last_kill.elapsed() > SETTLED_WITHIN;
+        let (left, first) = (waiting.len(), waiting.first());
+        assert!(left == 0 || !is_late, "{left} had not ended in time, the first: {first:?}");
+        open = waiting.into_iter().map(|it| it.0).collect();
     }
     states
 }
