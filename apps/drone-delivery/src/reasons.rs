@@ -42,6 +42,10 @@ pub(crate) const ALL: &[OwnReason] = &[
         "stale_revision",
         "A newer change of the booking was seen before this one; the newer one stands.",
     ),
+    (
+        "too_early",
+        "Nothing can be confirmed before the package is on its way. It is asked for then.",
+    ),
 ];
 
 #[cfg(test)]
