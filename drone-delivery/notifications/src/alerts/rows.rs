@@ -140,13 +140,7 @@ pub(super) fn acknowledge(
     by: &str,
     is_pushed: bool,
 ) -> Result<bool, SqlError> {
-    let now = transaction.now();
-    transaction.execute(
-        "UPDATE alerts SET acknowledged_at = ?2, acknowledged_by = ?3, attempts = 0, since = ?2,
-           next_at = ?4
-         WHERE id = ?1 AND acknowledged_at IS NULL",
-        &[&id, &now, &by, &is_pushed.then_some(now)],
-    )?;
+    acknowledge_all(transaction, Of::Alert(id), by, is_pushed)?;
     let sql = "SELECT 1 FROM alerts WHERE id = ?1";
     Ok(transaction.query_optional(sql, &[&id], |row| row.get::<i64>(0))?.is_some())
 }
@@ -158,13 +152,33 @@ pub(super) fn acknowledge_delivery(
     by: &str,
     is_pushed: bool,
 ) -> Result<u64, SqlError> {
-    let now = transaction.now();
-    transaction.execute(
+    acknowledge_all(transaction, Of::Delivery(delivery_id), by, is_pushed)
+}
+
+/// Which alerts are meant.
+#[derive(Debug, Clone, Copy)]
+enum Of<'a> {
+    Alert(&'a str),
+    Delivery(&'a str),
+}
+
+fn acknowledge_all(
+    transaction: &mut Transaction<'_>,
+    of: Of<'_>,
+    by: &str,
+    is_pushed: bool,
+) -> Result<u64, SqlError> {
+    let (column, key) = match of {
+        Of::Alert(id) => ("id", id),
+        Of::Delivery(id) => ("delivery_id", id),
+    };
+    let sql = format!(
         "UPDATE alerts SET acknowledged_at = ?2, acknowledged_by = ?3, attempts = 0, since = ?2,
            next_at = ?4
-         WHERE delivery_id = ?1 AND acknowledged_at IS NULL",
-        &[&delivery_id, &now, &by, &is_pushed.then_some(now)],
-    )
+         WHERE {column} = ?1 AND acknowledged_at IS NULL"
+    );
+    let now = transaction.now();
+    transaction.execute(&sql, &[&key, &now, &by, &is_pushed.then_some(now)])
 }
 
 /// Takes what is due for a while, as messages to customers are taken.
