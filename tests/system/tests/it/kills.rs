@@ -38,6 +38,8 @@ const PARTICIPANTS: [&str; 5] =
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// Time between two looks at those that have not.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Readers that look at once.
+const READERS: usize = 16;
 
 /// How long and how hard; `SYSTEM_KILL_SECONDS` makes it as long as a soak.
 fn load_for() -> Duration {
@@ -154,33 +156,68 @@ async fn survives_kills(replicas: &[&str]) {
 
 /// Waits until every accepted delivery has ended or is parked; gives how many ended how.
 async fn settle(
-    system: &System,
+    system: &Arc<System>,
     accepted: &BTreeSet<String>,
     last_kill: Instant,
 ) -> BTreeMap<String, u64> {
     let mut states = BTreeMap::new();
-    let mut open: Vec<&String> = accepted.iter().collect();
+    let mut open: Vec<String> = accepted.iter().cloned().collect();
     let mut looks = interval(LOOK_EVERY);
     while !open.is_empty() {
         looks.tick().await;
+        // A look takes its time: only one that begins late finds what is late.
+        let is_late = last_kill.elapsed() > SETTLED_WITHIN;
         let mut waiting = Vec::new();
-        for id in open {
-            let url = system.gateway(&format!("/api/deliveryrequests/{id}"));
-            let found = system.http.try_send(Method::GET, &url, &[], "").await.ok();
-            assert!(found.as_ref().is_none_or(|it| it.status != 404), "{id} is lost");
-            let found = found.map(|it| it.json()).unwrap_or_default();
+        for (id, found) in look(system, open).await {
             let state = found["state"].as_str().unwrap_or_default();
             match ["Completed", "Cancelled", "Failed", "Parked"].contains(&state) {
                 true => *states.entry(state.to_owned()).or_insert(0) += 1,
                 false => waiting.push((id, found)),
             }
         }
-        let is_late = last_kill.elapsed() > SETTLED_WITHIN;
-        let (left, first) = (waiting.len(), waiting.first());
-        assert!(left == 0 || !is_late, "{left} had not ended in time, the first: {first:?}");
+        if is_late && !waiting.is_empty() {
+            report(system, &waiting).await;
+            panic!("{} had not ended in time", waiting.len());
+        }
         open = waiting.into_iter().map(|it| it.0).collect();
     }
     states
+}
+
+/// Reads where each stands; null where nobody answers.
+async fn look(system: &Arc<System>, ids: Vec<String>) -> Vec<(String, Value)> {
+    let ids = Arc::new(Mutex::new(ids));
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..READERS {
+        let (system, ids) = (Arc::clone(system), Arc::clone(&ids));
+        readers.spawn(async move {
+            let next = || ids.lock().unwrap().pop();
+            let mut seen = Vec::new();
+            while let Some(id) = next() {
+                let url = system.gateway(&format!("/api/deliveryrequests/{id}"));
+                let found = system.http.try_send(Method::GET, &url, &[], "").await.ok();
+                assert!(found.as_ref().is_none_or(|it| it.status != 404), "{id} is lost");
+                seen.push((id, found.map(|it| it.json()).unwrap_or_default()));
+            }
+            seen
+        });
+    }
+    readers.join_all().await.into_iter().flatten().collect()
+}
+
+/// Prints where the first of those stand that have not ended, and what waits for a person.
+async fn report(system: &System, waiting: &[(String, Value)]) {
+    for (id, request) in waiting.iter().take(3) {
+        let saga = system.url(102, &format!("/api/sagas/{id}%2Fcreate"));
+        let delivery = system.url(105, &format!("/api/deliveries/{id}"));
+        println!("request {request}");
+        for url in [saga, delivery] {
+            let reply = system.http.try_send(Method::GET, &url, &[], "").await;
+            println!("{url}: {:?}", reply.map(|it| it.json()));
+        }
+    }
+    println!("parked events: {}", system.command_json(&["outbox", "list"]));
+    println!("processes: {:?}", system.processes());
 }
 
 async fn assert_each_effect_once(system: &System) {
