@@ -87,6 +87,7 @@ pub(crate) async fn both_ways(
                 return server_write.shutdown().await;
             }
             server_write.write_all(&buffer[..read]).await?;
+            server_write.flush().await?;
             passed(Direction::Up, read);
         }
     };
@@ -98,6 +99,7 @@ pub(crate) async fn both_ways(
                 return client_write.shutdown().await;
             }
             client_write.write_all(&buffer[..read]).await?;
+            client_write.flush().await?;
             passed(Direction::Down, read);
         }
     };
@@ -285,7 +287,9 @@ impl Opened {
         let (read, mut write) = client.split();
         let begun = async {
             write.write_all(down).await?;
-            stream.write_all(up).await
+            write.flush().await?;
+            stream.write_all(up).await?;
+            stream.flush().await
         };
         if begun.await.is_err() {
             return End::Over;

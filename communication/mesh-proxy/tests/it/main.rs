@@ -31,6 +31,8 @@ mod h1_view;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod stage;
