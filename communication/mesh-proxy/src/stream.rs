@@ -1,7 +1,7 @@
 //! A connection's bytes, plain or under TLS: everything above it reads and writes this.
 
 use std::{
-    io,
+    fmt, io,
     mem::MaybeUninit,
     net::SocketAddr,
     pin::Pin,
@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::{Buf as _, BytesMut};
-use identity::TlsStream;
+use identity::{Over, TlsStream};
 use tokio::{
     io::{self as tokio_io, AsyncRead, AsyncWrite, Interest, ReadBuf, ReadHalf, WriteHalf},
     net::{
@@ -35,7 +35,30 @@ pub struct Stream(Inner);
 #[derive(Debug)]
 enum Inner {
     Plain(TcpStream),
-    Known(Box<TlsStream<TcpStream>>),
+    Known(Box<Proved>),
+}
+
+/// A connection under TLS.
+#[derive(Debug)]
+struct Proved {
+    tls: TlsStream<TcpStream>,
+    /// Where nobody else looks after that: until when it may be read.
+    standing: Option<Standing>,
+}
+
+/// Resolves once a connection may stand no longer.
+pub(crate) struct Standing(Pin<Box<dyn Future<Output = Over> + Send + Sync>>);
+
+impl Standing {
+    pub(crate) fn of(over: impl Future<Output = Over> + Send + Sync + 'static) -> Self {
+        Self(Box::pin(over))
+    }
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Standing")
+    }
 }
 
 impl Stream {
@@ -50,13 +73,18 @@ impl Stream {
 
     /// One whose other end has shown who it is.
     pub(crate) fn known(stream: TlsStream<TcpStream>) -> Self {
-        Self(Inner::Known(Box::new(stream)))
+        Self(Inner::Known(Box::new(Proved { tls: stream, standing: None })))
+    }
+
+    /// The same, which breaks off where it is read after it may stand no longer.
+    pub(crate) fn proved(stream: TlsStream<TcpStream>, standing: Standing) -> Self {
+        Self(Inner::Known(Box::new(Proved { tls: stream, standing: Some(standing) })))
     }
 
     fn tcp(&self) -> &TcpStream {
         match &self.0 {
             Inner::Plain(stream) => stream,
-            Inner::Known(stream) => stream.get_ref().0,
+            Inner::Known(stream) => stream.tls.get_ref().0,
         }
     }
 
@@ -90,6 +118,55 @@ impl Stream {
                 (ReadSide(ReadInner::Known(read)), WriteSide(WriteInner::Known(write)))
             }
         }
+    }
+}
+
+impl AsyncRead for Proved {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(standing) = &mut self.standing
+            && let Poll::Ready(over) = standing.0.as_mut().poll(context)
+        {
+            self.standing = Some(Standing::of(std::future::ready(over)));
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                over.as_str(),
+            )));
+        }
+        Pin::new(&mut self.tls).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Proved {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tls).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tls).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_shutdown(context)
     }
 }
 
@@ -155,7 +232,7 @@ pub struct ReadSide(ReadInner);
 #[derive(Debug)]
 enum ReadInner {
     Plain(OwnedReadHalf),
-    Known(ReadHalf<TlsStream<TcpStream>>),
+    Known(ReadHalf<Proved>),
 }
 
 /// The direction that is written.
@@ -165,7 +242,7 @@ pub struct WriteSide(WriteInner);
 #[derive(Debug)]
 enum WriteInner {
     Plain(OwnedWriteHalf),
-    Known(WriteHalf<TlsStream<TcpStream>>),
+    Known(WriteHalf<Proved>),
 }
 
 impl ReadSide {

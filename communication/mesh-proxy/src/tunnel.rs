@@ -26,7 +26,7 @@ use crate::{
     },
     outbound::bound,
     stream::{ReadSide, Stream, WriteSide},
-    upstream,
+    upstream::{self, Connected},
     worker::Worker,
 };
 
@@ -235,8 +235,9 @@ impl Tunnel {
             let mut load = Load::choose(&self.worker, &destination, &tried)?;
             tried.push(load.chosen.index);
             let longest = destination.settings.timeouts.connect;
-            match upstream::connect(&load.chosen.endpoint, longest).await {
-                Ok(stream) => {
+            let (mesh, protocol) = (&self.worker.mesh, identity::Protocol::Opaque);
+            match upstream::connect(mesh, &load.chosen.endpoint, protocol, longest).await {
+                Ok(Connected { stream, .. }) => {
                     load.connected();
                     series.opened.inc();
                     return Ok(Reached { stream, series, load });

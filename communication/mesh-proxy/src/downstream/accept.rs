@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use identity::{Entrance, Handshakes, Known};
+use identity::{Entrance, Handshakes, Known, Over};
 use runtime::{Shutdown, Tasks};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -145,19 +145,26 @@ async fn serve_known<H: Handler>(
     };
     // Why it was refused is counted where it was judged.
     let Ok(Known { stream, peer, valid_for, .. }) = known else { return };
+    let standing = handshakes.clone().over(peer.clone(), valid_for);
     let peer = Peer { address, identity: Some(Arc::new(peer.id)) };
     let (ending, ends) = watch::channel(false);
     let over = async {
         tokio::select! {
             () = closed.said() => {}
             // A connection that stood on would outlive the identities that it was opened under.
-            () = sleep(valid_for) => site.counts.ended("identity_over"),
+            over = standing => {
+                site.counts.ended(over.as_str());
+                if over == Over::Denied {
+                    return;
+                }
+            }
         }
         ending.send_replace(true);
         std::future::pending::<()>().await;
     };
     tokio::select! {
         () = detect::serve(site, Stream::known(stream), peer, place, Closing::of(ends)) => {}
+        // Dropped, everything that was under way for it ends with it.
         () = over => {}
     }
 }
