@@ -62,6 +62,7 @@ fn endpoint(instance: &Instance, rows: &[ProcessStatus]) -> Option<Endpoint> {
         instance: Some(instance.name.clone()),
         version: Some(instance.edition.version().to_owned()),
         weight: 1,
+        identity: None,
     })
 }
 

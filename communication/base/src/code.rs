@@ -35,6 +35,8 @@ pub enum Code {
     StoreUnavailable,
     /// No address, or none that answers, is known for the service.
     UpstreamUnavailable,
+    /// The service did not prove who it must be, or does not take us for who we are.
+    IdentityRefused,
     /// The service took the request and did not answer in time.
     UpstreamTimeout,
     /// The connection to the service ended before its answer.
@@ -49,6 +51,8 @@ pub enum Code {
     RateLimited,
     /// An operator planted this failure.
     PlantedFault,
+    /// No rule of the service lets this caller do this.
+    NotAllowed,
     /// No route leads anywhere from that path.
     NoRoute,
     /// The body is longer than the limit.
@@ -82,6 +86,7 @@ impl Code {
         Self::LogUnavailable,
         Self::StoreUnavailable,
         Self::UpstreamUnavailable,
+        Self::IdentityRefused,
         Self::UpstreamTimeout,
         Self::UpstreamReset,
         Self::UpstreamMalformed,
@@ -89,6 +94,7 @@ impl Code {
         Self::BreakerOpen,
         Self::RateLimited,
         Self::PlantedFault,
+        Self::NotAllowed,
         Self::NoRoute,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
@@ -116,6 +122,7 @@ impl Code {
             Self::LogUnavailable => "log_unavailable",
             Self::StoreUnavailable => "store_unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::IdentityRefused => "identity_refused",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamReset => "upstream_reset",
             Self::UpstreamMalformed => "upstream_malformed",
@@ -123,6 +130,7 @@ impl Code {
             Self::BreakerOpen => "breaker_open",
             Self::RateLimited => "rate_limited",
             Self::PlantedFault => "planted_fault",
+            Self::NotAllowed => "not_allowed",
             Self::NoRoute => "no_route",
             Self::BodyTooLarge => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -145,6 +153,7 @@ impl Code {
                 | Self::LogUnavailable
                 | Self::StoreUnavailable
                 | Self::UpstreamUnavailable
+                | Self::IdentityRefused
                 | Self::UpstreamTimeout
                 | Self::UpstreamReset
                 | Self::NoEndpoint
@@ -159,6 +168,7 @@ impl Code {
     pub const fn status(self) -> u16 {
         match self {
             Self::InvalidRequest => 400,
+            Self::NotAllowed => 403,
             Self::NotFound | Self::NoRoute => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
@@ -170,7 +180,10 @@ impl Code {
             Self::Backlog | Self::RateLimited => 429,
             Self::HeadTooLarge => 431,
             Self::Internal | Self::PlantedFault => 500,
-            Self::UpstreamUnavailable | Self::UpstreamReset | Self::UpstreamMalformed => 502,
+            Self::UpstreamUnavailable
+            | Self::IdentityRefused
+            | Self::UpstreamReset
+            | Self::UpstreamMalformed => 502,
             Self::Overloaded
             | Self::LogUnavailable
             | Self::StoreUnavailable
@@ -201,10 +214,12 @@ impl Code {
             | Self::BodyMismatch
             | Self::DeadlineExpired
             | Self::UpstreamUnavailable
+            | Self::IdentityRefused
             | Self::UpstreamTimeout
             | Self::UpstreamReset
             | Self::UpstreamMalformed
             | Self::PlantedFault
+            | Self::NotAllowed
             | Self::NoRoute
             | Self::BodyTooLarge
             | Self::UnsupportedMediaType

@@ -81,6 +81,12 @@ impl Trust {
     pub const fn bundle(&self) -> &Bundle {
         &self.bundle
     }
+
+    /// Whether a certificate's number is on the deny list.
+    #[must_use]
+    pub fn denies(&self, serial: &Serial) -> bool {
+        self.bundle.revoked.contains_key(serial)
+    }
 }
 
 fn anchor(pem: &str) -> Option<TrustAnchor<'static>> {

@@ -182,6 +182,16 @@ impl Handshakes {
         Ok(known)
     }
 
+    /// Counts that a peer refused us after its handshake had come to a good end: in TLS 1.3 it judges
+    /// last, and what it says comes with the first bytes.
+    pub fn refused_after_all(&self) {
+        self.0.metrics.refused(Side::Connect, Refusal::PeerRefused);
+    }
+
+    pub(crate) fn current(&self) -> Current {
+        self.0.current.clone()
+    }
+
     /// Who is there. The chain was judged in the handshake; here its name is read.
     fn known<S>(
         &self,

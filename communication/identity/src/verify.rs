@@ -71,7 +71,7 @@ pub fn verify(
     }) {
         return Err(Refusal::WrongUsage);
     }
-    let is_denied = |it: &Serial| trust.bundle.revoked.contains_key(it);
+    let is_denied = |it: &Serial| trust.denies(it);
     if is_denied(&leaf.serial) {
         return Err(Refusal::Revoked);
     }

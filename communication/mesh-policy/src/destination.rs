@@ -84,6 +84,9 @@ pub struct Endpoint {
     pub version: Option<String>,
     /// Its weight among the others; 1 where nothing is said.
     pub weight: u32,
+    /// The identity that it must prove, `spiffe://<trust domain>/ns/<namespace>/svc/<service>`: then it
+    /// is called over mutual TLS alone. Where nothing is said, it is called in plain text.
+    pub identity: Option<String>,
 }
 
 /// What an endpoint speaks.

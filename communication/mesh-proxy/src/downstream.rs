@@ -12,6 +12,7 @@ mod tcp;
 
 use std::{future::Future, time::Duration};
 
+use identity::Handshakes;
 use mesh_policy::path::Slashes;
 use telemetry::{CounterFamily, Gauge, Telemetry};
 
@@ -102,6 +103,8 @@ pub struct Site<H> {
     /// Its connections.
     pub doors: Doors,
     pub(crate) counts: Counts,
+    /// Who is let in; everybody where there are none.
+    handshakes: Option<Handshakes>,
 }
 
 impl<H: Handler> Site<H> {
@@ -114,7 +117,14 @@ impl<H: Handler> Site<H> {
             limits,
             doors: Doors::new(limits.connections_max),
             counts: Counts::new(name, telemetry),
+            handshakes: None,
         }
+    }
+
+    /// The same for those alone who show an identity that is accepted: TLS and nothing else.
+    #[must_use]
+    pub fn knowing(self, handshakes: Handshakes) -> Self {
+        Self { handshakes: Some(handshakes), ..self }
     }
 }
 

@@ -73,7 +73,7 @@ impl Forward {
             let refusal = Refusal { status, ..Refusal::new(Code::NoRoute, detail) };
             return refusal.reply(trace_id.as_deref());
         }
-        edge::strip(&mut head, peer);
+        edge::strip(&mut head, &peer);
         let context = Context { peer: Some(peer), ..Context::default() };
         let mut reply = self.outbound.call(door, head, context, upload).await;
         if let Source::Mesh { code: Code::Overloaded, .. } = reply.source {
@@ -100,7 +100,7 @@ impl Handler for Forward {
         peer: Peer,
         upload: &mut Upload<B>,
     ) -> Reply {
-        let context = Context { peer: Some(peer), ..Context::default() };
+        let context = Context { peer: Some(peer.clone()), ..Context::default() };
         match &self.door {
             Way::To(door @ Door::Edge(_)) => self.at_edge(door, head, peer, upload).await,
             Way::To(door @ Door::Service(_)) => {

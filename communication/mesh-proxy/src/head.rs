@@ -4,10 +4,11 @@
 //! list of where each field lies; what is added stands in a buffer of its own. Only where a library
 //! wants a map ([`Fields::to_map`]) is one made.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use identity::SpiffeId;
 use mesh_policy::route::RequestView;
 
 use crate::h1::{
@@ -260,11 +261,13 @@ pub enum Version {
     Http2,
 }
 
-/// Who sent a request. The caller's identity will stand here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who sent a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// Address of the client's end.
     pub address: SocketAddr,
+    /// Who it has shown to be; nothing on a plain connection.
+    pub identity: Option<Arc<SpiffeId>>,
 }
 
 /// The head of a request. Its path is normalised: what is judged here is what is forwarded.

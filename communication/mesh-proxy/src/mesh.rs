@@ -20,6 +20,7 @@ use std::{
 };
 
 use base::{Code, Random};
+use identity::Handshakes;
 use mesh_policy::{
     Moment, Policy,
     destination::EndpointSet,
@@ -59,6 +60,7 @@ struct Inner {
     taps: Arc<Taps>,
     view: Option<View>,
     access_log: OnceLock<AccessLog>,
+    handshakes: OnceLock<Handshakes>,
 }
 
 /// Where its requests go.
@@ -151,6 +153,7 @@ impl Mesh {
             taps: Arc::default(),
             view,
             access_log: OnceLock::new(),
+            handshakes: OnceLock::new(),
         }));
         mesh.plant_all(faults);
         Ok(mesh)
@@ -325,6 +328,16 @@ impl Mesh {
 
     pub(crate) fn access_log(&self) -> Option<AccessLog> {
         self.0.access_log.get().copied()
+    }
+
+    /// Shows who we are, and has endpoints prove who they are, from now on; the first setting stays.
+    /// Without it an endpoint that must prove something is not called at all.
+    pub fn know(&self, handshakes: Handshakes) {
+        self.0.handshakes.get_or_init(|| handshakes);
+    }
+
+    pub(crate) fn handshakes(&self) -> Option<&Handshakes> {
+        self.0.handshakes.get()
     }
 
     /// Listens to its requests from now on.

@@ -94,7 +94,7 @@ impl Outbound {
         upload: &mut Upload<B>,
     ) -> Reply {
         let grpc = Grpc::of(head.fields.get(Known::ContentType));
-        let mut tap = Pending::of(&self.0.mesh, &head, context.peer);
+        let mut tap = Pending::of(&self.0.mesh, &head, context.peer.as_ref());
         context.parent = context.parent.or_else(|| parent_of(&head));
         let trace_id = context.parent.as_ref().map(|it| it.trace_id);
         let snapshot = self.0.mesh.snapshot();
@@ -136,7 +136,8 @@ impl Outbound {
             tap.routed(&lane.route, lane.target());
         }
         // Rate: who asks too much costs nothing further.
-        let limits = limits::check(&self.0.mesh, snapshot, door, &lane.route, head, context.peer);
+        let peer = context.peer.as_ref();
+        let limits = limits::check(&self.0.mesh, snapshot, door, &lane.route, head, peer);
         limits.map_err(at)?;
         // Deadline: work that nobody waits for any more is not begun.
         let deadline = Deadline::of(head, context.deadline, rule, lane.timeouts(), started);

@@ -31,19 +31,18 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// `None` while nobody listens and nothing is written down.
-    pub(crate) fn of(mesh: &Mesh, head: &RequestHead, peer: Option<Peer>) -> Option<Box<Self>> {
+    pub(crate) fn of(mesh: &Mesh, head: &RequestHead, peer: Option<&Peer>) -> Option<Box<Self>> {
         let log = mesh.access_log();
         (log.is_some() || mesh.taps().is_open()).then(|| {
             let mut path: String = head.path().chars().take(PATH_CHARS_MAX).collect();
             if head.target().contains(&b'?') {
                 path.push_str("?…");
             }
-            // The door does not call itself: who does is known by its address alone.
-            let caller = peer.filter(|_| mesh.behind().is_some());
+            // The door does not call itself: who does has shown its name, or is known by its address.
+            let caller = peer.filter(|_| mesh.behind().is_some()).map(name_of);
             let event = Event {
                 direction: mesh.direction(),
-                source: caller
-                    .map_or_else(|| mesh.source().to_owned(), |it| it.address.to_string()),
+                source: caller.unwrap_or_else(|| mesh.source().to_owned()),
                 destination: mesh.behind().unwrap_or_default().to_owned(),
                 route: String::new(),
                 method: head.method.clone(),
@@ -103,6 +102,11 @@ impl Pending {
     pub(crate) fn counted(&mut self, bytes: u64) {
         self.event.bytes = bytes;
     }
+}
+
+fn name_of(caller: &Peer) -> String {
+    let identity = caller.identity.as_ref().map(ToString::to_string);
+    identity.unwrap_or_else(|| caller.address.to_string())
 }
 
 impl Drop for Pending {

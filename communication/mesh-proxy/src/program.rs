@@ -187,6 +187,7 @@ fn at_door(proxy: &Proxy, policy: &Policy) -> Policy {
             instance: Some("application".to_owned()),
             version: None,
             weight: 1,
+            identity: None,
         };
         let protocol = inbound.protocol.unwrap_or(Protocol::Http1);
         let name = application_name(number);

@@ -46,8 +46,13 @@ impl Readiness {
     /// Never: a policy without routes can be compiled.
     #[must_use]
     pub fn of(door: &Inbound) -> Self {
-        let endpoint =
-            Endpoint { address: door.application, instance: None, version: None, weight: 1 };
+        let endpoint = Endpoint {
+            address: door.application,
+            instance: None,
+            version: None,
+            weight: 1,
+            identity: None,
+        };
         let protocol = door.protocol.unwrap_or(Protocol::Http1);
         let mut policy = Policy::default();
         policy

@@ -171,8 +171,13 @@ const fn grpc_status(code: Code) -> u32 {
     match code {
         Code::NoRoute => 12,
         Code::DeadlineExpired | Code::UpstreamTimeout => 4,
-        Code::Overloaded | Code::NoEndpoint | Code::BreakerOpen | Code::UpstreamUnavailable => 14,
+        Code::Overloaded
+        | Code::NoEndpoint
+        | Code::BreakerOpen
+        | Code::UpstreamUnavailable
+        | Code::IdentityRefused => 14,
         Code::RateLimited => 8,
+        Code::NotAllowed => 7,
         _ => 13,
     }
 }
@@ -195,6 +200,8 @@ fn proxy_status(code: Code) -> String {
         Code::NoRoute => "destination_not_found",
         Code::NoEndpoint | Code::BreakerOpen => "destination_unavailable",
         Code::UpstreamUnavailable => "connection_refused",
+        // RFC 9209 2.3.14: whichever side it was, the certificate stood in the way.
+        Code::IdentityRefused => "tls_certificate_error",
         Code::UpstreamReset => "connection_terminated",
         Code::UpstreamTimeout | Code::DeadlineExpired => "http_response_timeout",
         Code::UpstreamMalformed => "http_protocol_error",

@@ -2,8 +2,8 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -15,6 +15,7 @@ use crate::{
     body::{BodyError, RequestBody, Upload},
     h2::Handle,
     head::{ResponseHead, grpc_status},
+    mesh::endpoint::Target,
     stream::Stream,
     upstream::{Pool, h1::Exchange, h2::Sending},
     watch::Watch,
@@ -105,7 +106,7 @@ enum Kind {
     Http1 {
         exchange: Box<Exchange>,
         pool: Pool,
-        address: SocketAddr,
+        target: Arc<Target>,
     },
     Http2 {
         stream: Handle,
@@ -131,8 +132,8 @@ impl ReplyBody {
     }
 
     /// The rest of an exchange; its connection goes back to the pool when all was taken.
-    pub(crate) fn http1(exchange: Exchange, pool: Pool, address: SocketAddr) -> Self {
-        let mut body = Self::of(Kind::Http1 { exchange: Box::new(exchange), pool, address });
+    pub(crate) fn http1(exchange: Exchange, pool: Pool, target: Arc<Target>) -> Self {
+        let mut body = Self::of(Kind::Http1 { exchange: Box::new(exchange), pool, target });
         body.rest();
         body
     }
@@ -255,11 +256,11 @@ impl ReplyBody {
         if !matches!(&self.kind, Kind::Http1 { exchange, .. } if exchange.is_done()) {
             return;
         }
-        if let Kind::Http1 { exchange, pool, address } =
+        if let Kind::Http1 { exchange, pool, target } =
             std::mem::replace(&mut self.kind, Kind::Empty)
             && let Some((stream, buffers)) = exchange.into_idle()
         {
-            pool.put(address, stream, buffers);
+            pool.put(target, stream, buffers);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A connection's bytes. The seam where TLS will stand: everything above it reads and writes this.
+//! A connection's bytes, plain or under TLS: everything above it reads and writes this.
 
 use std::{
-    io,
+    fmt, io,
     mem::MaybeUninit,
     net::SocketAddr,
     pin::Pin,
@@ -10,8 +10,9 @@ use std::{
 };
 
 use bytes::{Buf as _, BytesMut};
+use identity::{Over, TlsStream};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    io::{self as tokio_io, AsyncRead, AsyncWrite, Interest, ReadBuf, ReadHalf, WriteHalf},
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -29,7 +30,36 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A connection as a whole.
 #[derive(Debug)]
-pub struct Stream(TcpStream);
+pub struct Stream(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Plain(TcpStream),
+    Known(Box<Proved>),
+}
+
+/// A connection under TLS.
+#[derive(Debug)]
+struct Proved {
+    tls: TlsStream<TcpStream>,
+    /// Where nobody else looks after that: until when it may be read.
+    standing: Option<Standing>,
+}
+
+/// Resolves once a connection may stand no longer.
+pub(crate) struct Standing(Pin<Box<dyn Future<Output = Over> + Send + Sync>>);
+
+impl Standing {
+    pub(crate) fn of(over: impl Future<Output = Over> + Send + Sync + 'static) -> Self {
+        Self(Box::pin(over))
+    }
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Standing")
+    }
+}
 
 impl Stream {
     /// A plain connection.
@@ -38,7 +68,24 @@ impl Stream {
     /// The connection is gone.
     pub fn plain(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self(stream))
+        Ok(Self(Inner::Plain(stream)))
+    }
+
+    /// One whose other end has shown who it is.
+    pub(crate) fn known(stream: TlsStream<TcpStream>) -> Self {
+        Self(Inner::Known(Box::new(Proved { tls: stream, standing: None })))
+    }
+
+    /// The same, which breaks off where it is read after it may stand no longer.
+    pub(crate) fn proved(stream: TlsStream<TcpStream>, standing: Standing) -> Self {
+        Self(Inner::Known(Box::new(Proved { tls: stream, standing: Some(standing) })))
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match &self.0 {
+            Inner::Plain(stream) => stream,
+            Inner::Known(stream) => stream.tls.get_ref().0,
+        }
     }
 
     /// Connects without TLS. Cancel-safe.
@@ -50,19 +97,76 @@ impl Stream {
     /// the runtime knows from its last look.
     pub(crate) fn is_quiet(&self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
-        if self.0.poll_read_ready(&mut context).is_pending() {
+        if self.tcp().poll_read_ready(&mut context).is_pending() {
             return true;
         }
         // Ready may be old news: look.
         let mut byte = [0];
-        matches!(self.0.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        matches!(self.tcp().try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Both directions apart.
     #[must_use]
     pub fn split(self) -> (ReadSide, WriteSide) {
-        let (read, write) = self.0.into_split();
-        (ReadSide(read), WriteSide(write))
+        match self.0 {
+            Inner::Plain(stream) => {
+                let (read, write) = stream.into_split();
+                (ReadSide(ReadInner::Plain(read)), WriteSide(WriteInner::Plain(write)))
+            }
+            Inner::Known(stream) => {
+                let (read, write) = tokio_io::split(*stream);
+                (ReadSide(ReadInner::Known(read)), WriteSide(WriteInner::Known(write)))
+            }
+        }
+    }
+}
+
+impl AsyncRead for Proved {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(standing) = &mut self.standing
+            && let Poll::Ready(over) = standing.0.as_mut().poll(context)
+        {
+            self.standing = Some(Standing::of(std::future::ready(over)));
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                over.as_str(),
+            )));
+        }
+        Pin::new(&mut self.tls).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Proved {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tls).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tls).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_shutdown(context)
     }
 }
 
@@ -72,7 +176,10 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        match &mut self.0 {
+            Inner::Plain(it) => Pin::new(it).poll_read(context, buffer),
+            Inner::Known(it) => Pin::new(it).poll_read(context, buffer),
+        }
     }
 }
 
@@ -82,7 +189,10 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        match &mut self.0 {
+            Inner::Plain(it) => Pin::new(it).poll_write(context, bytes),
+            Inner::Known(it) => Pin::new(it).poll_write(context, bytes),
+        }
     }
 
     fn poll_write_vectored(
@@ -90,7 +200,10 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(context, slices)
+        match &mut self.0 {
+            Inner::Plain(it) => Pin::new(it).poll_write_vectored(context, slices),
+            Inner::Known(it) => Pin::new(it).poll_write_vectored(context, slices),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -98,27 +211,51 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        match &mut self.0 {
+            Inner::Plain(it) => Pin::new(it).poll_flush(context),
+            Inner::Known(it) => Pin::new(it).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        match &mut self.0 {
+            Inner::Plain(it) => Pin::new(it).poll_shutdown(context),
+            Inner::Known(it) => Pin::new(it).poll_shutdown(context),
+        }
     }
 }
 
 /// The direction that is read.
 #[derive(Debug)]
-pub struct ReadSide(OwnedReadHalf);
+pub struct ReadSide(ReadInner);
+
+#[derive(Debug)]
+enum ReadInner {
+    Plain(OwnedReadHalf),
+    Known(ReadHalf<Proved>),
+}
 
 /// The direction that is written.
 #[derive(Debug)]
-pub struct WriteSide(OwnedWriteHalf);
+pub struct WriteSide(WriteInner);
+
+#[derive(Debug)]
+enum WriteInner {
+    Plain(OwnedWriteHalf),
+    Known(WriteHalf<Proved>),
+}
 
 impl ReadSide {
     /// Writes a few bytes past whoever writes, at once or not at all: for `100 Continue`, before which
     /// nothing else is on its way.
     pub(crate) fn write_now(&self, bytes: &[u8]) -> bool {
-        self.0.as_ref().try_write(bytes).is_ok_and(|it| it == bytes.len())
+        match &self.0 {
+            ReadInner::Plain(side) => {
+                side.as_ref().try_write(bytes).is_ok_and(|it| it == bytes.len())
+            }
+            // Under TLS whoever writes has the keys. Proxies say all of a request at once.
+            ReadInner::Known(_) => false,
+        }
     }
 }
 
@@ -128,7 +265,10 @@ impl AsyncRead for ReadSide {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        match &mut self.0 {
+            ReadInner::Plain(it) => Pin::new(it).poll_read(context, buffer),
+            ReadInner::Known(it) => Pin::new(it).poll_read(context, buffer),
+        }
     }
 }
 
@@ -136,8 +276,12 @@ impl WriteSide {
     /// Waits until nobody is there any more to read an answer: the connection was reset, or the peer
     /// has ended its direction and `half_close_wait` has passed since. Cancel-safe.
     pub(crate) async fn peer_gone(&self, half_close_wait: Duration) {
+        let WriteInner::Plain(side) = &self.0 else {
+            // Under TLS whoever reads is told.
+            return std::future::pending().await;
+        };
         loop {
-            match self.0.ready(Interest::READABLE | Interest::ERROR).await {
+            match side.ready(Interest::READABLE | Interest::ERROR).await {
                 Ok(ready) if ready.is_error() => return,
                 Ok(ready) if ready.is_read_closed() => return sleep(half_close_wait).await,
                 // Bytes that nobody wants yet would be told of again at once.
@@ -149,10 +293,12 @@ impl WriteSide {
 
     /// Ends the connection, whose other side is gone already, with a reset.
     pub(crate) fn reset(self) {
+        // Under TLS an end without a good-bye is none in order.
+        let WriteInner::Plain(side) = self.0 else { return };
         // Who is gone already has seen that it was no end in order.
-        let _gone = self.0.as_ref().set_zero_linger();
+        let _gone = side.as_ref().set_zero_linger();
         // Dropped, it would end in order first.
-        self.0.forget();
+        side.forget();
     }
 }
 
@@ -162,7 +308,10 @@ impl AsyncWrite for WriteSide {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        match &mut self.0 {
+            WriteInner::Plain(it) => Pin::new(it).poll_write(context, bytes),
+            WriteInner::Known(it) => Pin::new(it).poll_write(context, bytes),
+        }
     }
 
     fn poll_write_vectored(
@@ -170,7 +319,10 @@ impl AsyncWrite for WriteSide {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(context, slices)
+        match &mut self.0 {
+            WriteInner::Plain(it) => Pin::new(it).poll_write_vectored(context, slices),
+            WriteInner::Known(it) => Pin::new(it).poll_write_vectored(context, slices),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -178,11 +330,17 @@ impl AsyncWrite for WriteSide {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        match &mut self.0 {
+            WriteInner::Plain(it) => Pin::new(it).poll_flush(context),
+            WriteInner::Known(it) => Pin::new(it).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        match &mut self.0 {
+            WriteInner::Plain(it) => Pin::new(it).poll_shutdown(context),
+            WriteInner::Known(it) => Pin::new(it).poll_shutdown(context),
+        }
     }
 }
 
@@ -284,7 +442,8 @@ impl Outgoing {
                 written => self.advance(written),
             }
         }
-        Poll::Ready(Ok(()))
+        // Under TLS what was taken may still wait for the socket.
+        Pin::new(to).poll_flush(context)
     }
 
     fn advance(&mut self, written: usize) {

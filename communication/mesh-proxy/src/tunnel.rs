@@ -26,7 +26,7 @@ use crate::{
     },
     outbound::bound,
     stream::{ReadSide, Stream, WriteSide},
-    upstream,
+    upstream::{self, Connected},
     worker::Worker,
 };
 
@@ -87,6 +87,7 @@ pub(crate) async fn both_ways(
                 return server_write.shutdown().await;
             }
             server_write.write_all(&buffer[..read]).await?;
+            server_write.flush().await?;
             passed(Direction::Up, read);
         }
     };
@@ -98,6 +99,7 @@ pub(crate) async fn both_ways(
                 return client_write.shutdown().await;
             }
             client_write.write_all(&buffer[..read]).await?;
+            client_write.flush().await?;
             passed(Direction::Down, read);
         }
     };
@@ -233,8 +235,9 @@ impl Tunnel {
             let mut load = Load::choose(&self.worker, &destination, &tried)?;
             tried.push(load.chosen.index);
             let longest = destination.settings.timeouts.connect;
-            match upstream::connect(&load.chosen.endpoint, longest).await {
-                Ok(stream) => {
+            let (mesh, protocol) = (&self.worker.mesh, identity::Protocol::Opaque);
+            match upstream::connect(mesh, &load.chosen.endpoint, protocol, longest).await {
+                Ok(Connected { stream, .. }) => {
                     load.connected();
                     series.opened.inc();
                     return Ok(Reached { stream, series, load });
@@ -285,7 +288,9 @@ impl Opened {
         let (read, mut write) = client.split();
         let begun = async {
             write.write_all(down).await?;
-            stream.write_all(up).await
+            write.flush().await?;
+            stream.write_all(up).await?;
+            stream.flush().await
         };
         if begun.await.is_err() {
             return End::Over;

@@ -33,7 +33,7 @@ impl Worker {
     /// Closes what rested too long, or leads to who is listed no more.
     pub(crate) fn sweep(&self) {
         let snapshot = self.mesh.snapshot();
-        self.pool.sweep(|address| snapshot.has_address(address));
-        self.connections.sweep(|address| snapshot.has_address(address));
+        self.pool.sweep(|target| snapshot.has_target(target));
+        self.connections.sweep(|target| snapshot.has_target(target));
     }
 }

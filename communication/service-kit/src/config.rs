@@ -79,7 +79,13 @@ impl ServiceAddresses {
             let known = authority_of(url).to_socket_addrs().ok().into_iter().flatten();
             let endpoints = known
                 .take(1)
-                .map(|address| Endpoint { address, instance: None, version: None, weight: 1 })
+                .map(|address| Endpoint {
+                    address,
+                    instance: None,
+                    version: None,
+                    weight: 1,
+                    identity: None,
+                })
                 .collect();
             EndpointSet { protocol: Protocol::Http1, endpoints }
         };

@@ -166,7 +166,13 @@ fn open_door(
     mut policy: Policy,
     tasks: &Tasks,
 ) -> Result<Program, Failure> {
-    let endpoint = Endpoint { address: target.address, instance: None, version: None, weight: 1 };
+    let endpoint = Endpoint {
+        address: target.address,
+        instance: None,
+        version: None,
+        weight: 1,
+        identity: None,
+    };
     let set = EndpointSet { protocol: Protocol::Http1, endpoints: vec![endpoint] };
     policy.endpoints.insert(arguments.service.clone(), set);
     let telemetry = Telemetry::new(TelemetryConfig::default(), SystemClock::shared());

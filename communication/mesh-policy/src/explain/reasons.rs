@@ -64,11 +64,13 @@ fn of_code(code: Code) -> Reason {
         Code::NoRoute
         | Code::NoEndpoint
         | Code::BreakerOpen
+        | Code::NotAllowed
         | Code::RateLimited
         | Code::Overloaded
         | Code::PlantedFault
         | Code::DeadlineExpired => of_decision(code),
         Code::UpstreamUnavailable
+        | Code::IdentityRefused
         | Code::UpstreamTimeout
         | Code::UpstreamReset
         | Code::UpstreamMalformed => of_endpoint(code),
@@ -115,6 +117,13 @@ const fn of_decision(code: Code) -> (&'static str, &'static str) {
             "Mend the service: its own log says why it fails. `endpoints SERVICE` shows each breaker \
              and when its next probe goes; `breaker` in its TrafficPolicy says when one opens.",
         ),
+        Code::NotAllowed => (
+            "The door of the service knows who calls, and no rule of its AuthorizationPolicies lets this \
+             caller do this; where no policy names the service, nobody may do anything. The detail says \
+             how near a rule came.",
+            "`policy why CALLER CALLEE METHOD PATH` names the rule that decides. Add caller, method and \
+             path to a rule, or set `mode: Audit` while the rules are being written.",
+        ),
         Code::RateLimited => (
             "The caller asked more often than a RateLimit allows. `RateLimit-Policy` in the answer \
              names the limit, `Retry-After` when the next request is free.",
@@ -149,6 +158,13 @@ const fn of_endpoint(code: Code) -> (&'static str, &'static str) {
              read the request. No instance has seen it, however often it was tried.",
             "See whether the instance runs and listens where Endpoints says, and whether \
              `timeouts.connect` is long enough.",
+        ),
+        Code::IdentityRefused => (
+            "The instance did not prove to be who its Endpoints say, or did not take us for who we are, or \
+             we have no identity to show. No request was sent, however often it was tried.",
+            "`identity_refused_handshakes_total` counts the reason on each side. See `identity` in its \
+             Endpoints, whether both clocks are right, and whether the authority runs: an identity that \
+             is over is not renewed without it.",
         ),
         Code::UpstreamTimeout => (
             "The request was sent and no answer came in time. The service may have done the work: a \

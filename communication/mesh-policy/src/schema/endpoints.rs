@@ -36,11 +36,16 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<EndpointSet
 }
 
 fn endpoint(context: &Context<'_>, node: &Node) -> Option<Endpoint> {
-    let known = ["address", "instance", "version", "weight"];
+    let known = ["address", "instance", "version", "weight", "identity"];
     let section = Section::of(context, node, "an endpoint", &known)?;
     let instance = section.read("instance", values::text_up_to(128));
     let version = section.read("version", values::text_up_to(128));
     let weight = section.read("weight", integer(0, 1_000_000)).unwrap_or(1);
+    let identity = section.read("identity", values::identity);
+    if section.get("identity").is_some() && identity.is_none() {
+        // Without it the endpoint would be called in plain text.
+        return None;
+    }
     let address = section.read_needed("address", values::address)?;
-    Some(Endpoint { address, instance, version, weight })
+    Some(Endpoint { address, instance, version, weight, identity })
 }

@@ -224,6 +224,19 @@ pub(super) fn precise_hostname(context: &Context<'_>, node: &Node) -> Option<Str
     formed(context, node, "host name such as `example.com`", is_domain).map(str::to_owned)
 }
 
+/// An identity of the one form that there is.
+pub(super) fn identity(context: &Context<'_>, node: &Node) -> Option<String> {
+    let holds = |it: &str| {
+        let parts: Vec<&str> = it.strip_prefix("spiffe://").unwrap_or("").split('/').collect();
+        // Of a trust domain so long that service and namespace still make one name with it.
+        matches!(parts[..], [domain, "ns", namespace, "svc", service]
+            if is_domain(domain) && domain.len() <= 120
+                && [namespace, service].iter().all(|it| is_domain(it) && !it.contains('.')))
+    };
+    let form = "identity such as `spiffe://example.com/ns/shop/svc/stock`";
+    formed(context, node, form, holds).map(str::to_owned)
+}
+
 fn is_domain(text: &str) -> bool {
     let is_label = |label: &str| {
         let inner = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-';

@@ -42,6 +42,7 @@ fn push_endpoint(out: &mut String, endpoint: &Endpoint) {
     if endpoint.weight != 1 {
         members.push(format!("weight: {}", endpoint.weight));
     }
+    members.extend(endpoint.identity.as_deref().map(|it| format!("identity: {}", quoted(it))));
     out.push_str(&format!("    - {{{}}}\n", members.join(", ")));
 }
 

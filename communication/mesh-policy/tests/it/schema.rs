@@ -39,7 +39,13 @@ fn exact(name: &str, value: &str) -> ValueMatch {
 }
 
 fn endpoint(address: &str) -> Endpoint {
-    Endpoint { address: address.parse().unwrap(), instance: None, version: None, weight: 1 }
+    Endpoint {
+        address: address.parse().unwrap(),
+        instance: None,
+        version: None,
+        weight: 1,
+        identity: None,
+    }
 }
 
 #[test]
@@ -280,6 +286,7 @@ fn written_endpoints_are_read_as_they_were() {
         instance: Some("a \"quoted\" \\ name: ü".to_owned()),
         version: Some("1.0".to_owned()),
         weight: 0,
+        identity: Some("spiffe://example.com/ns/shop/svc/stock".to_owned()),
         ..endpoint("[::1]:9001")
     };
     let set = |protocol, endpoints| EndpointSet { protocol, endpoints };

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
+use identity::{Entrance, Handshakes, Known, Over};
 use runtime::{Shutdown, Tasks};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -107,13 +108,63 @@ impl<H: Handler> Entry<H> {
     }
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
-        let Ok(stream) = Stream::plain(stream) else { return };
         let (site, closed) = (Arc::clone(&self.site), self.closed.clone());
-        let peer = Peer { address: peer };
         self.tasks.spawn("http connection", move |_| async move {
             site.counts.open.add(1.0);
-            detect::serve(&site, stream, peer, place, closed).await;
+            match site.handshakes.clone() {
+                Some(handshakes) => {
+                    serve_known(&site, &handshakes, stream, peer, place, closed).await;
+                }
+                None => {
+                    if let Ok(stream) = Stream::plain(stream) {
+                        let peer = Peer { address: peer, identity: None };
+                        detect::serve(&site, stream, peer, place, closed).await;
+                    }
+                }
+            }
             site.counts.open.add(-1.0);
         });
+    }
+}
+
+/// Serves a client that shows who it is, for as long as it is that.
+async fn serve_known<H: Handler>(
+    site: &Arc<Site<H>>,
+    handshakes: &Handshakes,
+    stream: TcpStream,
+    address: SocketAddr,
+    place: Place,
+    mut closed: Closing,
+) {
+    // Answers are small pieces; waiting for more of them only delays. A connection that is gone says so.
+    let _gone = stream.set_nodelay(true);
+    let known = tokio::select! {
+        known = handshakes.accept(stream, address.ip(), Entrance::Service) => known,
+        () = place.told_to_go() => return site.counts.ended("gave_way"),
+        () = closed.said() => return,
+    };
+    // Why it was refused is counted where it was judged.
+    let Ok(Known { stream, peer, valid_for, .. }) = known else { return };
+    let standing = handshakes.clone().over(peer.clone(), valid_for);
+    let peer = Peer { address, identity: Some(Arc::new(peer.id)) };
+    let (ending, ends) = watch::channel(false);
+    let over = async {
+        tokio::select! {
+            () = closed.said() => {}
+            // A connection that stood on would outlive the identities that it was opened under.
+            over = standing => {
+                site.counts.ended(over.as_str());
+                if over == Over::Denied {
+                    return;
+                }
+            }
+        }
+        ending.send_replace(true);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = detect::serve(site, Stream::known(stream), peer, place, Closing::of(ends)) => {}
+        // Dropped, everything that was under way for it ends with it.
+        () = over => {}
     }
 }

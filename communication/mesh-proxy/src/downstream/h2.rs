@@ -50,7 +50,7 @@ pub(super) async fn serve<H: Handler>(
     let shared = Shared::new(Connection::new(side, bounds), Arc::default());
     received.advance(PREFACE.len());
     let mut wire = Wire::new(stream, received, PINGS);
-    let ended = run(&site, peer, &place, closing, &shared, &mut wire).await;
+    let ended = run(&site, &peer, &place, closing, &shared, &mut wire).await;
     let reason = match &ended {
         End::Fatal(fatal) => Some(fatal.word),
         End::Silent => Some("no_pong"),
@@ -77,7 +77,7 @@ pub(super) async fn serve<H: Handler>(
 /// Serves until good-byes are said, or the connection fails.
 async fn run<H: Handler>(
     site: &Site<H>,
-    peer: Peer,
+    peer: &Peer,
     place: &Place,
     mut closing: Closing,
     shared: &Arc<Shared>,
@@ -108,7 +108,7 @@ async fn run<H: Handler>(
         let turn = poll_turn(wire, shared, context, |context| {
             while let Some((id, request)) = shared.lock().next_opened() {
                 let (stream, busy) = (Handle::accepted(Arc::clone(shared), id), load.busy());
-                answers.push(answer::answer(site, peer, stream, request, busy));
+                answers.push(answer::answer(site, peer.clone(), stream, request, busy));
             }
             while let Poll::Ready(Some(())) = answers.poll_next_unpin(context) {}
         });

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Takes off what strangers may not say, and says where the request came from.
-pub(crate) fn strip(head: &mut RequestHead, peer: Peer) {
+pub(crate) fn strip(head: &mut RequestHead, peer: &Peer) {
     head.fields.retain(|known, name, _| {
         let is_ours = matches!(
             known,
@@ -97,8 +97,8 @@ mod tests {
         head.fields.push(b"idempotency-key", b"\"k\"");
         head.fields.push(b"authorization", b"Bearer x");
         head.fields.push(b"traceparent", b"00-x");
-        let peer = Peer { address: "192.0.2.7:4000".parse().unwrap() };
-        strip(&mut head, peer);
+        let peer = Peer { address: "192.0.2.7:4000".parse().unwrap(), identity: None };
+        strip(&mut head, &peer);
         assert!(head.fields.iter().all(|(_, _, value)| value != b"evil"));
         assert_eq!(head.fields.named("x-forwarded-for"), Some(&b"192.0.2.7"[..]));
         assert_eq!(head.fields.named("x-forwarded-host"), Some(&b"shop"[..]));

@@ -165,7 +165,8 @@ impl Wire {
                 written => connection.wrote(written),
             }
         }
-        Poll::Ready(Ok(()))
+        // Under TLS what was taken may still wait for the socket.
+        Pin::new(&mut self.stream).poll_flush(context).map_err(End::Io)
     }
 
     /// Asks the other end after a silence. Ready when it did not answer.

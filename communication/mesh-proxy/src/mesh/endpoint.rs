@@ -7,6 +7,7 @@ use std::{
 };
 
 use base::Random;
+use identity::SpiffeId;
 use mesh_policy::{
     Moment,
     balance::{self, Load, Sample},
@@ -16,11 +17,47 @@ use mesh_policy::{
 
 use super::series::EndpointSeries;
 
+/// Who is called where. Connections are kept by it: one on which somebody was proved is never used
+/// for another, nor for whoever need prove nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) who: Who,
+}
+
+/// Whom an endpoint must prove to be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Who {
+    /// Anybody: it is called in plain text.
+    Anybody,
+    /// The one with this identity: it is called over mutual TLS alone.
+    Proved(SpiffeId),
+    /// One of whom nobody can be: what is listed is no identity. It is not called.
+    Nobody,
+}
+
+impl Target {
+    fn of(listed: &destination::Endpoint) -> Arc<Self> {
+        let who = match listed.identity.as_deref().map(str::parse) {
+            None => Who::Anybody,
+            Some(Ok(id)) => Who::Proved(id),
+            Some(Err(_)) => Who::Nobody,
+        };
+        Arc::new(Self { address: listed.address, who })
+    }
+
+    /// Whether calls to it are plain text.
+    pub(crate) const fn is_plain(&self) -> bool {
+        matches!(self.who, Who::Anybody)
+    }
+}
+
 /// One instance. It outlives reloads as long as its address is listed.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) listed: destination::Endpoint,
     pub(crate) series: EndpointSeries,
+    target: Arc<Target>,
     live: Arc<Mutex<Live>>,
 }
 
@@ -38,13 +75,20 @@ impl Endpoint {
         now: Moment,
     ) -> Self {
         let live = Live { load: Load::new(settings, now), breaker: Breaker::new() };
-        Self { listed, series, live: Arc::new(Mutex::new(live)) }
+        let target = Target::of(&listed);
+        Self { listed, series, target, live: Arc::new(Mutex::new(live)) }
     }
 
     /// The same instance under other words; what is known of it stays.
     pub(crate) fn listed_as(&self, listed: destination::Endpoint, series: EndpointSeries) -> Self {
         series.breaker_open.set(self.series.breaker_open.get());
-        Self { listed, series, live: Arc::clone(&self.live) }
+        let target = Target::of(&listed);
+        Self { listed, series, target, live: Arc::clone(&self.live) }
+    }
+
+    /// Who is called where.
+    pub(crate) const fn target(&self) -> &Arc<Target> {
+        &self.target
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {

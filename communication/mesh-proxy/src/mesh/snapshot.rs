@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -15,7 +14,7 @@ use mesh_policy::{
 
 use super::{
     destination::{Destination, Shared},
-    endpoint::{Endpoint, name_of},
+    endpoint::{Endpoint, Target, name_of},
     series::{EdgeSeries, Families},
 };
 use crate::gate::Gate;
@@ -205,8 +204,8 @@ impl Snapshot {
         self.doors.iter()
     }
 
-    pub(crate) fn has_address(&self, address: SocketAddr) -> bool {
-        let has = |it: &Arc<Destination>| it.endpoints.iter().any(|it| it.address() == address);
+    pub(crate) fn has_target(&self, target: &Target) -> bool {
+        let has = |it: &Arc<Destination>| it.endpoints.iter().any(|it| **it.target() == *target);
         self.destinations.values().any(has)
     }
 }
@@ -224,7 +223,11 @@ impl Destination {
         let set = policy.endpoints.get(name);
         let endpoint = |listed: &mesh_policy::destination::Endpoint| {
             let mut known = before.into_iter().flat_map(|it| &it.endpoints);
-            let known = known.find(|it| it.address() == listed.address);
+            // Who must prove to be another is another process, wherever it listens.
+            let is_same = |it: &&Arc<Endpoint>| {
+                it.address() == listed.address && it.listed.identity == listed.identity
+            };
+            let known = known.find(is_same);
             if let Some(same) = known.filter(|it| it.listed == *listed) {
                 return Arc::clone(same);
             }

@@ -1,6 +1,6 @@
 //! One try: an endpoint, a connection, a request, an answer; and what balancer and breaker learn of it.
 
-use std::{future::poll_fn, io, time::Duration};
+use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use base::{Code, headers};
 use futures_util::FutureExt as _;
@@ -92,9 +92,10 @@ impl<'a> Try<'a> {
         let longest = bound(by_rule.unwrap_or(timeouts.backend_request));
         let own = longest.map(|it| self.began + it);
         let end = [own, request.deadline.instant()].into_iter().flatten().min();
-        let (head, mut body) = match self.destination.protocol {
-            Protocol::Http2 => Box::pin(self.make_h2(request, upload, end)).await,
-            Protocol::Http1 | Protocol::Tcp => self.make_h1(request, upload, repeatable, end).await,
+        let (head, mut body) = if self.is_over_h2(request) {
+            Box::pin(self.make_h2(request, upload, end)).await
+        } else {
+            self.make_h1(request, upload, repeatable, end).await
         }?;
         // The status of a gRPC call may stand in trailers right behind the head: a look ahead, where
         // another try could follow. A server that may wait for more of the request is not waited for.
@@ -114,6 +115,18 @@ impl<'a> Try<'a> {
         Ok((head, body))
     }
 
+    /// Between two proxies of ours every request is a stream of one connection, whatever it was before;
+    /// but one that asks for another protocol needs a connection of its own.
+    fn is_over_h2(&self, request: &Request<'_>) -> bool {
+        match self.destination.protocol {
+            Protocol::Http2 => true,
+            Protocol::Http1 => {
+                !self.chosen.endpoint.target().is_plain() && request.head.upgrade.is_none()
+            }
+            Protocol::Tcp => false,
+        }
+    }
+
     async fn make_h1<B: RequestBody>(
         &self,
         request: &Request<'_>,
@@ -126,14 +139,15 @@ impl<'a> Try<'a> {
             Repeatable::Yes => Rested::Any,
             Repeatable::Never | Repeatable::WhenUnprocessed => Rested::Moment,
         };
-        let (stream, buffers) = match pool.take(endpoint.address(), rested, self.began) {
+        let (stream, buffers) = match pool.take(endpoint.target(), rested, self.began) {
             Some(resting) => resting,
             None => {
                 let longest = self.destination.settings.timeouts.connect;
-                let connecting = Box::pin(upstream::connect(endpoint, longest));
-                let stream = within(end, connecting).await;
-                let stream = stream.ok_or(TryError::TimedOut { has_begun: false })?;
-                (stream.map_err(TryError::Connect)?, Default::default())
+                let (mesh, protocol) = (self.outbound.mesh(), identity::Protocol::Http1);
+                let connecting = Box::pin(upstream::connect(mesh, endpoint, protocol, longest));
+                let connected = within(end, connecting).await;
+                let connected = connected.ok_or(TryError::TimedOut { has_begun: false })?;
+                (connected.map_err(TryError::Connect)?.stream, Default::default())
             }
         };
         let mut exchange = Exchange::new(stream, buffers, request.head, upload, ANSWER);
@@ -153,7 +167,7 @@ impl<'a> Try<'a> {
             let (stream, received) = exchange.into_upgraded();
             return Ok((head, ReplyBody::upgraded(stream, received)));
         }
-        Ok((head, ReplyBody::http1(exchange, pool.clone(), endpoint.address())))
+        Ok((head, ReplyBody::http1(exchange, pool.clone(), Arc::clone(endpoint.target()))))
     }
 
     async fn make_h2<B: RequestBody>(
@@ -164,7 +178,8 @@ impl<'a> Try<'a> {
     ) -> Result<Answer, TryError> {
         let connections = &self.outbound.worker().connections;
         let longest = self.destination.settings.timeouts.connect;
-        let sending = connections.send(&self.chosen.endpoint, longest, request.head, upload);
+        let (mesh, endpoint) = (self.outbound.mesh(), &self.chosen.endpoint);
+        let sending = connections.send(mesh, endpoint, longest, request.head, upload);
         let answered = within(end, sending).await;
         let received = answered.ok_or(TryError::TimedOut { has_begun: true })?;
         let received = received.map_err(|error| match error {

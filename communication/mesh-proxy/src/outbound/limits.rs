@@ -17,7 +17,7 @@ pub(super) fn check(
     door: &Door,
     route: &str,
     head: &RequestHead,
-    peer: Option<Peer>,
+    peer: Option<&Peer>,
 ) -> Result<(), Refusal> {
     for limited in snapshot.limits(mesh.source(), door, route) {
         let client;

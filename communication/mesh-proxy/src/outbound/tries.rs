@@ -22,6 +22,7 @@ use crate::{
     mesh::destination::{Destination, Nobody},
     refusal::Refusal,
     reply::{Reply, Source},
+    upstream,
     watch::Watch,
 };
 
@@ -309,6 +310,9 @@ fn refusal_of(destination: &Destination, nobody: Nobody) -> Refusal {
 
 fn code_of(error: &TryError) -> (Code, bool) {
     match error {
+        TryError::Connect(error) if upstream::refusal_of(error).is_some() => {
+            (Code::IdentityRefused, true)
+        }
         TryError::Connect(_) | TryError::Unprocessed(_) => (Code::UpstreamUnavailable, true),
         TryError::TimedOut { has_begun } => (Code::UpstreamTimeout, !has_begun),
         TryError::Lost => (Code::UpstreamReset, false),
@@ -322,6 +326,9 @@ fn code_of(error: &TryError) -> (Code, bool) {
 fn refusal(error: &TryError, endpoint: &str, elapsed: Duration) -> Refusal {
     let (code, _) = code_of(error);
     let detail = match error {
+        TryError::Connect(error) if code == Code::IdentityRefused => {
+            format!("{endpoint} and we do not trust each other: {error}")
+        }
         TryError::Connect(error) => format!("{endpoint} could not be reached: {error}"),
         TryError::Unprocessed(reason) => format!("{endpoint}: {reason}"),
         TryError::TimedOut { .. } => {

@@ -5,7 +5,6 @@ use std::{
     collections::HashMap,
     future::poll_fn,
     io,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -14,7 +13,11 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method};
 use http_body::Frame;
-use tokio::{sync::Notify, time::Instant};
+use identity::Refusal;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until, timeout},
+};
 
 use crate::{
     body::{BodyError, RequestBody, Upload},
@@ -23,10 +26,12 @@ use crate::{
         put_request,
     },
     head::{RequestHead, ResponseHead},
-    mesh::endpoint::Endpoint,
+    mesh::{
+        Mesh,
+        endpoint::{Endpoint, Target},
+    },
     owned::Owner,
-    stream::Stream,
-    upstream,
+    upstream::{self, Connected},
 };
 
 /// Bounds on the head of an answer.
@@ -41,6 +46,12 @@ const PINGS: Pings = Pings {
 };
 /// Connections to one endpoint; then requests wait for a stream.
 const CONNECTIONS_MAX: usize = 8;
+
+/// A connection under identities takes no further request so long before they end, or a tenth of their
+/// time where that is less: what is under way then comes to its end.
+const RETIRE_BEFORE: Duration = Duration::from_secs(10);
+/// Longest wait to be let in where connecting has no bound: that of a handshake.
+const LET_IN: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -64,7 +75,7 @@ pub(crate) struct Connections(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    places: Mutex<HashMap<SocketAddr, Arc<Place>>>,
+    places: Mutex<HashMap<Arc<Target>, Arc<Place>>>,
     tasks: Owner,
 }
 
@@ -83,6 +94,18 @@ struct Place {
 struct Failed {
     at: Instant,
     kind: io::ErrorKind,
+    refusal: Option<Refusal>,
+}
+
+impl Failed {
+    fn of(error: &io::Error) -> Self {
+        Self { at: Instant::now(), kind: error.kind(), refusal: upstream::refusal_of(error) }
+    }
+
+    /// The same for whoever waited for it.
+    fn again(self) -> io::Error {
+        self.refusal.map_or_else(|| self.kind.into(), upstream::refused)
+    }
 }
 
 /// The head of an answer, with what the rest of it is read and sent by.
@@ -97,14 +120,15 @@ impl Connections {
     /// Sends a request and answers the head of its response. Cancelled, it resets the stream.
     pub(crate) async fn send<B: RequestBody>(
         &self,
+        mesh: &Mesh,
         endpoint: &Endpoint,
         connect_timeout: Duration,
         head: &RequestHead,
         upload: &mut Upload<B>,
     ) -> Result<Received, SendError> {
         let mut sending = Sending::of(upload).map_err(SendError::Upload)?;
-        let place = Arc::clone(self.lock().entry(endpoint.address()).or_default());
-        let stream = self.open(&place, endpoint, connect_timeout, head, &sending).await?;
+        let place = Arc::clone(self.lock().entry(Arc::clone(endpoint.target())).or_default());
+        let stream = self.open(&place, (mesh, endpoint), connect_timeout, head, &sending).await?;
         let answer = poll_fn(|context| {
             // Whoever reads the answer goes on sending; until then it is done here.
             if let Poll::Ready(Err(error)) = sending.poll(&stream, context, upload) {
@@ -122,7 +146,7 @@ impl Connections {
     async fn open(
         &self,
         place: &Place,
-        endpoint: &Endpoint,
+        whither: (&Mesh, &Endpoint),
         longest: Duration,
         head: &RequestHead,
         body: &Sending,
@@ -133,7 +157,7 @@ impl Connections {
             match place.open(head, body) {
                 Opened::Stream(stream) => return Ok(stream),
                 Opened::Full => room.await,
-                Opened::Nowhere => self.connect_in_turn(place, endpoint, longest).await?,
+                Opened::Nowhere => self.connect_in_turn(place, whither, longest).await?,
             }
         }
     }
@@ -142,7 +166,7 @@ impl Connections {
     async fn connect_in_turn(
         &self,
         place: &Place,
-        endpoint: &Endpoint,
+        whither: (&Mesh, &Endpoint),
         longest: Duration,
     ) -> Result<(), SendError> {
         let began = Instant::now();
@@ -151,17 +175,17 @@ impl Connections {
             return Ok(());
         }
         // Whoever waited while it failed need not find out once more.
-        if let Some(Failed { kind, .. }) = failed.filter(|it| it.at > began) {
-            return Err(SendError::Connect(kind.into()));
+        if let Some(failed) = failed.filter(|it| it.at > began) {
+            return Err(SendError::Connect(failed.again()));
         }
-        match self.connect(place, endpoint, longest).await {
+        match self.connect(place, whither, longest).await {
             Ok(connection) => {
                 *failed = None;
                 place.lock().push(connection);
                 Ok(())
             }
             Err(error) => {
-                *failed = Some(Failed { at: Instant::now(), kind: error.kind() });
+                *failed = Some(Failed::of(&error));
                 Err(SendError::Connect(error))
             }
         }
@@ -170,15 +194,29 @@ impl Connections {
     async fn connect(
         &self,
         place: &Place,
-        endpoint: &Endpoint,
+        (mesh, endpoint): (&Mesh, &Endpoint),
         longest: Duration,
     ) -> io::Result<Arc<Shared>> {
-        let stream = upstream::connect(endpoint, longest).await?;
+        let began = Instant::now();
+        let connected = upstream::connect(mesh, endpoint, identity::Protocol::Http2, longest);
+        let Connected { stream, valid_for } = connected.await?;
         let room = Arc::clone(&place.room);
         let shared = Shared::new(Connection::new(Side::Client, ANSWER), room);
+        let mut wire = Wire::new(stream, BytesMut::new(), PINGS);
+        if valid_for.is_some() {
+            let left = longest.saturating_sub(began.elapsed());
+            let left = if longest.is_zero() { LET_IN } else { left };
+            if let Err(error) = within(left, let_in(&shared, &mut wire)).await {
+                let is_refusal = upstream::refusal_of(&error).is_some();
+                mesh.handshakes().filter(|_| is_refusal).inspect(|it| it.refused_after_all());
+                return Err(error);
+            }
+        }
+        let retire_at =
+            valid_for.map(|it| Instant::now() + it - it.div_f32(10.0).min(RETIRE_BEFORE));
         let (driven, address) = (Arc::clone(&shared), endpoint.address());
         self.0.tasks.start("http2 to endpoint", async move {
-            let ended = drive(&driven, stream).await;
+            let ended = drive(&driven, wire, retire_at).await;
             driven.lock().end(None);
             driven.tell_room();
             tracing::debug!(%address, error = %ended, "connection to endpoint ended");
@@ -187,10 +225,10 @@ impl Connections {
     }
 
     /// Forgets connections that ended, and those to endpoints that are no more.
-    pub(crate) fn sweep(&self, is_known: impl Fn(SocketAddr) -> bool) {
-        self.lock().retain(|address, place| {
+    pub(crate) fn sweep(&self, is_known: impl Fn(&Target) -> bool) {
+        self.lock().retain(|target, place| {
             let mut links = place.lock();
-            if !is_known(*address) {
+            if !is_known(target) {
                 links.iter().for_each(|it| it.lock().retire());
             }
             links.retain(|it| it.lock().is_open());
@@ -199,16 +237,39 @@ impl Connections {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<Place>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<Target>, Arc<Place>>> {
         // Whole entries alone are moved in and out.
         self.0.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Moves the bytes of a connection until it ends.
-async fn drive(shared: &Shared, stream: Stream) -> End {
-    let mut wire = Wire::new(stream, BytesMut::new(), PINGS);
+/// Waits until the endpoint has said its settings. Only then has it let us in: under TLS 1.3 the one
+/// that accepts judges last, and what was sent before could not be told from what it has processed.
+async fn let_in(shared: &Shared, wire: &mut Wire) -> io::Result<()> {
     poll_fn(|context| {
+        if let Poll::Ready(end) = poll_turn(wire, shared, context, |_| {}) {
+            tracing::debug!(error = %end, "endpoint does not let us in");
+            return Poll::Ready(Err(upstream::refused(Refusal::PeerRefused)));
+        }
+        if shared.lock().has_settings() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
+}
+
+async fn within(longest: Duration, work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    timeout(longest, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Moves the bytes of a connection until it ends. From `retire_at` on it takes no further request, so
+/// that those under way are over before the identities that it was opened under.
+async fn drive(shared: &Shared, mut wire: Wire, retire_at: Option<Instant>) -> End {
+    let mut retiring = retire_at.map(|it| Box::pin(sleep_until(it)));
+    poll_fn(|context| {
+        if retiring.as_mut().is_some_and(|it| it.as_mut().poll(context).is_ready()) {
+            retiring = None;
+            shared.lock().retire();
+            shared.tell_room();
+        }
         let had_room = {
             let mut connection = shared.lock();
             connection.drive(None);

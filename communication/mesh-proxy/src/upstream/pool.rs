@@ -1,8 +1,7 @@
 //! Connections that rest between requests, by endpoint. One pool a worker: no lock is contended.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -10,7 +9,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::h1::Buffers;
-use crate::stream::Stream;
+use crate::{mesh::endpoint::Target, stream::Stream};
 
 /// Resting connections that one endpoint keeps in one pool; the oldest one is closed at it.
 const IDLE_MAX: usize = 128;
@@ -38,13 +37,13 @@ struct Idle {
 
 /// The pool of one worker; a cheap handle.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Pool(Arc<Mutex<BTreeMap<SocketAddr, VecDeque<Idle>>>>);
+pub(crate) struct Pool(Arc<Mutex<HashMap<Arc<Target>, VecDeque<Idle>>>>);
 
 impl Pool {
     /// The connection that was used last, when it is still good; worse ones are closed.
     pub(crate) fn take(
         &self,
-        address: SocketAddr,
+        target: &Target,
         rested: Rested,
         now: Instant,
     ) -> Option<(Stream, Buffers)> {
@@ -53,7 +52,7 @@ impl Pool {
             Rested::Moment => FRESH,
         };
         let mut all = self.lock();
-        let idle = all.get_mut(&address)?;
+        let idle = all.get_mut(target)?;
         while let Some(Idle { stream, buffers, since }) = idle.pop_back() {
             let rested = now.saturating_duration_since(since);
             if rested >= IDLE_TIMEOUT {
@@ -74,10 +73,16 @@ impl Pool {
     }
 
     /// Lets a connection rest.
-    pub(crate) fn put(&self, address: SocketAddr, stream: Stream, buffers: Buffers) {
+    ///
+    /// One on which somebody was proved ends instead: requests share an HTTP/2 connection there, and
+    /// this one was made for a change of protocol that was refused.
+    pub(crate) fn put(&self, target: Arc<Target>, stream: Stream, buffers: Buffers) {
+        if !target.is_plain() {
+            return;
+        }
         let now = Instant::now();
         let mut all = self.lock();
-        let idle = all.entry(address).or_default();
+        let idle = all.entry(target).or_default();
         let is_old = |it: &Idle| now.saturating_duration_since(it.since) >= IDLE_TIMEOUT;
         while idle.len() >= IDLE_MAX || idle.front().is_some_and(is_old) {
             idle.pop_front();
@@ -86,15 +91,15 @@ impl Pool {
     }
 
     /// Closes what rested too long, and everything to endpoints that are no more.
-    pub(crate) fn sweep(&self, is_known: impl Fn(SocketAddr) -> bool) {
+    pub(crate) fn sweep(&self, is_known: impl Fn(&Target) -> bool) {
         let now = Instant::now();
-        self.lock().retain(|address, idle| {
+        self.lock().retain(|target, idle| {
             idle.retain(|it| now.saturating_duration_since(it.since) < IDLE_TIMEOUT);
-            !idle.is_empty() && is_known(*address)
+            !idle.is_empty() && is_known(target)
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, VecDeque<Idle>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<Target>, VecDeque<Idle>>> {
         // Whole entries alone are moved in and out.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

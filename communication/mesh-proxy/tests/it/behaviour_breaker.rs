@@ -277,7 +277,8 @@ async fn an_open_breaker_outlives_another_policy_and_a_bad_policy_changes_nothin
     stage.mesh.replace(other.policy()).unwrap();
     assert_eq!(stage.get("/").await.code(), Some("breaker_open"));
     // Another weight is no other endpoint.
-    let endpoint = Endpoint { address: bad.address, instance: None, version: None, weight: 7 };
+    let endpoint =
+        Endpoint { address: bad.address, instance: None, version: None, weight: 7, identity: None };
     let set = EndpointSet { endpoints: vec![endpoint], ..EndpointSet::default() };
     stage.mesh.set_endpoints(SERVICE, set).unwrap();
     assert_eq!(stage.get("/").await.code(), Some("breaker_open"));

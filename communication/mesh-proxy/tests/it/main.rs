@@ -31,6 +31,10 @@ mod h1_view;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
+mod identity;
+#[cfg(test)]
+mod identity_between;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod stage;
@@ -38,3 +42,5 @@ mod stage;
 mod tcp;
 #[cfg(test)]
 mod upgrade;
+#[cfg(test)]
+mod world;

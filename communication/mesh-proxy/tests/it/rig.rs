@@ -144,6 +144,7 @@ pub(crate) fn policy(protocol: Protocol, addresses: &[SocketAddr]) -> Policy {
         instance: None,
         version: None,
         weight: 1,
+        identity: None,
     };
     let endpoints = addresses.iter().map(endpoint).collect();
     let mut policy = Policy::default();

@@ -111,6 +111,7 @@ impl Plan {
             instance: None,
             version: None,
             weight: 1,
+            identity: None,
         };
         let endpoints = self.endpoints.iter().map(endpoint).collect();
         let mut policy = Policy { routes: vec![route], ..Policy::default() };

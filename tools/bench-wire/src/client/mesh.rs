@@ -42,6 +42,7 @@ impl Client {
             instance: None,
             version: None,
             weight: 1,
+            identity: None,
         });
         let set = EndpointSet { protocol: Protocol::Http1, endpoints: endpoints.collect() };
         policy.endpoints.insert(SERVICE.to_owned(), set);
