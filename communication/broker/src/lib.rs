@@ -18,6 +18,7 @@ mod metrics;
 mod offsets;
 mod produce;
 mod producers;
+mod remembered;
 mod server;
 mod topics;
 

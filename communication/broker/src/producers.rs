@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use kafka_wire::{ErrorCode, batch::Producer};
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 /// Batches that a producer may have under way at a time, by the protocol.
@@ -54,6 +55,17 @@ struct Life {
 pub(crate) struct Producers {
     lives: BTreeMap<i64, Life>,
     clock: u64,
+    /// Where the last batch that is in the log ends.
+    noted_to: u64,
+}
+
+/// A producer as it is written: its batches that are in the log, oldest first, each with its first and
+/// its last number and the offset of its first record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Written {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+    pub(crate) batches: Vec<(i32, i32, u64)>,
 }
 
 /// What a batch is.
@@ -73,6 +85,13 @@ pub(crate) enum Judged {
     UnderWay(Ticket),
     /// It cannot be taken.
     Refused(ErrorCode),
+}
+
+/// How many records have these numbers, both included.
+fn count(base_sequence: i32, last_sequence: i32) -> u64 {
+    let count =
+        (i64::from(last_sequence) - i64::from(base_sequence)).rem_euclid(i64::from(i32::MAX) + 1);
+    count.unsigned_abs() + 1
 }
 
 /// Sequence numbers go round after the largest.
@@ -128,7 +147,45 @@ impl Producers {
 
     /// Remembers a batch that is in the log.
     pub(crate) fn note(&mut self, producer: Producer, records: u32, base_offset: u64) {
+        self.noted_to = self.noted_to.max(base_offset + u64::from(records));
         self.remember(producer, records, |_| State::At { base_offset });
+    }
+
+    /// The producers that were written, but their batches that a log which ends at `end` cannot have.
+    pub(crate) fn restored(written: Vec<Written>, end: u64) -> Self {
+        let mut producers = Self::default();
+        for Written { id, epoch, batches } in written {
+            for (base_sequence, last_sequence, base_offset) in batches {
+                let records = count(base_sequence, last_sequence);
+                let is_there = base_offset.checked_add(records).is_some_and(|it| it <= end);
+                if let Some(records) = u32::try_from(records).ok().filter(|_| is_there) {
+                    producers.note(Producer { id, epoch, base_sequence }, records, base_offset);
+                }
+            }
+        }
+        producers
+    }
+
+    /// Up to which offset all is noted, of a log that ends at `end`, and so many of the producers,
+    /// those that sent last behind the others.
+    pub(crate) fn written(&self, end: u64, producers_max: usize) -> (u64, Vec<Written>) {
+        let is_under_way = |it: &Known| matches!(it.state, State::UnderWay { .. });
+        let waits = self.lives.values().any(|it| it.batches.iter().any(is_under_way));
+        let mut lives: Vec<_> = self.lives.iter().collect();
+        lives.sort_unstable_by_key(|it| it.1.touched);
+        let oldest = lives.len().saturating_sub(producers_max);
+        let written = lives[oldest..].iter().map(|(id, life)| Written {
+            id: **id,
+            epoch: life.epoch,
+            batches: life.batches.iter().filter_map(Known::written).collect(),
+        });
+        let written = written.filter(|it| !it.batches.is_empty()).collect();
+        (if waits { self.noted_to } else { end }, written)
+    }
+
+    /// Grows with every batch.
+    pub(crate) const fn version(&self) -> u64 {
+        self.clock
     }
 
     /// Remembers a batch that was handed to the log in a life of it; how it ends is said under the
@@ -172,8 +229,10 @@ impl Producers {
         match base_offset {
             Some(base_offset) => {
                 let state = State::At { base_offset };
-                let before = std::mem::replace(&mut life.batches[at].state, state);
-                before.waiters()
+                let known = &mut life.batches[at];
+                let records = count(known.base_sequence, known.last_sequence);
+                self.noted_to = self.noted_to.max(base_offset + records);
+                std::mem::replace(&mut known.state, state).waiters()
             }
             None => {
                 let cut = life.batches.drain(at..);
@@ -211,6 +270,17 @@ impl Producers {
             self.lives.remove(&id);
         }
         ticket
+    }
+}
+
+impl Known {
+    fn written(&self) -> Option<(i32, i32, u64)> {
+        match self.state {
+            State::At { base_offset } => {
+                Some((self.base_sequence, self.last_sequence, base_offset))
+            }
+            State::UnderWay { .. } => None,
+        }
     }
 }
 

@@ -112,6 +112,7 @@ impl BoundBroker {
         for topic in self.shared.topics.all() {
             topic.log.close().await;
         }
+        self.shared.topics.remember();
         self.shared.commits.close().await;
     }
 }
@@ -236,6 +237,7 @@ async fn retire(shared: Arc<Shared>, shutdown: Shutdown) {
             }
             shared.metrics.show(&topic.config.name, &topic.log.stats());
         }
+        shared.topics.remember();
         let kept = Duration::from_millis(shared.config.commits_kept_ms);
         shared.commits.forget(kept, &shared.groups.alive()).await;
     }

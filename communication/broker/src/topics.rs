@@ -2,23 +2,23 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     ops::Range,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use base::SharedClock;
 use durable_log::{Durability, Log, LogConfig, OpenError};
-use kafka_wire::{ErrorCode, batch};
+use kafka_wire::ErrorCode;
 
 use crate::{
     catalog::{Catalog, CatalogError},
     config::{BrokerConfig, TopicConfig},
     producers::Producers,
+    remembered,
 };
 
-/// Bytes of a partition's newest frames that are read at a start to know its producers.
-const REMEMBERED_BYTES: usize = 1 << 20;
 const NAME_CHARS_MAX: usize = 200;
 
 /// One topic that is open.
@@ -29,11 +29,33 @@ pub(crate) struct Topic {
     /// One for each partition. Held while a batch of a numbered producer is judged and handed to the
     /// log: the next batch of that partition must not be judged before.
     pub(crate) producers: Vec<Mutex<Producers>>,
+    /// How much was sent, in batches and records, when the producers were written.
+    written: Mutex<u64>,
+}
+
+impl Topic {
+    /// Writes what is known of producers, if anything was sent since.
+    fn remember(&self, data: &Path) -> io::Result<()> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut version, mut partitions) = (0, Vec::with_capacity(self.producers.len()));
+        for (partition, producers) in (0..).zip(&self.producers) {
+            let producers = producers.lock().unwrap_or_else(PoisonError::into_inner);
+            let end = self.log.range(partition).end;
+            version += producers.version() + end;
+            partitions.push(remembered::remembered(&producers, end));
+        }
+        if version > *written {
+            remembered::write(&remembered::path_of(data, &self.config.name), partitions)?;
+            *written = version;
+        }
+        Ok(())
+    }
 }
 
 /// Every topic.
 #[derive(Debug)]
 pub(crate) struct Topics {
+    data: PathBuf,
     directory: PathBuf,
     clock: SharedClock,
     segment_bytes: u64,
@@ -81,6 +103,7 @@ impl Topics {
             .map_err(TopicError::Catalog)?;
         let known = catalog.topics().to_vec();
         let topics = Self {
+            data: config.data.clone(),
             directory,
             clock,
             segment_bytes: config.segment_bytes,
@@ -190,36 +213,31 @@ impl Topics {
                 "the log ends before what a group has committed: records are lost; it goes on behind that"
             );
         }
-        let producers = (0..topic.partitions).map(|it| Mutex::new(remember(&log, it))).collect();
-        Ok(Topic { config: topic, log, producers })
+        let path = remembered::path_of(&self.data, &topic.name);
+        let producers = remembered::restore(&log, &path).into_iter().map(Mutex::new).collect();
+        let topic = Topic { config: topic, log, producers, written: Mutex::new(0) };
+        // What a log that lost its end cannot have must not be believed once it is as long again.
+        self.remember_topic(&topic);
+        Ok(topic)
+    }
+
+    /// Writes what every topic knows of its producers, so that a start need not read their logs.
+    pub(crate) fn remember(&self) {
+        for topic in self.all() {
+            self.remember_topic(&topic);
+        }
+    }
+
+    fn remember_topic(&self, topic: &Topic) {
+        if let Err(error) = topic.remember(&self.data) {
+            let topic = &topic.config.name;
+            tracing::warn!(topic, %error, "what is known of producers was not written; the next start reads more");
+        }
     }
 
     fn serve(&self, name: String, topic: Topic) {
         self.open.write().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::new(topic));
     }
-}
-
-/// The producers of a partition, from its newest frames: a batch that was acknowledged before the
-/// last start and is repeated now must be known.
-fn remember(log: &Log, partition: u32) -> Producers {
-    let mut producers = Producers::default();
-    let range = log.range(partition);
-    // Frames hold one record at the least, so this many offsets back is far enough back in time
-    // for a client that still repeats, and few enough to read.
-    let mut offset = range.end.saturating_sub(4_096).max(range.start);
-    while offset < range.end {
-        let Ok(frames) = log.read_past_gaps(partition, offset, REMEMBERED_BYTES) else { break };
-        let Some(last) = frames.last() else { break };
-        offset = last.base_offset + u64::from(last.records);
-        for frame in &frames {
-            if let Ok(head) = batch::check(&frame.body)
-                && let Some(producer) = head.producer
-            {
-                producers.note(producer, head.records, frame.base_offset);
-            }
-        }
-    }
-    producers
 }
 
 fn refuse(code: ErrorCode, reason: impl Into<String>) -> TopicError {

@@ -130,6 +130,12 @@ fn encode_record(writer: &mut Writer, record: &Record, delta: i64, first_time: i
     writer.raw(&body.into_bytes());
 }
 
+/// The checksum that the protocol uses, of any bytes.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
+
 /// Checks a batch, and gives what it says about itself. Records are not looked at.
 ///
 /// # Errors

@@ -62,14 +62,14 @@ where
     W: FnOnce(String) -> F,
     F: Future<Output = Result<StoredReply, Problem>>,
 {
-    let id = loop {
+    let (id, hold) = loop {
         let asked = request.clone();
         let reserved = store.write(move |transaction| {
             let KeyedRequest { scope, key, body_hash, candidate_id } = asked;
             transaction.reserve_key(&scope, &key, &body_hash, &candidate_id, HOLD, KEPT_FOR)
         });
         match reserved.await.map_err(unavailable)? {
-            KeyState::Reserved { id } => break id,
+            KeyState::Reserved { id, hold } => break (id, hold),
             KeyState::Done(reply) => {
                 let mut response = respond(reply);
                 let name = headers::IDEMPOTENT_REPLAYED;
@@ -91,7 +91,7 @@ where
     match work(id).await {
         Ok(reply) => {
             let kept = reply.clone();
-            let settled = store.write(move |it| it.settle_key(&scope, &key, &kept)).await;
+            let settled = store.write(move |it| it.settle_key(&scope, &key, hold, &kept)).await;
             if let Err(error) = settled {
                 // The work is done and answered; a repetition does it again under the same id.
                 tracing::warn!(%error, "a reply was not kept under its key");
@@ -99,7 +99,7 @@ where
             Ok(respond(reply))
         }
         Err(problem) => {
-            let released = store.write(move |it| it.release_key(&scope, &key)).await;
+            let released = store.write(move |it| it.release_key(&scope, &key, hold)).await;
             if let Err(error) = released {
                 tracing::debug!(%error, "a key stays held until its hold ends");
             }

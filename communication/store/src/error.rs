@@ -154,7 +154,7 @@ pub enum Unavailable {
     Locked,
     /// No space is left.
     Full,
-    /// The disk failed; the file is being reopened, or was given up.
+    /// The disk failed; the file is opened anew before the next write.
     Disk,
     /// The store was closed.
     Closed,

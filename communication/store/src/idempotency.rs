@@ -38,6 +38,8 @@ pub enum KeyState {
     Reserved {
         /// The id to use.
         id: String,
+        /// By which its end is told from that of a try before or after.
+        hold: KeyHold,
     },
     /// Somebody is at it.
     InProgress,
@@ -46,6 +48,10 @@ pub enum KeyState {
     /// It was used with another body.
     OtherBody,
 }
+
+/// One hold of a key: a try that outlived its own has none of those that come after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyHold(u64);
 
 struct Kept {
     body_hash: Vec<u8>,
@@ -79,8 +85,8 @@ impl Transaction<'_> {
         )?;
         let kept = kept.filter(|it| self.now().saturating_since(it.created_at) < kept_for);
         let Some(kept) = kept else {
-            self.hold_key(scope, key, body_hash, id, hold, self.now())?;
-            return Ok(KeyState::Reserved { id: id.to_owned() });
+            let hold = self.hold_key(scope, key, body_hash, id, hold, self.now())?;
+            return Ok(KeyState::Reserved { id: id.to_owned(), hold });
         };
         if kept.body_hash != body_hash {
             return Ok(KeyState::OtherBody);
@@ -92,8 +98,8 @@ impl Transaction<'_> {
         if kept.boot_id == self.boot_id() && kept.held_until > self.monotonic().as_millis() {
             return Ok(KeyState::InProgress);
         }
-        self.hold_key(scope, key, body_hash, &kept.id, hold, kept.created_at)?;
-        Ok(KeyState::Reserved { id: kept.id })
+        let hold = self.hold_key(scope, key, body_hash, &kept.id, hold, kept.created_at)?;
+        Ok(KeyState::Reserved { id: kept.id, hold })
     }
 
     fn hold_key(
@@ -104,7 +110,7 @@ impl Transaction<'_> {
         id: &str,
         hold: Duration,
         created_at: Timestamp,
-    ) -> Result<(), SqlError> {
+    ) -> Result<KeyHold, SqlError> {
         let until = (self.monotonic() + hold).as_millis();
         let boot_id = self.boot_id().to_owned();
         self.execute(
@@ -113,10 +119,11 @@ impl Transaction<'_> {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             &[&scope, &key, &body_hash.as_slice(), &id, &created_at, &until, &boot_id],
         )?;
-        Ok(())
+        // The next hold begins after this one's end, and ends later.
+        Ok(KeyHold(until))
     }
 
-    /// Keeps the answer of a key.
+    /// Keeps the answer of a key, unless another try holds or has answered it.
     ///
     /// # Errors
     /// What the statement failed with.
@@ -124,25 +131,26 @@ impl Transaction<'_> {
         &mut self,
         scope: &str,
         key: &str,
+        hold: KeyHold,
         reply: &StoredReply,
     ) -> Result<(), SqlError> {
         self.execute(
-            "UPDATE skein_idempotency SET status = ?3, headers = ?4, body = ?5
-             WHERE scope = ?1 AND key = ?2",
-            &[&scope, &key, &reply.status, &write_headers(reply)?, &reply.body],
+            "UPDATE skein_idempotency SET status = ?4, headers = ?5, body = ?6
+             WHERE scope = ?1 AND key = ?2 AND held_until = ?3 AND status IS NULL",
+            &[&scope, &key, &hold.0, &reply.status, &write_headers(reply)?, &reply.body],
         )?;
         Ok(())
     }
 
-    /// Gives a key free whose try had no answer; it keeps its id.
+    /// Gives a key free whose try had no answer, unless another try holds it; it keeps its id.
     ///
     /// # Errors
     /// What the statement failed with.
-    pub fn release_key(&mut self, scope: &str, key: &str) -> Result<(), SqlError> {
+    pub fn release_key(&mut self, scope: &str, key: &str, hold: KeyHold) -> Result<(), SqlError> {
         self.execute(
             "UPDATE skein_idempotency SET held_until = 0
-             WHERE scope = ?1 AND key = ?2 AND status IS NULL",
-            &[&scope, &key],
+             WHERE scope = ?1 AND key = ?2 AND held_until = ?3 AND status IS NULL",
+            &[&scope, &key, &hold.0],
         )?;
         Ok(())
     }

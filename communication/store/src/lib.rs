@@ -31,7 +31,7 @@ mod writer;
 pub use error::{
     Applied, Constraint, MigrationName, OpenError, ReadError, SqlError, Unavailable, WriteError,
 };
-pub use idempotency::{KeyState, StoredReply};
+pub use idempotency::{KeyHold, KeyState, StoredReply};
 pub use leases::Lease;
 pub use migrate::Migration;
 pub use operations::{Effect, LedgerTotals, OperationState};

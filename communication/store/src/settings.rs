@@ -25,8 +25,6 @@ pub struct StoreSettings {
     pub log_bytes_max: u64,
     /// Milliseconds after which a caller should retry when the disk is full or failed.
     pub retry_after_ms: u64,
-    /// How often in a row the file is reopened after a failed disk before the store gives it up.
-    pub reopen_max: u32,
     /// The boot that monotonic time counts from; read from the kernel when absent.
     #[serde(skip)]
     pub boot_id: Option<String>,
@@ -47,7 +45,6 @@ impl Default for StoreSettings {
             checkpoint_bytes: 4 << 20,
             log_bytes_max: 32 << 20,
             retry_after_ms: 1_000,
-            reopen_max: 10,
             boot_id: None,
         }
     }

@@ -219,7 +219,7 @@ impl Writer {
     fn reopen(&mut self) -> Result<(), SqlError> {
         let (connection, patience) = self.opener.writer()?;
         (self.connection, self.patience) = (connection, patience);
-        self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        copy_whole(&self.connection)
     }
 
     /// Keeps the log from growing: tells the checkpointer, or makes room itself.
@@ -243,6 +243,15 @@ impl Writer {
     }
 }
 
+/// Copies the whole log into the database and empties it. That somebody is in the way is said in the
+/// answer, not as an error.
+fn copy_whole(connection: &Connection) -> Result<(), SqlError> {
+    let busy: i64 = connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .map_err(SqlError::of)?;
+    if busy == 0 { Ok(()) } else { Err(SqlError::Locked) }
+}
+
 /// Copies the log into the database whenever it has grown, on a thread that nobody waits for.
 pub(crate) fn checkpoint(opener: &Opener, mut grown: mpsc::Receiver<()>) {
     let Ok((connection, _patience)) = opener.writer() else {
@@ -254,5 +263,26 @@ pub(crate) fn checkpoint(opener: &Opener, mut grown: mpsc::Receiver<()>) {
         if let Err(error) = copied {
             tracing::debug!(%error, "the log was not copied this time");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_a_reader_holds_is_not_taken_for_copied() {
+        let directory = tempfile::tempdir().unwrap();
+        let opener = Opener { path: directory.path().join("a.db"), log_bytes_max: 1 << 20 };
+        let (writer, patience) = opener.writer().unwrap();
+        patience.set(Duration::ZERO);
+        writer.execute_batch("CREATE TABLE a (b); INSERT INTO a VALUES (1)").unwrap();
+        let reader = opener.reader().unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM a").unwrap();
+        writer.execute_batch("INSERT INTO a VALUES (2)").unwrap();
+        assert!(matches!(copy_whole(&writer), Err(SqlError::Locked)));
+        reader.execute_batch("COMMIT").unwrap();
+        copy_whole(&writer).unwrap();
+        assert_eq!(opener.log_bytes(), 0);
     }
 }
