@@ -69,18 +69,24 @@ pub async fn read_range(
     Ok(found)
 }
 
-/// Sends every letter of a topic back to where it came from, under its own id: a consumer that has
-/// seen it drops it. The letters stay where they are until their retention ends.
+/// Sends every letter of a topic back to where it came from, byte for byte and so under its own id: a
+/// consumer that has seen it drops it. The letters stay where they are until their retention ends.
 ///
 /// # Errors
 /// [`RedriveError`].
 pub async fn redrive(messaging: &Messaging, topic: &str) -> Result<u64, RedriveError> {
     let mut sent = 0;
-    for delivered in read(messaging, topic).await? {
-        let Some(letter) = DeadLetter::read(&delivered.message) else { continue };
-        let published = messaging.publish(&letter.source.0, letter.message).await;
-        published.map_err(|source| RedriveError::Publish { sent, source })?;
-        sent += 1;
+    for (partition, (mut offset, end)) in messaging.topic(topic).await?.partitions {
+        while offset < end {
+            let page = messaging.letters(topic, partition, offset, PAGE).await?;
+            let Some((last, _)) = page.last() else { break };
+            offset = last + 1;
+            for letter in page.into_iter().filter(|it| it.0 < end).filter_map(|it| it.1) {
+                let published = messaging.send_back(letter).await;
+                published.map_err(|source| RedriveError::Publish { sent, source })?;
+                sent += 1;
+            }
+        }
     }
     Ok(sent)
 }

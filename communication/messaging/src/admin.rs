@@ -13,6 +13,7 @@ use kafka_wire::{
 use crate::{
     cluster::{Missing, Purpose, TopicFault},
     connection::CallError,
+    dead_letter::Letter,
     error::AdminError,
     group::{GroupError, Member},
     lanes::Place,
@@ -251,6 +252,32 @@ impl Messaging {
         offset: u64,
         max: usize,
     ) -> Result<Vec<Delivered>, AdminError> {
+        let records = self.records(topic, partition, offset, max).await?.into_iter();
+        Ok(records.map(|(at, it)| self.delivered(topic, partition, at, it)).collect())
+    }
+
+    /// The same for a dead-letter topic, each with its offset: nothing for a record that is no letter.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn letters(
+        &self,
+        topic: &str,
+        partition: u32,
+        offset: u64,
+        max: usize,
+    ) -> Result<Vec<(u64, Option<Letter>)>, AdminError> {
+        let records = self.records(topic, partition, offset, max).await?.into_iter();
+        Ok(records.map(|(at, it)| (at, Letter::of_record(it))).collect())
+    }
+
+    async fn records(
+        &self,
+        topic: &str,
+        partition: u32,
+        offset: u64,
+        max: usize,
+    ) -> Result<Vec<(u64, batch::Record)>, AdminError> {
         let answer = self.fetch(topic, &[(partition, offset)], READ_BYTES).await?;
         let mut found = Vec::new();
         for part in answer.topics.into_iter().flat_map(|it| it.partitions) {
@@ -264,7 +291,7 @@ impl Messaging {
                 for (at, record) in records {
                     let at = u64::try_from(at).unwrap_or(0);
                     if at >= offset && found.len() < max {
-                        found.push(self.delivered(topic, partition, at, record));
+                        found.push((at, record));
                     }
                 }
             }

@@ -1,6 +1,11 @@
 //! Messages that were given up: kept as they were, with the reason, and sent back on request.
+//!
+//! What is kept and what is sent back is the record, byte for byte: the key and the headers of a
+//! foreign producer need be no text, and a missing value is none.
 
 use base::Timestamp;
+use bytes::Bytes;
+use kafka_wire::batch::Record;
 
 use crate::{
     message::{Delivered, Message},
@@ -36,17 +41,26 @@ pub struct DeadLetter {
     pub source: (String, u32, u64),
 }
 
-/// The topic and the message by which a message is kept as dead.
+/// A dead letter as it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// The topic that it came from.
+    pub source: String,
+    /// The record as it was.
+    pub(crate) record: Record,
+}
+
+/// The topic and the record by which a record is kept as dead.
 pub(crate) fn bury(
+    mut record: Record,
     delivered: &Delivered,
     group: &str,
     class: &str,
     reason: &str,
     now: Timestamp,
-) -> (String, Message) {
-    let mut message = delivered.message.clone();
+) -> (String, Record) {
     // Of a letter that died before, the first death is history.
-    message.headers.retain(|name, _| !name.starts_with(OURS));
+    record.headers.retain(|(name, _)| !name.starts_with(OURS));
     let facts = [
         (REASON, reason.to_owned()),
         (CLASS, class.to_owned()),
@@ -57,13 +71,21 @@ pub(crate) fn bury(
         (SOURCE_PARTITION, delivered.partition.to_string()),
         (SOURCE_OFFSET, delivered.offset.to_string()),
     ];
-    message.headers.extend(facts.map(|(name, value)| (name.to_owned(), value)));
-    (dead_letter_topic(&delivered.topic, group), message)
+    let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), Some(value.into())));
+    record.headers.extend(facts);
+    record.timestamp = now.as_millis();
+    (dead_letter_topic(&delivered.topic, group), record)
 }
 
-/// The topic that a dead letter came from; `None` for a message that is no letter.
-pub(crate) fn source_topic(message: &Message) -> Option<&str> {
-    message.headers.get(SOURCE_TOPIC).map(String::as_str)
+impl Letter {
+    /// The letter of a record; `None` when it is none of ours.
+    pub(crate) fn of_record(mut record: Record) -> Option<Self> {
+        let is_source = |it: &&(String, Option<Bytes>)| it.0 == SOURCE_TOPIC;
+        let source = record.headers.iter().find(is_source)?.1.clone()?;
+        let source = String::from_utf8(source.to_vec()).ok()?;
+        record.headers.retain(|(name, _)| !name.starts_with(OURS));
+        Some(Self { source, record })
+    }
 }
 
 impl DeadLetter {
@@ -98,11 +120,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buried_message_comes_back_as_it_was() {
-        let record = kafka_wire::batch::Record::default();
-        let message = Message::of_record(record, "orders", 3, 7);
+    fn what_was_buried_is_told_and_comes_back_byte_for_byte() {
+        let foreign = Record {
+            key: Some(Bytes::from_static(b"\xff\x00\x80")),
+            value: None,
+            headers: vec![
+                ("x".to_owned(), Some(Bytes::from_static(b"\xfe"))),
+                ("x".to_owned(), None),
+                ("x".to_owned(), Some(Bytes::from_static(b"again"))),
+            ],
+            timestamp: 1_000,
+        };
         let delivered = Delivered {
-            message: message.clone(),
+            message: Message::of_record(foreign.clone(), "orders", 3, 7),
             topic: "orders".to_owned(),
             partition: 3,
             offset: 7,
@@ -111,13 +141,21 @@ mod tests {
             trace: TraceContext::root(&mut base::Random::with_seed(1), false),
         };
         let now = Timestamp::from_millis(2_000);
-        let (topic, buried) = bury(&delivered, "billing", "exhausted", "it broke", now);
+        let mut died_before = foreign.clone();
+        died_before.headers.push((REASON.to_owned(), Some(Bytes::from_static(b"long ago"))));
+        let (topic, buried) =
+            bury(died_before, &delivered, "billing", "exhausted", "it broke", now);
         assert_eq!(topic, "orders.billing.dead");
-        let letter = DeadLetter::read(&buried).unwrap();
-        assert_eq!(letter.message, message);
-        assert_eq!((letter.reason.as_str(), letter.attempts), ("it broke", 5));
-        assert_eq!(letter.source, ("orders".to_owned(), 3, 7));
-        assert_eq!(letter.last_time, Some(now));
-        assert_eq!(DeadLetter::read(&message), None);
+        let shown = Message::of_record(buried.clone(), &topic, 0, 0);
+        let told = DeadLetter::read(&shown).unwrap();
+        assert_eq!((told.reason.as_str(), told.attempts), ("it broke", 5));
+        assert_eq!(told.source, ("orders".to_owned(), 3, 7));
+        let times = (told.first_time, told.last_time);
+        assert_eq!(times, (Some(delivered.published_at), Some(now)));
+        let letter = Letter::of_record(buried).unwrap();
+        assert_eq!(letter.source, "orders");
+        assert_eq!(letter.record, Record { timestamp: 2_000, ..foreign.clone() });
+        assert_eq!(Letter::of_record(foreign), None);
+        assert_eq!(DeadLetter::read(&delivered.message), None);
     }
 }

@@ -27,7 +27,7 @@ mod subscription;
 
 pub use admin::{Lag, TopicInfo, TopicSpec};
 pub use config::MessagingConfig;
-pub use dead_letter::DeadLetter;
+pub use dead_letter::{DeadLetter, Letter};
 pub use error::{AdminError, Failure, PublishError, SubscribeError};
 pub use message::{Delivered, Message, Receipt};
 pub use messaging::Messaging;

@@ -10,6 +10,7 @@ use crate::{
     cluster::Cluster,
     config::MessagingConfig,
     consumer::Consumer,
+    dead_letter::Letter,
     error::{PublishError, SubscribeError},
     message::{Message, Receipt},
     outlet::Outlet,
@@ -62,6 +63,14 @@ impl Messaging {
     /// [`PublishError`]; only after [`PublishError::Unknown`] may the message be in the log.
     pub async fn publish(&self, topic: &str, message: Message) -> Result<Receipt, PublishError> {
         self.outlet.publish(topic, message).await
+    }
+
+    /// Sends a dead letter back to the topic that it came from, byte for byte.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub async fn send_back(&self, letter: Letter) -> Result<Receipt, PublishError> {
+        self.outlet.publish_record(&letter.source, letter.record, None).await
     }
 
     /// Processes messages on `tasks` until they are drained, or until another process of the same

@@ -13,7 +13,6 @@ use tokio::{
 
 use crate::{
     cluster::Cluster,
-    dead_letter::source_topic,
     error::PublishError,
     message::{Message, Receipt},
     metrics::MessagingMetrics,
@@ -88,22 +87,23 @@ impl Outlet {
             }
         }
         message.trace = Some(span.context());
-        let letter_of = source_topic(&message).map(str::to_owned);
         let headers = message.headers.iter().map(|(name, value)| name.len() + value.len());
         let bytes = message.body.len() + headers.sum::<usize>();
         let record = message.to_record(self.0.clock.now());
-        let published = self.measured(topic, record, bytes, letter_of).await;
+        let published = self.measured(topic, record, bytes, None).await;
         if let Err(error) = &published {
             span.fail(error.to_string());
         }
         published
     }
 
-    /// The same for a record as it stands.
+    /// The same for a record as it stands; a letter names the topic that it came from, which its own is
+    /// made like.
     pub(crate) async fn publish_record(
         &self,
         topic: &str,
         record: Record,
+        letter_of: Option<String>,
     ) -> Result<Receipt, PublishError> {
         let of_header = |(name, value): &(String, Option<Bytes>)| {
             name.len() + value.as_ref().map_or(0, Bytes::len)
@@ -111,7 +111,7 @@ impl Outlet {
         let length = |it: &Option<Bytes>| it.as_ref().map_or(0, Bytes::len);
         let headers = record.headers.iter().map(of_header).sum::<usize>();
         let bytes = length(&record.key) + length(&record.value) + headers;
-        self.measured(topic, record, bytes, None).await
+        self.measured(topic, record, bytes, letter_of).await
     }
 
     async fn measured(

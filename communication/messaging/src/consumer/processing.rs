@@ -75,9 +75,9 @@ impl<H: Handler> Processor<H> {
             trace: span.context(),
         };
         if let Some(reason) = unreadable {
-            return self.bury(&delivered, "unreadable", &reason).await;
+            return self.bury(&delivered, raw, "unreadable", &reason).await;
         }
-        if let Some(outcome) = self.move_home(&delivered, raw).await {
+        if let Some(outcome) = self.move_home(&delivered, raw.clone()).await {
             return outcome;
         }
         let started = Instant::now();
@@ -102,7 +102,7 @@ impl<H: Handler> Processor<H> {
                     Failure::Rejected(_) => "rejected",
                     Failure::Unknown(_) => "unknown",
                 });
-                self.judge(&delivered, failure, failures, waits).await
+                self.judge(&delivered, raw, failure, (failures, waits)).await
             }
         }
     }
@@ -122,9 +122,9 @@ impl<H: Handler> Processor<H> {
     async fn judge(
         &self,
         delivered: &Delivered,
+        record: Record,
         failure: Failure,
-        failures: u32,
-        waits: u32,
+        (failures, waits): (u32, u32),
     ) -> Outcome {
         let backoff = &self.subscription.backoff;
         let draw = fastrand::f64();
@@ -139,25 +139,32 @@ impl<H: Handler> Processor<H> {
         match failure {
             Failure::Transient(reason) => {
                 if failures + 1 >= self.subscription.attempts_max.get() {
-                    return self.bury(delivered, "exhausted", &reason).await;
+                    return self.bury(delivered, record, "exhausted", &reason).await;
                 }
                 Outcome::Again(backoff.delay(failures + 1, draw))
             }
             Failure::Unavailable(_) => Outcome::Wait(backoff.delay(waits + 1, draw)),
-            Failure::Rejected(reason) => self.bury(delivered, "rejected", &reason).await,
+            Failure::Rejected(reason) => self.bury(delivered, record, "rejected", &reason).await,
             Failure::Unknown(_) => Outcome::Settled,
         }
     }
 
     /// Keeps a message as a dead letter. It is settled only when that is durable.
-    async fn bury(&self, delivered: &Delivered, class: &str, reason: &str) -> Outcome {
+    async fn bury(
+        &self,
+        delivered: &Delivered,
+        record: Record,
+        class: &str,
+        reason: &str,
+    ) -> Outcome {
         let Some(group) = &self.subscription.group else {
             // Nobody asks a reader without a group to keep anything.
             return Outcome::Settled;
         };
         let now = self.outlet.clock().now();
-        let (topic, message) = dead_letter::bury(delivered, group, class, reason, now);
-        match self.outlet.publish(&topic, message).await {
+        let (topic, record) = dead_letter::bury(record, delivered, group, class, reason, now);
+        let letter_of = Some(delivered.topic.clone());
+        match self.outlet.publish_record(&topic, record, letter_of).await {
             Ok(_) => {
                 tracing::warn!(
                     topic = delivered.topic,
@@ -193,7 +200,7 @@ impl<H: Handler> Processor<H> {
         }
         record.headers.push((REPUBLISHED.to_owned(), Some(Bytes::from_static(b"true"))));
         self.outlet.metrics().foreign_partition.with(&[&delivered.topic]).inc();
-        Some(match self.outlet.publish_record(&delivered.topic, record).await {
+        Some(match self.outlet.publish_record(&delivered.topic, record, None).await {
             Ok(_) => Outcome::Settled,
             Err(_) => Outcome::Wait(self.subscription.backoff.initial),
         })

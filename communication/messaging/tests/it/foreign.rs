@@ -18,7 +18,7 @@ use kafka_wire::{
         OffsetCommitResponse, OffsetFetchResponse,
     },
 };
-use messaging::{AdminError, MessagingConfig, PublishError, SubscribeError, Subscription};
+use messaging::{AdminError, Failure, MessagingConfig, PublishError, SubscribeError, Subscription};
 use runtime::Tasks;
 use telemetry::Telemetry;
 use tokio::time::Instant;
@@ -360,4 +360,38 @@ async fn a_record_that_is_moved_home_keeps_its_bytes() {
         })
     })
     .await;
+}
+
+/// What no text could carry dies, and is sent back.
+#[tokio::test]
+async fn a_record_that_is_buried_and_sent_back_keeps_its_bytes() {
+    let fixture = Fixture::new();
+    let client = fixture.client("one", &fixture.tasks);
+    client.publish("orders", message("a", 0)).await.unwrap();
+    let key = Bytes::from_static(&[0xff, 0x00, 0xfe]);
+    let home = kafka_wire::partition_of(&key, 4);
+    let headers =
+        vec![("same".to_owned(), Some(Bytes::from_static(&[0x80]))), ("same".to_owned(), None)];
+    let record = Record { key: Some(key), value: None, headers, timestamp: 5 };
+    let offset = fixture.records("orders", home).await.len();
+    fixture.produce("orders", home, &record).await;
+    let memory = Memory::default();
+    let id = format!("orders/{home}/{offset}");
+    memory.fail(&id, Failure::Rejected("no".to_owned()));
+    let group = Subscription::new(["orders"], "g");
+    client.subscribe(&group, memory.clone(), &fixture.tasks).unwrap();
+    memory.has(2).await;
+    let dead = messaging::dead_letter_topic("orders", "g");
+    let kept = || async {
+        let mut kept = Vec::new();
+        for partition in 0..4 {
+            kept.extend(client.letters(&dead, partition, 0, 9).await.unwrap_or_default());
+        }
+        kept
+    };
+    eventually("it is kept", || async { !kept().await.is_empty() }).await;
+    let letter = kept().await.pop().unwrap().1.unwrap();
+    client.send_back(letter).await.unwrap();
+    let back = fixture.records("orders", home).await.pop().unwrap();
+    assert_eq!(Record { timestamp: 5, ..back }, record);
 }
