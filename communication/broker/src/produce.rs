@@ -100,10 +100,8 @@ fn begin_partition(
     let place = topic.zip(number).filter(|(topic, number)| *number < topic.config.partitions);
     let (topic, number) = place.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let bytes = asked.records.len();
-    let batches: Vec<(BatchHead, Bytes)> = batch::split(asked.records)
-        .map(|it| batch::check(&it).map(|head| (head, it)))
-        .collect::<Result<_, _>>()
-        .map_err(code_of)?;
+    let batches: Vec<(BatchHead, Bytes)> =
+        batch::split(asked.records).map(judge).collect::<Result<_, _>>().map_err(code_of)?;
     let whole: usize = batches.iter().map(|it| it.1.len()).sum();
     if batches.is_empty() || whole != bytes {
         return Err(ErrorCode::InvalidRecord);
@@ -114,6 +112,13 @@ fn begin_partition(
         endings.push(ending);
     }
     Ok(())
+}
+
+/// Compressed records are stored as they come, but as many as their batch says, and no bombs.
+fn judge(batch: Bytes) -> Result<(BatchHead, Bytes), BatchError> {
+    let head = batch::check(&batch)?;
+    batch::check_compressed(&batch, &head)?;
+    Ok((head, batch))
 }
 
 fn begin_batch(
@@ -182,8 +187,12 @@ fn tell(waiters: impl IntoIterator<Item = Waiter>, ended: Result<u64, ErrorCode>
 
 fn code_of(error: BatchError) -> ErrorCode {
     match error {
-        BatchError::Malformed(_) | BatchError::Count => ErrorCode::InvalidRecord,
-        BatchError::Format(_) | BatchError::Compressed => ErrorCode::UnsupportedForMessageFormat,
+        BatchError::Malformed(_) | BatchError::Count | BatchError::Expansion => {
+            ErrorCode::InvalidRecord
+        }
+        BatchError::Format(_) => ErrorCode::UnsupportedForMessageFormat,
+        BatchError::Codec(_) => ErrorCode::UnsupportedCompressionType,
+        BatchError::Expanded { .. } => ErrorCode::MessageTooLarge,
         BatchError::Checksum => ErrorCode::CorruptMessage,
     }
 }

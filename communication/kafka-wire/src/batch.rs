@@ -7,8 +7,12 @@
 //! ```
 //! The base offset stands outside the checksum, so a broker sets it without touching the rest.
 
+mod compression;
+
 use bytes::Bytes;
 
+use self::compression::Codec;
+pub use self::compression::EXPANDED_BYTES_MAX;
 use crate::{error::WireError, reader::Reader, writer::Writer};
 
 /// Bytes before the first record.
@@ -18,8 +22,8 @@ const LENGTH_FROM: usize = 12;
 /// Where the checksum stands, and what it covers.
 const CRC_AT: usize = 17;
 const COVERED_FROM: usize = 21;
-/// The low bits of the attributes name a compression.
-const COMPRESSION: i16 = 0x07;
+/// Where the attributes stand.
+const ATTRIBUTES_AT: usize = 21;
 /// The lowest number of bytes that a record takes.
 const RECORD_BYTES_MIN: usize = 7;
 
@@ -79,9 +83,18 @@ pub enum BatchError {
     /// The number of records contradicts the offsets.
     #[error("the number of records does not fit")]
     Count,
-    /// Its records are compressed.
-    #[error("the records are compressed, which is not spoken")]
-    Compressed,
+    /// A compression that is none of the protocol's.
+    #[error("the records are compressed by codec {0}, which is not spoken")]
+    Codec(i16),
+    /// What is compressed cannot be expanded.
+    #[error("the compressed records are malformed")]
+    Expansion,
+    /// It would grow too large.
+    #[error("the records are longer than {bytes_max} bytes when they are expanded")]
+    Expanded {
+        /// The bound.
+        bytes_max: usize,
+    },
 }
 
 /// Writes a batch. Offsets count from 0; a broker sets the base.
@@ -171,7 +184,7 @@ fn read_head(batch: &Bytes) -> Result<BatchHead, BatchError> {
         return Err(WireError::Short.into());
     }
     let records = u32::try_from(count).ok().filter(|it| *it > 0).ok_or(BatchError::Count)?;
-    let is_compressed = attributes & COMPRESSION != 0;
+    let is_compressed = Codec::of(attributes)?.is_some();
     let fits = is_compressed || records as usize <= (bytes - HEAD_BYTES) / RECORD_BYTES_MIN;
     if last_delta != count - 1 || !fits {
         return Err(BatchError::Count);
@@ -196,15 +209,16 @@ pub fn split(mut set: Bytes) -> impl Iterator<Item = Bytes> {
 /// Reads the records of a batch, each with its offset.
 ///
 /// # Errors
-/// [`BatchError`]; compressed records cannot be read.
+/// [`BatchError`]; compressed records are expanded to [`EXPANDED_BYTES_MAX`] at the most.
 pub fn decode(batch: &Bytes) -> Result<Vec<(i64, Record)>, BatchError> {
     let head = check(batch)?;
-    if head.is_compressed {
-        return Err(BatchError::Compressed);
-    }
+    let body = body(batch, &head)?;
     let mut first_time = Reader::new(batch.slice(27..));
     let first_time = first_time.i64()?;
-    let mut reader = Reader::new(batch.slice(HEAD_BYTES..head.bytes));
+    if head.records as usize > body.len() / RECORD_BYTES_MIN {
+        return Err(BatchError::Count);
+    }
+    let mut reader = Reader::new(body);
     let mut records = Vec::with_capacity(head.records as usize);
     for _ in 0..head.records {
         let length = usize::try_from(reader.varint()?).map_err(|_| WireError::Negative)?;
@@ -213,6 +227,56 @@ pub fn decode(batch: &Bytes) -> Result<Vec<(i64, Record)>, BatchError> {
     }
     reader.end()?;
     Ok(records)
+}
+
+/// The records of a batch, expanded.
+fn body(batch: &Bytes, head: &BatchHead) -> Result<Bytes, BatchError> {
+    let body = batch.slice(HEAD_BYTES..head.bytes);
+    let mut attributes = Reader::new(batch.slice(ATTRIBUTES_AT..));
+    match Codec::of(attributes.i16()?)? {
+        None => Ok(body),
+        Some(codec) => codec.expand(&body, EXPANDED_BYTES_MAX),
+    }
+}
+
+/// Whether compressed records can be expanded within the bound, and are as many as the batch says:
+/// their offsets are given out by that number. Plain records are bounded by their bytes.
+///
+/// # Errors
+/// They cannot, or are not.
+pub fn check_compressed(batch: &Bytes, head: &BatchHead) -> Result<(), BatchError> {
+    if !head.is_compressed {
+        return Ok(());
+    }
+    let mut reader = Reader::new(body(batch, head)?);
+    for _ in 0..head.records {
+        if reader.left() == 0 {
+            return Err(BatchError::Count);
+        }
+        let length = usize::try_from(reader.varint()?).map_err(|_| WireError::Negative)?;
+        reader.take(length)?;
+    }
+    if reader.left() == 0 { Ok(()) } else { Err(BatchError::Count) }
+}
+
+/// The first record of a batch in a log that stands at `from` or behind it and is not older than
+/// `time`: its offset and its time. The base offset is told beside the batch.
+///
+/// # Errors
+/// As [`decode`].
+pub fn offset_at(
+    batch: &Bytes,
+    base_offset: u64,
+    from: u64,
+    time: i64,
+) -> Result<Option<(u64, i64)>, BatchError> {
+    let records = decode(batch)?;
+    let first = records.first().map_or(0, |it| it.0);
+    let mut placed = records.into_iter().map(|(offset, record)| {
+        let delta = u64::try_from(offset.saturating_sub(first)).unwrap_or(0);
+        (base_offset.saturating_add(delta), record.timestamp)
+    });
+    Ok(placed.find(|(offset, at)| *offset >= from && *at >= time))
 }
 
 fn decode_record(
@@ -311,5 +375,127 @@ mod tests {
         let crc = crc32c::crc32c(&bytes[COVERED_FROM..]);
         bytes[CRC_AT..COVERED_FROM].copy_from_slice(&crc.to_be_bytes());
         assert_eq!(check(&bytes.into()), Err(BatchError::Count));
+    }
+
+    /// The records of a plain batch, compressed by `codec`, as another client sends them.
+    fn compressed(codec: i16, compress: impl Fn(&[u8]) -> Vec<u8>, records: &[Record]) -> Bytes {
+        let plain = encode(records, None);
+        let mut bytes = plain[..HEAD_BYTES].to_vec();
+        bytes.extend(compress(&plain[HEAD_BYTES..]));
+        reseal(bytes, codec)
+    }
+
+    fn reseal(mut bytes: Vec<u8>, codec: i16) -> Bytes {
+        bytes[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&codec.to_be_bytes());
+        let length = i32::try_from(bytes.len() - LENGTH_FROM).unwrap();
+        bytes[8..LENGTH_FROM].copy_from_slice(&length.to_be_bytes());
+        let crc = crc32c::crc32c(&bytes[COVERED_FROM..]);
+        bytes[CRC_AT..COVERED_FROM].copy_from_slice(&crc.to_be_bytes());
+        bytes.into()
+    }
+
+    type Compress = fn(&[u8]) -> Vec<u8>;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn snappy(bytes: &[u8]) -> Vec<u8> {
+        snap::raw::Encoder::new().compress_vec(bytes).unwrap()
+    }
+
+    /// As the Java client writes it, in blocks of 32 KiB.
+    fn xerial(bytes: &[u8]) -> Vec<u8> {
+        let mut whole = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
+        for block in bytes.chunks(32 << 10) {
+            let block = snappy(block);
+            whole.extend(u32::try_from(block.len()).unwrap().to_be_bytes());
+            whole.extend(block);
+        }
+        whole
+    }
+
+    fn lz4(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = lz4::EncoderBuilder::new().build(Vec::new()).unwrap();
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        let (whole, ended) = encoder.finish();
+        ended.unwrap();
+        whole
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::encode_all(bytes, 3).unwrap()
+    }
+
+    const CODECS: [(i16, Compress); 5] = [(1, gzip), (2, snappy), (2, xerial), (3, lz4), (4, zstd)];
+
+    #[test]
+    fn what_another_client_compressed_is_decoded() {
+        let long = Record { value: Some(vec![7; 100_000].into()), ..Record::default() };
+        for records in [records(), vec![long; 3]] {
+            for (codec, compress) in CODECS {
+                let batch = compressed(codec, compress, &records);
+                let head = check(&batch).unwrap();
+                assert_eq!(check_compressed(&batch, &head), Ok(()), "codec {codec}");
+                let decoded = decode(&batch).unwrap();
+                let decoded: Vec<_> = decoded.into_iter().map(|it| it.1).collect();
+                assert_eq!(decoded, records, "codec {codec}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_grows_past_the_bound_is_refused_by_every_codec() {
+        let bomb = |compress: Compress| move |_: &[u8]| compress(&vec![0; EXPANDED_BYTES_MAX + 1]);
+        for (codec, compress) in CODECS {
+            let batch = compressed(codec, bomb(compress), &records());
+            let head = check(&batch).unwrap();
+            let refused = Err(BatchError::Expanded { bytes_max: EXPANDED_BYTES_MAX });
+            assert_eq!(check_compressed(&batch, &head), refused, "codec {codec}");
+            assert_eq!(decode(&batch).map(|it| it.len()), refused.map(|()| 0), "codec {codec}");
+        }
+    }
+
+    #[test]
+    fn compressed_records_that_are_fewer_or_more_than_the_batch_says_are_refused() {
+        for (codec, compress) in CODECS {
+            for claimed in [1_i32, 2, 4, i32::MAX] {
+                let mut bytes = compressed(codec, compress, &records()).to_vec();
+                bytes[57..61].copy_from_slice(&claimed.to_be_bytes());
+                bytes[23..27].copy_from_slice(&(claimed - 1).to_be_bytes());
+                let batch = reseal(bytes, codec);
+                let head = check(&batch).unwrap();
+                let refused = check_compressed(&batch, &head);
+                assert_eq!(refused, Err(BatchError::Count), "codec {codec}: {claimed}");
+                assert!(decode(&batch).is_err(), "codec {codec}: {claimed}");
+            }
+        }
+        let unknown = reseal(encode(&records(), None).to_vec(), 5);
+        assert_eq!(check(&unknown), Err(BatchError::Codec(5)));
+    }
+
+    #[test]
+    fn no_cut_and_no_flipped_byte_of_compressed_records_panics() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for (codec, compress) in CODECS {
+            let whole = compressed(codec, compress, &records()).to_vec();
+            for _ in 0..2_000 {
+                let mut bytes = whole.clone();
+                bytes.truncate(random.usize(HEAD_BYTES..=whole.len()));
+                for _ in 0..random.usize(0..4) {
+                    let at = random.usize(HEAD_BYTES..=whole.len()).min(bytes.len() - 1);
+                    if at >= HEAD_BYTES {
+                        bytes[at] = random.u8(..);
+                    }
+                }
+                let batch = reseal(bytes, codec);
+                if let Ok(head) = check(&batch) {
+                    check_compressed(&batch, &head).ok();
+                    decode(&batch).ok();
+                }
+            }
+        }
     }
 }

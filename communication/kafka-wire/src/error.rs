@@ -15,6 +15,14 @@ pub enum WireError {
     /// Text that is not UTF-8.
     #[error("a text is not UTF-8")]
     Text,
+    /// A request that is not spoken.
+    #[error("request {api_key} in version {version} is not spoken")]
+    Unspoken {
+        /// The number of its kind.
+        api_key: i16,
+        /// Its version.
+        version: i16,
+    },
     /// Longer than the other side may be.
     #[error("a frame of {bytes} bytes, at most {bytes_max} are taken")]
     TooLong {
@@ -103,6 +111,10 @@ codes! {
     TopicAlreadyExists = 36,
     /// A number of partitions that no topic may have.
     InvalidPartitions = 37,
+    /// A number of copies that is not kept.
+    InvalidReplicationFactor = 38,
+    /// Copies on brokers that are none.
+    InvalidReplicaAssignment = 39,
     /// A setting that no topic may have.
     InvalidConfig = 40,
     /// The request makes no sense.
@@ -117,10 +129,18 @@ codes! {
     InvalidProducerEpoch = 47,
     /// The disk of the log failed or is full.
     KafkaStorageError = 56,
+    /// The group has members.
+    NonEmptyGroup = 68,
+    /// There is no such group.
+    GroupIdNotFound = 69,
+    /// A compression that is not spoken.
+    UnsupportedCompressionType = 76,
     /// The member must come again with the id that it was given.
     MemberIdRequired = 79,
     /// Another member has the instance id now.
     FencedInstanceId = 82,
+    /// A member of the group reads the topic.
+    GroupSubscribedToTopic = 86,
     /// The batch is malformed.
     InvalidRecord = 87,
     /// Too much at a time.
