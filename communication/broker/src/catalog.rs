@@ -1,6 +1,7 @@
 //! The topics that there are, as a file: which, and how each is kept.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
 };
@@ -12,12 +13,18 @@ use crate::{config::TopicConfig, files};
 /// The format that this program reads and writes.
 const FORMAT: u32 = 1;
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Document {
     format: u32,
     /// How often a broker was started on these files: numbers its producers.
     starts: u64,
     topics: Vec<TopicConfig>,
+    /// First offsets that clients have asked for, by topic and partition.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    starts_at: BTreeMap<String, BTreeMap<u32, u64>>,
+    /// Topics that are removed, whose files may still be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    removed: Vec<String>,
 }
 
 /// Why the file was not read.
@@ -75,7 +82,13 @@ impl Catalog {
             None if files::has_entries(topics).map_err(io)? => {
                 return Err(CatalogError::Missing { path, topics: topics.to_owned() });
             }
-            None => Document { format: FORMAT, starts: 0, topics: Vec::new() },
+            None => Document {
+                format: FORMAT,
+                starts: 0,
+                topics: Vec::new(),
+                starts_at: BTreeMap::new(),
+                removed: Vec::new(),
+            },
         };
         let mut catalog = Self { path, document };
         catalog.document.starts += 1;
@@ -93,10 +106,60 @@ impl Catalog {
 
     /// Adds a topic; it is durable when this returns.
     pub(crate) fn add(&mut self, topic: TopicConfig) -> Result<(), CatalogError> {
-        self.document.topics.push(topic);
+        self.change(|it| it.topics.push(topic))
+    }
+
+    /// Changes a topic.
+    pub(crate) fn alter(&mut self, topic: &TopicConfig) -> Result<(), CatalogError> {
+        self.change(|it| {
+            let known = it.topics.iter_mut().find(|it| it.name == topic.name);
+            known.into_iter().for_each(|it| *it = topic.clone());
+        })
+    }
+
+    /// First offsets of a topic's partitions that clients have asked for.
+    pub(crate) fn starts_of(&self, topic: &str) -> BTreeMap<u32, u64> {
+        self.document.starts_at.get(topic).cloned().unwrap_or_default()
+    }
+
+    /// Lets a partition begin at an offset.
+    pub(crate) fn move_start(
+        &mut self,
+        topic: &str,
+        partition: u32,
+        offset: u64,
+    ) -> Result<(), CatalogError> {
+        self.change(|it| {
+            it.starts_at.entry(topic.to_owned()).or_default().insert(partition, offset);
+        })
+    }
+
+    /// Removes a topic; its files may go from now on.
+    pub(crate) fn remove(&mut self, topic: &str) -> Result<(), CatalogError> {
+        self.change(|it| {
+            it.topics.retain(|it| it.name != topic);
+            it.starts_at.remove(topic);
+            it.removed.push(topic.to_owned());
+        })
+    }
+
+    /// Topics that are removed, whose files may still be there.
+    pub(crate) fn removed(&self) -> &[String] {
+        &self.document.removed
+    }
+
+    /// The files of a removed topic are gone.
+    pub(crate) fn forget(&mut self, topic: &str) -> Result<(), CatalogError> {
+        self.change(|it| it.removed.retain(|it| it != topic))
+    }
+
+    /// Changes what is written, or nothing; it is durable when this returns.
+    fn change(&mut self, change: impl FnOnce(&mut Document)) -> Result<(), CatalogError> {
+        let before = self.document.clone();
+        change(&mut self.document);
         let written = self.write();
         if written.is_err() {
-            self.document.topics.pop();
+            self.document = before;
         }
         written
     }

@@ -224,7 +224,30 @@ impl Commits {
 
     /// Where a group stands.
     pub(crate) fn find(&self, group: &str, topic: &str, partition: i32) -> Option<Committed> {
-        self.known().entries.get(&(group.to_owned(), topic.to_owned(), partition)).cloned()
+        let key = (group.to_owned(), topic.to_owned(), partition);
+        self.known().entries.get(&key).filter(|it| it.offset >= 0).cloned()
+    }
+
+    /// Groups that have committed something.
+    pub(crate) fn groups(&self) -> BTreeSet<String> {
+        let known = self.known();
+        let there = known.entries.iter().filter(|it| it.1.offset >= 0);
+        there.map(|it| it.0.0.clone()).collect()
+    }
+
+    /// Forgets the commits of those groups, topics and partitions. What says so is itself a commit, of
+    /// no offset, until it is old: a snapshot under way must not bring the former back.
+    pub(crate) async fn clear(
+        &self,
+        which: impl Fn(&str, &str, i32) -> bool,
+    ) -> Result<(), KeepError> {
+        let entries: Vec<Entry> = {
+            let known = self.known();
+            let there = known.entries.iter().filter(|it| it.1.offset >= 0).map(|it| it.0);
+            let cleared = there.filter(|(group, topic, partition)| which(group, topic, *partition));
+            cleared.map(|(group, topic, it)| Entry::new(group, topic, *it, -1, None)).collect()
+        };
+        self.keep(entries).await
     }
 
     /// Keeps commits; they are durable when this returns, and count for all who ask.
@@ -326,7 +349,7 @@ impl Commits {
             let before = entries.len();
             entries.retain(|key, it| {
                 let age = now.saturating_since(it.time);
-                if alive.contains(&key.0) {
+                if alive.contains(&key.0) && it.offset >= 0 {
                     if age >= WRITTEN_ANEW.min(kept / 2) {
                         // Under its own number: a newer commit overrules it.
                         anew.push(Entry { time: Some(now.as_millis()), ..Entry::join(key, it) });

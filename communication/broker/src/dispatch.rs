@@ -13,14 +13,20 @@ use kafka_wire::{
         LeaveGroupRequest, LeaveGroupResponse, ListOffsetsRequest, MetadataBroker,
         MetadataPartition, MetadataRequest, MetadataResponse, MetadataTopic, NewTopic,
         OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, SyncGroupRequest,
+        admin::{
+            CreatePartitionsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
+            DeleteTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest,
+            IncrementalAlterConfigsRequest, ListGroupsRequest, OffsetDeleteRequest,
+        },
     },
     read_request_head, response,
 };
 
 use crate::{
-    fetch, offsets, produce,
+    admin, fetch, group_admin, offsets, produce,
     server::Shared,
-    topics::{Topic, TopicError},
+    settings::refuse,
+    topics::{Topic, TopicError, code_of},
 };
 
 /// The number of this broker, which is the only one.
@@ -49,10 +55,9 @@ fn read<T: Field>(mut reader: Reader, version: i16) -> Result<T, WireError> {
 pub(crate) fn begin(shared: &Arc<Shared>, frame: Bytes) -> Result<Question, WireError> {
     let mut reader = Reader::new(frame);
     let head = read_request_head(&mut reader)?;
-    let Some(api) = ApiKey::of(head.api_key) else {
-        // Nothing that a client of the advertised versions asks.
-        return Err(WireError::Left(reader.left()));
-    };
+    let unspoken = WireError::Unspoken { api_key: head.api_key, version: head.version };
+    // Nothing that a client of the advertised versions asks.
+    let api = ApiKey::of(head.api_key).ok_or(unspoken)?;
     if !api.speaks(head.version) {
         return unsupported(api, &head);
     }
@@ -63,7 +68,7 @@ pub(crate) fn begin(shared: &Arc<Shared>, frame: Bytes) -> Result<Question, Wire
 /// Only the question for versions has an answer in a version that is not spoken: it is asked first.
 fn unsupported(api: ApiKey, head: &RequestHead) -> Result<Question, WireError> {
     if api != ApiKey::ApiVersions {
-        return Err(WireError::Left(0));
+        return Err(WireError::Unspoken { api_key: head.api_key, version: head.version });
     }
     let answer = versions(ErrorCode::UnsupportedVersion);
     let bytes = response(head.correlation_id, 0, &answer);
@@ -111,6 +116,15 @@ fn serve(
         | ApiKey::SyncGroup
         | ApiKey::Heartbeat
         | ApiKey::LeaveGroup => serve_group(shared, api, head, reader)?,
+        ApiKey::DescribeGroups
+        | ApiKey::ListGroups
+        | ApiKey::DeleteGroups
+        | ApiKey::OffsetDelete => serve_group_admin(shared, api, head, reader)?,
+        ApiKey::DeleteTopics
+        | ApiKey::DeleteRecords
+        | ApiKey::CreatePartitions
+        | ApiKey::DescribeConfigs
+        | ApiKey::IncrementalAlterConfigs => serve_admin(shared, api, head, reader)?,
         // What a client says about itself from version 3 on changes nothing.
         ApiKey::ApiVersions => now(api_versions(id, version)),
         ApiKey::CreateTopics => {
@@ -151,7 +165,7 @@ fn serve_group(
         }
         ApiKey::JoinGroup => {
             let request: JoinGroupRequest = read(reader, version)?;
-            let joined = shared.groups.join(request, version);
+            let joined = shared.groups.join(request, version, head.client_id.as_deref());
             Box::pin(async move { Some(response(id, version, &joined.await)) })
         }
         ApiKey::SyncGroup => {
@@ -168,6 +182,75 @@ fn serve_group(
             let request: LeaveGroupRequest = read(reader, version)?;
             let error = shared.groups.leave(&request);
             now(response(id, version, &LeaveGroupResponse { throttle_ms: 0, error }))
+        }
+        _ => return Err(WireError::Left(reader.left())),
+    })
+}
+
+/// What administrators ask about groups.
+fn serve_group_admin(
+    shared: Arc<Shared>,
+    api: ApiKey,
+    head: &RequestHead,
+    reader: Reader,
+) -> Result<Answer, WireError> {
+    let (id, version) = (head.correlation_id, head.version);
+    Ok(match api {
+        ApiKey::DescribeGroups => {
+            let request: DescribeGroupsRequest = read(reader, version)?;
+            let described = group_admin::describe(&shared.groups, &shared.commits, &request);
+            now(response(id, version, &described))
+        }
+        ApiKey::ListGroups => {
+            let _request: ListGroupsRequest = read(reader, version)?;
+            now(response(id, version, &group_admin::list(&shared.groups, &shared.commits)))
+        }
+        ApiKey::DeleteGroups => {
+            let request: DeleteGroupsRequest = read(reader, version)?;
+            Box::pin(async move {
+                Some(response(id, version, &group_admin::delete(shared, request).await))
+            })
+        }
+        ApiKey::OffsetDelete => {
+            let request: OffsetDeleteRequest = read(reader, version)?;
+            Box::pin(async move {
+                Some(response(id, version, &group_admin::delete_offsets(shared, request).await))
+            })
+        }
+        _ => return Err(WireError::Left(reader.left())),
+    })
+}
+
+/// What administrators ask about topics.
+fn serve_admin(
+    shared: Arc<Shared>,
+    api: ApiKey,
+    head: &RequestHead,
+    reader: Reader,
+) -> Result<Answer, WireError> {
+    let (id, version) = (head.correlation_id, head.version);
+    Ok(match api {
+        ApiKey::DeleteTopics => {
+            let request: DeleteTopicsRequest = read(reader, version)?;
+            Box::pin(async move {
+                Some(response(id, version, &admin::delete_topics(shared, request).await))
+            })
+        }
+        ApiKey::DeleteRecords => {
+            let request: DeleteRecordsRequest = read(reader, version)?;
+            now(response(id, version, &admin::delete_records(&shared.topics, &request)))
+        }
+        ApiKey::CreatePartitions => {
+            let request: CreatePartitionsRequest = read(reader, version)?;
+            now(response(id, version, &admin::create_partitions(&shared.topics, request)))
+        }
+        ApiKey::DescribeConfigs => {
+            let request: DescribeConfigsRequest = read(reader, version)?;
+            now(response(id, version, &admin::describe_configs(&shared.topics, request)))
+        }
+        ApiKey::IncrementalAlterConfigs => {
+            let request: IncrementalAlterConfigsRequest = read(reader, version)?;
+            now(response(id, version, &admin::alter_configs(&shared.topics, request)))
         }
         _ => return Err(WireError::Left(reader.left())),
     })
@@ -270,7 +353,18 @@ impl Shared {
     }
 
     fn create_topic(&self, topic: NewTopic, validate_only: bool) -> Result<(), TopicError> {
-        let partitions = u32::try_from(topic.partitions).ok().filter(|it| *it > 0);
+        let partitions = match topic.partitions {
+            -1 => None,
+            asked => Some(u32::try_from(asked).unwrap_or(0)),
+        };
+        if !matches!(topic.replication, -1 | 1) {
+            let reason = "there is one broker, and so one copy";
+            return Err(refuse(ErrorCode::InvalidReplicationFactor, reason));
+        }
+        if !topic.assignments.is_empty() {
+            let reason = "there is one broker: name no others";
+            return Err(refuse(ErrorCode::InvalidReplicaAssignment, reason));
+        }
         let settings = topic.settings.into_iter().filter_map(|it| Some((it.name, it.value?)));
         let described = self.topics.described(topic.name, partitions, &settings.collect())?;
         if validate_only { Ok(()) } else { self.topics.create(described) }
@@ -279,7 +373,8 @@ impl Shared {
     fn producer_id(&self, request: &InitProducerIdRequest) -> InitProducerIdResponse {
         // Transactions would need what we do not keep.
         if request.transactional_id.is_some() {
-            let error = ErrorCode::InvalidRequest;
+            tracing::warn!("a client asked for transactions, which are not spoken");
+            let error = ErrorCode::UnsupportedVersion;
             return InitProducerIdResponse {
                 error,
                 producer_id: -1,
@@ -304,12 +399,5 @@ fn describe(topic: &Topic) -> MetadataTopic {
         name: topic.config.name.clone(),
         is_internal: false,
         partitions: (0..topic.config.partitions).map(partition).collect(),
-    }
-}
-
-fn code_of(error: &TopicError) -> ErrorCode {
-    match error {
-        TopicError::Refused { code, .. } => ErrorCode::of(*code),
-        TopicError::Log(_) | TopicError::Catalog(_) => ErrorCode::KafkaStorageError,
     }
 }

@@ -108,6 +108,10 @@ fn read(
     };
     fetched.error = ErrorCode::None;
     let bytes_max = left.min(usize::try_from(asked.bytes_max).unwrap_or(0));
+    if offset < topic.range(partition).start {
+        fetched.error = ErrorCode::OffsetOutOfRange;
+        return fetched;
+    }
     if asked.offset == end || bytes_max == 0 && !first {
         return fetched;
     }

@@ -16,6 +16,24 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_directory(path.parent().unwrap_or_else(|| Path::new(".")))
 }
 
+/// Removes a file, if there is one.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    unless_missing(fs::remove_file(path))
+}
+
+/// Removes a directory with all that is in it, if there is one, and makes that durable.
+pub(crate) fn remove_directory(path: &Path) -> io::Result<()> {
+    unless_missing(fs::remove_dir_all(path))?;
+    unless_missing(sync_directory(path.parent().unwrap_or_else(|| Path::new("."))))
+}
+
+fn unless_missing(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Reads a file; `None` when there is none.
 pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {

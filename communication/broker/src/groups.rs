@@ -13,7 +13,7 @@ use kafka_wire::{
     ErrorCode,
     messages::{
         HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
-        SyncGroupResponse,
+        SyncGroupResponse, admin::DescribedGroup,
     },
 };
 use runtime::Shutdown;
@@ -78,8 +78,9 @@ impl Groups {
         &self,
         request: JoinGroupRequest,
         version: i16,
-    ) -> impl Future<Output = JoinGroupResponse> + Send + 'static {
-        let waiting = self.begin_join(request, version);
+        client: Option<&str>,
+    ) -> impl Future<Output = JoinGroupResponse> + Send + use<> {
+        let waiting = self.begin_join(request, version, client);
         async move {
             match waiting {
                 Ok(answer) => {
@@ -94,6 +95,7 @@ impl Groups {
         &self,
         request: JoinGroupRequest,
         version: i16,
+        client: Option<&str>,
     ) -> Result<oneshot::Receiver<JoinGroupResponse>, ErrorCode> {
         let name = request.group_id.clone();
         if name.is_empty() || name.chars().count() > GROUP_CHARS_MAX {
@@ -116,6 +118,7 @@ impl Groups {
         let fresh_id = format!("{name}-{:016x}", fastrand::u64(..));
         match group.join(request, version, fresh_id, now) {
             Ok((member, answers)) => {
+                group.name_client(&member, client.unwrap_or_default());
                 // One that waits already under this id asks anew: the old question is dropped.
                 state.joins.insert((name.clone(), member), reply);
                 deliver(&mut state, &name, answers);
@@ -186,6 +189,31 @@ impl Groups {
                 ErrorCode::None
             }
             Err(error) => error,
+        }
+    }
+
+    /// How a group is, where it is known.
+    pub(crate) fn describe(&self, group: &str) -> Option<DescribedGroup> {
+        self.state().groups.get(group).map(|it| it.describe(group))
+    }
+
+    /// Every group that is known, with what its members call what they do.
+    pub(crate) fn list(&self) -> BTreeMap<String, String> {
+        let state = self.state();
+        let groups = state.groups.iter();
+        groups.map(|(name, it)| (name.clone(), it.protocol_type().to_owned())).collect()
+    }
+
+    /// Whether a group has members.
+    pub(crate) fn has_members(&self, group: &str) -> bool {
+        self.state().groups.get(group).is_some_and(|it| !it.is_empty())
+    }
+
+    /// Forgets a group without members.
+    pub(crate) fn forget(&self, group: &str) {
+        let mut state = self.state();
+        if state.groups.get(group).is_some_and(Group::is_empty) {
+            state.groups.remove(group);
         }
     }
 

@@ -5,6 +5,7 @@
 //! be a cluster, to keep transactions, and to believe what a frame claims; beyond one machine the
 //! same clients go to Kafka.
 
+mod admin;
 mod batches;
 mod catalog;
 mod commits;
@@ -13,6 +14,7 @@ mod connection;
 mod dispatch;
 mod fetch;
 mod files;
+mod group_admin;
 mod groups;
 mod metrics;
 mod offsets;
@@ -20,6 +22,7 @@ mod produce;
 mod producers;
 mod remembered;
 mod server;
+mod settings;
 mod topics;
 
 pub use commits::CommitsError;

@@ -2,7 +2,7 @@
 
 use base::Timestamp;
 use kafka_wire::{
-    ErrorCode,
+    ErrorCode, batch,
     messages::{
         CommitPartition, CommitTopic, CommittedPartition, CommittedTopic, FetchedOffset,
         FetchedOffsetTopic, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse,
@@ -19,6 +19,8 @@ use crate::{
 
 const END: i64 = -1;
 const BEGINNING: i64 = -2;
+/// Batches that a search by time looks into at the most.
+const FRAMES_LOOKED_AT: usize = 1_000;
 
 /// Finds offsets by time.
 pub(crate) fn list(topics: &Topics, request: &ListOffsetsRequest) -> ListOffsetsResponse {
@@ -38,17 +40,33 @@ fn find(topic: Option<&Topic>, asked: &ListOffsetsPartition) -> ListedOffset {
         let error = ErrorCode::UnknownTopicOrPartition;
         return ListedOffset { partition, error, timestamp: -1, offset: -1 };
     };
-    let range = topic.log.range(number);
+    let range = topic.range(number);
     let found = match asked.timestamp {
         END => Some((-1, range.end)),
         BEGINNING => Some((-1, range.start)),
-        time => {
-            topic.log.offset_at(number, Timestamp::from_millis(time)).map(|offset| (time, offset))
-        }
+        time => at_time(topic, number, time),
     };
     let (timestamp, offset) =
         found.map_or((-1, -1), |(time, offset)| (time, i64::try_from(offset).unwrap_or(i64::MAX)));
     ListedOffset { partition, error: ErrorCode::None, timestamp, offset }
+}
+
+/// The first record of a partition that is not older: its time and its offset.
+fn at_time(topic: &Topic, partition: u32, time: i64) -> Option<(i64, u64)> {
+    let start = topic.range(partition).start;
+    let mut offset = topic.log.offset_at(partition, Timestamp::from_millis(time))?.max(start);
+    // The time of a batch is that of its newest record, so the first has it, unless the start lies
+    // behind that record.
+    for _ in 0..FRAMES_LOOKED_AT {
+        let frame = topic.log.read_past_gaps(partition, offset, 1).ok()?.into_iter().next()?;
+        match batch::offset_at(&frame.body, frame.base_offset, offset, time) {
+            Ok(Some((found, at))) => return Some((at, found)),
+            Ok(None) => offset = frame.base_offset + u64::from(frame.records),
+            // What cannot be looked into is found as a whole.
+            Err(_) => return Some((time, frame.base_offset.max(start))),
+        }
+    }
+    Some((time, offset))
 }
 
 /// Keeps how far a group has processed.

@@ -228,7 +228,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, tasks: Tasks, shutdo
 async fn retire(shared: Arc<Shared>, shutdown: Shutdown) {
     while shutdown.or_cancel(sleep(RETENTION_EVERY)).await.is_some() {
         for topic in shared.topics.all() {
-            match topic.log.enforce_retention() {
+            match topic.retire() {
                 Ok(0) => {}
                 Ok(segments) => tracing::info!(topic = topic.config.name, segments, "retired"),
                 Err(error) => {

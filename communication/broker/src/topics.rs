@@ -15,8 +15,10 @@ use kafka_wire::ErrorCode;
 use crate::{
     catalog::{Catalog, CatalogError},
     config::{BrokerConfig, TopicConfig},
+    files,
     producers::Producers,
     remembered,
+    settings::{self, refuse},
 };
 
 const NAME_CHARS_MAX: usize = 200;
@@ -29,11 +31,33 @@ pub(crate) struct Topic {
     /// One for each partition. Held while a batch of a numbered producer is judged and handed to the
     /// log: the next batch of that partition must not be judged before.
     pub(crate) producers: Vec<Mutex<Producers>>,
+    /// What clients have set since it was made.
+    kept: RwLock<TopicConfig>,
+    /// First offsets that clients have asked for.
+    starts: RwLock<BTreeMap<u32, u64>>,
     /// How much was sent, in batches and records, when the producers were written.
     written: Mutex<u64>,
 }
 
 impl Topic {
+    /// What is set about it now.
+    pub(crate) fn config_now(&self) -> TopicConfig {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// First offset of a partition to the next that will be readable.
+    pub(crate) fn range(&self, partition: u32) -> Range<u64> {
+        let Range { start, end } = self.log.range(partition);
+        let starts = self.starts.read().unwrap_or_else(PoisonError::into_inner);
+        starts.get(&partition).map_or(start, |it| start.max(*it)).min(end)..end
+    }
+
+    /// Retires what is past what is set now.
+    pub(crate) fn retire(&self) -> io::Result<usize> {
+        let TopicConfig { retention_ms, retention_bytes, .. } = self.config_now();
+        self.log.enforce_retention_of(retention_ms, retention_bytes)
+    }
+
     /// Writes what is known of producers, if anything was sent since.
     fn remember(&self, data: &Path) -> io::Result<()> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +88,7 @@ pub(crate) struct Topics {
     catalog: Mutex<Catalog>,
     open: RwLock<BTreeMap<String, Arc<Topic>>>,
     /// Offsets that groups have committed, by topic and partition, when the broker was started.
-    committed: Floors,
+    committed: Mutex<Floors>,
 }
 
 /// Offsets that were given out, by topic and partition.
@@ -79,6 +103,9 @@ pub enum TopicError {
     /// The catalog cannot be written.
     #[error("the catalog of topics cannot be used")]
     Catalog(#[source] CatalogError),
+    /// The files of a removed topic cannot be removed.
+    #[error("the files of the topic cannot be removed")]
+    Files(#[source] io::Error),
     /// It makes no topic.
     #[error("{reason}")]
     Refused {
@@ -111,11 +138,13 @@ impl Topics {
             topics_max: config.topics_max,
             catalog: Mutex::new(catalog),
             open: RwLock::default(),
-            committed,
+            committed: Mutex::new(committed),
         };
+        topics.clean_up();
         for topic in known {
             let name = topic.name.clone();
-            let opened = topics.open_log(topic)?;
+            let starts = topics.catalog().starts_of(&name);
+            let opened = topics.open_log(topic, starts)?;
             topics.serve(name, opened);
         }
         for topic in &config.topics {
@@ -138,6 +167,67 @@ impl Topics {
         self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn committed(&self) -> MutexGuard<'_, Floors> {
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes a topic with all that is in it. Once the catalog does not name it, it stays removed.
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), TopicError> {
+        self.catalog().remove(name).map_err(TopicError::Catalog)?;
+        self.committed().remove(name);
+        let served = {
+            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            open.remove(name)
+        };
+        if let Some(topic) = served {
+            topic.log.close().await;
+        }
+        self.clear(&mut self.catalog(), name)
+    }
+
+    /// Removes the files of a topic that is removed.
+    fn clear(&self, catalog: &mut Catalog, name: &str) -> Result<(), TopicError> {
+        let there = [
+            files::remove(&remembered::path_of(&self.data, name)),
+            files::remove_directory(&self.directory.join(name)),
+        ];
+        for removed in there {
+            removed.map_err(TopicError::Files)?;
+        }
+        catalog.forget(name).map_err(TopicError::Catalog)
+    }
+
+    /// Removes what a stop or a crash left of removed topics.
+    fn clean_up(&self) {
+        let mut catalog = self.catalog();
+        for name in catalog.removed().to_vec() {
+            if let Err(error) = self.clear(&mut catalog, &name) {
+                tracing::warn!(topic = name, %error, "the files of a removed topic are still there");
+            }
+        }
+    }
+
+    /// Lets a partition begin at an offset; that is durable when this returns.
+    pub(crate) fn move_start(
+        &self,
+        topic: &Topic,
+        partition: u32,
+        offset: u64,
+    ) -> Result<(), TopicError> {
+        let moved = self.catalog().move_start(&topic.config.name, partition, offset);
+        moved.map_err(TopicError::Catalog)?;
+        let mut starts = topic.starts.write().unwrap_or_else(PoisonError::into_inner);
+        starts.insert(partition, offset);
+        Ok(())
+    }
+
+    /// Changes what is set about a topic; that is durable when this returns.
+    pub(crate) fn alter(&self, topic: &Topic, config: TopicConfig) -> Result<(), TopicError> {
+        self.catalog().alter(&config).map_err(TopicError::Catalog)?;
+        *topic.kept.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
     /// One topic.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Topic>> {
         self.open.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
@@ -155,20 +245,7 @@ impl Topics {
         partitions: Option<u32>,
         settings: &BTreeMap<String, String>,
     ) -> Result<TopicConfig, TopicError> {
-        let number = |key: &str| match settings.get(key).map(String::as_str) {
-            None | Some("-1") => Ok(None),
-            Some(text) => {
-                let refused = |_| refuse(ErrorCode::InvalidConfig, format!("`{key}` is no number"));
-                text.parse().map(Some).map_err(refused)
-            }
-        };
-        Ok(TopicConfig {
-            name,
-            partitions: partitions.unwrap_or(self.partitions_default),
-            synced: settings.get("skein.synced").is_none_or(|it| it != "false"),
-            retention_ms: number("retention.ms")?,
-            retention_bytes: number("retention.bytes")?,
-        })
+        settings::described(name, partitions.unwrap_or(self.partitions_default), settings)
     }
 
     /// Makes a topic; it is durable when this returns.
@@ -181,23 +258,30 @@ impl Topics {
         if catalog.topics().len() >= self.topics_max {
             return Err(refuse(ErrorCode::ThrottlingQuotaExceeded, "there are too many topics"));
         }
+        if catalog.removed().contains(&topic.name) {
+            self.clear(&mut catalog, &topic.name)?;
+        }
         // The log first: a topic that the catalog names must have one.
         let name = topic.name.clone();
-        let log = self.open_log(topic.clone())?;
+        let log = self.open_log(topic.clone(), BTreeMap::new())?;
         catalog.add(topic).map_err(TopicError::Catalog)?;
         // Served last: what is acknowledged in it must be found after a restart.
         self.serve(name, log);
         Ok(())
     }
 
-    fn open_log(&self, topic: TopicConfig) -> Result<Topic, TopicError> {
+    fn open_log(
+        &self,
+        topic: TopicConfig,
+        starts: BTreeMap<u32, u64>,
+    ) -> Result<Topic, TopicError> {
         let config = LogConfig {
             partitions: topic.partitions,
             durability: if topic.synced { Durability::Synced } else { Durability::Buffered },
             segment_bytes: self.segment_bytes,
             retention_ms: topic.retention_ms,
             retention_bytes: topic.retention_bytes,
-            floors: self.committed.get(&topic.name).cloned().unwrap_or_default(),
+            floors: self.committed().get(&topic.name).cloned().unwrap_or_default(),
             ..LogConfig::default()
         };
         let directory = self.directory.join(&topic.name);
@@ -215,7 +299,14 @@ impl Topics {
         }
         let path = remembered::path_of(&self.data, &topic.name);
         let producers = remembered::restore(&log, &path).into_iter().map(Mutex::new).collect();
-        let topic = Topic { config: topic, log, producers, written: Mutex::new(0) };
+        let topic = Topic {
+            kept: RwLock::new(topic.clone()),
+            config: topic,
+            log,
+            producers,
+            starts: RwLock::new(starts),
+            written: Mutex::new(0),
+        };
         // What a log that lost its end cannot have must not be believed once it is as long again.
         self.remember_topic(&topic);
         Ok(topic)
@@ -240,8 +331,14 @@ impl Topics {
     }
 }
 
-fn refuse(code: ErrorCode, reason: impl Into<String>) -> TopicError {
-    TopicError::Refused { code: code.code(), reason: reason.into() }
+/// What a client is told.
+pub(crate) fn code_of(error: &TopicError) -> ErrorCode {
+    match error {
+        TopicError::Refused { code, .. } => ErrorCode::of(*code),
+        TopicError::Log(_) | TopicError::Catalog(_) | TopicError::Files(_) => {
+            ErrorCode::KafkaStorageError
+        }
+    }
 }
 
 fn check(topic: &TopicConfig) -> Result<(), TopicError> {
@@ -280,5 +377,28 @@ mod tests {
         std::fs::remove_dir(&in_the_way).unwrap();
         topics.create(topic()).unwrap();
         assert!(topics.find("orders").is_some());
+    }
+
+    #[tokio::test]
+    async fn a_bound_that_is_set_later_takes_effect() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        let config =
+            BrokerConfig { segment_bytes: 64 << 10, ..BrokerConfig::new(directory.path()) };
+        let topics = Topics::open(&config, clock, Floors::new()).unwrap();
+        let topic = topics.described("orders".to_owned(), Some(1), &BTreeMap::new()).unwrap();
+        topics.create(topic).unwrap();
+        let topic = topics.find("orders").unwrap();
+        for _ in 0..20 {
+            let body = vec![0; 10_000].into();
+            let append =
+                durable_log::Append { partition: 0, records: 1, time: Timestamp::default(), body };
+            topic.log.append(append).await.unwrap();
+        }
+        assert_eq!(topic.retire().unwrap(), 0);
+        let config = TopicConfig { retention_bytes: Some(130_000), ..topic.config_now() };
+        topics.alter(&topic, config).unwrap();
+        assert!(topic.retire().unwrap() > 0, "nothing was retired");
+        assert!(topic.range(0).start > 0);
     }
 }

@@ -257,6 +257,19 @@ impl Log {
         self.retention.enforce(&self.config, self.clock.now())
     }
 
+    /// The same by other bounds than those that it was opened with.
+    ///
+    /// # Errors
+    /// As [`enforce_retention`](Self::enforce_retention).
+    pub fn enforce_retention_of(
+        &self,
+        retention_ms: Option<u64>,
+        retention_bytes: Option<u64>,
+    ) -> io::Result<usize> {
+        let config = LogConfig { retention_ms, retention_bytes, ..(*self.config).clone() };
+        self.retention.enforce(&config, self.clock.now())
+    }
+
     /// Commits what waits and ends the thread; later appends are refused.
     pub async fn close(&self) {
         let (reply, closed) = oneshot::channel();

@@ -92,12 +92,30 @@ apis! {
     LeaveGroup = 13, 0 ..= 1;
     /// Shares the partitions out.
     SyncGroup = 14, 0 ..= 3;
+    /// Says how groups are.
+    DescribeGroups = 15, 0 ..= 1;
+    /// Names the groups.
+    ListGroups = 16, 0 ..= 1;
     /// Says what is spoken.
     ApiVersions = 18, 0 ..= 3;
     /// Makes topics.
     CreateTopics = 19, 2 ..= 2;
+    /// Removes topics.
+    DeleteTopics = 20, 0 ..= 1;
+    /// Removes the oldest records.
+    DeleteRecords = 21, 0 ..= 0;
     /// Numbers a producer.
     InitProducerId = 22, 0 ..= 0;
+    /// Says the settings of topics.
+    DescribeConfigs = 32, 1 ..= 1;
+    /// Gives topics more partitions.
+    CreatePartitions = 37, 0 ..= 1;
+    /// Forgets groups.
+    DeleteGroups = 42, 0 ..= 1;
+    /// Changes the settings of topics.
+    IncrementalAlterConfigs = 44, 0 ..= 0;
+    /// Forgets what a group committed.
+    OffsetDelete = 47, 0 ..= 0;
 }
 
 /// What stands before a request.

@@ -1,5 +1,7 @@
 //! The messages, as the protocol guide gives them, for the versions in [`SUPPORTED`](crate::SUPPORTED).
 
+pub mod admin;
+
 use bytes::Bytes;
 
 use crate::{error::ErrorCode, field::message};

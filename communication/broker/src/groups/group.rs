@@ -17,6 +17,7 @@ use kafka_wire::{
     messages::{
         HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, JoinProtocol, JoinedMember,
         SyncGroupRequest, SyncGroupResponse,
+        admin::{DescribedGroup, DescribedMember},
     },
 };
 
@@ -52,6 +53,8 @@ pub(crate) enum Answer {
 
 #[derive(Debug)]
 struct Member {
+    /// How its client calls itself.
+    client: String,
     instance: Option<String>,
     session: Duration,
     rebalance: Duration,
@@ -108,6 +111,49 @@ impl Group {
         self.members.is_empty()
     }
 
+    /// What its members call what they do.
+    pub(crate) fn protocol_type(&self) -> &str {
+        &self.protocol_type
+    }
+
+    /// Notes how the client of a member calls itself.
+    pub(crate) fn name_client(&mut self, id: &str, client: &str) {
+        if let Some(member) = self.members.get_mut(id) {
+            client.clone_into(&mut member.client);
+        }
+    }
+
+    /// How it is, in the protocol's words.
+    pub(crate) fn describe(&self, name: &str) -> DescribedGroup {
+        let state = match self.phase {
+            Phase::Empty { .. } => "Empty",
+            Phase::Gathering { .. } => "PreparingRebalance",
+            Phase::Sharing { .. } => "CompletingRebalance",
+            Phase::Stable => "Stable",
+        };
+        let members = self.members.iter().map(|(id, member)| DescribedMember {
+            member_id: id.clone(),
+            client_id: member.client.clone(),
+            client_host: String::new(),
+            metadata: self.said(member),
+            assignment: member.assignment.clone(),
+        });
+        DescribedGroup {
+            error: ErrorCode::None,
+            group_id: name.to_owned(),
+            state: state.to_owned(),
+            protocol_type: self.protocol_type.clone(),
+            protocol: self.protocol.clone(),
+            members: members.collect(),
+        }
+    }
+
+    /// What a member says in the way of sharing that was chosen.
+    fn said(&self, member: &Member) -> Bytes {
+        let found = member.protocols.iter().find(|it| it.name == self.protocol);
+        found.map(|it| it.metadata.clone()).unwrap_or_default()
+    }
+
     pub(crate) fn is_forgettable(&self, now: Monotonic) -> bool {
         let after = if self.generation == 0 { FORGET_UNUSED_AFTER } else { FORGET_AFTER };
         matches!(self.phase, Phase::Empty { since } if now.saturating_since(since) > after)
@@ -159,6 +205,7 @@ impl Group {
         self.protocol_type = request.protocol_type;
         let millis = |it: i32| Duration::from_millis(u64::try_from(it).unwrap_or(0));
         let member = Member {
+            client: String::new(),
             instance: request.group_instance_id,
             session: millis(request.session_timeout_ms),
             rebalance: millis(request.rebalance_timeout_ms).max(REBALANCE_MIN),
@@ -313,14 +360,10 @@ impl Group {
     }
 
     fn everybody(&self) -> Vec<JoinedMember> {
-        let said = |member: &Member| {
-            let found = member.protocols.iter().find(|it| it.name == self.protocol);
-            found.map(|it| it.metadata.clone()).unwrap_or_default()
-        };
         let joined = |(id, member): (&String, &Member)| JoinedMember {
             member_id: id.clone(),
             group_instance_id: member.instance.clone(),
-            metadata: said(member),
+            metadata: self.said(member),
         };
         self.members.iter().map(joined).collect()
     }
