@@ -17,9 +17,9 @@ use kafka_wire::{
 
 use crate::{
     commits::Commits,
-    server::Shared,
-    settings::{self, RETENTION_BYTES, RETENTION_MS, refuse},
-    topics::{Topic, TopicError, Topics, code_of},
+    settings::{self, RETENTION_BYTES, RETENTION_MS},
+    topic_error::{TopicError, code_of, refuse},
+    topics::{Topic, Topics},
 };
 
 /// The kind of a resource that is a topic.
@@ -30,15 +30,16 @@ const TAKE_BACK: i8 = 1;
 
 /// Removes topics, one after the other.
 pub(crate) async fn delete_topics(
-    shared: Arc<Shared>,
+    topics: &Topics,
+    commits: &Commits,
     request: DeleteTopicsRequest,
 ) -> DeleteTopicsResponse {
-    let mut topics = Vec::with_capacity(request.names.len());
+    let mut outcomes = Vec::with_capacity(request.names.len());
     for name in request.names {
-        let error = delete_topic(&shared.topics, &shared.commits, &name).await;
-        topics.push(Outcome { name, error });
+        let error = delete_topic(topics, commits, &name).await;
+        outcomes.push(Outcome { name, error });
     }
-    DeleteTopicsResponse { throttle_ms: 0, topics }
+    DeleteTopicsResponse { throttle_ms: 0, topics: outcomes }
 }
 
 async fn delete_topic(topics: &Topics, commits: &Commits, name: &str) -> ErrorCode {

@@ -25,8 +25,8 @@ use kafka_wire::{
 use crate::{
     admin, fetch, group_admin, offsets, produce,
     server::Shared,
-    settings::refuse,
-    topics::{Topic, TopicError, code_of},
+    topic_error::{TopicError, code_of, refuse},
+    topics::Topic,
 };
 
 /// The number of this broker, which is the only one.
@@ -208,13 +208,21 @@ fn serve_group_admin(
         ApiKey::DeleteGroups => {
             let request: DeleteGroupsRequest = read(reader, version)?;
             Box::pin(async move {
-                Some(response(id, version, &group_admin::delete(shared, request).await))
+                Some(response(
+                    id,
+                    version,
+                    &group_admin::delete(&shared.groups, &shared.commits, request).await,
+                ))
             })
         }
         ApiKey::OffsetDelete => {
             let request: OffsetDeleteRequest = read(reader, version)?;
             Box::pin(async move {
-                Some(response(id, version, &group_admin::delete_offsets(shared, request).await))
+                Some(response(
+                    id,
+                    version,
+                    &group_admin::delete_offsets(&shared.groups, &shared.commits, request).await,
+                ))
             })
         }
         _ => return Err(WireError::Left(reader.left())),
@@ -233,7 +241,11 @@ fn serve_admin(
         ApiKey::DeleteTopics => {
             let request: DeleteTopicsRequest = read(reader, version)?;
             Box::pin(async move {
-                Some(response(id, version, &admin::delete_topics(shared, request).await))
+                Some(response(
+                    id,
+                    version,
+                    &admin::delete_topics(&shared.topics, &shared.commits, request).await,
+                ))
             })
         }
         ApiKey::DeleteRecords => {

@@ -1,7 +1,5 @@
 //! What administrators ask about groups.
 
-use std::sync::Arc;
-
 use kafka_wire::{
     ErrorCode,
     messages::admin::{
@@ -11,7 +9,7 @@ use kafka_wire::{
     },
 };
 
-use crate::{commits::Commits, groups::Groups, server::Shared};
+use crate::{commits::Commits, groups::Groups};
 
 /// How groups are. One that only committed is empty, and one that nobody knows is dead.
 pub(crate) fn describe(
@@ -43,12 +41,13 @@ pub(crate) fn list(groups: &Groups, commits: &Commits) -> ListGroupsResponse {
 
 /// Forgets groups without members, with what they committed.
 pub(crate) async fn delete(
-    shared: Arc<Shared>,
+    groups: &Groups,
+    commits: &Commits,
     request: DeleteGroupsRequest,
 ) -> DeleteGroupsResponse {
     let mut outcomes = Vec::with_capacity(request.groups.len());
     for name in request.groups {
-        let error = delete_one(&shared.groups, &shared.commits, &name).await;
+        let error = delete_one(groups, commits, &name).await;
         outcomes.push(Outcome { name, error });
     }
     DeleteGroupsResponse { throttle_ms: 0, groups: outcomes }
@@ -76,7 +75,8 @@ async fn delete_one(groups: &Groups, commits: &Commits, name: &str) -> ErrorCode
 
 /// Forgets what a group without members committed in some partitions.
 pub(crate) async fn delete_offsets(
-    shared: Arc<Shared>,
+    groups: &Groups,
+    commits: &Commits,
     request: OffsetDeleteRequest,
 ) -> OffsetDeleteResponse {
     let (group, topics) = (request.group_id, request.topics);
@@ -89,18 +89,18 @@ pub(crate) async fn delete_offsets(
         });
         OffsetDeleteResponse { error, throttle_ms: 0, topics: topics.collect() }
     };
-    if shared.groups.describe(&group).is_none() && !shared.commits.groups().contains(&group) {
+    if groups.describe(&group).is_none() && !commits.groups().contains(&group) {
         return answer(ErrorCode::GroupIdNotFound, ErrorCode::None);
     }
     // What its members say that they read is theirs to understand: none of it is forgotten.
-    if shared.groups.has_members(&group) {
+    if groups.has_members(&group) {
         return answer(ErrorCode::None, ErrorCode::GroupSubscribedToTopic);
     }
     let is_asked = |of: &str, topic: &str, partition: i32| {
         let mut asked = topics.iter().filter(|it| it.name == topic).flat_map(|it| &it.partitions);
         of == group && asked.any(|it| it.partition == partition)
     };
-    match shared.commits.clear(is_asked).await {
+    match commits.clear(is_asked).await {
         Ok(()) => answer(ErrorCode::None, ErrorCode::None),
         Err(error) => {
             tracing::warn!(group, %error, "commits were not removed");

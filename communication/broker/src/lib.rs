@@ -23,6 +23,7 @@ mod producers;
 mod remembered;
 mod server;
 mod settings;
+mod topic_error;
 mod topics;
 
 pub use commits::CommitsError;

@@ -27,7 +27,8 @@ use crate::{
     connection,
     groups::{GroupSettings, Groups},
     metrics::BrokerMetrics,
-    topics::{TopicError, Topics},
+    topic_error::TopicError,
+    topics::Topics,
 };
 
 /// Connections that the kernel holds for us while we are at our limit.

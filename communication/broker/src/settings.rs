@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use kafka_wire::{ErrorCode, messages::admin::DescribedSetting};
 
-use crate::{config::TopicConfig, topics::TopicError};
+use crate::{
+    config::TopicConfig,
+    topic_error::{TopicError, refuse},
+};
 
 pub(crate) const RETENTION_MS: &str = "retention.ms";
 pub(crate) const RETENTION_BYTES: &str = "retention.bytes";
@@ -21,11 +24,6 @@ const FIXED: [(&str, &str); 4] = [
 /// Where a setting comes from: the topic itself, or the default.
 const OWN: i8 = 1;
 const DEFAULT: i8 = 5;
-
-/// The refusal of a client's wish.
-pub(crate) fn refuse(code: ErrorCode, reason: impl Into<String>) -> TopicError {
-    TopicError::Refused { code: code.code(), reason: reason.into() }
-}
 
 /// A bound on what is kept; none where the client asks for none.
 pub(crate) fn bound(name: &str, value: &str) -> Result<Option<u64>, TopicError> {

@@ -9,16 +9,16 @@ use std::{
 };
 
 use base::SharedClock;
-use durable_log::{Durability, Log, LogConfig, OpenError};
+use durable_log::{Durability, Log, LogConfig};
 use kafka_wire::ErrorCode;
 
 use crate::{
-    catalog::{Catalog, CatalogError},
+    catalog::Catalog,
     config::{BrokerConfig, TopicConfig},
     files,
     producers::Producers,
-    remembered,
-    settings::{self, refuse},
+    remembered, settings,
+    topic_error::{TopicError, refuse},
 };
 
 const NAME_CHARS_MAX: usize = 200;
@@ -93,28 +93,6 @@ pub(crate) struct Topics {
 
 /// Offsets that were given out, by topic and partition.
 pub(crate) type Floors = BTreeMap<String, BTreeMap<u32, u64>>;
-
-/// Why a topic was not opened or made.
-#[derive(Debug, thiserror::Error)]
-pub enum TopicError {
-    /// The log cannot be used.
-    #[error("the log of a topic cannot be opened")]
-    Log(#[source] OpenError),
-    /// The catalog cannot be written.
-    #[error("the catalog of topics cannot be used")]
-    Catalog(#[source] CatalogError),
-    /// The files of a removed topic cannot be removed.
-    #[error("the files of the topic cannot be removed")]
-    Files(#[source] io::Error),
-    /// It makes no topic.
-    #[error("{reason}")]
-    Refused {
-        /// The code for the client.
-        code: i16,
-        /// Why.
-        reason: String,
-    },
-}
 
 impl Topics {
     /// Opens every topic of the catalog and makes those of the settings that are missing.
@@ -328,16 +306,6 @@ impl Topics {
 
     fn serve(&self, name: String, topic: Topic) {
         self.open.write().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::new(topic));
-    }
-}
-
-/// What a client is told.
-pub(crate) fn code_of(error: &TopicError) -> ErrorCode {
-    match error {
-        TopicError::Refused { code, .. } => ErrorCode::of(*code),
-        TopicError::Log(_) | TopicError::Catalog(_) | TopicError::Files(_) => {
-            ErrorCode::KafkaStorageError
-        }
     }
 }
 
