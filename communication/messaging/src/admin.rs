@@ -9,6 +9,7 @@ use kafka_wire::{
         TopicSetting,
     },
 };
+use runtime::Shutdown;
 
 use crate::{
     cluster::{Missing, Purpose, TopicFault},
@@ -312,7 +313,16 @@ impl Messaging {
             telemetry::TraceContext::root(&mut base::Random::with_seed(offset), false)
         });
         let topic = topic.to_owned();
-        Delivered { message, topic, partition, offset, attempt: 1, published_at, trace }
+        Delivered {
+            message,
+            topic,
+            partition,
+            offset,
+            attempt: 1,
+            published_at,
+            trace,
+            stopping: Shutdown::never(),
+        }
     }
 
     /// Whether the log answers, and lets this process take part.

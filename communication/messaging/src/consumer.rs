@@ -56,6 +56,9 @@ pub(crate) struct Consumer<H> {
     /// The readable end of each partition, as far as it was heard of.
     ends: BTreeMap<Place, u64>,
     attempts: JoinSet<Attempt>,
+    tasks: Tasks,
+    /// Stopped with the round: tells those who process that their time ends.
+    of_round: Tasks,
     fetcher: Fetcher,
     paused: watch::Receiver<bool>,
     progress: watch::Sender<Progress>,
@@ -100,6 +103,8 @@ impl<H: Handler> Consumer<H> {
             seat,
             ends: BTreeMap::new(),
             attempts: JoinSet::new(),
+            of_round: tasks.child(),
+            tasks: tasks.clone(),
             paused,
             progress,
             began: Instant::now(),
@@ -209,6 +214,9 @@ impl<H: Handler> Consumer<H> {
         self.ends = list_offsets(&self.cluster, &places, At::End).await?;
         let Subscription { lanes, window, .. } = *self.subscription();
         self.lanes = Lanes::new(lanes, window);
+        // One that was not stopped is told with its owner.
+        self.of_round.stop();
+        self.of_round = self.tasks.child();
         for place in &places {
             self.lanes.assign(place.clone(), offsets.get(place).copied().unwrap_or(0));
         }
@@ -312,6 +320,7 @@ impl<H: Handler> Consumer<H> {
     async fn finish_round(&mut self, ours: bool) {
         self.fetcher.stop().await;
         self.lanes.stop_starting();
+        self.of_round.stop();
         let until = Instant::now() + FINISH;
         while self.lanes.running() > 0 {
             let next = tokio::time::timeout_at(until, self.attempts.join_next()).await;
@@ -338,10 +347,12 @@ impl<H: Handler> Consumer<H> {
         let wake = self.lanes.wake(now);
         while let Some((lane, item)) = self.lanes.start() {
             let (processor, item) = (Arc::clone(&self.processor), item.clone());
+            let stopping = self.of_round.shutdown_signal();
             self.attempts.spawn(async move {
                 let position = item.position.clone();
+                let (failures, waits) = (item.failures, item.waits);
                 let outcome =
-                    processor.attempt(item.position, item.failures, item.waits, item.record);
+                    processor.attempt(item.position, failures, waits, item.record, stopping);
                 Attempt { lane, position, outcome: outcome.await }
             });
         }

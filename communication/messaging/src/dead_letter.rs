@@ -139,6 +139,7 @@ mod tests {
             attempt: 5,
             published_at: Timestamp::from_millis(1_000),
             trace: TraceContext::root(&mut base::Random::with_seed(1), false),
+            stopping: runtime::Shutdown::never(),
         };
         let now = Timestamp::from_millis(2_000);
         let mut died_before = foreign.clone();

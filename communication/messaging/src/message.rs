@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base::Timestamp;
 use bytes::Bytes;
 use kafka_wire::batch::Record;
+use runtime::Shutdown;
 use telemetry::TraceContext;
 
 /// A message. `id` and `source` together make it one, however often it comes.
@@ -58,6 +59,9 @@ pub struct Delivered {
     pub published_at: Timestamp,
     /// The span of the processing: parent of whatever the handler causes.
     pub trace: TraceContext,
+    /// Given when the process ends, and when the group gathers anew: the handler has five seconds to
+    /// end from then on. Never for a message that was merely read.
+    pub stopping: Shutdown,
 }
 
 const SPEC_VERSION: &str = "ce_specversion";

@@ -9,8 +9,12 @@ use crate::{error::Failure, message::Delivered};
 
 /// Processes messages.
 pub trait Handler: Send + Sync + 'static {
-    /// Processes one message. It may come again, so the work must bear that. Dropped only when the
-    /// process ends and the time for that has run out.
+    /// Processes one message. It may come again, so the work must bear that.
+    ///
+    /// Dropped when it has not ended five seconds after the process was told to end, after the group
+    /// began to gather anew, or after this process was expelled from it: then the partition may be
+    /// another's, and the message is processed there meanwhile. [`Delivered::stopping`] says when
+    /// those five seconds begin; work that takes longer should end early then, as a passing failure.
     fn handle(&self, delivered: &Delivered) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 

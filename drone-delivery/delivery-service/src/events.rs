@@ -470,6 +470,7 @@ mod tests {
             attempt: 1,
             published_at: now,
             trace: TraceContext::root(&mut base::Random::with_seed(1), false),
+            stopping: runtime::Shutdown::never(),
         }
     }
 

@@ -69,6 +69,7 @@ mod tests {
             attempt: 1,
             published_at: now,
             trace: TraceContext::root(&mut Random::with_seed(1), false),
+            stopping: runtime::Shutdown::never(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base::Timestamp;
 use bytes::Bytes;
 use kafka_wire::{batch::Record, partition_of};
+use runtime::Shutdown;
 use telemetry::SpanKind;
 use tokio::{task::JoinSet, time::Instant};
 
@@ -43,6 +44,7 @@ impl<H: Handler> Processor<H> {
         failures: u32,
         waits: u32,
         fetched: Fetched,
+        stopping: Shutdown,
     ) -> Outcome {
         let (topic, partition) = position.place;
         let (record, unreadable) = match fetched {
@@ -73,6 +75,7 @@ impl<H: Handler> Processor<H> {
             attempt: failures + 1,
             published_at,
             trace: span.context(),
+            stopping,
         };
         if let Some(reason) = unreadable {
             return self.bury(&delivered, raw, "unreadable", &reason).await;

@@ -1,8 +1,17 @@
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use base::Backoff;
-use messaging::{DeadLetter, Failure, PublishError, Subscription, dead_letter_topic};
-use runtime::Tasks;
+use messaging::{
+    DeadLetter, Delivered, Failure, Handler, PublishError, Subscription, dead_letter_topic,
+};
+use runtime::{Drained, Tasks};
 use telemetry::TraceContext;
 
 use crate::fixture::{DEAD_LETTER_RETENTION_MS, Fixture, Memory, PATIENCE, eventually, message};
@@ -155,10 +164,13 @@ async fn two_members_share_the_partitions_and_one_takes_over() {
     let (one, two) = (Memory::default(), Memory::default());
     fixture.client("one", &tasks).subscribe(&subscription("g"), one.clone(), &tasks).unwrap();
     fixture.client("two", &mortal).subscribe(&subscription("g"), two.clone(), &mortal).unwrap();
-    let number = std::sync::atomic::AtomicU32::new(0);
+    let number = AtomicUsize::new(0);
     let publish = || async {
-        let next = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        publisher.publish("orders", message(&format!("k{}", next % 20), next)).await.unwrap();
+        let next = number.fetch_add(1, Ordering::Relaxed);
+        publisher
+            .publish("orders", message(&format!("k{}", next % 20), u32::try_from(next).unwrap()))
+            .await
+            .unwrap();
     };
     eventually("both get messages", || async {
         publish().await;
@@ -166,12 +178,12 @@ async fn two_members_share_the_partitions_and_one_takes_over() {
     })
     .await;
     mortal.drain(PATIENCE).await;
-    let sent = number.load(std::sync::atomic::Ordering::Relaxed);
+    let sent = number.load(Ordering::Relaxed);
     eventually("everything is processed", || async {
         let mut ids = [one.ids(), two.ids()].concat();
         ids.sort();
         ids.dedup();
-        ids.len() == sent as usize
+        ids.len() == sent
     })
     .await;
     let before = one.ids().len();
@@ -312,4 +324,40 @@ async fn many_publishers_share_batches() {
     let info = client.topic("orders").await.unwrap();
     let total: u64 = info.partitions.values().map(|(start, end)| end - start).sum();
     assert_eq!(total, 1_000);
+}
+
+/// Works until it is told that its time ends, and says that it was.
+#[derive(Clone, Default)]
+struct Patient {
+    began: Arc<AtomicUsize>,
+    heard: Arc<AtomicUsize>,
+}
+
+impl Handler for Patient {
+    async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
+        self.began.fetch_add(1, Ordering::Relaxed);
+        delivered.stopping.cancelled().await;
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        Err(Failure::Transient("no time is left".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn who_processes_is_told_when_the_group_gathers_anew_and_when_the_process_ends() {
+    let fixture = Fixture::new();
+    let (tasks, others) = (Tasks::new(), Tasks::new());
+    let client = fixture.client("one", &tasks);
+    let patient = Patient::default();
+    client.subscribe(&subscription("g"), patient.clone(), &tasks).unwrap();
+    client.publish("orders", message("a", 0)).await.unwrap();
+    let count = |of: &Arc<AtomicUsize>| of.load(Ordering::Relaxed);
+    eventually("it is processed", || async { count(&patient.began) == 1 }).await;
+    assert_eq!(count(&patient.heard), 0);
+    let second = fixture.client("two", &others);
+    second.subscribe(&subscription("g"), patient.clone(), &others).unwrap();
+    eventually("the group gathers", || async { count(&patient.heard) == 1 }).await;
+    eventually("it is processed again", || async { count(&patient.began) == 2 }).await;
+    let ended = (tasks.drain(PATIENCE).await, others.drain(PATIENCE).await);
+    assert_eq!(ended, (Drained::Complete, Drained::Complete));
+    assert_eq!(count(&patient.heard), count(&patient.began), "one was dropped untold");
 }
