@@ -11,6 +11,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod clients;
 mod counts;
 
 use counts::Counts;
@@ -32,6 +33,9 @@ enum Task {
         #[arg(long, value_parser = ["off", "in-process", "sidecar"])]
         mesh: Option<String>,
     },
+    /// Lets stock clients of Kafka's protocol work with our log (`.ci/peers` installs them); writes the
+    /// table of what each can do to `docs/stock-clients.md`.
+    TestClients(clients::TestClients),
     /// Measures; writes what it saw below `bench/results/`.
     Bench {
         #[command(subcommand)]
@@ -54,6 +58,7 @@ enum Bench {
 fn main() -> ExitCode {
     match Arguments::parse().task {
         Task::Test { filter, mesh } => test(filter.as_deref(), mesh.as_deref()),
+        Task::TestClients(clients) => clients.run(&root()),
         Task::Bench { what } => {
             let measured = match what {
                 Bench::System(system) => system.run(&root()),

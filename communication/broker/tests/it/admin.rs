@@ -250,9 +250,12 @@ async fn settings_are_told_and_changed_wholly_or_not_and_outlive_a_restart() {
     let topics =
         vec![MorePartitions { name: ORDERS.to_owned(), count: 9, ..MorePartitions::default() }];
     let question = CreatePartitionsRequest { topics, ..CreatePartitionsRequest::default() };
-    let answer: CreatePartitionsResponse = client.ask(ApiKey::CreatePartitions, &question).await;
-    assert_eq!(answer.topics[0].error, ErrorCode::InvalidPartitions);
-    assert!(answer.topics[0].message.is_some(), "it does not say why");
+    for version in [0, 1] {
+        let answer: CreatePartitionsResponse =
+            client.ask_in(ApiKey::CreatePartitions, version, &question).await;
+        assert_eq!(answer.topics[0].error, ErrorCode::InvalidPartitions);
+        assert!(answer.topics[0].message.is_some(), "it does not say why");
+    }
 }
 
 /// Lets a member into the group; gives its id.
@@ -282,6 +285,8 @@ async fn join(client: &mut Client) -> String {
 async fn state(client: &mut Client) -> String {
     let question = DescribeGroupsRequest { groups: vec!["g".to_owned()] };
     let answer: DescribeGroupsResponse = client.ask(ApiKey::DescribeGroups, &question).await;
+    let older: DescribeGroupsResponse = client.ask_in(ApiKey::DescribeGroups, 0, &question).await;
+    assert_eq!(older, answer);
     let group = &answer.groups[0];
     for member in &group.members {
         assert_eq!(member.client_id, "test");
@@ -293,13 +298,16 @@ async fn state(client: &mut Client) -> String {
 
 async fn listed(client: &mut Client) -> Vec<String> {
     let question = ListGroupsRequest {};
-    let answer: ListGroupsResponse = client.ask_in(ApiKey::ListGroups, 0, &question).await;
+    let answer: ListGroupsResponse = client.ask(ApiKey::ListGroups, &question).await;
+    let older: ListGroupsResponse = client.ask_in(ApiKey::ListGroups, 0, &question).await;
+    assert_eq!(older, answer);
     answer.groups.into_iter().map(|it| it.group_id).collect()
 }
 
-async fn delete_group(client: &mut Client) -> ErrorCode {
+async fn delete_group(client: &mut Client, version: i16) -> ErrorCode {
     let question = DeleteGroupsRequest { groups: vec!["g".to_owned()] };
-    let answer: DeleteGroupsResponse = client.ask(ApiKey::DeleteGroups, &question).await;
+    let answer: DeleteGroupsResponse =
+        client.ask_in(ApiKey::DeleteGroups, version, &question).await;
     answer.groups[0].error
 }
 
@@ -319,14 +327,14 @@ async fn a_group_is_listed_and_described_and_forgotten_once_it_has_no_members() 
     create(&mut client, |_| {}).await;
     produce(&mut client, &[1, 2, 3]).await;
     assert_eq!(state(&mut client).await, "Dead 0");
-    assert_eq!(delete_group(&mut client).await, ErrorCode::GroupIdNotFound);
+    assert_eq!(delete_group(&mut client, 0).await, ErrorCode::GroupIdNotFound);
     assert_eq!(delete_offset(&mut client).await.0, ErrorCode::GroupIdNotFound);
     commit(&mut client, 2).await;
     assert_eq!(state(&mut client).await, "Empty 0", "it committed");
     let member_id = join(&mut client).await;
     assert_eq!(state(&mut client).await, "Stable 1");
     assert_eq!(listed(&mut client).await, ["g"]);
-    assert_eq!(delete_group(&mut client).await, ErrorCode::NonEmptyGroup);
+    assert_eq!(delete_group(&mut client, 1).await, ErrorCode::NonEmptyGroup);
     assert_eq!(delete_offset(&mut client).await.1, ErrorCode::GroupSubscribedToTopic);
     assert_eq!(committed(&mut client).await, 2, "it was forgotten all the same");
     let question = LeaveGroupRequest { group_id: "g".to_owned(), member_id };
@@ -335,7 +343,7 @@ async fn a_group_is_listed_and_described_and_forgotten_once_it_has_no_members() 
     assert_eq!(delete_offset(&mut client).await, done);
     assert_eq!(committed(&mut client).await, -1);
     commit(&mut client, 1).await;
-    assert_eq!(delete_group(&mut client).await, ErrorCode::None);
+    assert_eq!(delete_group(&mut client, 1).await, ErrorCode::None);
     assert!(listed(&mut client).await.is_empty());
     let fixture = fixture.restarted().await;
     let mut client = fixture.client().await;
