@@ -9,6 +9,10 @@ pub(crate) const ALL: &[OwnReason] = &[
         "No drone could fly this within the horizon of the plan. The answer says when one could at the \
          earliest.",
     ),
+    (
+        "broken_down",
+        "The carrier's vehicle broke down with the package; the delivery cannot be moved any more.",
+    ),
     ("delivery_ended", "The delivery has ended: nothing about it changes any more."),
     (
         "drone_busy",

@@ -296,6 +296,12 @@ impl Engine {
         self.settings.open_sagas_max
     }
 
+    /// Sagas of one subject that may wait for their turn.
+    #[must_use]
+    pub fn waiting_max(&self) -> usize {
+        self.settings.waiting_max
+    }
+
     /// Waits until the number of owned sagas may have changed; false when the engine has stopped.
     /// Cancel-safe.
     pub async fn open_changed(&mut self) -> bool {

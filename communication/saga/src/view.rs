@@ -79,6 +79,14 @@ impl SagaView {
         self.state.cause()
     }
 
+    /// What a step was answered; none while it is not done, and where it was skipped.
+    #[must_use]
+    pub fn output(&self, step: &str) -> Option<&Value> {
+        let position = self.definition.position(step)?;
+        let done = self.state.done.iter().find(|it| it.step == position);
+        done.and_then(|it| it.output.as_ref())
+    }
+
     /// Its steps in order.
     #[must_use]
     pub fn steps(&self) -> Vec<StepView> {

@@ -8,12 +8,12 @@ use http::{HeaderMap, HeaderValue};
 use store::{KeyState, SqlError, Store, StoredReply, WriteError};
 use tokio::time::sleep;
 
-use crate::{deadline::Deadline, operation::unquoted, problem::Problem, reply::respond};
+use crate::{deadline::Deadline, problem::Problem, reply::respond, request::unquoted};
 
 /// How long a try may hold a key. A process that died in the middle is followed after this.
 const HOLD: Duration = Duration::from_secs(4);
 /// How long an answer is kept; from names-and-numbers.
-const KEPT_FOR: Duration = Duration::from_secs(86_400);
+pub(crate) const KEPT_FOR: Duration = Duration::from_secs(86_400);
 /// Between two looks at a key that somebody holds.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const KEY_CHARS_MAX: usize = 200;

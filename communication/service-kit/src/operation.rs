@@ -4,21 +4,41 @@
 //! transaction of the effect. A repetition gets the first reply; a call that comes after its undo,
 //! or from an owner that is none any more, is refused. A refusal by the service itself is not kept:
 //! it changed nothing, and may be another one next time.
+//!
+//! A client's own key, one of any other form, gives the first reply too: on its route, for a day.
+
+use std::time::Duration;
 
 use axum::{extract::FromRequestParts, response::Response};
 use base::{Code, Direction, OperationKey, headers};
 use http::{HeaderValue, request::Parts};
 use sha2::{Digest as _, Sha256};
-use store::{OperationState, ReadError, SqlError, Store, StoredReply, Transaction, WriteError};
+use store::{
+    KeyState, OperationState, ReadError, SqlError, Store, StoredReply, Transaction, WriteError,
+};
 
-use crate::{problem::Problem, reply::respond, request::text};
+use crate::{
+    idempotency::{KEPT_FOR as CLIENT_KEYS_KEPT, key_of},
+    problem::Problem,
+    reply::respond,
+    request::{text, unquoted},
+};
 
 /// What identifies a call to a participant. An extractor.
 #[derive(Debug, Clone)]
 pub struct Operation {
-    key: Option<OperationKey>,
+    key: Key,
     epoch: Option<u64>,
     target: String,
+}
+
+/// Under which key a call comes.
+#[derive(Debug, Clone)]
+enum Key {
+    None,
+    Saga(OperationKey),
+    /// Anybody's, for the route that is called.
+    Client(String),
 }
 
 /// SHA-256 over parts, each with its length before it.
@@ -32,23 +52,20 @@ pub fn hash_of(parts: &[&[u8]]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// The text of an `Idempotency-Key`, with or without the quotes of a structured field.
-pub(crate) fn unquoted(value: &str) -> &str {
-    let value = value.trim();
-    value.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap_or(value)
-}
-
 impl Operation {
     /// Whether it applies a step or takes it back; none without a saga's key.
     #[must_use]
     pub fn direction(&self) -> Option<Direction> {
-        self.key.as_ref().map(|it| it.direction)
+        self.key().map(|it| it.direction)
     }
 
-    /// The key.
+    /// The key, where it is a saga's.
     #[must_use]
     pub const fn key(&self) -> Option<&OperationKey> {
-        self.key.as_ref()
+        match &self.key {
+            Key::Saga(key) => Some(key),
+            Key::None | Key::Client(_) => None,
+        }
     }
 
     /// Carries the effect out in one write, or gives the reply that it had.
@@ -63,9 +80,11 @@ impl Operation {
         effect: impl FnOnce(&mut Transaction<'_>) -> Result<StoredReply, Problem> + Send + 'static,
     ) -> Result<Response, Problem> {
         let Self { key, epoch, target } = self;
-        let Some(key) = key else {
+        let key = match key {
+            Key::Saga(key) => key,
+            Key::Client(key) => return run_for_client(store, (target, key), body, effect).await,
             // A client that knows of no keys: the effect, plainly.
-            return Ok(respond(store.write(effect).await?));
+            Key::None => return Ok(respond(store.write(effect).await?)),
         };
         let hash = hash_of(&[target.as_bytes(), body]);
         let done = store.write(move |transaction| {
@@ -89,13 +108,45 @@ impl Operation {
             }
         });
         let (reply, told) = done.await?;
-        let mut response = respond(reply);
-        if told == Told::Again {
-            let name = headers::IDEMPOTENT_REPLAYED;
-            response.headers_mut().insert(name, HeaderValue::from_static("true"));
-        }
-        Ok(response)
+        Ok(answer(reply, told))
     }
+}
+
+/// The effect and its reply under a client's key, in one write: nobody ever waits for another's try.
+async fn run_for_client(
+    store: &Store,
+    (scope, key): (String, String),
+    body: &[u8],
+    effect: impl FnOnce(&mut Transaction<'_>) -> Result<StoredReply, Problem> + Send + 'static,
+) -> Result<Response, Problem> {
+    let hash = hash_of(&[body]);
+    let done = store.write(move |transaction| {
+        match transaction.reserve_key(&scope, &key, &hash, "", Duration::ZERO, CLIENT_KEYS_KEPT)? {
+            KeyState::Reserved { hold, .. } => {
+                let reply = effect(transaction)?;
+                transaction.settle_key(&scope, &key, hold, &reply)?;
+                Ok::<_, Problem>((reply, Told::First))
+            }
+            KeyState::Done(reply) => Ok((reply, Told::Again)),
+            KeyState::OtherBody => {
+                Err(Problem::of(Code::BodyMismatch, "the key was used with another body"))
+            }
+            KeyState::InProgress => {
+                Err(Problem::of(Code::InProgress, "a request with this key is being served"))
+            }
+        }
+    });
+    let (reply, told) = done.await?;
+    Ok(answer(reply, told))
+}
+
+fn answer(reply: StoredReply, told: Told) -> Response {
+    let mut response = respond(reply);
+    if told == Told::Again {
+        let name = headers::IDEMPOTENT_REPLAYED;
+        response.headers_mut().insert(name, HeaderValue::from_static("true"));
+    }
+    response
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,8 +160,11 @@ impl<S: Sync> FromRequestParts<S> for Operation {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let given = text(&parts.headers, headers::IDEMPOTENCY_KEY).map(unquoted);
-        // A key of another form is a client's own; participants keep only a saga's.
-        let key = given.and_then(|it| it.parse().ok());
+        let key = match given.map(str::parse) {
+            None => Key::None,
+            Some(Ok(key)) => Key::Saga(key),
+            Some(Err(_)) => key_of(&parts.headers)?.map_or(Key::None, Key::Client),
+        };
         let epoch =
             match text(&parts.headers, headers::SKEIN_EPOCH) {
                 None => None,

@@ -66,6 +66,12 @@ pub(crate) fn text<'a>(fields: &'a HeaderMap, name: &str) -> Option<&'a str> {
     fields.get(name)?.to_str().ok()
 }
 
+/// The text of an `Idempotency-Key`, with or without the quotes of a structured field.
+pub(crate) fn unquoted(value: &str) -> &str {
+    let value = value.trim();
+    value.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap_or(value)
+}
+
 /// The trace context that the caller sent.
 pub(crate) fn trace_parent(fields: &HeaderMap) -> Option<TraceContext> {
     let state = text(fields, headers::TRACESTATE);

@@ -6,7 +6,8 @@
 //! and the rule that does not hold.
 
 use base::{Direction, OperationKey};
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
+use serde_json::Value;
 use telemetry::Telemetry;
 use tokio::task::JoinSet;
 
@@ -35,8 +36,16 @@ pub async fn conforms(bound: &Bound, rows: &[MutatingRoute]) {
     for row in keyed {
         let kit =
             Kit { client: client.clone(), route: format!("{} {}", row.change.method(), row.path) };
-        for rule in [Kit::twice, Kit::at_once, Kit::undone, Kit::overtaken, Kit::stale, Kit::other]
-        {
+        let rules = [
+            Kit::twice,
+            Kit::at_once,
+            Kit::undone,
+            Kit::overtaken,
+            Kit::stale,
+            Kit::other,
+            Kit::client_s,
+        ];
+        for rule in rules {
             number += 1;
             if let Err(broken) = rule(&kit, row, number).await {
                 panic!("{}: {broken}", kit.route);
@@ -56,15 +65,20 @@ fn key(number: u32, direction: Direction) -> OperationKey {
     OperationKey { saga: format!("s{number}"), step: "step".to_owned(), direction, revision: 0 }
 }
 
+fn request(call: &SampleCall) -> Call {
+    let request = Call::new(SERVICE, call.method.clone(), call.path.clone());
+    match &call.body {
+        Some(body) => request.json(body),
+        None => request,
+    }
+}
+
 async fn send(
     client: &Client,
     call: &SampleCall,
     operation: Option<(OperationKey, u64)>,
 ) -> Result<CallReply, String> {
-    let mut request = Call::new(SERVICE, call.method.clone(), call.path.clone());
-    if let Some(body) = &call.body {
-        request = request.json(body);
-    }
+    let mut request = request(call);
     if let Some((key, epoch)) = operation {
         request = request.operation(key, Some(epoch));
     }
@@ -184,6 +198,33 @@ impl Kit {
             send(&client, &sample.call, operation.clone()).await?;
             let changed = SampleCall { body: Some(other), ..sample.call.clone() };
             let refused = send(&client, &changed, operation).await?;
+            let expected = StatusCode::UNPROCESSABLE_ENTITY;
+            ensure(refused.status == expected, "another body under the key is refused", &refused)
+        })
+    }
+
+    fn client_s(&self, row: &MutatingRoute, number: u32) -> Rule {
+        let (client, sample) = (self.client.clone(), (row.sample)(number));
+        Box::pin(async move {
+            prepare(&client, &sample.before).await?;
+            let name = HeaderName::from_static(base::headers::IDEMPOTENCY_KEY);
+            let ask = async |body: &Option<Value>| {
+                let call = SampleCall { body: body.clone(), ..sample.call.clone() };
+                let key = format!("\"order {number}\"");
+                let keyed = request(&call).header(name.clone(), &key);
+                client.call(keyed).await.map_err(|it| format!("{}: {it}", call.path))
+            };
+            let first = ask(&sample.call.body).await?;
+            ensure(
+                first.status.is_success(),
+                "a sample must succeed under a client's key",
+                &first,
+            )?;
+            let again = ask(&sample.call.body).await?;
+            let same = again.status == first.status && again.body == first.body;
+            ensure(same && is_replay(&again), "a client's key must give the first reply", &again)?;
+            let Some(other) = sample.other_body.clone() else { return Ok(()) };
+            let refused = ask(&Some(other)).await?;
             let expected = StatusCode::UNPROCESSABLE_ENTITY;
             ensure(refused.status == expected, "another body under the key is refused", &refused)
         })

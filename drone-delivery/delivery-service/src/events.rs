@@ -3,6 +3,8 @@
 //! Says: one event for each stage that a delivery reaches, through the outbox, in the transaction
 //! that reached it. Hears: drones and carriers; what they report is translated first.
 
+mod alarms;
+
 use std::sync::Arc;
 
 use base::Timestamp;
@@ -11,7 +13,7 @@ use contracts::{
     event::{self, Event, source_of},
     shipping::{
         Alert, CUSTOMER_NOTIFIED, DeliveryEvent, HandOverRequest, Notification, OPERATION,
-        OPERATOR_ALERTED, Operation, delivery_event_type,
+        Operation, delivery_event_type,
     },
     topics,
 };
@@ -22,12 +24,14 @@ use telemetry::{Counter, Telemetry, TraceContext};
 
 use crate::{
     confirmations::Recipient,
-    domain::{Assignment, Delivery, Milestone, Overdue, Reached, Report},
+    domain::{Assignment, Delivery, Milestone, Reached, Report},
     positions::Positions,
     store as table,
     stream::Changes,
     translation::{self, DroneWord},
 };
+
+pub(crate) use alarms::stopped;
 
 /// The role, as it names itself in messages.
 pub(crate) const ROLE: &str = "delivery";
@@ -100,30 +104,6 @@ fn announce_at(
         }
     }
     Ok(())
-}
-
-/// A delivery has stopped moving: operators hear of it, and the customer once, when it is late.
-pub(crate) fn stopped(
-    transaction: &mut Transaction<'_>,
-    delivery: &Delivery,
-    what: Overdue,
-    voice: Voice<'_>,
-) -> Result<(), SqlError> {
-    let alert = Alert {
-        severity: "warning".to_owned(),
-        service: ROLE.to_owned(),
-        delivery_id: Some(delivery.id.clone()),
-        text: format!("delivery {} is {}", delivery.id, what.text()),
-        occurred_at: transaction.now(),
-    };
-    let id = format!("{}/overdue/{}", delivery.id, what.as_str());
-    let kind = OPERATOR_ALERTED.to_string();
-    transaction.push(&message(topics::ALERTS, kind, &id, &alert, voice.trace)?)?;
-    match what {
-        Overdue::Pickup | Overdue::Dropoff => notify(transaction, delivery, "delayed", None, voice),
-        // They were asked before, when it was on its way.
-        Overdue::Confirmation => Ok(()),
-    }
 }
 
 /// Another serves the delivery than before: the customer hears of it. Where nobody flies any more,
@@ -343,6 +323,9 @@ impl Reports {
             if delivery != before {
                 table::update(transaction, &delivery)?;
                 announce_at(transaction, &delivery, &reached, report.at, voice)?;
+            }
+            if reached.contains(&DeliveryStage::Failed) {
+                alarms::lost(transaction, &delivery, before.stage, voice)?;
             }
             // While there is time to be at the door.
             let on_its_way = reached.contains(&DeliveryStage::HeadedToDropoff);
@@ -572,6 +555,32 @@ mod tests {
             let said = store.read(|it| it.outbox(0, 100)).await.unwrap();
             let told = said.iter().filter(|it| it.1.topic == topics::NOTIFICATIONS);
             assert_eq!(told.map(|it| it.1.id.as_str()).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_package_that_is_stranded_is_a_case_for_a_person_who_reads_where_it_is() {
+        let picked_up = [DronePhase::EnRouteToPickup, DronePhase::PickedUp, DronePhase::Failed];
+        for (phases, severity, text) in [
+            (&picked_up[..], "critical", "the package of delivery d1 waits to be fetched at "),
+            (&[DronePhase::EnRouteToPickup, DronePhase::Failed], "warning", "delivery d1 failed: "),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let (store, listener) = one_delivery(directory.path(), Recipient::Simulated).await;
+            for (phase, second) in phases.iter().zip(1..) {
+                for _ in 0..2 {
+                    assert_eq!(listener.handle(&reports(*phase, second)).await, Ok(()));
+                }
+            }
+            let said = store.read(|it| it.outbox(0, 100)).await.unwrap();
+            let alerts: Vec<serde_json::Value> = said
+                .iter()
+                .filter(|it| it.1.topic == topics::ALERTS)
+                .map(|it| serde_json::from_slice(&it.1.body).unwrap())
+                .collect();
+            assert_eq!(alerts.len(), 1, "{alerts:?}");
+            assert_eq!(alerts[0]["severity"], severity);
+            assert!(alerts[0]["text"].as_str().unwrap().starts_with(text), "{alerts:?}");
         }
     }
 

@@ -9,7 +9,7 @@ use axum::{
     Json,
     extract::{Path, State},
     http::HeaderMap,
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use base::{Code, SharedClock, Timestamp};
 use contracts::{
@@ -21,8 +21,8 @@ use messaging::{Messaging, PublishError, Receipt};
 use serde::Serialize;
 use serde_json::Value;
 use service_kit::{
-    FieldError, JsonBody, Problem, Profile, RequestContext, Routes,
-    idempotency::{KeyedRequest, key_of, once},
+    Deadline, FieldError, JsonBody, Problem, Profile, RequestContext, Routes,
+    idempotency::{self, KeyedRequest, key_of},
     reply,
 };
 use store::{Store, StoredReply};
@@ -91,40 +91,26 @@ async fn schedule(
     if !shared.disk.has_room() {
         return Err(Problem::of(Code::StoreUnavailable, "the disk is nearly full"));
     }
-    let candidate_id = shared.new_id();
-    let Some(key) = key_of(&headers)? else {
-        return shared
-            .accept(candidate_id, request, value, context)
-            .await
-            .map(service_kit::respond);
-    };
-    let keyed = KeyedRequest {
-        scope: format!("{}\nPOST /api/deliveryrequests", request.owner_id),
-        key,
-        body_hash: service_kit::hash_of(&[&body]),
-        candidate_id,
-    };
-    let store = shared.store.clone();
-    let deadline = context.deadline;
-    once(
-        &store,
-        keyed,
-        deadline,
-        |id| async move { shared.accept(id, request, value, context).await },
-    )
-    .await
+    let (asker, deadline) = (shared.clone(), context.deadline);
+    let scope = format!("{}\nPOST /api/deliveryrequests", request.owner_id);
+    let once = Once { scope, headers: &headers, body: &body, deadline };
+    shared.once(once, |id| async move { asker.accept(id, request, value, context).await }).await
 }
 
 /// Moves a delivery.
 #[utoipa::path(patch, path = "/api/deliveryrequests/{id}",
     request_body = document::RescheduleSchema,
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 200, description =
+        "the same key and body are one move, with the first reply; kept for 24 h per delivery")),
     responses((status = 200, description = "the move is durable; the bare id"),
         (status = 404, description = "no such request"),
-        (status = 409, description = "it is over, or its package has been picked up")))]
+        (status = 409, description = "it is over, or its package has been picked up"),
+        (status = 422, description = "the key was used with another body")))]
 async fn reschedule(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     context: RequestContext,
+    headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let value = body.parse()?;
@@ -132,17 +118,24 @@ async fn reschedule(
     shared.check_places(&request.pickup_location, &request.dropoff_location)?;
     check_horizon(request.pickup_time, shared.clock.now(), shared.pickup_ahead)?;
     check_id(&id)?;
-    let known = id.clone();
-    let found = shared.store.read(move |reader| table::find(reader, &known)).await?;
-    found.ok_or_else(unknown)?.record.check_open().map_err(too_late)?;
     let request = RescheduleRequest { delivery_id: id.clone(), ..request };
-    shared.ask(Operation::Reschedule, &id, &request, &context).await?;
-    // The original labels the bare text so.
-    Ok(([(http::header::CONTENT_TYPE, "application/json")], id).into_response())
+    let (asker, deadline) = (shared.clone(), context.deadline);
+    let scope = format!("PATCH /api/deliveryrequests/{id}");
+    let ask = |message_id| async move {
+        asker.find(&id).await?.check_open().map_err(too_late)?;
+        asker.ask(Operation::Reschedule, &id, message_id, &request, &context).await?;
+        // The original labels the bare text so.
+        let reply = StoredReply { status: 200, headers: Vec::new(), body: id.into_bytes() };
+        Ok(reply.header("content-type", "application/json"))
+    };
+    let once = Once { scope, headers: &headers, body: &body, deadline };
+    shared.once(once, ask).await
 }
 
 /// Calls a delivery off.
 #[utoipa::path(delete, path = "/api/deliveryrequests/{id}",
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 200, description =
+        "the same key is one cancel, with the first reply; kept for 24 h per delivery")),
     responses((status = 204, description = "the cancel is durable; `Location` says what became of it"),
         (status = 404, description = "no such request"),
         (status = 409, description = "it is over, or its package has been picked up")))]
@@ -150,18 +143,25 @@ async fn cancel(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     context: RequestContext,
-) -> Result<StatusCode, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     check_id(&id)?;
-    let known = id.clone();
-    let found = shared.store.read(move |reader| table::find(reader, &known)).await?;
-    match found.ok_or_else(unknown)?.record.check_open() {
-        Err(TooLate::Ended(RequestState::Cancelled)) => return Ok(StatusCode::NO_CONTENT),
-        Err(error) => return Err(too_late(error)),
-        Ok(()) => {}
-    }
-    let request = CancelRequest { delivery_id: id.clone(), reason: None };
-    shared.ask(Operation::Cancel, &id, &request, &context).await?;
-    Ok(StatusCode::NO_CONTENT)
+    // Nothing durable for an id that nobody has.
+    let record = shared.find(&id).await?;
+    let (asker, deadline) = (shared.clone(), context.deadline);
+    let scope = format!("DELETE /api/deliveryrequests/{id}");
+    let ask = |message_id| async move {
+        match record.check_open() {
+            Err(TooLate::Ended(RequestState::Cancelled)) => return Ok(reply::empty(204)),
+            Err(error) => return Err(too_late(error)),
+            Ok(()) => {}
+        }
+        let request = CancelRequest { delivery_id: id.clone(), reason: None };
+        asker.ask(Operation::Cancel, &id, message_id, &request, &context).await?;
+        Ok(reply::empty(204))
+    };
+    let once = Once { scope, headers: &headers, body: &[], deadline };
+    shared.once(once, ask).await
 }
 
 /// Reads where a request stands.
@@ -181,7 +181,37 @@ async fn get_request(
     Ok(Json(record.shown()))
 }
 
+/// What makes a request one with those that look like it.
+struct Once<'a> {
+    scope: String,
+    headers: &'a HeaderMap,
+    body: &'a [u8],
+    deadline: Deadline,
+}
+
 impl Shared {
+    /// Does the work once for the key of a request, where it has one, under an id for what is asked.
+    async fn once<W, F>(&self, once: Once<'_>, work: W) -> Result<Response, Problem>
+    where
+        W: FnOnce(String) -> F,
+        F: Future<Output = Result<StoredReply, Problem>>,
+    {
+        let candidate_id = self.new_id();
+        let Once { scope, headers, body, deadline } = once;
+        let Some(key) = key_of(headers)? else {
+            return work(candidate_id).await.map(service_kit::respond);
+        };
+        let body_hash = service_kit::hash_of(&[body]);
+        let keyed = KeyedRequest { scope, key, body_hash, candidate_id };
+        idempotency::once(&self.store, keyed, deadline, work).await
+    }
+
+    async fn find(&self, id: &str) -> Result<RequestRecord, Problem> {
+        let known = id.to_owned();
+        let found = self.store.read(move |reader| table::find(reader, &known)).await?;
+        Ok(found.ok_or_else(unknown)?.record)
+    }
+
     fn new_id(&self) -> String {
         let mut random = base::Random::with_seed(fastrand::u64(..));
         random.uuid_v7(self.clock.now()).to_string()
@@ -236,10 +266,10 @@ impl Shared {
         &self,
         operation: Operation,
         id: &str,
+        message_id: String,
         request: &B,
         context: &RequestContext,
     ) -> Result<(), Problem> {
-        let message_id = self.new_id();
         self.publish(operation, id, message_id.clone(), request, context).await?;
         let row = id.to_owned();
         let ask = move |it: &mut store::Transaction<'_>| {

@@ -1,5 +1,5 @@
-//! The workflows of a delivery, as data: create, cancel (one for each who may serve it), reschedule,
-//! hand-over to a carrier.
+//! The workflows of a delivery, as data: create, cancel and reschedule (one for each who may serve
+//! it), hand-over to a carrier.
 //!
 //! A definition is pinned by its hash to the sagas in flight, so a change here gets a new version
 //! and leaves those alone. The order of the create workflow is the original's: decide the transport
@@ -7,7 +7,7 @@
 
 use saga::{Call, Definition, DefinitionError, Step};
 use serde_json::{Value, json};
-use workflows::{CANCEL, CANCEL_CARRIER, CREATE, HAND_OVER, RESCHEDULE};
+use workflows::{CANCEL, CANCEL_CARRIER, CREATE, HAND_OVER, RESCHEDULE, RESCHEDULE_CARRIER};
 
 /// How far a workflow goes before it gives up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,11 @@ pub struct Bounds {
 pub fn definitions(bounds: Bounds) -> Result<Vec<Definition>, DefinitionError> {
     let cancel_drone = cancel(CANCEL, 2, drone_call_off(), bounds)?;
     let cancel_carrier = cancel(CANCEL_CARRIER, 1, carrier_call_off(), bounds)?;
-    Ok(vec![create(bounds)?, cancel_drone, cancel_carrier, reschedule(bounds)?, hand_over(bounds)?])
+    let move_drone = reschedule(RESCHEDULE, 3, drone_move(), bounds)?;
+    let move_carrier = reschedule(RESCHEDULE_CARRIER, 1, carrier_move(), bounds)?;
+    let create = create(bounds)?;
+    let hand_over = hand_over(bounds)?;
+    Ok(vec![create, cancel_drone, cancel_carrier, move_drone, move_carrier, hand_over])
 }
 
 /// A workflow of these steps, whose calls wait as long as is set.
@@ -190,27 +194,38 @@ fn cancel(
     workflow(name, version, bounds.cancel_complete_by_ms, steps, bounds)
 }
 
-/// The drone decides here too; Delivery follows. What the move leaves out is null here, and stays
-/// as it was there.
-fn reschedule(bounds: Bounds) -> Result<Definition, DefinitionError> {
-    let change = json!({
-        "deliveryId": "{{input.deliveryId}}",
+/// What a move changes; what it leaves out is null, and stays as it was.
+fn change() -> Value {
+    json!({
         "pickup": "{{input.pickup}}",
         "dropoff": "{{input.dropoff}}",
         "pickupTime": "{{input.pickupTime ?? null}}",
         "deadline": "{{input.deadline ?? null}}",
         "revision": "{{input.revision}}",
-    });
-    let drone = Call::put("/api/dronedeliveries/{{input.deliveryId}}").body(change);
-    let patch = Call::patch("/api/deliveries/{{input.deliveryId}}").body(json!({
-        "pickup": "{{input.pickup}}",
-        "dropoff": "{{input.dropoff}}",
-        "pickupTime": "{{input.pickupTime ?? null}}",
-        "deadline": "{{input.deadline ?? null}}",
-        "revision": "{{input.revision}}",
-    }));
-    let steps = [decision("drone", drone), Step::retriable("delivery", "delivery", patch)];
-    workflow(RESCHEDULE, 3, bounds.complete_by_ms, steps, bounds)
+    })
+}
+
+fn drone_move() -> Step {
+    let mut trip = change();
+    trip["deliveryId"] = json!("{{input.deliveryId}}");
+    decision("drone", Call::put("/api/dronedeliveries/{{input.deliveryId}}").body(trip))
+}
+
+fn carrier_move() -> Step {
+    let booking = Call::patch("/api/thirdpartydeliveries/{{input.deliveryId}}").body(change());
+    decision("third-party-transport", booking)
+}
+
+/// Whoever serves the delivery decides here too; Delivery follows.
+fn reschedule(
+    name: &str,
+    version: u32,
+    elsewhere: Step,
+    bounds: Bounds,
+) -> Result<Definition, DefinitionError> {
+    let patch = Call::patch("/api/deliveries/{{input.deliveryId}}").body(change());
+    let steps = [elsewhere, Step::retriable("delivery", "delivery", patch)];
+    workflow(name, version, bounds.complete_by_ms, steps, bounds)
 }
 
 /// No drone can fly it any more: a carrier does, if one can. It leaves only when Delivery has agreed,
@@ -262,7 +277,10 @@ mod tests {
     fn every_workflow_holds_together() {
         let names: Vec<_> =
             definitions(BOUNDS).unwrap().iter().map(|it| it.name().to_owned()).collect();
-        assert_eq!(names, [CREATE, CANCEL, CANCEL_CARRIER, RESCHEDULE, HAND_OVER]);
+        assert_eq!(
+            names,
+            [CREATE, CANCEL, CANCEL_CARRIER, RESCHEDULE, RESCHEDULE_CARRIER, HAND_OVER]
+        );
     }
 
     #[test]
@@ -304,8 +322,8 @@ mod tests {
         let definitions = definitions(BOUNDS).unwrap();
         let deciders: Vec<_> = definitions[1..].iter().map(first).collect();
         let carrier = "third-party-transport";
-        assert_eq!(deciders, ["drone", carrier, "drone", carrier]);
+        assert_eq!(deciders, ["drone", carrier, "drone", carrier, carrier]);
         let patience: Vec<_> = definitions.iter().map(|it| it.document().complete_by_ms).collect();
-        assert_eq!(patience, [60_000, 90_000, 90_000, 60_000, 90_000]);
+        assert_eq!(patience, [60_000, 90_000, 90_000, 60_000, 60_000, 90_000]);
     }
 }

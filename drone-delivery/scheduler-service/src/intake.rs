@@ -24,8 +24,8 @@ use service_kit::{
 use tracing::info;
 
 use workflows::{
-    CANCEL, CANCEL_CARRIER, CREATE, HAND_OVER, RESCHEDULE, cancel_id, create_id, hand_over_id,
-    reschedule_id,
+    CANCEL, CANCEL_CARRIER, CREATE, HAND_OVER, RESCHEDULE, RESCHEDULE_CARRIER, cancel_id,
+    create_id, hand_over_id, reschedule_id,
 };
 
 /// Takes records of `delivery-requests`.
@@ -39,7 +39,11 @@ pub(crate) struct Intake {
 #[derive(Debug)]
 enum Asked {
     Create(Start),
-    CallOff { delivery: String, reason: Option<String> },
+    CallOff {
+        delivery: String,
+        reason: Option<String>,
+    },
+    /// What serves the delivery decides which workflow moves it.
     Move(Start),
     HandOver(HandOverRequest),
 }
@@ -51,8 +55,7 @@ impl Handler for Intake {
             Asked::CallOff { delivery, reason } => {
                 self.call_off(delivered, &delivery, reason).await
             }
-            // At once when nothing else of the delivery is at work; else when it is its turn.
-            Asked::Move(change) => self.submit(change).await,
+            Asked::Move(change) => self.relocate(delivered, change).await,
             Asked::HandOver(request) => self.hand_over(delivered, request).await,
         }
     }
@@ -80,12 +83,12 @@ impl Intake {
         let create = create_id(delivery);
         let running = self.engine.get(&create).await.map_err(failure_of)?;
         let package = running.and_then(|it| it.input.pointer("/packageInfo/packageId").cloned());
-        let handed_over = self.engine.get(&hand_over_id(delivery)).await.map_err(failure_of)?;
         let carrier = CANCEL_CARRIER.to_owned();
-        let (definition, instead) = match handed_over {
-            Some(_) => (carrier, None),
+        let (definition, instead) = if self.is_handed_over(delivery).await? {
+            (carrier, None)
+        } else {
             // The create knows who serves the delivery when the cancel starts, maybe not yet now.
-            None => (CANCEL.to_owned(), Some(Instead { when: by_carrier(), definition: carrier })),
+            (CANCEL.to_owned(), Some(Instead { when: by_carrier(), definition: carrier }))
         };
         let cancel = Start {
             id: cancel_id(delivery, &delivered.message.id),
@@ -98,6 +101,40 @@ impl Intake {
         let reason = reason.unwrap_or_else(|| "the customer called it off".to_owned());
         let kind = SignalKind::Cancel { reason, or_else: Some(cancel) };
         self.say(&create, delivered, kind).await
+    }
+
+    async fn is_handed_over(&self, delivery: &str) -> Result<bool, Failure> {
+        let saga = self.engine.get(&hand_over_id(delivery)).await.map_err(failure_of)?;
+        Ok(saga.is_some())
+    }
+
+    /// At once when nothing else of the delivery is at work; else when it is its turn. Who serves it
+    /// the create knows, or will: until it does, the move is a word to it.
+    async fn relocate(&self, delivered: &Delivered, change: Start) -> Result<(), Failure> {
+        let delivery = change.subject.clone().unwrap_or_default();
+        let carrier = RESCHEDULE_CARRIER.to_owned();
+        if self.is_handed_over(&delivery).await? {
+            return self.submit(Start { definition: carrier, ..change }).await;
+        }
+        let create = create_id(&delivery);
+        let Some(saga) = self.engine.get(&create).await.map_err(failure_of)? else {
+            return self.submit(change).await;
+        };
+        let holds = |it: &Condition| {
+            saga.output(&it.step).and_then(|reply| reply.pointer(&it.pointer)) == Some(&it.equals)
+        };
+        if by_carrier().iter().any(holds) {
+            self.submit(Start { definition: carrier, ..change }).await
+        } else if saga.output(TRANSPORT).is_some()
+            // A word takes no place in the line, which ends somewhere.
+            || saga.state.follow_ups.len() >= self.engine.waiting_max()
+        {
+            self.submit(change).await
+        } else {
+            let instead = Some(Instead { when: by_carrier(), definition: carrier });
+            let start = Start { instead, ..change };
+            self.say(&create, delivered, SignalKind::Then { start }).await
+        }
     }
 
     /// What is carried the create was told; where to, Delivery knows, which follows the moves.
@@ -231,6 +268,9 @@ impl Intake {
     }
 }
 
+/// The step of create that says who serves the delivery by the rule.
+const TRANSPORT: &str = "third-party-transport";
+
 /// What a create says when a carrier serves its delivery: by the rule, or since the fleet declined.
 fn by_carrier() -> Vec<Condition> {
     let yes = |step: &str, pointer: &str| Condition {
@@ -238,7 +278,7 @@ fn by_carrier() -> Vec<Condition> {
         pointer: pointer.to_owned(),
         equals: true.into(),
     };
-    vec![yes("third-party-transport", ""), yes("drone", "/declined")]
+    vec![yes(TRANSPORT, ""), yes("drone", "/declined")]
 }
 
 /// What a record asks for: its header says, else its event type, else the form of its body. One of

@@ -1,5 +1,6 @@
 //! HTTP: whether a carrier is needed, and the one that is booked.
 
+mod moving;
 mod samples;
 
 use axum::{
@@ -15,6 +16,8 @@ use service_kit::{
 };
 use store::{Store, Transaction};
 use utoipa::{OpenApi, ToSchema};
+
+use moving::MoveSchema;
 
 use crate::{
     booking::{self, BookError, Depot, ReleaseError},
@@ -38,6 +41,7 @@ pub fn routes(shared: Shared) -> Routes<()> {
     Routes::new()
         .get("/api/thirdpartydeliveries/{id}", get_shipment)
         .change(samples::put(), put_shipment)
+        .change(samples::patch(), moving::patch_shipment)
         .change(samples::delete(), delete_shipment)
         .with_state(shared)
 }
@@ -45,15 +49,15 @@ pub fn routes(shared: Shared) -> Routes<()> {
 /// The rows of everything that changes something, for the conformance tests.
 #[must_use]
 pub fn rows() -> Vec<MutatingRoute> {
-    vec![samples::put(), samples::delete()]
+    vec![samples::put(), samples::patch(), samples::delete()]
 }
 
 /// The OpenAPI document.
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(title = "Third-party Transport", description = "Carriers for what no drone can carry."),
-    paths(get_shipment, put_shipment, delete_shipment),
-    components(schemas(ShipmentView, TripSchema))
+    paths(get_shipment, put_shipment, moving::patch_shipment, delete_shipment),
+    components(schemas(ShipmentView, TripSchema, MoveSchema))
 )]
 pub(crate) struct Document;
 

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use base::{SimulatedClock, Timestamp};
+use contracts::third_party_transport::CarrierPhase;
 use store::{SqlError, Transaction};
 use tokio::sync::Notify;
 
 use crate::{
-    domain::{Habits, Limits, NoTransport, PickedUp, Roads, Shipment, Transport, Trip, Wish, fate},
+    domain::{
+        Fate, Habits, Limits, Move, MoveError, NoTransport, PickedUp, Roads, Shipment, Transport,
+        Trip, Wish, fate,
+    },
     events,
     store::{self as table, Found},
 };
@@ -18,7 +22,6 @@ pub(crate) struct Depot {
     pub(crate) limits: Arc<Limits>,
     pub(crate) roads: Roads,
     pub(crate) clock: SimulatedClock,
-    /// Name of the carrier.
     /// Whom to ask, in this order.
     pub(crate) carriers: Arc<[Carrier]>,
     /// Of how the tours go.
@@ -74,6 +77,23 @@ pub(crate) enum ReleaseError {
     Sql(#[from] SqlError),
 }
 
+/// Why a carrier does not go elsewhere.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum RelocateError {
+    /// None is booked.
+    #[error("no carrier is booked for it")]
+    NotBooked,
+    /// It refuses.
+    #[error(transparent)]
+    Refused(#[from] MoveError),
+    /// It does not go there.
+    #[error(transparent)]
+    Nobody(#[from] NoTransport),
+    /// The database.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+}
+
 /// Decides who serves a trip; books a carrier when no drone can, and lets it leave when its delivery
 /// is made already.
 pub(crate) fn book(
@@ -88,7 +108,7 @@ pub(crate) fn book(
         Some(Found::Shipment(known)) if known.trip.is_same(&wish.trip) => Transport::Carrier,
         Some(Found::Shipment(_)) => return Err(BookError::OtherTrip),
         None => decide(&depot.limits, wish, |trip| {
-            let free = free_carrier(transaction, depot)?.ok_or(BookError::Full)?;
+            let free = free_carrier(transaction, depot, &[])?.ok_or(BookError::Full)?;
             let fate = fate(free.habits, depot.seed, delivery_id);
             let (now, carrier) = (depot.now(transaction.now()), (free.name.clone(), fate));
             let (id, trace) = (delivery_id.to_owned(), trace.clone());
@@ -103,12 +123,13 @@ pub(crate) fn book(
     Ok(transport)
 }
 
-/// The first carrier that has a vehicle free.
+/// The first carrier that has a vehicle free and is none of these.
 fn free_carrier<'a>(
     transaction: &Transaction<'_>,
     depot: &'a Depot,
+    without: &[&str],
 ) -> Result<Option<&'a Carrier>, SqlError> {
-    for carrier in &*depot.carriers {
+    for carrier in depot.carriers.iter().filter(|it| !without.contains(&it.name.as_str())) {
         if table::vehicles_out(transaction, &carrier.name)? < carrier.vehicles {
             return Ok(Some(carrier));
         }
@@ -147,6 +168,28 @@ pub(crate) fn release(
     Ok(table::bury(transaction, delivery_id)?)
 }
 
+/// Moves a delivery to other doors, where its carrier goes there and has not picked it up.
+pub(crate) fn relocate(
+    transaction: &mut Transaction<'_>,
+    depot: &Depot,
+    delivery_id: &str,
+    change: &Move,
+) -> Result<Shipment, RelocateError> {
+    let Some(Found::Shipment(mut shipment)) = table::find(transaction, delivery_id)? else {
+        return Err(RelocateError::NotBooked);
+    };
+    let not_before = change.pickup_time.map(|it| depot.now(it));
+    let now = depot.now(transaction.now());
+    let told = shipment.relocate(change, now, not_before, &depot.roads)?;
+    if let Some(told) = told {
+        // Refused here, nothing was written.
+        depot.limits.check_carrier(&shipment.trip)?;
+        table::save(transaction, &shipment)?;
+        events::push_phase(transaction, depot, &shipment, &told)?;
+    }
+    Ok(*shipment)
+}
+
 /// The delivery was made: its carrier may leave.
 pub(crate) fn send(
     transaction: &mut Transaction<'_>,
@@ -176,12 +219,34 @@ pub(crate) fn advance(
     let due = table::due(transaction, now, limit)?;
     let moved = due.len();
     for mut shipment in due {
-        for change in shipment.advance(now, &depot.roads) {
+        while let Some((phase, at)) = shipment.due_by(now) {
+            let change = match instead(transaction, depot, &shipment, phase)? {
+                Some(other) => shipment.hand_to(other, at, &depot.roads),
+                None => shipment.reach(phase, at, &depot.roads),
+            };
             events::push_phase(transaction, depot, &shipment, &change)?;
         }
         table::save(transaction, &shipment)?;
     }
     Ok(moved)
+}
+
+/// Who takes the place of a carrier that breaks down before it has the package: each is tried once.
+fn instead(
+    transaction: &Transaction<'_>,
+    depot: &Depot,
+    shipment: &Shipment,
+    phase: CarrierPhase,
+) -> Result<Option<(String, Fate)>, SqlError> {
+    if phase != CarrierPhase::Failed || shipment.has_package() {
+        return Ok(None);
+    }
+    let tried = shipment.tried.iter().chain([&shipment.carrier]).map(String::as_str);
+    let free = free_carrier(transaction, depot, &tried.collect::<Vec<_>>())?;
+    Ok(free.map(|it| {
+        let tour = format!("{}/{}", shipment.delivery_id, it.name);
+        (it.name.clone(), fate(it.habits, depot.seed, &tour))
+    }))
 }
 
 #[cfg(test)]

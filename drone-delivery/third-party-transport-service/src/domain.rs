@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! Booked ─▶ EnRouteToPickup ─▶ PickedUp ─▶ DroppedOff
-//!                  └──────────────┴──▶ Failed
+//!   ▲              │              │
+//!   └─ another ────┴──────────────┴──▶ Failed
 //! ```
+//! One that breaks down before it has the package makes room for another carrier; only when none is
+//! left, or the package is on board, it has failed.
 //! A carrier is the exception: it is booked when no drone can serve the trip. A tour is data: its
 //! times are computed when it begins, so that a restarted process goes on where it was. All times
 //! here are simulated.
@@ -11,11 +14,13 @@
 mod fate;
 mod rule;
 mod shipment;
+mod tour;
 mod trip;
 mod view;
 
-pub(crate) use fate::{Habits, fate};
+pub(crate) use fate::{Fate, Habits, fate};
 pub(crate) use rule::{Limits, NoTransport, Transport};
-pub(crate) use shipment::{PhaseChange, PickedUp, Roads, Shipment};
-pub(crate) use trip::{Request, Trip, Wish};
+pub(crate) use shipment::{MoveError, PhaseChange, PickedUp, Shipment};
+pub(crate) use tour::Roads;
+pub(crate) use trip::{Move, Request, Trip, Wish};
 pub(crate) use view::ShipmentView;

@@ -3,7 +3,7 @@
 use contracts::shipping::RequestEventKind;
 use saga::{Outcome, Status};
 
-use crate::{CANCEL, CANCEL_CARRIER, HAND_OVER, RESCHEDULE};
+use crate::{CANCEL, CANCEL_CARRIER, HAND_OVER, RESCHEDULE, RESCHEDULE_CARRIER};
 
 /// Code with which whoever serves a delivery says that it knows a newer wish.
 const STALE_REVISION: &str = "stale_revision";
@@ -27,9 +27,13 @@ pub fn answer_of(
         // No client asked: what became of it shows in the stages of the delivery.
         HAND_OVER => return None,
         CANCEL | CANCEL_CARRIER if done => RequestEventKind::RequestCancelled,
-        RESCHEDULE if done => RequestEventKind::RequestRescheduled,
-        RESCHEDULE if code == Some(STALE_REVISION) => RequestEventKind::RequestSuperseded,
-        CANCEL | CANCEL_CARRIER | RESCHEDULE => RequestEventKind::RequestRefused,
+        RESCHEDULE | RESCHEDULE_CARRIER if done => RequestEventKind::RequestRescheduled,
+        RESCHEDULE | RESCHEDULE_CARRIER if code == Some(STALE_REVISION) => {
+            RequestEventKind::RequestSuperseded
+        }
+        CANCEL | CANCEL_CARRIER | RESCHEDULE | RESCHEDULE_CARRIER => {
+            RequestEventKind::RequestRefused
+        }
         _ => match outcome {
             Outcome::Completed => RequestEventKind::RequestScheduled,
             Outcome::Cancelled => RequestEventKind::RequestCancelled,
@@ -83,7 +87,7 @@ mod tests {
     fn an_undone_create_is_a_failed_request_and_an_undone_cancel_a_refused_one() {
         check(CREATE, Outcome::Compensated, false, RequestFailed);
         check(CREATE, Outcome::Cancelled, false, RequestCancelled);
-        for operation in [CANCEL, CANCEL_CARRIER, RESCHEDULE] {
+        for operation in [CANCEL, CANCEL_CARRIER, RESCHEDULE, RESCHEDULE_CARRIER] {
             check(operation, Outcome::Compensated, false, RequestRefused);
         }
     }
@@ -94,6 +98,7 @@ mod tests {
         check(CANCEL, Outcome::Completed, true, RequestCancelled);
         check(CANCEL_CARRIER, Outcome::Completed, true, RequestCancelled);
         check(RESCHEDULE, Outcome::Completed, true, RequestRescheduled);
+        check(RESCHEDULE_CARRIER, Outcome::Completed, true, RequestRescheduled);
     }
 
     #[test]
@@ -106,9 +111,10 @@ mod tests {
 
     #[test]
     fn a_move_that_a_newer_one_overtook_is_superseded_and_not_refused() {
-        let outcome = Outcome::Compensated;
-        let found = answer_of(RESCHEDULE, outcome, false, Some("stale_revision"));
-        assert_eq!(found, Some(RequestSuperseded));
+        for workflow in [RESCHEDULE, RESCHEDULE_CARRIER] {
+            let found = answer_of(workflow, Outcome::Compensated, false, Some("stale_revision"));
+            assert_eq!(found, Some(RequestSuperseded), "{workflow}");
+        }
     }
 
     #[test]

@@ -10,6 +10,6 @@ mod names;
 pub use announcer::Announcer;
 pub use answers::{answer_of, answer_of_dropped, template_of};
 pub use names::{
-    CANCEL, CANCEL_CARRIER, CREATE, HAND_OVER, RESCHEDULE, cancel_id, create_id, delivery_of,
-    hand_over_id, operation_id, operation_of, reschedule_id,
+    CANCEL, CANCEL_CARRIER, CREATE, HAND_OVER, RESCHEDULE, RESCHEDULE_CARRIER, cancel_id,
+    create_id, delivery_of, hand_over_id, operation_id, operation_of, reschedule_id,
 };

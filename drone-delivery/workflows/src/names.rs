@@ -6,8 +6,10 @@ pub const CREATE: &str = "create";
 pub const CANCEL: &str = "cancel";
 /// Name of the workflow that cancels one that a carrier serves.
 pub const CANCEL_CARRIER: &str = "cancel-carrier";
-/// Name of the workflow that moves one.
+/// Name of the workflow that moves one that a drone serves.
 pub const RESCHEDULE: &str = "reschedule";
+/// Name of the workflow that moves one that a carrier serves.
+pub const RESCHEDULE_CARRIER: &str = "reschedule-carrier";
 /// Name of the workflow that finds a carrier for one that no drone can fly any more.
 pub const HAND_OVER: &str = "hand-over";
 
@@ -52,7 +54,7 @@ pub fn operation_id(saga: &str) -> Option<&str> {
 pub fn operation_of(definition: &str) -> &'static str {
     match definition {
         CANCEL | CANCEL_CARRIER => "cancel",
-        RESCHEDULE => "reschedule",
+        RESCHEDULE | RESCHEDULE_CARRIER => "reschedule",
         HAND_OVER => "hand-over",
         _ => "delivery",
     }

@@ -2,7 +2,9 @@
 //!
 //! Whatever a service inside trusts must not be sent by a stranger: identity, epoch, attempt,
 //! deadline, baggage and the words about where a request came from are taken off, and the last are
-//! written anew from what the edge has seen itself.
+//! written anew from what the edge has seen itself. A key that reads as a saga's is renamed.
+
+use base::OperationKey;
 
 use crate::{
     h1::Known,
@@ -25,6 +27,7 @@ pub(crate) fn strip(head: &mut RequestHead, peer: &Peer) {
         );
         !(is_ours || looks_like_ours(name))
     });
+    rename_keys(head);
     let address = peer.address.ip().to_string();
     head.fields.push_known(Known::XForwarded, b"x-forwarded-for", address.as_bytes());
     head.fields.push_known(Known::XForwarded, b"x-forwarded-proto", b"http");
@@ -32,6 +35,30 @@ pub(crate) fn strip(head: &mut RequestHead, peer: &Peer) {
     head.fields.push_known(Known::XForwarded, b"x-forwarded-host", &host);
     let via: &[u8] = if head.version == Version::Http2 { b"2 skein" } else { b"1.1 skein" };
     head.fields.push_known(Known::Via, b"via", via);
+}
+
+/// Before a stranger's key that reads as a saga's: no saga is called so.
+const STRANGERS: &str = "edge:";
+
+/// Keys of strangers have a space of their own: with a saga's, somebody could take a step of it, or
+/// bar it, before the saga does.
+fn rename_keys(head: &mut RequestHead) {
+    let mut renamed = Vec::new();
+    head.fields.retain(|known, _, value| {
+        let key = str::from_utf8(value).map(|it| it.trim_matches(['"', ' ', '\t']));
+        let sagas = key.ok().filter(|it| it.parse::<OperationKey>().is_ok());
+        match sagas.filter(|_| known == Known::IdempotencyKey) {
+            Some(key) => {
+                renamed.push(format!("\"{STRANGERS}{key}\""));
+                false
+            }
+            None => true,
+        }
+    });
+    let name = base::headers::IDEMPOTENCY_KEY.as_bytes();
+    for key in renamed {
+        head.fields.push_known(Known::IdempotencyKey, name, key.as_bytes());
+    }
 }
 
 /// Takes off what is said among ourselves.
@@ -103,5 +130,30 @@ mod tests {
         assert_eq!(head.fields.named("x-forwarded-for"), Some(&b"192.0.2.7"[..]));
         assert_eq!(head.fields.named("x-forwarded-host"), Some(&b"shop"[..]));
         assert_eq!(head.fields.len(), 7);
+    }
+
+    #[track_caller]
+    fn check_key(given: &[u8], expected: &[u8]) {
+        let mut head =
+            RequestHead::new(Method::GET, Version::Http11, "shop".into(), Bytes::from("/"));
+        head.fields.push(b"Idempotency-Key", given);
+        strip(&mut head, &Peer { address: "192.0.2.7:4000".parse().unwrap(), identity: None });
+        let keys: Vec<_> =
+            head.fields.iter().filter(|it| it.0 == Known::IdempotencyKey).map(|it| it.2).collect();
+        assert_eq!(keys, [expected]);
+    }
+
+    #[test]
+    fn a_stranger_s_key_is_never_a_saga_s() {
+        for given in [
+            &b"d1/cancel/delivery/do/0"[..],
+            b"\"d1/cancel/delivery/do/0\"",
+            b" d1/cancel/delivery/do/0",
+        ] {
+            check_key(given, b"\"edge:d1/cancel/delivery/do/0\"");
+        }
+        for own in [&b"\"order 7\""[..], b"a/b/c", b"\xff/a/b/do/0"] {
+            check_key(own, own);
+        }
     }
 }

@@ -68,7 +68,7 @@ pub(crate) struct Kept {
     pub(crate) left: bool,
     /// The drone that Delivery was told of.
     pub(crate) drone_told: Value,
-    /// Where the drone flies to, and where Delivery says that it does.
+    /// Where whoever serves it goes, and where Delivery says that it does.
     pub(crate) flown_to: Value,
     pub(crate) shown: Value,
 }
@@ -141,7 +141,14 @@ impl Services {
                 kept.carrier = !delivery.starts_with("nobody");
                 kept.left |= body["made"] == true;
             }
-            ("PUT", "thirdpartydeliveries") => kept.carrier = delivery.starts_with("carrier"),
+            ("PUT", "thirdpartydeliveries") => {
+                kept.carrier = delivery.starts_with("carrier");
+                if kept.carrier {
+                    kept.flown_to = body["dropoff"].clone();
+                }
+            }
+            ("PATCH", "thirdpartydeliveries") if !kept.carrier => return 404,
+            ("PATCH", "thirdpartydeliveries") => kept.flown_to = body["dropoff"].clone(),
             ("PUT", "dronedeliveries") if delivery.starts_with("declined") => {}
             ("PUT", "deliveries") if path.ends_with("/carrier") => {
                 kept.delivery &= body["booked"] == true;

@@ -39,6 +39,29 @@ pub(super) fn put() -> MutatingRoute {
     }
 }
 
+pub(super) fn patch() -> MutatingRoute {
+    MutatingRoute {
+        change: Change::Patch,
+        path: "/api/thirdpartydeliveries/{id}",
+        repetition: Repetition::Keyed,
+        sample: |n| {
+            let moved = |latitude| {
+                json!({
+                    "pickup": {"latitude": 60.17, "longitude": 24.94},
+                    "dropoff": {"latitude": latitude, "longitude": 24.945},
+                    "revision": 1,
+                })
+            };
+            Sample {
+                before: vec![book(n)],
+                call: SampleCall::new(Method::PATCH, path(n), Some(moved(60.18))),
+                other_body: Some(moved(60.19)),
+                undo: None,
+            }
+        },
+    }
+}
+
 pub(super) fn delete() -> MutatingRoute {
     MutatingRoute {
         change: Change::Delete,

@@ -221,3 +221,79 @@ async fn the_next_carrier_is_asked_when_all_vehicles_of_one_are_out_and_then_nob
     here.release("d2").await.unwrap();
     assert_eq!(here.book("d4", heavy()).await, Ok(Transport::Carrier), "a booking was released");
 }
+
+const ALWAYS: Habits = Habits { late_percent: 0, late_max: Duration::ZERO, failure_percent: 100 };
+const NEVER: Habits = Habits { failure_percent: 0, ..ALWAYS };
+
+/// The carriers that were announced, and the last phase of all, of a tour with these carriers.
+async fn tour_of(habits: &[(&str, Habits)], id: &str) -> (Vec<String>, String) {
+    let (directory, clock) = (TempDir::new().unwrap(), manual_clock());
+    let mut here = process(&directory.path().join("transport.db"), &clock).await;
+    let carrier =
+        |it: &(&str, Habits)| Carrier { name: it.0.to_owned(), vehicles: 1, habits: it.1 };
+    here.depot.carriers = habits.iter().map(carrier).collect();
+    here.book(id, heavy()).await.unwrap();
+    here.send(id).await;
+    clock.advance(Duration::from_secs(36_000));
+    here.advance().await;
+    assert_eq!(here.advance().await, 0, "its end was reached");
+    let out = here.store.read(|it| {
+        Ok::<_, SqlError>(table::vehicles_out(it, "first")? + table::vehicles_out(it, "second")?)
+    });
+    assert_eq!(out.await.unwrap(), 0, "no vehicle is out any more");
+    let said = here.store.read(|it| it.outbox(0, 1_000)).await.unwrap();
+    let bodies: Vec<serde_json::Value> =
+        said.iter().map(|it| serde_json::from_slice(&it.1.body).unwrap()).collect();
+    let numbers: Vec<_> = bodies.iter().map(|it| it["sequence"].as_u64().unwrap()).collect();
+    assert!(numbers.iter().copied().eq(1..=numbers.len() as u64), "{numbers:?}");
+    let mut carriers: Vec<_> =
+        bodies.iter().map(|it| it["carrier"].as_str().unwrap().to_owned()).collect();
+    carriers.dedup();
+    (carriers, bodies.last().unwrap()["phase"].as_str().unwrap().to_owned())
+}
+
+/// An id whose first tour breaks down before the pick-up, or after it.
+fn breaking(before_pickup: bool) -> String {
+    let share = |id: &str| fate(ALWAYS, 0, id).breaks_down.unwrap();
+    let fits = |it: f64| if before_pickup { it < 0.2 } else { it > 0.8 };
+    (0..).map(|it| format!("d{it}")).find(|it| fits(share(it))).unwrap()
+}
+
+#[tokio::test]
+async fn a_carrier_that_breaks_down_before_it_has_the_package_makes_room_for_the_next() {
+    let id = breaking(true);
+    let (carriers, end) = tour_of(&[("first", ALWAYS), ("second", NEVER)], &id).await;
+    assert_eq!(
+        (carriers, end.as_str()),
+        (vec!["first".to_owned(), "second".to_owned()], "DroppedOff")
+    );
+    let (carriers, end) = tour_of(&[("first", ALWAYS)], &id).await;
+    assert_eq!((carriers, end.as_str()), (vec!["first".to_owned()], "Failed"), "nobody is left");
+}
+
+#[tokio::test]
+async fn a_carrier_that_breaks_down_with_the_package_has_failed() {
+    let (carriers, end) = tour_of(&[("first", ALWAYS), ("second", NEVER)], &breaking(false)).await;
+    assert_eq!((carriers, end.as_str()), (vec!["first".to_owned()], "Failed"));
+}
+
+#[tokio::test]
+async fn a_move_beyond_what_carriers_drive_leaves_the_trip_as_it_was() {
+    let (directory, clock) = (TempDir::new().unwrap(), manual_clock());
+    let here = process(&directory.path().join("transport.db"), &clock).await;
+    let relocate = async |id: &str, latitude, revision| {
+        let (depot, id) = (here.depot.clone(), id.to_owned());
+        let (pickup, dropoff) = (heavy().pickup, Location::new(latitude, 24.945));
+        let change = Move { pickup, dropoff, pickup_time: None, revision };
+        let moved = here.store.write(move |it| relocate(it, &depot, &id, &change)).await;
+        moved.map(|it| it.trip.dropoff.latitude).map_err(refused)
+    };
+    assert_eq!(relocate("d1", 60.2, 1).await, Err(RelocateError::NotBooked));
+    here.book("d1", heavy()).await.unwrap();
+    assert_eq!(relocate("d1", 60.2, 1).await, Ok(60.2));
+    let far = relocate("d1", 66.5, 2).await;
+    assert!(matches!(far, Err(RelocateError::Nobody(NoTransport::TooFar { .. }))), "{far:?}");
+    assert_eq!(relocate("d1", 60.3, 2).await, Ok(60.3), "the refused one was forgotten");
+    here.release("d1").await.unwrap();
+    assert_eq!(relocate("d1", 60.2, 3).await, Err(RelocateError::NotBooked));
+}

@@ -1,35 +1,15 @@
-//! One carrier with one package: booked, sent, called back, moved on by time.
-
-use std::time::Duration;
+//! One carrier with one package: booked, sent, moved to other doors, called back, moved on by time,
+//! and another carrier in its place when it breaks down before it has the package.
 
 use base::Timestamp;
 use contracts::{Location, third_party_transport::CarrierPhase};
 use serde::{Deserialize, Serialize};
 
-use super::{fate::Fate, trip::Trip};
-
-/// How carriers drive.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Roads {
-    pub(crate) speed_mps: f64,
-    /// To take a package, or to hand it over.
-    pub(crate) handling: Duration,
-    pub(crate) depot: Location,
-}
-
-/// When a tour reaches what.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Tour {
-    pub(crate) leaves: Timestamp,
-    pub(crate) picks_up: Timestamp,
-    pub(crate) drops_off: Timestamp,
-    /// When it was expected there, as it left: late ones say so at the pick-up.
-    #[serde(default)]
-    pub(crate) promised: Option<Timestamp>,
-    /// When it breaks down.
-    #[serde(default)]
-    pub(crate) breaks_down: Option<Timestamp>,
-}
+use super::{
+    fate::Fate,
+    tour::{Roads, Tour},
+    trip::{Move, Trip},
+};
 
 /// A package that a carrier takes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +28,12 @@ pub(crate) struct Shipment {
     /// How its tour goes.
     #[serde(default)]
     pub(crate) fate: Fate,
+    /// Carriers that broke down before it.
+    #[serde(default)]
+    pub(crate) tried: Vec<String>,
+    /// Of the newest move.
+    #[serde(default)]
+    pub(crate) revision: u64,
 }
 
 /// A phase that a carrier reached: to be announced.
@@ -65,11 +51,18 @@ pub(crate) struct PhaseChange {
 #[error("the package has been picked up")]
 pub(crate) struct PickedUp;
 
-impl Roads {
-    fn time_for(&self, from: &Location, to: &Location) -> Duration {
-        let seconds = from.distance_m(to) / self.speed_mps;
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
-    }
+/// Why a carrier does not go elsewhere than it was told first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MoveError {
+    /// A later move was seen.
+    #[error("revision {known} is agreed already")]
+    Stale { known: u64 },
+    /// It drives to the door that it was told with the package.
+    #[error(transparent)]
+    PickedUp(#[from] PickedUp),
+    /// It broke down.
+    #[error("the carrier broke down")]
+    Over,
 }
 
 impl Shipment {
@@ -83,8 +76,19 @@ impl Shipment {
         roads: &Roads,
     ) -> (Self, PhaseChange) {
         let phase = CarrierPhase::Booked;
-        let (sequence, tour) = (0, None);
-        let mut booked = Self { delivery_id, carrier, trip, phase, sequence, tour, trace, fate };
+        let (sequence, tour, tried, revision) = (0, None, Vec::new(), 0);
+        let mut booked = Self {
+            delivery_id,
+            carrier,
+            trip,
+            phase,
+            sequence,
+            tour,
+            trace,
+            fate,
+            tried,
+            revision,
+        };
         let change = booked.reach(phase, now, roads);
         (booked, change)
     }
@@ -102,17 +106,61 @@ impl Shipment {
         if self.tour.is_some() {
             return false;
         }
-        let Trip { pickup, dropoff, .. } = &self.trip;
         let leaves = not_before.unwrap_or(now).max(now);
-        let picks_up = leaves + roads.time_for(&roads.depot, pickup) + roads.handling;
-        let promised = picks_up + roads.time_for(pickup, dropoff) + roads.handling;
-        let drops_off = promised + Duration::from_millis(self.fate.late_ms);
-        let lasts = drops_off.saturating_since(leaves);
-        let breaks_down = self.fate.breaks_down.map(|share| leaves + lasts.mul_f64(share));
-        let promised = Some(promised);
-        self.tour = Some(Tour { leaves, picks_up, drops_off, promised, breaks_down });
+        self.tour = Some(Tour::plan(roads.depot, leaves, &self.trip, self.fate, roads));
         self.trace = trace.or_else(|| self.trace.take());
         true
+    }
+
+    /// Moves it to other doors, until it has the package: one that is on its way turns where it is.
+    /// `not_before` is the trip's new time as the carriers' clock has it. A move that was agreed
+    /// before is no news.
+    pub(crate) fn relocate(
+        &mut self,
+        change: &Move,
+        now: Timestamp,
+        not_before: Option<Timestamp>,
+        roads: &Roads,
+    ) -> Result<Option<PhaseChange>, MoveError> {
+        if change.revision < self.revision {
+            return Err(MoveError::Stale { known: self.revision });
+        }
+        if change.revision == self.revision {
+            return Ok(None);
+        }
+        self.check_recall()?;
+        if self.phase == CarrierPhase::Failed {
+            return Err(MoveError::Over);
+        }
+        let here = self.position(now, roads);
+        self.revision = change.revision;
+        self.trip = self.trip.moved(change);
+        if let Some(tour) = self.tour {
+            let leaves = match self.phase {
+                CarrierPhase::Booked => not_before.unwrap_or(tour.leaves).max(now),
+                _ => now,
+            };
+            self.tour = Some(Tour::plan(here, leaves, &self.trip, self.fate, roads));
+        }
+        Ok(Some(self.reach(self.phase, now, roads)))
+    }
+
+    /// Another carrier takes its place, and leaves at once.
+    pub(crate) fn hand_to(
+        &mut self,
+        (carrier, fate): (String, Fate),
+        at: Timestamp,
+        roads: &Roads,
+    ) -> PhaseChange {
+        self.tried.push(std::mem::replace(&mut self.carrier, carrier));
+        self.fate = fate;
+        self.tour = Some(Tour::plan(roads.depot, at, &self.trip, fate, roads));
+        self.reach(CarrierPhase::Booked, at, roads)
+    }
+
+    /// Whether it has the package, or had it.
+    pub(crate) const fn has_package(&self) -> bool {
+        matches!(self.phase, CarrierPhase::PickedUp | CarrierPhase::DroppedOff)
     }
 
     /// Whether it can still be called back.
@@ -148,41 +196,53 @@ impl Shipment {
         !matches!(self.phase, CarrierPhase::DroppedOff | CarrierPhase::Failed)
     }
 
-    /// Reaches every phase that is due, oldest first.
-    pub(crate) fn advance(&mut self, now: Timestamp, roads: &Roads) -> Vec<PhaseChange> {
-        let mut changes = Vec::new();
-        while let Some((phase, due)) = self.next().filter(|it| it.1 <= now) {
-            changes.push(self.reach(phase, due, roads));
-        }
-        changes
+    /// The next phase, when it is due.
+    pub(crate) fn due_by(&self, now: Timestamp) -> Option<(CarrierPhase, Timestamp)> {
+        self.next().filter(|it| it.1 <= now)
     }
 
-    fn reach(&mut self, phase: CarrierPhase, at: Timestamp, roads: &Roads) -> PhaseChange {
-        let has_package = self.phase == CarrierPhase::PickedUp;
+    /// Where the vehicle is.
+    pub(crate) fn position(&self, at: Timestamp, roads: &Roads) -> Location {
+        let Some(tour) = self.tour else { return roads.depot };
+        match self.phase {
+            CarrierPhase::Booked => tour.from.unwrap_or(roads.depot),
+            CarrierPhase::EnRouteToPickup => tour.approaching(&self.trip, at, roads),
+            CarrierPhase::PickedUp => tour.carrying(&self.trip, at, roads),
+            CarrierPhase::DroppedOff => self.trip.dropoff,
+            CarrierPhase::Failed => tour.breaks_down.map_or(roads.depot, |broke_down| {
+                if broke_down < tour.picks_up {
+                    tour.approaching(&self.trip, broke_down, roads)
+                } else {
+                    tour.carrying(&self.trip, broke_down, roads)
+                }
+            }),
+        }
+    }
+
+    /// Reaches a phase: what is to be announced.
+    pub(crate) fn reach(
+        &mut self,
+        phase: CarrierPhase,
+        at: Timestamp,
+        roads: &Roads,
+    ) -> PhaseChange {
         self.phase = phase;
         self.sequence += 1;
-        let position = match phase {
-            // Somewhere on the leg: told is where it was last.
-            CarrierPhase::Failed if has_package => self.trip.pickup,
-            CarrierPhase::Booked | CarrierPhase::EnRouteToPickup | CarrierPhase::Failed => {
-                roads.depot
-            }
-            CarrierPhase::PickedUp => self.trip.pickup,
-            CarrierPhase::DroppedOff => self.trip.dropoff,
-        };
         let expected = |tour: Tour| match phase {
             CarrierPhase::Booked | CarrierPhase::EnRouteToPickup => {
                 tour.promised.unwrap_or(tour.drops_off)
             }
             _ => tour.drops_off,
         };
-        let delivery_eta = self.tour.map(expected);
+        let (position, delivery_eta) = (self.position(at, roads), self.tour.map(expected));
         PhaseChange { phase, position, sequence: self.sequence, at, delivery_eta }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{super::rule::tests::trip, *};
 
     const ROADS: Roads = Roads {
@@ -194,6 +254,15 @@ mod tests {
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(seconds * 1_000)
+    }
+
+    /// Everything that is due, oldest first.
+    fn advance(shipment: &mut Shipment, now: Timestamp) -> Vec<PhaseChange> {
+        let mut changes = Vec::new();
+        while let Some((phase, at)) = shipment.due_by(now) {
+            changes.push(shipment.reach(phase, at, &ROADS));
+        }
+        changes
     }
 
     fn booked(trip: Trip) -> Shipment {
@@ -211,7 +280,7 @@ mod tests {
         assert_eq!((shipment.sequence, shipment.due()), (1, None));
         assert!(shipment.send(at(10), None, &ROADS, None));
         assert!(!shipment.send(at(99), None, &ROADS, None), "a repeated message");
-        let changes = shipment.advance(at(86_400), &ROADS);
+        let changes = advance(&mut shipment, at(86_400));
         let phases: Vec<_> = changes.iter().map(|it| it.phase).collect();
         let expected =
             [CarrierPhase::EnRouteToPickup, CarrierPhase::PickedUp, CarrierPhase::DroppedOff];
@@ -228,7 +297,7 @@ mod tests {
         let far = Timestamp::parse("2099-01-01T00:00:00Z").unwrap();
         let mut shipment = booked(Trip { pickup_time: Some(far), ..trip(AIRPORT, 40.0) });
         shipment.send(at(0), Some(far), &ROADS, None);
-        assert_eq!(shipment.advance(at(1_000_000), &ROADS), []);
+        assert_eq!(advance(&mut shipment, at(1_000_000)), []);
         assert_eq!((shipment.due(), shipment.check_recall()), (Some(far), Ok(())));
     }
 
@@ -237,7 +306,7 @@ mod tests {
         let late = Fate { late_ms: 60_000, breaks_down: None };
         let mut shipment = fated(trip(AIRPORT, 40.0), late);
         shipment.send(at(0), None, &ROADS, None);
-        let changes = shipment.advance(at(86_400), &ROADS);
+        let changes = advance(&mut shipment, at(86_400));
         let etas: Vec<_> = changes.iter().map(|it| it.delivery_eta.unwrap()).collect();
         assert_eq!(etas[1], changes[2].at);
         assert_eq!(etas[1].saturating_since(etas[0]), Duration::from_secs(60));
@@ -250,7 +319,7 @@ mod tests {
             let mut shipment = fated(trip(AIRPORT, 40.0), fate);
             shipment.send(at(0), None, &ROADS, None);
             assert!(shipment.is_open());
-            let changes = shipment.advance(at(86_400), &ROADS);
+            let changes = advance(&mut shipment, at(86_400));
             assert_eq!(changes.len(), reached, "after {share}");
             assert_eq!(changes.last().unwrap().phase, CarrierPhase::Failed);
             assert!(changes.is_sorted_by_key(|it| it.at));
@@ -263,7 +332,70 @@ mod tests {
         let mut shipment = booked(trip(AIRPORT, 40.0));
         shipment.send(at(0), None, &ROADS, None);
         let picks_up = shipment.tour.unwrap().picks_up;
-        shipment.advance(picks_up, &ROADS);
+        advance(&mut shipment, picks_up);
         assert_eq!(shipment.check_recall(), Err(PickedUp));
+    }
+
+    fn move_to(latitude: f64, revision: u64) -> Move {
+        let dropoff = Location::new(latitude, 24.95);
+        Move { pickup: Location::new(60.2, 24.9), dropoff, pickup_time: None, revision }
+    }
+
+    #[test]
+    fn one_on_its_way_turns_where_it_is_and_goes_to_the_new_doors() {
+        let mut shipment = booked(trip(AIRPORT, 40.0));
+        shipment.send(at(0), None, &ROADS, None);
+        advance(&mut shipment, at(0));
+        let here = shipment.position(at(1), &ROADS);
+        assert!(ROADS.depot.distance_m(&here) > 10.0, "it has driven a second: {here:?}");
+        let told = shipment.relocate(&move_to(60.25, 7), at(1), None, &ROADS).unwrap().unwrap();
+        assert_eq!((told.phase, told.sequence), (CarrierPhase::EnRouteToPickup, 3));
+        assert_eq!(shipment.tour.unwrap().from, Some(here));
+        let changes = advance(&mut shipment, at(86_400));
+        assert_eq!(changes[0].position, Location::new(60.2, 24.9));
+        assert_eq!(changes[1].position, Location::new(60.25, 24.95));
+        assert_eq!(told.delivery_eta, Some(changes[1].at));
+    }
+
+    #[test]
+    fn a_move_counts_once_an_older_one_not_at_all_and_none_with_the_package_on_board() {
+        let mut shipment = booked(trip(AIRPORT, 40.0));
+        assert!(shipment.relocate(&move_to(60.25, 7), at(0), None, &ROADS).unwrap().is_some());
+        assert_eq!(shipment.relocate(&move_to(60.26, 7), at(0), None, &ROADS), Ok(None));
+        let stale = shipment.relocate(&move_to(60.26, 6), at(0), None, &ROADS);
+        assert_eq!(stale, Err(MoveError::Stale { known: 7 }));
+        shipment.send(at(0), None, &ROADS, None);
+        let picks_up = shipment.tour.unwrap().picks_up;
+        advance(&mut shipment, picks_up);
+        let late = shipment.relocate(&move_to(60.26, 8), at(0), None, &ROADS);
+        assert_eq!(late, Err(MoveError::PickedUp(PickedUp)));
+        assert_eq!(shipment.trip.dropoff, Location::new(60.25, 24.95));
+    }
+
+    #[test]
+    fn a_move_keeps_the_time_that_it_does_not_name() {
+        let far = Timestamp::parse("2099-01-01T00:00:00Z").unwrap();
+        let mut shipment = booked(Trip { pickup_time: Some(far), ..trip(AIRPORT, 40.0) });
+        shipment.send(at(0), Some(far), &ROADS, None);
+        shipment.relocate(&move_to(60.25, 1), at(5), None, &ROADS).unwrap();
+        assert_eq!((shipment.due(), shipment.trip.pickup_time), (Some(far), Some(far)));
+        let soon = at(1_000);
+        let earlier = Move { pickup_time: Some(soon), ..move_to(60.25, 2) };
+        shipment.relocate(&earlier, at(5), Some(soon), &ROADS).unwrap();
+        assert_eq!((shipment.due(), shipment.trip.pickup_time), (Some(soon), Some(soon)));
+    }
+
+    #[test]
+    fn one_that_broke_down_with_the_package_says_where_it_stands() {
+        let fate = Fate { late_ms: 0, breaks_down: Some(0.8) };
+        let mut shipment = fated(trip(AIRPORT, 40.0), fate);
+        shipment.send(at(0), None, &ROADS, None);
+        let stands = advance(&mut shipment, at(86_400)).last().unwrap().position;
+        let trip = &shipment.trip;
+        let way = trip.pickup.distance_m(&trip.dropoff);
+        for end in [&trip.pickup, &trip.dropoff] {
+            let off = stands.distance_m(end);
+            assert!(off > 100.0 && off < way, "{off} m from an end of {way} m");
+        }
     }
 }

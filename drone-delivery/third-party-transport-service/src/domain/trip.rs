@@ -24,6 +24,44 @@ impl Trip {
             && self.pickup_time == other.pickup_time
             && (self.weight_kg - other.weight_kg).abs() < 1e-6
     }
+
+    /// The same with what a move changes.
+    pub(crate) fn moved(&self, change: &Move) -> Self {
+        Self {
+            pickup: change.pickup,
+            dropoff: change.dropoff,
+            pickup_time: change.pickup_time.or(self.pickup_time),
+            weight_kg: self.weight_kg,
+        }
+    }
+}
+
+/// Other doors for a package that is not picked up yet.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Move {
+    pub(crate) pickup: Location,
+    pub(crate) dropoff: Location,
+    /// As it was when it is not named: wall time.
+    pub(crate) pickup_time: Option<Timestamp>,
+    /// Grows with the moves of a delivery.
+    pub(crate) revision: u64,
+}
+
+impl Move {
+    /// Reads a move; unknown members are ignored.
+    pub(crate) fn read(body: &Body<'_>) -> Result<Self, Vec<Fault>> {
+        let members = body.members();
+        let revision = members.optional_count("revision").unwrap_or(0);
+        if revision == 0 {
+            members.fault("revision", "a number is expected, greater than that of the move before");
+        }
+        body.finish(Self {
+            pickup: members.location("pickup"),
+            dropoff: members.location("dropoff"),
+            pickup_time: members.optional_time("pickupTime"),
+            revision,
+        })
+    }
 }
 
 /// A request.
@@ -101,5 +139,12 @@ mod tests {
         let faults = Request::read(&Body::new(&body)).unwrap_err();
         let pointers: Vec<_> = faults.iter().map(|it| it.pointer.as_str()).collect();
         assert_eq!(pointers, ["/pickup/latitude", "/dropoff", "/weight"]);
+    }
+
+    #[test]
+    fn a_move_names_its_doors_and_its_number() {
+        let faults = Move::read(&Body::new(&json!({"pickupTime": "soon"}))).unwrap_err();
+        let pointers: Vec<_> = faults.iter().map(|it| it.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/revision", "/pickup", "/dropoff", "/pickupTime"]);
     }
 }

@@ -9,27 +9,20 @@ use tempfile::NamedTempFile;
 
 use crate::{
     program::{System, sample_request},
+    steps::{Row, rows},
     wait::until,
 };
 
-/// One callee of the workflow, in the order of the steps.
-struct Callee {
-    role: &'static str,
-    step: &'static str,
-    route: &'static str,
+/// Kilograms that a drone carries, and that only a carrier does.
+const WEIGHTS: [u32; 2] = [10, 40];
+
+/// The steps of create that are done for a package of that weight, in their order.
+fn callees(weight: u32) -> Vec<Row> {
+    // A carrier is asked again only when the fleet declines.
+    let left_out: &[&str] = if weight == WEIGHTS[0] { &["carrier"] } else { &["carrier", "drone"] };
+    rows("create").into_iter().filter(|it| !left_out.contains(&it.step.as_str())).collect()
 }
 
-const CALLEES: [Callee; 5] = [
-    Callee { role: "account", step: "account", route: "GET /api/account/{id}" },
-    Callee {
-        role: "third-party-transport",
-        step: "third-party-transport",
-        route: "PUT /api/thirdpartydeliveries/{id}",
-    },
-    Callee { role: "package", step: "package", route: "PUT /api/packages/{id}" },
-    Callee { role: "drone", step: "drone", route: "PUT /api/dronedeliveries/{id}" },
-    Callee { role: "delivery", step: "delivery", route: "PUT /api/deliveries/{id}" },
-];
 /// More than any step is ever called.
 const FOR_EVER: u64 = 1_000_000;
 const SOON: Duration = Duration::from_secs(30);
@@ -38,7 +31,7 @@ fn quick_fleet() -> System {
     quick_fleet_with(&[])
 }
 
-fn quick_fleet_with(further: &[&str]) -> System {
+pub(crate) fn quick_fleet_with(further: &[&str]) -> System {
     let ours = [
         "--enable-faults",
         "--time-scale",
@@ -51,27 +44,37 @@ fn quick_fleet_with(further: &[&str]) -> System {
     System::up(&[&ours, further].concat())
 }
 
-/// Policy under which no breaker hears of a callee's failures: it would hold calls back that are counted.
-fn no_breaker(callee: &str) -> NamedTempFile {
+/// Policy under which no breaker hears of the callees' failures: it would hold calls back that are
+/// counted, or awaited.
+pub(crate) fn no_breaker(callees: &[&str]) -> NamedTempFile {
     let policy = NamedTempFile::with_suffix(".yaml").unwrap();
-    let text = format!(
-        "apiVersion: skein/v1\nkind: TrafficPolicy\nmetadata: {{name: no-breaker}}\nspec:\n  \
-         targetRef: {{kind: Service, name: {callee}}}\n  \
-         breaker: {{consecutiveFailures: 0, successRateMin: 0}}\n"
-    );
+    let of_callee = |callee: &&str| {
+        format!(
+            "apiVersion: skein/v1\nkind: TrafficPolicy\nmetadata: {{name: no-breaker-{callee}}}\nspec:\n  \
+             targetRef: {{kind: Service, name: {callee}}}\n  \
+             breaker: {{consecutiveFailures: 0, successRateMin: 0}}\n"
+        )
+    };
+    let text = callees.iter().map(of_callee).collect::<Vec<_>>().join("---\n");
     std::fs::write(policy.path(), text).unwrap();
     policy
 }
 
-fn request(package: &str) -> Value {
+pub(crate) fn request(package: &str) -> Value {
     let mut request = sample_request();
     request["packageInfo"]["packageId"] = json!(package);
     request
 }
 
+fn weighing(weight: u32, package: &str) -> Value {
+    let mut request = request(package);
+    request["packageInfo"]["weight"] = json!(weight);
+    request
+}
+
 impl System {
     /// How often a planted fault was met.
-    async fn calls(&self, role: &str, planted: u64) -> u64 {
+    pub(crate) async fn calls(&self, role: &str, planted: u64) -> u64 {
         let mut met = 0;
         for process in self.role(role) {
             let url = format!("http://127.0.0.1:{}/admin/faults", process.admin.unwrap());
@@ -83,7 +86,7 @@ impl System {
     }
 
     /// Reads back from every service that the delivery holds nothing.
-    async fn assert_nothing_booked(&self, id: &str, package: &str) {
+    pub(crate) async fn assert_nothing_booked(&self, id: &str, package: &str) {
         let drone = self.http.get(&self.url(107, &format!("/api/dronedeliveries/{id}"))).await;
         assert_eq!(drone.status, 404, "a drone is booked: {:?}", drone.json());
         let van = self.http.get(&self.url(108, &format!("/api/thirdpartydeliveries/{id}"))).await;
@@ -100,54 +103,78 @@ impl System {
 #[tokio::test]
 async fn a_callee_that_answers_500_is_called_once_and_the_rest_is_undone() {
     let system = quick_fleet();
-    for Callee { role, step, route } in CALLEES {
-        system.plant(role, &json!({"route": route, "status": 500, "count": FOR_EVER})).await;
-        let package = format!("refused-at-{step}");
-        let id = system.accepted(&request(&package)).await;
-        let ended = system.ends(&id, "Failed", SOON).await;
-        assert_eq!(ended["failedStep"], step, "{ended}");
-        assert!(ended["reason"].as_str().is_some_and(|it| !it.is_empty()), "{ended}");
-        assert_eq!(system.calls(role, FOR_EVER).await, 1, "calls at {role}");
-        system.heal(role).await;
-        system.assert_nothing_booked(&id, &package).await;
+    for weight in WEIGHTS {
+        for Row { role, step, route } in callees(weight) {
+            system.plant(&role, &json!({"route": route, "status": 500, "count": FOR_EVER})).await;
+            let package = format!("refused-at-{step}-{weight}");
+            let id = system.accepted(&weighing(weight, &package)).await;
+            let ended = system.ends(&id, "Failed", SOON).await;
+            assert_eq!(ended["failedStep"], step, "{ended}");
+            assert!(ended["reason"].as_str().is_some_and(|it| !it.is_empty()), "{ended}");
+            assert_eq!(system.calls(&role, FOR_EVER).await, 1, "calls at {role}");
+            system.heal(&role).await;
+            system.assert_nothing_booked(&id, &package).await;
+        }
     }
 }
 
 #[tokio::test]
 async fn a_callee_that_is_unavailable_for_a_while_is_called_again_and_the_delivery_completes() {
     let system = quick_fleet();
-    for Callee { role, step, route } in CALLEES {
-        system.plant(role, &json!({"route": route, "status": 503, "count": 2})).await;
-        let id = system.accepted(&request(&format!("late-at-{step}"))).await;
-        system.ends(&id, "Completed", SOON).await;
-        system.heal(role).await;
+    for weight in WEIGHTS {
+        for Row { role, step, route } in callees(weight) {
+            system.plant(&role, &json!({"route": route, "status": 503, "count": 2})).await;
+            let package = format!("late-at-{step}-{weight}");
+            let id = system.accepted(&weighing(weight, &package)).await;
+            system.ends(&id, "Completed", SOON).await;
+            assert_eq!(system.calls(&role, 2).await, 2, "calls at {role}");
+            system.heal(&role).await;
+        }
     }
 }
 
-#[tokio::test]
-async fn a_callee_that_stays_unavailable_is_given_up_at_complete_by() {
+async fn check_never_available(weight: u32) {
     let system = quick_fleet();
-    for Callee { role, step, route } in CALLEES {
-        system.plant(role, &json!({"route": route, "status": 503, "count": FOR_EVER})).await;
+    for Row { role, step, route } in callees(weight) {
+        system.plant(&role, &json!({"route": route, "status": 503, "count": FOR_EVER})).await;
         let package = format!("never-at-{step}");
-        let id = system.accepted(&request(&package)).await;
+        let id = system.accepted(&weighing(weight, &package)).await;
         let ended = system.ends(&id, "Failed", SOON).await;
         assert_eq!(ended["failedStep"], step, "{ended}");
-        assert!(system.calls(role, FOR_EVER).await >= 2, "calls at {role}");
-        system.heal(role).await;
+        assert!(system.calls(&role, FOR_EVER).await >= 2, "calls at {role}");
+        system.heal(&role).await;
         system.assert_nothing_booked(&id, &package).await;
     }
 }
 
 #[tokio::test]
-async fn a_lost_reply_leaves_one_effect() {
+async fn a_callee_that_stays_unavailable_is_given_up_at_complete_by() {
+    check_never_available(WEIGHTS[0]).await;
+}
+
+#[tokio::test]
+async fn a_callee_that_stays_unavailable_to_what_a_carrier_takes_is_given_up_at_complete_by() {
+    check_never_available(WEIGHTS[1]).await;
+}
+
+#[tokio::test]
+async fn a_reply_that_is_lost_or_too_late_leaves_one_effect() {
     let system = quick_fleet();
-    for Callee { role, step, route } in CALLEES {
-        system.plant(role, &json!({"route": route, "drop_reply": true, "count": 1})).await;
-        let id = system.accepted(&request(&format!("lost-at-{step}"))).await;
-        system.ends(&id, "Completed", SOON).await;
-        assert_eq!(system.ledger(role).await["doubled"], json!([]), "{role}");
-        system.heal(role).await;
+    let faults = [json!({"drop_reply": true, "count": 1}), json!({"delay_ms": 2_500, "count": 1})];
+    for weight in WEIGHTS {
+        for (Row { role, step, route }, (number, fault)) in callees(weight)
+            .into_iter()
+            .flat_map(|row| faults.iter().enumerate().map(move |it| (row.clone(), it)))
+        {
+            let mut fault = fault.clone();
+            fault["route"] = json!(route);
+            system.plant(&role, &fault).await;
+            let package = format!("lost-{number}-at-{step}-{weight}");
+            let id = system.accepted(&weighing(weight, &package)).await;
+            system.ends(&id, "Completed", SOON).await;
+            assert_eq!(system.ledger(&role).await["doubled"], json!([]), "{role}");
+            system.heal(&role).await;
+        }
     }
 }
 
@@ -156,7 +183,7 @@ async fn a_lost_reply_leaves_one_effect() {
 #[tokio::test]
 async fn each_answer_is_followed_by_as_many_calls_as_the_table_says() {
     // Row upon row fails the same callee.
-    let policy = no_breaker("package");
+    let policy = no_breaker(&["package"]);
     let system = quick_fleet_with(&["--routes", policy.path().to_str().unwrap()]);
     let rows = [
         (json!({"status": 400, "count": 2}), 1, "Failed"),
@@ -188,7 +215,7 @@ async fn each_answer_is_followed_by_as_many_calls_as_the_table_says() {
 /// before the one above asks.
 #[tokio::test]
 async fn at_thirty_percent_errors_drone_is_called_hardly_more_often_than_the_saga_tries() {
-    let policy = no_breaker("drone");
+    let policy = no_breaker(&["drone"]);
     let system = quick_fleet_with(&[
         "--set",
         "scheduler.complete_by_ms=60000",

@@ -42,7 +42,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const READERS: usize = 16;
 
 /// How long and how hard; `SYSTEM_KILL_SECONDS` makes it as long as a soak.
-fn load_for() -> Duration {
+pub(crate) fn load_for() -> Duration {
     let seconds = std::env::var("SYSTEM_KILL_SECONDS").ok().and_then(|it| it.parse().ok());
     Duration::from_secs(seconds.unwrap_or(120))
 }
@@ -84,7 +84,7 @@ async fn post_until_answered(system: &System, journal: &Journal, number: u64, st
 }
 
 /// Kills one process of each role in turn; a role is killed again only when it is back.
-async fn kill_in_turn(
+pub(crate) async fn kill_in_turn(
     system: &System,
     roles: &[String],
     stop: &AtomicBool,
@@ -106,7 +106,7 @@ async fn kill_in_turn(
 }
 
 /// What can be killed of a system: the roles, and the proxies where there are some.
-fn victims(system: &System) -> Vec<String> {
+pub(crate) fn victims(system: &System) -> Vec<String> {
     let runs: BTreeSet<_> = system.processes().into_iter().map(|it| it.service).collect();
     let proxies = ROLES.iter().map(|it| format!("{it}-proxy")).filter(|it| runs.contains(it));
     ROLES.iter().map(|it| (*it).to_owned()).chain(proxies).collect()
@@ -155,7 +155,7 @@ async fn survives_kills(replicas: &[&str]) {
 }
 
 /// Waits until every accepted delivery has ended or is parked; gives how many ended how.
-async fn settle(
+pub(crate) async fn settle(
     system: &Arc<System>,
     accepted: &BTreeSet<String>,
     last_kill: Instant,
@@ -220,7 +220,7 @@ async fn report(system: &System, waiting: &[(String, Value)]) {
     println!("processes: {:?}", system.processes());
 }
 
-async fn assert_each_effect_once(system: &System) {
+pub(crate) async fn assert_each_effect_once(system: &System) {
     for role in PARTICIPANTS {
         let summary = system.ledger(role).await;
         assert_eq!(summary["doubled"], json!([]), "{role}: {summary}");

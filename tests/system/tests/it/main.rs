@@ -13,6 +13,7 @@ mod edge;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+#[cfg(test)]
 mod first_minute;
 #[cfg(test)]
 mod fleet;
@@ -29,9 +30,12 @@ mod instances;
 #[cfg(test)]
 mod kills;
 #[cfg(test)]
+#[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod program;
+#[cfg(test)]
+mod steps;
 #[cfg(test)]
 mod strangers;
 #[cfg(test)]
