@@ -51,8 +51,6 @@ pub enum Code {
     RateLimited,
     /// An operator planted this failure.
     PlantedFault,
-    /// No rule of the service lets this caller do this.
-    NotAllowed,
     /// No route leads anywhere from that path.
     NoRoute,
     /// The body is longer than the limit.
@@ -94,7 +92,6 @@ impl Code {
         Self::BreakerOpen,
         Self::RateLimited,
         Self::PlantedFault,
-        Self::NotAllowed,
         Self::NoRoute,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
@@ -130,7 +127,6 @@ impl Code {
             Self::BreakerOpen => "breaker_open",
             Self::RateLimited => "rate_limited",
             Self::PlantedFault => "planted_fault",
-            Self::NotAllowed => "not_allowed",
             Self::NoRoute => "no_route",
             Self::BodyTooLarge => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -168,7 +164,6 @@ impl Code {
     pub const fn status(self) -> u16 {
         match self {
             Self::InvalidRequest => 400,
-            Self::NotAllowed => 403,
             Self::NotFound | Self::NoRoute => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
@@ -219,7 +214,6 @@ impl Code {
             | Self::UpstreamReset
             | Self::UpstreamMalformed
             | Self::PlantedFault
-            | Self::NotAllowed
             | Self::NoRoute
             | Self::BodyTooLarge
             | Self::UnsupportedMediaType

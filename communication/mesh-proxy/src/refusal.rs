@@ -177,7 +177,6 @@ const fn grpc_status(code: Code) -> u32 {
         | Code::UpstreamUnavailable
         | Code::IdentityRefused => 14,
         Code::RateLimited => 8,
-        Code::NotAllowed => 7,
         _ => 13,
     }
 }

@@ -64,7 +64,6 @@ fn of_code(code: Code) -> Reason {
         Code::NoRoute
         | Code::NoEndpoint
         | Code::BreakerOpen
-        | Code::NotAllowed
         | Code::RateLimited
         | Code::Overloaded
         | Code::PlantedFault
@@ -116,13 +115,6 @@ const fn of_decision(code: Code) -> (&'static str, &'static str) {
              answers, that nobody is sent to it until a probe succeeds.",
             "Mend the service: its own log says why it fails. `endpoints SERVICE` shows each breaker \
              and when its next probe goes; `breaker` in its TrafficPolicy says when one opens.",
-        ),
-        Code::NotAllowed => (
-            "The door of the service knows who calls, and no rule of its AuthorizationPolicies lets this \
-             caller do this; where no policy names the service, nobody may do anything. The detail says \
-             how near a rule came.",
-            "`policy why CALLER CALLEE METHOD PATH` names the rule that decides. Add caller, method and \
-             path to a rule, or set `mode: Audit` while the rules are being written.",
         ),
         Code::RateLimited => (
             "The caller asked more often than a RateLimit allows. `RateLimit-Policy` in the answer \

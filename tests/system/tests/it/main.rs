@@ -13,7 +13,6 @@ mod edge;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
-#[cfg(test)]
 mod first_minute;
 #[cfg(test)]
 mod fleet;
@@ -29,7 +28,6 @@ mod http;
 mod instances;
 #[cfg(test)]
 mod kills;
-#[cfg(test)]
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
