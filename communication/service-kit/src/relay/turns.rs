@@ -16,12 +16,12 @@ use store::{OutboxMessage, OutboxPage};
 const KNOWN_MAX: usize = 65_536;
 /// Messages, and bytes of them, that are held in memory; of what is beyond, the numbers are kept,
 /// and the message is read again when its turn comes.
-const HELD_MAX: usize = 1_024;
+const HELD_MAX: usize = 16_384;
 const HELD_BYTES_MAX: usize = 8 << 20;
 /// Messages that are with the log at the same time.
 const UNDER_WAY_MAX: usize = 256;
 /// Messages that are read again at a time, and those of one key among them.
-const MISSING_MAX: usize = 64;
+const MISSING_MAX: usize = 512;
 const AGAIN_MAX: usize = 16;
 /// Rest of a key after its message was not taken.
 const REST: Backoff =
