@@ -1,7 +1,7 @@
 //! The relay over a log that is told what to do.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex},
 };
 
@@ -329,6 +329,48 @@ async fn messages_beyond_what_is_held_in_memory_are_read_again_in_order() {
         let of_key: Vec<_> = has.into_iter().filter(|it| it.starts_with(key)).collect();
         assert_eq!(of_key, ids(key, 0..40));
     }
+}
+
+/// While the log was away more came than is held.
+#[test]
+fn a_backlog_is_read_again_many_at_a_time() {
+    let all: BTreeMap<i64, OutboxMessage> = (1..=12_000)
+        .map(|it| (i64::from(it), OutboxMessage { body: vec![b' '; 1_000], ..message(None, it) }))
+        .collect();
+    let (mut turns, mut read_to, mut reads) = (Turns::default(), 0, 0);
+    let mut step = |turns: &mut Turns, now: u64, reads: &mut usize| {
+        while let Some(after) = turns.read_after().filter(|it| *it < 12_000) {
+            let messages: Vec<_> = all.range(after + 1..=after + 256).collect();
+            let messages: Vec<_> = messages.into_iter().map(|it| (*it.0, it.1.clone())).collect();
+            read_to = messages.last().map_or(read_to, |it| it.0);
+            turns.add(OutboxPage { messages, read_to, is_full: true });
+        }
+        let missing = turns.missing();
+        *reads += usize::from(!missing.is_empty());
+        turns.fill(missing.into_iter().map(|it| (it, all.get(&it).cloned())).collect());
+        std::iter::from_fn(|| turns.start(now)).collect::<Vec<_>>()
+    };
+    let mut known = 0;
+    loop {
+        let tried = step(&mut turns, 0, &mut reads);
+        if tried.is_empty() {
+            break;
+        }
+        known += tried.len();
+        tried.iter().for_each(|it| turns.not_taken(it.line, 0));
+    }
+    assert_eq!(known, 12_000, "each was tried");
+    assert!(turns.held_bytes() < 9 << 20, "what rests is held: {} bytes", turns.held_bytes());
+    // The log is back, and takes one after the other.
+    let (mut under_way, mut published, reads_before) = (VecDeque::new(), 0, reads);
+    while published < 12_000 {
+        under_way.extend(step(&mut turns, 10_000, &mut reads));
+        let turn: Turn = under_way.pop_front().expect("something is under way until the end");
+        assert_eq!(turns.published(turn.line), Some(turn.sequence));
+        published += 1;
+    }
+    let reads = reads - reads_before;
+    assert!((1..=100).contains(&reads), "{reads} reads for a backlog of 12,000");
 }
 
 /// Histories of a log that takes, does not take and refuses by chance.

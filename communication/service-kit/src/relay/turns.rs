@@ -20,9 +20,14 @@ const HELD_MAX: usize = 16_384;
 const HELD_BYTES_MAX: usize = 8 << 20;
 /// Messages that are with the log at the same time.
 const UNDER_WAY_MAX: usize = 256;
-/// Messages that are read again at a time, and those of one key among them.
+/// Messages that are read again at a time, and those of one key among them; not before fewer keys
+/// than this have their turn with a message that is held. One read for each message that the log has
+/// would let a backlog grow.
 const MISSING_MAX: usize = 512;
 const AGAIN_MAX: usize = 16;
+const ENOUGH: usize = UNDER_WAY_MAX / 2;
+/// Keys, in the order of their turns, that are looked at for that.
+const NEXT_MAX: usize = 2 * UNDER_WAY_MAX;
 /// Rest of a key after its message was not taken.
 const REST: Backoff =
     Backoff { initial: Duration::from_millis(200), factor: 2, cap: Duration::from_secs(5) };
@@ -43,6 +48,13 @@ struct Queue {
     waiting: VecDeque<Waiting>,
     /// How often the first was not taken, in a row.
     failures: u32,
+}
+
+impl Queue {
+    /// Whether its first message is to be read again.
+    fn lacks_first(&self) -> bool {
+        self.waiting.front().is_none_or(|it| it.message.is_none())
+    }
 }
 
 /// A message whose turn it is.
@@ -78,6 +90,12 @@ impl Turns {
     /// How often in a row the first message of a key was not taken.
     pub(super) fn failures(&self, line: Line) -> u32 {
         self.queues.get(&line).map_or(0, |it| it.failures)
+    }
+
+    /// Bytes of the messages that are held.
+    #[cfg(test)]
+    pub(super) const fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// Takes what was read.
@@ -117,25 +135,27 @@ impl Turns {
         if self.known == self.held {
             return Vec::new();
         }
-        let places = UNDER_WAY_MAX.saturating_sub(self.under_way);
         let numbers = match (self.held_bytes < HELD_BYTES_MAX, self.under_way) {
             (true, _) => MISSING_MAX,
             // What is held may all be of keys that rest.
-            (false, 0) => 1,
+            (false, 0) => AGAIN_MAX,
             (false, _) => 0,
         };
-        let queues = self.ready.iter().take(places).filter_map(|it| self.queues.get(it));
-        let lacking = queues.filter(|it| it.waiting.front().is_some_and(|it| it.message.is_none()));
+        let next = self.ready.iter().take(NEXT_MAX).filter_map(|it| self.queues.get(it));
+        let (lacking, held): (Vec<_>, Vec<_>) = next.partition(|it| it.lacks_first());
+        if held.len() >= ENOUGH {
+            return Vec::new();
+        }
         let of_each = |it: &Queue| {
             let first = it.waiting.iter().take_while(|it| it.message.is_none()).take(AGAIN_MAX);
             first.map(|it| it.sequence).collect::<Vec<_>>()
         };
-        lacking.flat_map(of_each).take(numbers).collect()
+        lacking.into_iter().flat_map(of_each).take(numbers).collect()
     }
 
     /// Takes what was read again. What is gone from the outbox needs no turn.
     pub(super) fn fill(&mut self, mut read: BTreeMap<i64, Option<OutboxMessage>>) {
-        let lines: Vec<Line> = self.ready.iter().take(UNDER_WAY_MAX).copied().collect();
+        let lines: Vec<Line> = self.ready.iter().take(NEXT_MAX).copied().collect();
         for line in lines {
             let Some(queue) = self.queues.get_mut(&line) else { continue };
             let before = queue.waiting.len();
@@ -168,9 +188,8 @@ impl Turns {
             return None;
         }
         // A line whose message must be read first stays, and holds up nobody.
-        let has_message =
-            |it: &Queue| it.waiting.front().is_some_and(|first| first.message.is_some());
-        let at = self.ready.iter().position(|it| self.queues.get(it).is_some_and(has_message))?;
+        let has_message = |it: &Line| self.queues.get(it).is_some_and(|it| !it.lacks_first());
+        let at = self.ready.iter().position(has_message)?;
         let line = self.ready.remove(at)?;
         let queue = self.queues.get_mut(&line)?;
         let first = queue.waiting.front()?;
@@ -200,6 +219,13 @@ impl Turns {
         queue.failures = queue.failures.saturating_add(1);
         let rest = u64::try_from(REST.ceiling(queue.failures).as_millis()).unwrap_or(u64::MAX);
         let until = now.saturating_add(rest);
+        // What rests has no right to the place of what could go.
+        if self.held_bytes > HELD_BYTES_MAX
+            && let Some(message) = queue.waiting.front_mut().and_then(|it| it.message.take())
+        {
+            self.held -= 1;
+            self.held_bytes -= message.bytes();
+        }
         self.resting.insert((until, line));
     }
 
