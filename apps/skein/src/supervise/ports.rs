@@ -4,8 +4,12 @@
 use std::{
     fmt, fs, io,
     net::{Ipv4Addr, TcpListener},
+    ops::RangeInclusive,
     path::PathBuf,
 };
+
+use base::Random;
+use runtime::random_from_os;
 
 /// A process that listens on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,11 +38,30 @@ pub fn is_free(port: u16) -> bool {
 }
 
 /// Draws free ports for programs that must be told theirs. Each is held until this is dropped, so
-/// that none is drawn twice. Somebody else may take one before its program does: then that program
-/// dies and is started again until the port is free.
-#[derive(Debug, Default)]
+/// that none is drawn twice. None is of the range from which the kernel gives ports to connections:
+/// one of those would take it before its program does, or while that is started again, and keep it
+/// for hours. A program that takes a port of its own may still be first: then the one that was told
+/// the port dies and is started again until the port is free.
+#[derive(Debug)]
 pub struct FreePorts {
     held: Vec<TcpListener>,
+    kernels: RangeInclusive<u16>,
+    random: Random,
+}
+
+/// The first that is drawn: below it stand programs that everybody expects there.
+const FIRST: u16 = 10_000;
+/// Draws before a port is taken that the kernel gives.
+const DRAWS_MAX: usize = 1_000;
+/// What the kernel gives to connections where it does not say (Linux, `ip_local_port_range`).
+const KERNELS: RangeInclusive<u16> = 32_768..=60_999;
+
+impl Default for FreePorts {
+    fn default() -> Self {
+        let said = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
+        let kernels = said.and_then(|it| range(&it)).unwrap_or(KERNELS);
+        Self { held: Vec::new(), kernels, random: random_from_os() }
+    }
 }
 
 impl FreePorts {
@@ -47,11 +70,31 @@ impl FreePorts {
     /// # Errors
     /// No port or file descriptor is left.
     pub fn draw(&mut self) -> io::Result<u16> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let listener = match self.apart() {
+            Some(listener) => listener,
+            // The kernel gives them all, as some hosts are set.
+            None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
+        };
         let port = listener.local_addr()?.port();
         self.held.push(listener);
         Ok(port)
     }
+
+    /// One that no connection gets.
+    fn apart(&mut self) -> Option<TcpListener> {
+        let count = u64::from(u16::MAX - FIRST) + 1;
+        (0..DRAWS_MAX).find_map(|_| {
+            let port = FIRST + u16::try_from(self.random.below(count)).ok()?;
+            let is_apart = !self.kernels.contains(&port);
+            is_apart.then(|| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())?
+        })
+    }
+}
+
+/// Two numbers, as the kernel writes a range of ports.
+fn range(text: &str) -> Option<RangeInclusive<u16>> {
+    let mut ends = text.split_whitespace().map(str::parse);
+    Some(ends.next()?.ok()?..=ends.next()?.ok()?)
 }
 
 /// Who listens on the port, when it may be seen.
@@ -145,8 +188,19 @@ mod tests {
         let distinct: std::collections::BTreeSet<_> = drawn.iter().collect();
         assert_eq!(distinct.len(), drawn.len());
         assert!(!is_free(drawn[0]));
+        let given = ports.kernels.clone();
+        assert!(!drawn.iter().any(|it| given.contains(it)), "{drawn:?} of {given:?}");
         drop(ports);
         assert!(is_free(drawn[0]));
+    }
+
+    #[test]
+    fn where_the_kernel_gives_all_ports_one_of_them_is_drawn() {
+        let mut ports = FreePorts { kernels: 1..=u16::MAX, ..FreePorts::default() };
+        let port = ports.draw().unwrap();
+        assert!(!is_free(port));
+        assert_eq!(range("32768\t60999\n"), Some(KERNELS));
+        assert_eq!(range("any"), None);
     }
 
     #[test]
