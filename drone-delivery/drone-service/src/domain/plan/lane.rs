@@ -32,6 +32,11 @@ impl Place {
         self.start + self.sortie.whole()
     }
 
+    /// Whether it comes later than it was promised.
+    fn misses(&self) -> bool {
+        self.order.latest.is_some_and(|latest| self.arrival() > latest)
+    }
+
     /// The earliest take-off of an order, whatever else flies.
     fn wanted(&self) -> Timestamp {
         before(self.order.not_before, self.sortie.out)
@@ -70,6 +75,11 @@ impl Lane {
         &self.places
     }
 
+    /// The rank behind all others that wait here.
+    pub(crate) fn last_rank(&self) -> Option<i64> {
+        self.places.iter().map(|it| it.order.rank).max()
+    }
+
     /// The drone will be free at another time, or is out of service.
     pub(crate) fn set_free(&mut self, free: Option<Timestamp>) {
         if self.free != free {
@@ -86,14 +96,25 @@ impl Lane {
         sortie: &Sortie,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        let (key, length) = (order.key(), sortie.whole() + self.slack);
-        let mut end = self.free?.max(now);
-        let wanted = before(order.not_before, sortie.out);
-        for place in &self.places {
-            let other = &place.order;
-            if other.key() >= key || other.delivery_id == order.delivery_id {
-                continue;
-            }
+        let free = self.free?.max(now);
+        let key = order.key();
+        let is_before =
+            |it: &&Place| it.order.key() < key && it.order.delivery_id != order.delivery_id;
+        let others = self.places.iter().filter(is_before);
+        Some(self.first_gap(free, before(order.not_before, sortie.out), sortie, others))
+    }
+
+    /// The earliest take-off that others, in the order of theirs, leave.
+    fn first_gap<'a>(
+        &self,
+        free: Timestamp,
+        wanted: Timestamp,
+        sortie: &Sortie,
+        others: impl Iterator<Item = &'a Place>,
+    ) -> Timestamp {
+        let length = sortie.whole() + self.slack;
+        let mut end = free;
+        for place in others {
             // What is late begins when what is before it has ended.
             let begins = place.start.max(end);
             if end.max(wanted) + length <= begins {
@@ -101,7 +122,7 @@ impl Lane {
             }
             end = begins + place.sortie.whole() + self.slack;
         }
-        Some(end.max(wanted))
+        end.max(wanted)
     }
 
     /// A moment before which no order of that key takes off; cheap, to pass most drones over.
@@ -124,8 +145,10 @@ impl Lane {
         let is_last = self.places.iter().all(|it| it.order.key() < order.key());
         self.floor = self.floor.max(now);
         let start = self.earliest(&order, &sortie, self.floor).unwrap_or(now);
-        self.insert(Place { order, sortie, start });
-        if leaves_gap || !is_last {
+        let place = Place { order, sortie, start };
+        let misses = place.misses();
+        self.insert(place);
+        if leaves_gap || !is_last || misses {
             self.pack();
         }
         self.watch_first();
@@ -169,21 +192,63 @@ impl Lane {
         lane
     }
 
-    /// Places every order anew, in the order of their ranks.
+    /// Places every order anew, in the order of their ranks. That alone would break promises: when a
+    /// drone is free sooner, or somebody is gone, an order moves up into a gap that a younger one
+    /// had, which then waits for the next (Graham, "Bounds on multiprocessing timing anomalies",
+    /// 1969). So who was promised nothing gives way to who would miss what they were promised.
     fn pack(&mut self) {
-        let mut places = std::mem::take(&mut self.places);
-        places.sort_by(|a, b| a.order.key().cmp(&b.order.key()));
-        self.gapless = true;
-        let floor = self.floor;
-        for mut place in places {
-            place.start = match (self.gapless, self.places.last()) {
-                // Nothing to look for: all before it stand one behind the other.
-                (true, Some(last)) => (last.ready() + self.slack).max(place.wanted()),
-                _ => self.earliest(&place.order, &place.sortie, floor).unwrap_or(place.start),
-            };
-            self.insert(place);
+        let mut turns = self.places.clone();
+        turns.sort_by(|a, b| a.order.key().cmp(&b.order.key()));
+        self.place_in(&turns);
+        let missed: Vec<_> = self.missed().map(|it| Arc::clone(&it.order)).collect();
+        for order in missed {
+            if let Some((lane, kept)) = self.keeping(&turns, &order) {
+                (*self, turns) = (lane, kept);
+            }
         }
         self.watch_first();
+    }
+
+    /// Places orders one after the other, each where those before it leave it a gap.
+    fn place_in(&mut self, turns: &[Place]) {
+        self.places.clear();
+        self.gapless = true;
+        for place in turns {
+            let wanted = place.wanted();
+            let start = match (self.gapless, self.places.last(), self.free) {
+                // Nothing to look for: all before it stand one behind the other.
+                (true, Some(last), _) => (last.ready() + self.slack).max(wanted),
+                (_, _, Some(free)) => {
+                    let free = free.max(self.floor);
+                    self.first_gap(free, wanted, &place.sortie, self.places.iter())
+                }
+                (_, _, None) => place.start,
+            };
+            self.insert(Place { start, ..place.clone() });
+        }
+    }
+
+    /// The lane and the turns in which an order is in time: as few as it takes pass their turn to it,
+    /// the youngest first, none with a promise or a time of its own. None when that keeps no more
+    /// promises.
+    fn keeping(&self, turns: &[Place], order: &Order) -> Option<(Self, Vec<Place>)> {
+        let gives_way = |it: &Place| it.order.latest.is_none() && it.wanted() <= self.floor;
+        let (mut lane, mut turns) = (self.clone(), turns.to_vec());
+        let mut at = turns.iter().position(|it| it.order.delivery_id == order.delivery_id)?;
+        while let Some(other) = turns[..at].iter().rposition(gives_way) {
+            turns[other..=at].rotate_left(1);
+            at -= 1;
+            lane.place_in(&turns);
+            if lane.missed().count() < self.missed().count() {
+                return Some((lane, turns));
+            }
+        }
+        None
+    }
+
+    /// The places whose orders come later than they were promised.
+    fn missed(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().filter(|it| it.misses())
     }
 
     fn insert(&mut self, place: Place) {
@@ -217,16 +282,23 @@ impl Lane {
         })
     }
 
-    /// Whether somebody would miss a promised time because of another order.
-    pub(crate) fn would_miss(&self, order: &Arc<Order>, sortie: &Sortie, now: Timestamp) -> bool {
-        if self.places.iter().all(|it| it.order.latest.is_none() || it.order.key() < order.key()) {
+    /// Whether an order would make somebody miss a promised time, or, since others give way to those,
+    /// delay an older one or get a later place than it asked for.
+    pub(crate) fn would_suffer(&self, order: &Arc<Order>, sortie: &Sortie, now: Timestamp) -> bool {
+        let key = order.key();
+        if self.places.iter().all(|it| it.order.latest.is_none() || it.order.key() < key) {
             return false;
         }
-        let misses = |it: &Place| it.order.latest.is_some_and(|latest| it.arrival() > latest);
-        let missed = |lane: &Self| lane.places.iter().filter(|it| misses(it)).count();
         let mut other = self.clone();
         other.put(Arc::clone(order), *sortie, now);
-        missed(&other) > missed(self)
+        let start_of = |lane: &Self, id: &str| {
+            lane.places.iter().find(|it| it.order.delivery_id == id).map(|it| it.start)
+        };
+        let is_later = |it: &&Place| start_of(&other, &it.order.delivery_id) > Some(it.start);
+        let mut older = self.places.iter().filter(|it| it.order.key() < key);
+        other.missed().count() > self.missed().count()
+            || older.any(|it| is_later(&it))
+            || start_of(&other, &order.delivery_id) > self.earliest(order, sortie, now)
     }
 }
 
@@ -317,10 +389,30 @@ mod tests {
     }
 
     #[test]
+    fn a_drone_that_is_free_sooner_breaks_no_promise() {
+        let held = Order { not_before: at(270), ..order("held", 1) };
+        let promised = Order { latest: Some(at(200)), ..order("p", 12) };
+        let longer = Sortie { charge: Duration::from_secs(65), ..sortie() };
+        let mut lane = lane(&[held]);
+        lane.set_free(Some(at(10)));
+        for (order, sortie) in
+            [(order("a", 10), sortie()), (order("b", 11), longer), (promised, sortie())]
+        {
+            lane.put(Arc::new(order), sortie, at(0));
+        }
+        check(&lane, &[("a", 10), ("p", 110), ("held", 250), ("b", 350)]);
+        // By ranks alone the longer one would go before the held one now, and the promised one behind.
+        lane.set_free(Some(at(0)));
+        check(&lane, &[("a", 0), ("p", 100), ("held", 250), ("b", 350)]);
+        lane.drop("p");
+        check(&lane, &[("a", 0), ("b", 100), ("held", 250)]);
+    }
+
+    #[test]
     fn a_promised_time_is_not_missed_for_somebody_else() {
         let promised = Order { latest: Some(at(100)), ..order("a", 10) };
         let lane = lane(&[promised]);
-        assert!(lane.would_miss(&Arc::new(order("x", 5)), &sortie(), at(0)));
-        assert!(!lane.would_miss(&Arc::new(order("y", 11)), &sortie(), at(0)));
+        assert!(lane.would_suffer(&Arc::new(order("x", 5)), &sortie(), at(0)));
+        assert!(!lane.would_suffer(&Arc::new(order("y", 11)), &sortie(), at(0)));
     }
 }

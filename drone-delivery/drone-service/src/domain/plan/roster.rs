@@ -8,7 +8,7 @@ use fleet_rules::{Airframe, CannotFly, Rules, Sortie};
 
 use super::{
     lane::{Lane, Place},
-    order::{Order, PlanRules},
+    order::{Order, PlanRules, Urgency},
 };
 
 /// One drone as the plan sees it.
@@ -58,6 +58,11 @@ pub(crate) struct Roster {
 const METRES_PER_DEGREE: f64 = 111_000.0;
 
 impl Seat {
+    /// Its plan; where an order has its place, the plan without it.
+    fn lane_without<'a>(&'a self, index: usize, own: Option<&'a (usize, Lane)>) -> &'a Lane {
+        own.filter(|it| it.0 == index).map_or(&self.lane, |it| &it.1)
+    }
+
     /// A time that the way to a place takes at the least; the exact one is longer by some percent.
     fn way_at_least(&self, place: &Location, rules: &Rules) -> Duration {
         let north = place.latitude - self.base.latitude;
@@ -157,28 +162,37 @@ impl Roster {
         now: Timestamp,
         rules: &Rules,
     ) -> Result<Choice, Refusal> {
-        let first = self.first(order, now, rules)?;
+        // Others that stand behind its own place move up when it leaves.
+        let own = self.by_delivery.get(&order.delivery_id).copied();
+        let own = own.and_then(|it| Some((it, self.lane(it)?.without(&order.delivery_id))));
+        let first = self.first(order, own.as_ref(), now, rules)?;
         let Some(seat) = self.seats.get(first.index) else { return Err(Refusal::Never(None)) };
+        let lane = seat.lane_without(first.index, own.as_ref());
         let sortie = Sortie::plan(&seat.base, &seat.airframe, &order.errand, rules);
         let sortie = sortie.map_err(|it| Refusal::Never(Some(it)))?;
-        if !seat.lane.would_miss(&Arc::new(order.clone()), &sortie, now) {
+        if !lane.would_suffer(&Arc::new(order.clone()), &sortie, now) {
             return self.in_time(order, now, first);
         }
-        // Somebody was promised a time: then behind everybody.
-        let rank = order.rank.max((now + self.rules.lead).as_millis());
+        // Somebody was promised a time, or would give way to who was: then behind everybody.
+        let last = self.seats.iter().filter_map(|it| it.lane.last_rank()).max();
+        let usual = Order::rank_at(now, Urgency::Usual, &self.rules);
+        let rank = order.rank.max(usual).max(last.map_or(usual, |it| it + 1));
         let behind = Order { rank, ..order.clone() };
-        let last = self.first(&behind, now, rules)?;
+        let last = self.first(&behind, own.as_ref(), now, rules)?;
         self.in_time(order, now, Choice { rank, ..last })
     }
 
-    fn first(&self, order: &Order, now: Timestamp, rules: &Rules) -> Result<Choice, Refusal> {
+    fn first(
+        &self,
+        order: &Order,
+        own: Option<&(usize, Lane)>,
+        now: Timestamp,
+        rules: &Rules,
+    ) -> Result<Choice, Refusal> {
         let mut best: Option<Choice> = None;
         let mut reason = None;
-        // Others that stand behind its own place move up when it leaves.
-        let own = self.by_delivery.get(&order.delivery_id);
-        let without = own.and_then(|it| self.lane(*it)).map(|it| it.without(&order.delivery_id));
         for (index, seat) in self.seats.iter().enumerate() {
-            let lane = without.as_ref().filter(|_| own == Some(&index)).unwrap_or(&seat.lane);
+            let lane = seat.lane_without(index, own);
             let Some(bound) = lane.bound(order, now) else { continue };
             // The exact question is asked only of those that could win: a handful of thousands.
             let least =

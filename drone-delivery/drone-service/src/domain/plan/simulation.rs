@@ -123,7 +123,8 @@ impl World {
         let after = self.planned(order.key());
         for (other, pickup) in others.iter().filter(|it| *it.0 != id) {
             let now = after[other];
-            assert!(now <= *pickup, "seed {}: {id} delayed {other}: {pickup} {now}", self.seed);
+            let at = format!("seed {}: {id} delayed {other}", self.seed);
+            assert!(now <= *pickup || self.gives_way(other, &order), "{at}: {pickup} {now}");
         }
         let placed = self.fleet.place_of(&id, self.now).expect("it was just placed");
         assert!(placed.pickup() <= choice.pickup, "seed {}: {id} was told too much", self.seed);
@@ -296,7 +297,10 @@ impl World {
         for (other, pickup) in &before {
             let now = after[other];
             let latest = *pickup + self.plan.grace + self.plan.slack;
-            assert!(now <= latest, "{at} passed {other}: {pickup} {now}");
+            assert!(
+                now <= latest || self.gives_way(other, order),
+                "{at} passed {other}: {pickup} {now}"
+            );
         }
     }
 
@@ -305,6 +309,18 @@ impl World {
         let mut planned = self.planned(key);
         planned.retain(|id, _| self.bookings[id].order.made);
         planned
+    }
+
+    /// Whether an order comes later because of a promise, but not than it was promised itself: it
+    /// gives way to one, or who gave way to one that left has its turn back. Only in a world with
+    /// failures, moves and deliveries that are made late.
+    fn gives_way(&self, id: &str, left: &Order) -> bool {
+        let booking = &self.bookings[id];
+        let waits_beside = |it: &Booking| it.state == State::Waits && it.drone == booking.drone;
+        let mut beside = self.bookings.values().filter(|it| waits_beside(it));
+        let for_promise = left.latest.is_some() || beside.any(|it| it.order.latest.is_some());
+        let arrival = self.fleet.place_of(id, self.now).map(|it| it.arrival());
+        self.disturbed && for_promise && booking.order.latest.is_none_or(|it| arrival <= Some(it))
     }
 
     fn advance(&mut self, index: usize) {
@@ -392,6 +408,12 @@ fn history(seed: u64) {
         world.check();
     }
     world.finish();
+}
+
+/// Free half a minute sooner, a drone let an older order into the place of a promised one.
+#[test]
+fn a_promise_survives_that_a_place_moves_up() {
+    history(5_072_254_237_972_173_713);
 }
 
 #[test]
