@@ -17,18 +17,23 @@ class Cannot(Exception):
 
 
 class Client:
-    """What is sent while the broker is killed: so much that it takes longer than that."""
+    """What all have."""
+    # Sent while the broker is killed: so many, so wide, that it takes longer than that.
     many, width = 20_000, 20
-
-
-class Confluent(Client):
-    """librdkafka, by `confluent-kafka`."""
-    many, width = 99_000, 80
-    name = "confluent-kafka"
-    codecs = ["none", "gzip", "snappy", "lz4", "zstd"]
 
     def __init__(self, address):
         self.address = address
+
+
+class Librdkafka(Client):
+    """What its users have in common."""
+    many, width = 99_000, 80
+    codecs = ["none", "gzip", "snappy", "lz4", "zstd"]
+
+
+class Confluent(Librdkafka):
+    """librdkafka, by `confluent-kafka`."""
+    name = "confluent-kafka"
 
     def send(self, topic, records, codec="none", idempotent=False, bytes_max=None, seconds=30):
         from confluent_kafka import Producer
@@ -124,9 +129,6 @@ class KafkaPython(Client):
     # It takes a log that speaks no Fetch 10 for an older one than those that read Zstandard.
     codecs = ["none", "gzip", "snappy", "lz4"]
 
-    def __init__(self, address):
-        self.address = address
-
     def send(self, topic, records, codec="none", idempotent=False, bytes_max=None, seconds=30):
         from kafka import KafkaProducer
         settings = {"bootstrap_servers": self.address, "compression_type": None if codec == "none" else codec,
@@ -203,9 +205,6 @@ class AioKafka(Client):
     """`aiokafka`."""
     name = "aiokafka"
     codecs = ["none", "gzip", "snappy", "lz4", "zstd"]
-
-    def __init__(self, address):
-        self.address = address
 
     def send(self, topic, records, codec="none", idempotent=False, bytes_max=None, seconds=30):
         return asyncio.run(self._send(topic, records, codec, idempotent, bytes_max, seconds))
@@ -293,9 +292,6 @@ class KafkaJs(Client):
     # Snappy, LZ4 and Zstandard are left to packages of others.
     codecs = ["none", "gzip"]
 
-    def __init__(self, address):
-        self.address = address
-
     def _command(self, what):
         modules = os.path.join(os.path.dirname(os.path.dirname(sys.executable)), "node", "node_modules")
         told = json.dumps({"address": self.address, **what})
@@ -330,14 +326,9 @@ class KafkaJs(Client):
         self._run({"do": "administer", "topic": topic})
 
 
-class Kcat(Client):
+class Kcat(Librdkafka):
     """`kcat`, librdkafka at a shell."""
-    many, width = 99_000, 80
     name = "kcat"
-    codecs = ["none", "gzip", "snappy", "lz4", "zstd"]
-
-    def __init__(self, address):
-        self.address = address
 
     def _run(self, *arguments, given=b"", seconds=30):
         ended = subprocess.run(["kcat", "-b", self.address, *arguments], input=given, capture_output=True, timeout=seconds)

@@ -96,9 +96,8 @@ fn serve(
         }
         ApiKey::Fetch => {
             let request: FetchRequest = read(reader, version)?;
-            Box::pin(async move {
-                let fetched = fetch::fetch(&shared.topics, &shared.config, request).await;
-                Some(response(id, version, &fetched))
+            later(id, version, async move {
+                fetch::fetch(&shared.topics, &shared.config, request).await
             })
         }
         ApiKey::ListOffsets => {
@@ -149,10 +148,8 @@ fn serve_group(
     Ok(match api {
         ApiKey::OffsetCommit => {
             let request: OffsetCommitRequest = read(reader, version)?;
-            Box::pin(async move {
-                let kept =
-                    offsets::commit(&shared.groups, &shared.topics, &shared.commits, request).await;
-                Some(response(id, version, &kept))
+            later(id, version, async move {
+                offsets::commit(&shared.groups, &shared.topics, &shared.commits, request).await
             })
         }
         ApiKey::OffsetFetch => {
@@ -165,13 +162,11 @@ fn serve_group(
         }
         ApiKey::JoinGroup => {
             let request: JoinGroupRequest = read(reader, version)?;
-            let joined = shared.groups.join(request, version, head.client_id.as_deref());
-            Box::pin(async move { Some(response(id, version, &joined.await)) })
+            later(id, version, shared.groups.join(request, version, head.client_id.as_deref()))
         }
         ApiKey::SyncGroup => {
             let request: SyncGroupRequest = read(reader, version)?;
-            let synced = shared.groups.sync(request);
-            Box::pin(async move { Some(response(id, version, &synced.await)) })
+            later(id, version, shared.groups.sync(request))
         }
         ApiKey::Heartbeat => {
             let request: HeartbeatRequest = read(reader, version)?;
@@ -207,22 +202,14 @@ fn serve_group_admin(
         }
         ApiKey::DeleteGroups => {
             let request: DeleteGroupsRequest = read(reader, version)?;
-            Box::pin(async move {
-                Some(response(
-                    id,
-                    version,
-                    &group_admin::delete(&shared.groups, &shared.commits, request).await,
-                ))
+            later(id, version, async move {
+                group_admin::delete(&shared.groups, &shared.commits, request).await
             })
         }
         ApiKey::OffsetDelete => {
             let request: OffsetDeleteRequest = read(reader, version)?;
-            Box::pin(async move {
-                Some(response(
-                    id,
-                    version,
-                    &group_admin::delete_offsets(&shared.groups, &shared.commits, request).await,
-                ))
+            later(id, version, async move {
+                group_admin::delete_offsets(&shared.groups, &shared.commits, request).await
             })
         }
         _ => return Err(WireError::Left(reader.left())),
@@ -240,12 +227,8 @@ fn serve_admin(
     Ok(match api {
         ApiKey::DeleteTopics => {
             let request: DeleteTopicsRequest = read(reader, version)?;
-            Box::pin(async move {
-                Some(response(
-                    id,
-                    version,
-                    &admin::delete_topics(&shared.topics, &shared.commits, request).await,
-                ))
+            later(id, version, async move {
+                admin::delete_topics(&shared.topics, &shared.commits, request).await
             })
         }
         ApiKey::DeleteRecords => {
@@ -271,6 +254,15 @@ fn serve_admin(
 /// An answer that is there already.
 fn now(bytes: Bytes) -> Answer {
     Box::pin(async move { Some(bytes) })
+}
+
+/// An answer that must be waited for.
+fn later<T: Field>(
+    id: i32,
+    version: i16,
+    answer: impl Future<Output = T> + Send + 'static,
+) -> Answer {
+    Box::pin(async move { Some(response(id, version, &answer.await)) })
 }
 
 fn versions(error: ErrorCode) -> ApiVersionsResponse {

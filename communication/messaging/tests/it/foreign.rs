@@ -335,17 +335,22 @@ async fn no_more_is_under_way_than_is_set_in_messages_and_in_bytes() {
     assert_eq!(overloaded(|_| {}, 20).await, 0);
 }
 
-/// A producer whose partitioner is not ours, with keys, headers and values that are no text.
+/// A record whose key and headers are no text and that has no value, and the partition of its key.
+fn no_text() -> (Record, u32) {
+    let key = Bytes::from_static(&[0xff, 0x00, 0xfe]);
+    let home = kafka_wire::partition_of(&key, 4);
+    let headers =
+        vec![("same".to_owned(), Some(Bytes::from_static(&[0x80]))), ("same".to_owned(), None)];
+    (Record { key: Some(key), value: None, headers, timestamp: 5 }, home)
+}
+
+/// A producer whose partitioner is not ours.
 #[tokio::test]
 async fn a_record_that_is_moved_home_keeps_its_bytes() {
     let fixture = Fixture::new();
     let client = fixture.client("one", &fixture.tasks);
     client.publish("orders", message("a", 0)).await.unwrap();
-    let key = Bytes::from_static(&[0xff, 0x00, 0xfe]);
-    let home = kafka_wire::partition_of(&key, 4);
-    let headers =
-        vec![("same".to_owned(), Some(Bytes::from_static(&[0x80]))), ("same".to_owned(), None)];
-    let record = Record { key: Some(key), value: None, headers, timestamp: 5 };
+    let (record, home) = no_text();
     fixture.produce("orders", (home + 1) % 4, &record).await;
     let memory = Memory::default();
     let group = Subscription::new(["orders"], "g");
@@ -368,11 +373,7 @@ async fn a_record_that_is_buried_and_sent_back_keeps_its_bytes() {
     let fixture = Fixture::new();
     let client = fixture.client("one", &fixture.tasks);
     client.publish("orders", message("a", 0)).await.unwrap();
-    let key = Bytes::from_static(&[0xff, 0x00, 0xfe]);
-    let home = kafka_wire::partition_of(&key, 4);
-    let headers =
-        vec![("same".to_owned(), Some(Bytes::from_static(&[0x80]))), ("same".to_owned(), None)];
-    let record = Record { key: Some(key), value: None, headers, timestamp: 5 };
+    let (record, home) = no_text();
     let offset = fixture.records("orders", home).await.len();
     fixture.produce("orders", home, &record).await;
     let memory = Memory::default();
