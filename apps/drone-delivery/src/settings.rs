@@ -62,6 +62,9 @@ pub(crate) struct Settings {
     /// Longest wait for one call of a workflow to a service, in milliseconds; then it is repeated. The
     /// gateway waits for as long as its client does.
     pub(crate) call_timeout_ms: u64,
+    /// How long an instance that was ready may answer nothing on `/livez` before `up` kills it and
+    /// starts it again, in milliseconds; 0 kills none.
+    pub(crate) silence_max_ms: u64,
     /// Bounds on what every role takes in over HTTP.
     pub(crate) limits: Limits,
     /// What the roles write down.
@@ -171,6 +174,7 @@ impl Default for Settings {
             route_files: Vec::new(),
             faults: false,
             call_timeout_ms: 2_000,
+            silence_max_ms: 3_000,
             limits: Limits::default(),
             logs: LogSettings::default(),
             traces_per_second: 50,

@@ -106,7 +106,12 @@ fn start(
             tracing::warn!(%error, "the list of processes cannot be written");
         }
     });
-    let system = SystemPlan { data: data.to_owned(), specs: plan.specs.clone(), witness };
+    let system = SystemPlan {
+        data: data.to_owned(),
+        specs: plan.specs.clone(),
+        witness,
+        silence_max: Duration::from_millis(settings.silence_max_ms),
+    };
     let write = || {
         settings.write(data).map_err(io::Error::other)?;
         plan.write()?;

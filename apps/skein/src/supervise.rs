@@ -14,6 +14,7 @@ mod logs;
 pub mod ports;
 mod probe;
 mod restarts;
+mod silence;
 mod spec;
 mod up;
 
@@ -55,12 +56,17 @@ pub struct SuperviseConfig {
     /// Time in which a process that cannot announce itself must answer; then it is ended, and that
     /// counts as its death.
     pub answer_deadline: Duration,
+    /// How long a process that was ready may answer nothing before it is killed, which counts as its
+    /// death; zero kills none. Asked is the admin port that it announced (`/livez`), or the health
+    /// path of one that cannot announce itself. Only time in which we waited for it counts.
+    pub silence_max: Duration,
     /// Is shown the statuses at every change.
     pub witness: Witness,
 }
 
 impl SuperviseConfig {
-    /// Defaults: 5 log files of 20 MiB, 10 s to end, 10 s for a stage, 30 s to answer, no witness.
+    /// Defaults: 5 log files of 20 MiB, 10 s to end, 10 s for a stage, 30 s for a first answer, 3 s of
+    /// silence after it, no witness.
     #[must_use]
     pub fn new(logs: impl Into<PathBuf>) -> Self {
         Self {
@@ -70,6 +76,7 @@ impl SuperviseConfig {
             drain_deadline: Duration::from_secs(10),
             stage_patience: Duration::from_secs(10),
             answer_deadline: Duration::from_secs(30),
+            silence_max: Duration::from_secs(3),
             witness: Witness::default(),
         }
     }
@@ -93,6 +100,7 @@ impl Supervisor {
             policy: config.policy,
             drain_deadline: config.drain_deadline,
             answer_deadline: config.answer_deadline,
+            silence_max: config.silence_max,
         };
         let mut goals = Vec::new();
         for (index, spec) in specs.into_iter().enumerate() {

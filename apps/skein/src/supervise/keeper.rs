@@ -16,6 +16,7 @@ use super::{
     logs::{LogBounds, RotatingLog},
     probe::{self, Found},
     restarts::{Pause, RestartPolicy, Restarts},
+    silence,
     spec::{Lifeline, ProcessSpec, ProcessState, Readiness, ReadyLine},
 };
 
@@ -45,6 +46,8 @@ pub(super) struct KeeperConfig {
     pub(super) drain_deadline: Duration,
     /// Time in which a process that cannot announce itself must answer.
     pub(super) answer_deadline: Duration,
+    /// How long a process that was ready may answer nothing; zero is for ever.
+    pub(super) silence_max: Duration,
 }
 
 pub(super) struct Keeper {
@@ -161,6 +164,9 @@ impl Keeper {
         let mut log = Log { log, is_broken: false };
         let (mut wanted, mut kill) = (self.goal.clone(), self.goal.clone());
         let mut found = pin!(probe::find(&self.spec.readiness, self.config.answer_deadline));
+        let Self { board, index, spec, config, .. } = &*self;
+        let fallen = silence::fallen(board, *index, &spec.readiness, config.silence_max);
+        let mut fallen = pin!(fallen);
         let (mut is_unknown, mut was_silent) = (true, false);
         let mut ending = Ending::No;
         let ended = loop {
@@ -180,6 +186,12 @@ impl Keeper {
                             ending = self.ask_to_end(group);
                         }
                     }
+                }
+                () = &mut fallen, if ending == Ending::No => {
+                    warn!(instance = self.spec.instance, "does not answer, killed");
+                    was_silent = true;
+                    ending = Ending::Forced;
+                    group.force(&mut child);
                 }
                 () = changed_from(&mut wanted, goal), if ending == Ending::No => {
                     self.set(ProcessState::Stopping);

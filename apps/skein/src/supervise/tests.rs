@@ -158,8 +158,8 @@ async fn a_restart_of_a_role_ends_one_replica_when_the_one_before_is_ready() {
     tasks.drain(SOON).await;
 }
 
-/// A server that answers one connection after the other with these statuses.
-async fn serve(listener: TcpListener, statuses: &[&str]) {
+/// A server that answers one connection after the other with these statuses. Gives itself back.
+async fn serve(listener: TcpListener, statuses: &[&str]) -> TcpListener {
     for status in statuses {
         let (mut stream, _) = timeout(SOON, listener.accept()).await.unwrap().unwrap();
         let mut request = [0; 256];
@@ -168,6 +168,7 @@ async fn serve(listener: TcpListener, statuses: &[&str]) {
         let reply = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
         stream.write_all(reply.as_bytes()).await.unwrap();
     }
+    listener
 }
 
 #[tokio::test]
@@ -181,10 +182,10 @@ async fn a_foreign_process_is_ready_once_its_health_path_says_so() {
     let script = "echo '{\"ports\": {\"http\": 1}}'; exec sleep 1000";
     let specs = vec![foreign(script, readiness)];
     let supervisor = Supervisor::start(config(folder.path()), specs, &tasks);
-    serve(listener, &["503 Not Yet", "302 Elsewhere"]).await;
+    drop(serve(listener, &["503 Not Yet", "302 Elsewhere"]).await);
     assert_eq!(supervisor.processes()[0].state, ProcessState::Starting);
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-    serve(listener, &["204 No Content"]).await;
+    let _listener = serve(listener, &["204 No Content"]).await;
     let row = reaches(&supervisor, ProcessState::Ready).await;
     assert!(row.ports.is_empty(), "{row:?}");
     tasks.drain(SOON).await;
@@ -217,6 +218,46 @@ async fn a_foreign_process_that_never_answers_is_ended_and_counts_as_dead() {
     let specs = vec![foreign("exec sleep 1000", Readiness::Answers { port, path: None })];
     let supervisor = Supervisor::start(config, specs, &tasks);
     reaches(&supervisor, ProcessState::CrashLoop).await;
+    tasks.drain(SOON).await;
+}
+
+/// A program that is ready, and whose health is asked on a port that the test answers.
+fn asked_on(port: u16) -> ProcessSpec {
+    let readiness = Readiness::Answers { port, path: Some("/healthy".to_owned()) };
+    foreign("exec sleep 1000", readiness)
+}
+
+#[tokio::test]
+async fn a_process_that_answers_no_more_is_killed_and_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tasks = Tasks::new();
+    let config =
+        SuperviseConfig { silence_max: Duration::from_millis(1_500), ..config(folder.path()) };
+    let supervisor = Supervisor::start(config, vec![asked_on(port)], &tasks);
+    // Ready, well, not well, which is an answer too; then it listens and says nothing.
+    let listener = serve(listener, &["200 OK", "200 OK", "503 Not Well"]).await;
+    let first = supervisor.processes()[0].clone();
+    assert_eq!((first.state, first.restarts), (ProcessState::Ready, 0));
+    timeout(SOON, supervisor.until(|all| all[0].restarts == 1)).await.unwrap();
+    assert!(is_gone(first.pid.unwrap()));
+    drop(listener);
+    tasks.drain(SOON).await;
+}
+
+#[tokio::test]
+async fn without_a_bound_silence_kills_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tasks = Tasks::new();
+    let config = SuperviseConfig { silence_max: Duration::ZERO, ..config(folder.path()) };
+    let supervisor = Supervisor::start(config, vec![asked_on(port)], &tasks);
+    let listener = serve(listener, &["200 OK"]).await;
+    reaches(&supervisor, ProcessState::Ready).await;
+    // Nobody asks.
+    assert!(timeout(Duration::from_millis(500), listener.accept()).await.is_err());
     tasks.drain(SOON).await;
 }
 

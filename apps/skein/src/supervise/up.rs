@@ -25,6 +25,9 @@ pub struct SystemPlan {
     pub specs: Vec<ProcessSpec>,
     /// Is shown the statuses at every change.
     pub witness: Witness,
+    /// How long a process that was ready may answer nothing before it is killed and started again;
+    /// zero kills none.
+    pub silence_max: Duration,
 }
 
 /// Why a system did not run.
@@ -105,8 +108,11 @@ pub fn run(
     }
     prepare()?;
     let tasks = Tasks::new();
-    let config =
-        SuperviseConfig { witness: plan.witness, ..SuperviseConfig::new(plan.data.join("logs")) };
+    let config = SuperviseConfig {
+        witness: plan.witness,
+        silence_max: plan.silence_max,
+        ..SuperviseConfig::new(plan.data.join("logs"))
+    };
     let supervisor = Supervisor::start(config, plan.specs, &tasks);
     // Holds one wish: a second says nothing new.
     let (wish, down) = mpsc::channel(1);

@@ -46,7 +46,7 @@ async fn a_cancel_before_pick_up_frees_the_drone() {
 
 #[tokio::test]
 async fn a_cancel_while_the_drone_service_is_paused_is_undone_when_it_wakes() {
-    let system = System::up(&FAR_AHEAD);
+    let system = System::up_pausable(&FAR_AHEAD);
     let paused = system.role("drone").remove(0);
     paused.signal(Signal::STOP);
     let id = system.accepted(&far_future()).await;
@@ -92,7 +92,7 @@ async fn a_cancel_of_an_id_that_was_never_given_is_refused() {
 
 #[tokio::test]
 async fn a_cancel_that_is_asked_for_before_its_create_has_begun_stops_it() {
-    let system = System::up(&FAR_AHEAD);
+    let system = System::up_pausable(&FAR_AHEAD);
     // The Scheduler is down, so that both wait in the log.
     let scheduler = system.role("scheduler").remove(0);
     scheduler.signal(Signal::STOP);

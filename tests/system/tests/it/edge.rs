@@ -108,7 +108,7 @@ async fn missing_and_malformed_members_are_each_named() {
 
 #[tokio::test]
 async fn a_request_is_refused_while_the_log_is_down() {
-    let system = System::up(&[]);
+    let system = System::up_pausable(&[]);
     let broker = system.role("broker").remove(0);
     broker.signal(Signal::STOP);
     let reply = system.submit(&sample_request()).await;
@@ -136,7 +136,7 @@ async fn an_unparsable_message_goes_to_dead_letters_and_the_next_is_processed() 
 
 #[tokio::test]
 async fn a_scheduler_that_is_down_delays_but_refuses_nothing() {
-    let system = System::up(&["--time-scale", "600", "--drones", "200"]);
+    let system = System::up_pausable(&["--time-scale", "600", "--drones", "200"]);
     let scheduler = system.role("scheduler").remove(0);
     scheduler.signal(Signal::STOP);
     let mut ids = Vec::new();

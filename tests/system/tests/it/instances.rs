@@ -73,6 +73,20 @@ async fn every_instance_listens_alone_and_one_that_died_is_no_longer_listed() {
     assert!(endpoints(&system, "account").is_empty());
 }
 
+#[tokio::test]
+async fn a_stopped_instance_is_ended_and_started_again_and_its_replica_goes_on() {
+    let system = System::up(&["--replicas", "scheduler=2", "--time-scale", "600"]);
+    let stopped = instance(&system, "scheduler-2");
+    stopped.signal(Signal::STOP);
+    let id = system.accepted(&sample_request()).await;
+    system.ends(&id, "Completed", SOON).await;
+    until("another runs in its place", SOON, || async {
+        let now = instance(&system, "scheduler-2");
+        (stopped.is_gone() && now.pid != stopped.pid && now.state == "ready").then_some(())
+    })
+    .await;
+}
+
 /// Answers 503 on its health path at first, and names its environment at any other path.
 const PROGRAM: &str = r#"
 import http.server, json, os

@@ -254,8 +254,13 @@ async fn nothing_is_lost_or_doubled_while_services_and_the_proxies_beside_them_a
 
 #[tokio::test]
 async fn a_paused_owner_is_fenced_when_it_wakes() {
-    let system =
-        System::up(&["--replicas", "scheduler=2", "--enable-faults", "--time-scale", "600"]);
+    let system = System::up_pausable(&[
+        "--replicas",
+        "scheduler=2",
+        "--enable-faults",
+        "--time-scale",
+        "600",
+    ]);
     // Work that is in the middle when its owner stops: the callee is slow.
     let slow = json!({"route": "PUT /api/packages/{id}", "delay_ms": 1500, "count": 1_000_000});
     system.plant("package", &slow).await;

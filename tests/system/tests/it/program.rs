@@ -84,6 +84,11 @@ impl System {
         system
     }
 
+    /// The same; a process that a test stops is not killed before the test wakes it.
+    pub(crate) fn up_pausable(arguments: &[&str]) -> Self {
+        Self::up(&[arguments, &["--set", "silence_max_ms=0"]].concat())
+    }
+
     /// The same on a directory that somebody else owns.
     pub(crate) fn up_at(data: PathBuf, arguments: &[&str]) -> Self {
         let system = Self { http: Http::new(), port_base: free_port_base(), data, _owned: None };

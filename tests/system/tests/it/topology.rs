@@ -47,7 +47,7 @@ fn service<'a>(told: &'a Value, name: &str) -> &'a Value {
 
 #[tokio::test]
 async fn the_page_is_told_who_calls_whom_and_what_does_not_answer() {
-    let system = System::up(&["--replicas", "account=2"]);
+    let system = System::up_pausable(&["--replicas", "account=2"]);
     let told = system.is_drawn().await;
     let called = edge(&told, "scheduler", "account").unwrap();
     assert_eq!(called["errorShare"], 0.0, "{called}");
