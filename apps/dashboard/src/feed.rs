@@ -12,7 +12,9 @@ use contracts::{
     shipping::{OPERATION, Operation},
     topics,
 };
-use messaging::{Delivered, Failure, Handler, Message, Messaging, SubscribeError, Subscription};
+use messaging::{
+    Delivered, Failure, Handler, Message, Messaging, SubscribeError, Subscription, UNHURRIED,
+};
 use runtime::Tasks;
 
 use crate::view::View;
@@ -39,7 +41,7 @@ pub(crate) fn start(
         topics::DELIVERY_EVENTS,
         topics::DRONE_EVENTS,
     ];
-    messaging.subscribe(&Subscription::tail(heard), feed.clone(), tasks)?;
+    messaging.subscribe(&Subscription::tail(heard).pace(UNHURRIED), feed.clone(), tasks)?;
     // Apart from the events, so that a flood of positions holds up no phase. Where a drone was an
     // hour ago is nobody's concern.
     let positions = Subscription::tail([topics::DRONE_POSITIONS]).latest();

@@ -31,4 +31,6 @@ pub use dead_letter::{DeadLetter, Letter};
 pub use error::{AdminError, Failure, PublishError, SubscribeError};
 pub use message::{Delivered, Message, Receipt};
 pub use messaging::Messaging;
-pub use subscription::{Handler, Start, Subscription, SubscriptionHandle, dead_letter_topic};
+pub use subscription::{
+    Handler, Start, Subscription, SubscriptionHandle, UNHURRIED, dead_letter_topic,
+};
