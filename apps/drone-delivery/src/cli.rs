@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use base::Timestamp;
 use clap::{Args, Parser, Subcommand};
+use messaging::GroupStart;
 use serde_json::Value;
 use skein::{
     Format,
@@ -81,6 +83,9 @@ pub(crate) enum Command {
     /// Topics of the log.
     #[command(subcommand)]
     Topics(TopicCommand),
+    /// Groups that read the log.
+    #[command(subcommand)]
+    Groups(GroupCommand),
     /// Dead letters: messages that could not be processed.
     #[command(subcommand)]
     Dlq(LetterCommand),
@@ -379,6 +384,30 @@ pub(crate) enum TopicCommand {
         #[arg(short, long)]
         follow: bool,
     },
+    /// One topic: its settings and each partition.
+    Describe {
+        /// Which.
+        topic: String,
+    },
+    /// Makes a topic. One that is there already stays as it is.
+    Create {
+        /// Its name.
+        topic: String,
+        /// Its partitions.
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        partitions: u32,
+        /// Hours that records are kept; as long as the log likes when it is not given.
+        #[arg(long, value_name = "HOURS")]
+        retention_hours: Option<u64>,
+    },
+    /// Removes a topic with all that is in it, and what groups have committed in it.
+    Delete {
+        /// Which.
+        topic: String,
+        /// That it is meant; without it the number of records is told.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Puts one message onto a topic.
     Publish {
         /// Which.
@@ -396,6 +425,38 @@ pub(crate) enum TopicCommand {
         #[arg(long = "type", default_value = "", value_name = "TYPE")]
         kind: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// Every group: how it is, and how far it is behind in all.
+    List,
+    /// One group: its members with their shares, and how far it is behind in each topic.
+    Describe {
+        /// Which.
+        group: String,
+    },
+    /// Sets a group that nobody takes part in to another place in a topic. What lies between is
+    /// processed again, or never.
+    Reset {
+        /// Which.
+        group: String,
+        /// In which topic.
+        topic: String,
+        /// `beginning`, `end`, or a time such as `2026-11-28T09:00:00Z`.
+        #[arg(long, value_name = "PLACE", value_parser = group_start)]
+        to: GroupStart,
+    },
+}
+
+fn group_start(text: &str) -> Result<GroupStart, String> {
+    match text {
+        "beginning" => Ok(GroupStart::Beginning),
+        "end" => Ok(GroupStart::End),
+        _ => Timestamp::parse(text)
+            .map(GroupStart::Time)
+            .ok_or_else(|| "neither `beginning`, `end` nor a time of RFC 3339".to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]

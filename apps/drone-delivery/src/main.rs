@@ -7,6 +7,7 @@ mod addresses;
 mod cli;
 mod deliveries;
 mod endpoints;
+mod groups;
 mod instances;
 mod introduction;
 mod load;
@@ -80,6 +81,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             transactions::failures(System::of(&data)?, command, output).await
         }
         Command::Topics(command) => messages::topics(System::of(&data)?, command, output).await,
+        Command::Groups(command) => groups::run(System::of(&data)?, command, output).await,
         Command::Files(command) => commands::files::run(&command, reasons::ALL, output),
         Command::Mesh(command) => commands::run(&up::admins(&data).await?, command, output).await,
         Command::MeshCost(arguments) => mesh_cost(&data, arguments, output).await,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use base::SharedClock;
-use messaging::{AdminError, Delivered, Message, Messaging};
+use messaging::{AdminError, Delivered, Message, Messaging, TopicSpec};
 use runtime::{SystemClock, random_from_os};
 use serde_json::{Value, json};
 use skein::{
@@ -37,6 +37,16 @@ pub(crate) async fn topics(
                 followed.map_err(|it| log_failure(&it))?;
             }
         }
+        TopicCommand::Describe { topic } => {
+            describe(&log, &topic, output).await.map_err(|it| log_failure(&it))?;
+        }
+        TopicCommand::Create { topic, partitions, retention_hours } => {
+            let retention_ms = retention_hours.map(|it| it.saturating_mul(3_600_000));
+            let spec = TopicSpec { name: topic.clone(), partitions, synced: true, retention_ms };
+            log.ensure_topics(&[spec]).await.map_err(|it| log_failure(&it))?;
+            describe(&log, &topic, output).await.map_err(|it| log_failure(&it))?;
+        }
+        TopicCommand::Delete { topic, yes } => delete(&log, &topic, yes, output).await?,
         TopicCommand::Publish { topic, key, body, headers, kind } => {
             let message = message(&SystemClock::shared(), key, body, headers, kind);
             let id = message.id.clone();
@@ -103,7 +113,7 @@ pub(crate) async fn letters(
     Ok(Exit::Done)
 }
 
-fn log_failure(error: &AdminError) -> Failure {
+pub(crate) fn log_failure(error: &AdminError) -> Failure {
     let failure = Failure::new("log_refused", "the log did not answer as asked")
         .because(failure::chain(error));
     match error {
@@ -111,7 +121,12 @@ fn log_failure(error: &AdminError) -> Failure {
         AdminError::UnknownTopic { .. } => {
             failure.exit(Exit::NotFound).next("drone-delivery topics list")
         }
-        AdminError::Refused { .. } | AdminError::Fenced { .. } => failure,
+        AdminError::UnknownGroup { .. } => {
+            failure.exit(Exit::NotFound).next("drone-delivery groups list")
+        }
+        AdminError::Refused { .. } | AdminError::Fenced { .. } | AdminError::Occupied { .. } => {
+            failure
+        }
     }
 }
 
@@ -140,6 +155,43 @@ async fn list(log: &Messaging, output: Output) -> Result<(), AdminError> {
             "records": kept, "ever": ever}));
     }
     output.result(&rows, &table);
+    Ok(())
+}
+
+async fn describe(log: &Messaging, topic: &str, output: Output) -> Result<(), AdminError> {
+    let (settings, found) = (log.topic_settings(topic).await?, log.topic(topic).await?);
+    let mut table = Table::new(&["PARTITION", "FIRST", "NEXT", "RECORDS"]);
+    let mut rows = Vec::new();
+    for (partition, (start, end)) in found.partitions {
+        let records = end - start;
+        table.row([u64::from(partition), start, end, records].map(|it| it.to_string()));
+        rows.push(json!({"partition": partition, "first": start, "next": end, "records": records}));
+    }
+    for (name, value) in &settings {
+        table.note(&format!("{name} = {value}"));
+    }
+    output.result(&json!({"topic": topic, "settings": settings, "partitions": rows}), &table);
+    Ok(())
+}
+
+async fn delete(
+    log: &Messaging,
+    topic: &str,
+    is_meant: bool,
+    output: Output,
+) -> Result<(), Failure> {
+    let found = log.topic(topic).await.map_err(|it| log_failure(&it))?;
+    let records: u64 = found.partitions.values().map(|(start, end)| end - start).sum();
+    if !is_meant {
+        return Err(Failure::new("not_meant", format!("{records} records would be lost"))
+            .at(topic)
+            .exit(Exit::Usage)
+            .next(format!("drone-delivery topics delete {topic} --yes")));
+    }
+    log.delete_topic(topic).await.map_err(|it| log_failure(&it))?;
+    let mut table = Table::new(&["TOPIC", "LOST"]);
+    table.row([topic.to_owned(), records.to_string()]);
+    output.result(&json!({"topic": topic, "lost": records}), &table);
     Ok(())
 }
 

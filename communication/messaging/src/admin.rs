@@ -7,6 +7,10 @@ use kafka_wire::{
     messages::{
         FetchPartition, FetchRequest, FetchResponse, FetchTopic, MetadataRequest, NewTopic,
         TopicSetting,
+        admin::{
+            DeleteTopicsRequest, DeleteTopicsResponse, DescribeConfigsRequest,
+            DescribeConfigsResponse, DescribedResource,
+        },
     },
 };
 use runtime::Shutdown;
@@ -16,7 +20,7 @@ use crate::{
     connection::CallError,
     dead_letter::Letter,
     error::AdminError,
-    group::{GroupError, Member},
+    group::GroupError,
     lanes::Place,
     message::{Delivered, Message},
     messaging::Messaging,
@@ -24,6 +28,8 @@ use crate::{
 };
 
 const READ_BYTES: i32 = 1 << 20;
+/// The kind of resource that a topic is, where settings are asked for.
+const TOPIC: i8 = 2;
 
 /// How far a group is behind in a topic.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -74,6 +80,19 @@ impl From<GroupError> for AdminError {
     }
 }
 
+/// What the log refused, with its reason.
+pub(crate) fn refused(code: ErrorCode, message: Option<String>) -> Result<(), AdminError> {
+    if code == ErrorCode::None { Ok(()) } else { Err(AdminError::Refused { code, message }) }
+}
+
+/// The same of a question about one topic.
+fn of_topic(name: &str, code: ErrorCode, message: Option<String>) -> Result<(), AdminError> {
+    if code == ErrorCode::UnknownTopicOrPartition {
+        return Err(AdminError::UnknownTopic { topic: name.to_owned() });
+    }
+    refused(code, message)
+}
+
 impl Messaging {
     /// Makes the topics that are missing.
     ///
@@ -103,10 +122,42 @@ impl Messaging {
             .topics
             .into_iter()
             .find(|it| !matches!(it.error, ErrorCode::None | ErrorCode::TopicAlreadyExists));
-        match refused {
-            None => Ok(()),
-            Some(it) => Err(AdminError::Refused { code: it.error, message: it.message }),
+        refused.map_or(Ok(()), |it| self::refused(it.error, it.message))
+    }
+
+    /// Removes a topic with all that is in it.
+    ///
+    /// # Errors
+    /// The log cannot be reached, refused, or has no such topic.
+    pub async fn delete_topic(&self, name: &str) -> Result<(), AdminError> {
+        let request = DeleteTopicsRequest {
+            names: vec![name.to_owned()],
+            timeout_ms: i32::try_from(self.cluster().request_timeout().as_millis())
+                .unwrap_or(i32::MAX),
+        };
+        let answer: DeleteTopicsResponse =
+            self.cluster().administer(ApiKey::DeleteTopics, &request).await?;
+        self.cluster().doubt(name);
+        answer.topics.into_iter().try_for_each(|it| of_topic(name, it.error, None))
+    }
+
+    /// The settings of a topic, each with its value.
+    ///
+    /// # Errors
+    /// The log cannot be reached, refused, or has no such topic.
+    pub async fn topic_settings(&self, name: &str) -> Result<BTreeMap<String, String>, AdminError> {
+        let resource =
+            DescribedResource { kind: TOPIC, name: name.to_owned(), settings: Vec::new() };
+        let request = DescribeConfigsRequest { resources: vec![resource], with_synonyms: false };
+        let answer: DescribeConfigsResponse =
+            self.cluster().administer(ApiKey::DescribeConfigs, &request).await?;
+        let mut settings = BTreeMap::new();
+        for resource in answer.resources {
+            of_topic(name, resource.error, resource.message)?;
+            let shown = resource.settings.into_iter().filter(|it| !it.is_sensitive);
+            settings.extend(shown.filter_map(|it| Some((it.name, it.value?))));
         }
+        Ok(settings)
     }
 
     /// How far a group is behind in a topic.
@@ -115,9 +166,7 @@ impl Messaging {
     /// The log cannot be reached, or there is no such topic.
     pub async fn lag(&self, group: &str, topic: &str) -> Result<Lag, AdminError> {
         let places = self.places(topic).await?;
-        let mut member =
-            Member::new(self.cluster().clone(), u32::MAX, group.to_owned(), Vec::new());
-        let committed = member.committed(&places).await?;
+        let committed = self.stranger(group).committed(&places).await?;
         let ends = list_offsets(self.cluster(), &places, At::End).await?;
         let starts = if committed.len() == places.len() {
             BTreeMap::new()
@@ -159,15 +208,14 @@ impl Messaging {
         Ok(age.unwrap_or_default().as_secs_f64())
     }
 
-    async fn places(&self, topic: &str) -> Result<Vec<Place>, AdminError> {
+    pub(crate) async fn places(&self, topic: &str) -> Result<Vec<Place>, AdminError> {
         match self.cluster().topic(topic, Missing::Leave).await {
             Ok(map) => Ok(map.leaders.into_keys().map(|it| (topic.to_owned(), it)).collect()),
             Err(TopicFault::Call(error)) => Err(error.into()),
-            Err(TopicFault::Code(ErrorCode::UnknownTopicOrPartition)) => {
-                Err(AdminError::UnknownTopic { topic: topic.to_owned() })
-            }
             Err(TopicFault::Code(code) | TopicFault::Refused(code)) => {
-                Err(AdminError::Refused { code, message: None })
+                of_topic(topic, code, None)?;
+                // No error, and no partition.
+                Err(AdminError::UnknownTopic { topic: topic.to_owned() })
             }
         }
     }
@@ -333,10 +381,7 @@ impl Messaging {
         if let Some(group) = self.fenced() {
             return Err(AdminError::Fenced { group });
         }
-        // A topic that cannot exist: only that an answer comes counts.
-        let request =
-            MetadataRequest { topics: vec![".".to_owned()], allow_auto_topic_creation: false };
-        self.cluster().metadata(&request).await?;
+        self.cluster().brokers().await?;
         Ok(())
     }
 }

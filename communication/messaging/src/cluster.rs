@@ -252,10 +252,7 @@ impl Cluster {
             timeout_ms: i32::try_from(self.0.config.request_timeout_ms).unwrap_or(i32::MAX),
             validate_only: false,
         };
-        // Older clusters make topics at their controller alone.
-        let controller = self.known().controller;
-        let within = self.request_timeout();
-        self.call(Purpose::Ask, controller, ApiKey::CreateTopics, &request, within).await
+        self.administer(ApiKey::CreateTopics, &request).await
     }
 
     /// Asks about topics, and learns of the brokers.
@@ -273,6 +270,25 @@ impl Cluster {
         known.controller = Some(answer.controller_id).filter(|it| known.brokers.contains_key(it));
         drop(known);
         Ok(answer)
+    }
+
+    /// The numbers of all brokers.
+    pub(crate) async fn brokers(&self) -> Result<Vec<i32>, CallError> {
+        // A topic that cannot exist: what is asked about topics does not count.
+        let request =
+            MetadataRequest { topics: vec![".".to_owned()], allow_auto_topic_creation: false };
+        let answer = self.metadata(&request).await?;
+        Ok(answer.brokers.into_iter().map(|it| it.node_id).collect())
+    }
+
+    /// Asks whoever makes and removes topics: older clusters have one broker for it.
+    pub(crate) async fn administer<Q: Field, A: Field>(
+        &self,
+        api: ApiKey,
+        question: &Q,
+    ) -> Result<A, CallError> {
+        let controller = self.known().controller;
+        self.call(Purpose::Ask, controller, api, question, self.request_timeout()).await
     }
 
     /// Forgets where a topic is: the next question asks anew.

@@ -78,6 +78,20 @@ pub enum AdminError {
         /// The group.
         group: String,
     },
+    /// There is no such group.
+    #[error("there is no group {group}")]
+    UnknownGroup {
+        /// Its name.
+        group: String,
+    },
+    /// A group that somebody takes part in goes on where its members are.
+    #[error("{members} members take part in group {group}: stop them first")]
+    Occupied {
+        /// The group.
+        group: String,
+        /// How many.
+        members: usize,
+    },
     /// There is no such topic.
     #[error("there is no topic {topic}")]
     UnknownTopic {

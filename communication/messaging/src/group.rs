@@ -14,6 +14,7 @@ use kafka_wire::{
         JoinedMember, LeaveGroupRequest, LeaveGroupResponse, OffsetCommitRequest,
         OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, OffsetFetchTopic,
         SyncAssignment, SyncGroupRequest, SyncGroupResponse,
+        admin::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup},
     },
 };
 
@@ -242,6 +243,16 @@ impl Member {
         self.forget();
     }
 
+    /// How the group is.
+    pub(crate) async fn describe(&mut self) -> Result<DescribedGroup, GroupError> {
+        let request = DescribeGroupsRequest { groups: vec![self.group.clone()] };
+        let within = self.cluster.request_timeout();
+        let answer: DescribeGroupsResponse =
+            self.ask(ApiKey::DescribeGroups, &request, within).await?;
+        let found = answer.groups.into_iter().find(|it| it.group_id == self.group);
+        Ok(found.ok_or(CallError::NotSent("the answer names another group".to_owned()))?)
+    }
+
     /// Where the group stands in these partitions; those that it never committed are missing.
     pub(crate) async fn committed(
         &mut self,
@@ -342,7 +353,7 @@ fn write_assignment(topics: &BTreeMap<String, Vec<u32>>) -> Bytes {
     writer.into_bytes()
 }
 
-fn read_assignment(bytes: Bytes) -> Result<Vec<Place>, WireError> {
+pub(crate) fn read_assignment(bytes: Bytes) -> Result<Vec<Place>, WireError> {
     if bytes.is_empty() {
         return Ok(Vec::new());
     }

@@ -15,6 +15,7 @@ mod consumer;
 mod dead_letter;
 mod error;
 mod group;
+mod groups;
 mod lanes;
 mod message;
 mod messaging;
@@ -29,6 +30,7 @@ pub use admin::{Lag, TopicInfo, TopicSpec};
 pub use config::MessagingConfig;
 pub use dead_letter::{DeadLetter, Letter};
 pub use error::{AdminError, Failure, PublishError, SubscribeError};
+pub use groups::{GroupInfo, GroupMember, GroupStart};
 pub use message::{Delivered, Message, Receipt};
 pub use messaging::Messaging;
 pub use subscription::{

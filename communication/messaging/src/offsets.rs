@@ -20,14 +20,18 @@ pub(crate) enum At {
     Beginning,
     /// The next record to come.
     End,
+    /// The first record that is not older than so many milliseconds since 1970; none where no record
+    /// is so young.
+    Time(i64),
 }
 
 impl At {
     /// The protocol's number for it, where a time would stand.
-    const fn timestamp(self) -> i64 {
+    fn timestamp(self) -> i64 {
         match self {
             Self::Beginning => -2,
             Self::End => -1,
+            Self::Time(millis) => millis.max(0),
         }
     }
 }

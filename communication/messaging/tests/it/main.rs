@@ -9,4 +9,6 @@ mod fixture;
 #[cfg(test)]
 mod foreign;
 #[cfg(test)]
+mod operating;
+#[cfg(test)]
 mod subscribing;

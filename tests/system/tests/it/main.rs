@@ -29,6 +29,8 @@ mod instances;
 #[cfg(test)]
 mod kills;
 #[cfg(test)]
+mod operating;
+#[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod program;
