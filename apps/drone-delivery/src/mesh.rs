@@ -143,6 +143,9 @@ pub(crate) fn place(
         _ if role == Role::Broker => Ok(None),
         MeshPlacement::InProcess => {
             let mesh = start(context, settings, data)?;
+            if role.is_service() {
+                context.guard_by(&mesh);
+            }
             let outbound = Outbound::new(mesh.clone());
             outbound.keep_swept(&context.tasks);
             context.call_by(Client::over(outbound, timeout, &context.telemetry));

@@ -35,6 +35,8 @@ pub enum Code {
     StoreUnavailable,
     /// No address, or none that answers, is known for the service.
     UpstreamUnavailable,
+    /// No rule allows this caller to do that.
+    Forbidden,
     /// The service did not prove who it must be, or does not take us for who we are.
     IdentityRefused,
     /// The service took the request and did not answer in time.
@@ -84,6 +86,7 @@ impl Code {
         Self::LogUnavailable,
         Self::StoreUnavailable,
         Self::UpstreamUnavailable,
+        Self::Forbidden,
         Self::IdentityRefused,
         Self::UpstreamTimeout,
         Self::UpstreamReset,
@@ -119,6 +122,7 @@ impl Code {
             Self::LogUnavailable => "log_unavailable",
             Self::StoreUnavailable => "store_unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::Forbidden => "forbidden",
             Self::IdentityRefused => "identity_refused",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamReset => "upstream_reset",
@@ -164,6 +168,7 @@ impl Code {
     pub const fn status(self) -> u16 {
         match self {
             Self::InvalidRequest => 400,
+            Self::Forbidden => 403,
             Self::NotFound | Self::NoRoute => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
@@ -209,6 +214,7 @@ impl Code {
             | Self::BodyMismatch
             | Self::DeadlineExpired
             | Self::UpstreamUnavailable
+            | Self::Forbidden
             | Self::IdentityRefused
             | Self::UpstreamTimeout
             | Self::UpstreamReset

@@ -188,6 +188,12 @@ impl Handshakes {
         self.0.metrics.refused(Side::Connect, Refusal::PeerRefused);
     }
 
+    /// Who we are now; nobody while there are no credentials.
+    #[must_use]
+    pub fn identity(&self) -> Option<SpiffeId> {
+        self.0.current.borrow().as_ref().map(|it| it.identity().id().clone())
+    }
+
     pub(crate) fn current(&self) -> Current {
         self.0.current.clone()
     }

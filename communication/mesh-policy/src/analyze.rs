@@ -10,19 +10,21 @@ use crate::{
 };
 
 mod backends;
+mod doors;
 mod limits;
 mod listeners;
 mod reach;
 mod retries;
 mod versions;
 
-const ANALYZERS: [fn(&Policy, &mut Report<'_>); 6] = [
+const ANALYZERS: [fn(&Policy, &mut Report<'_>); 7] = [
     reach::analyze,
     backends::analyze,
     retries::analyze,
     versions::analyze,
     limits::analyze,
     listeners::analyze,
+    doors::analyze,
 ];
 
 /// What is to be said about a policy, by file and line; at most [`FINDINGS_MAX`] findings and one

@@ -1,13 +1,13 @@
 //! Who may call what: (identity of the caller, method, route template) at the door of a service.
 //!
 //! Denied is whatever no rule allows, also at a service that no policy names: a door that was forgotten
-//! is shut. Rules only allow, so their order means nothing and one cannot undo another. What is judged
+//! is shut. It stands open only where nobody is asked who he is and nobody says who may come. Rules only allow, so their order means nothing and one cannot undo another. What is judged
 //! is the normalised path, the one that is forwarded. In audit mode the verdict is told and not
 //! enforced.
 
 /// Rules for the door of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuthorizationPolicy {
+pub struct Authorization {
     /// Its name, for people.
     pub name: String,
     /// The service whose door it stands at.
@@ -89,6 +89,8 @@ pub struct Asked<'a> {
 /// What was decided, and by what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict<'a> {
+    /// No policy names the service, and its caller was not asked who he is: there is nothing to judge by.
+    Unjudged,
     /// A rule allows it.
     Allowed {
         /// The policy with the rule.
@@ -212,11 +214,7 @@ impl Rule {
 /// Where several policies stand at it, one rule of any of them is enough. A denial is enforced
 /// unless each of them is in audit mode.
 #[must_use]
-pub fn judge<'a>(
-    policies: &'a [AuthorizationPolicy],
-    service: &str,
-    asked: &Asked<'_>,
-) -> Verdict<'a> {
+pub fn judge<'a>(policies: &'a [Authorization], service: &str, asked: &Asked<'_>) -> Verdict<'a> {
     let mut nearest = Denial::NoPolicy;
     let (mut stands, mut enforced) = (false, false);
     for policy in policies.iter().filter(|it| it.service == service) {
@@ -231,6 +229,9 @@ pub fn judge<'a>(
                 Err(denial) => nearest = nearest.max(denial),
             }
         }
+    }
+    if !stands && asked.caller.is_none() {
+        return Verdict::Unjudged;
     }
     let mode = if stands && !enforced { Mode::Audit } else { Mode::Enforce };
     Verdict::Denied { reason: nearest, mode }
@@ -255,12 +256,12 @@ mod tests {
         }
     }
 
-    fn policy(mode: Mode, rules: Vec<Rule>) -> AuthorizationPolicy {
+    fn policy(mode: Mode, rules: Vec<Rule>) -> Authorization {
         let (name, service) = ("orders".to_owned(), "orders".to_owned());
-        AuthorizationPolicy { name, service, mode, rules }
+        Authorization { name, service, mode, rules }
     }
 
-    fn orders() -> Vec<AuthorizationPolicy> {
+    fn orders() -> Vec<Authorization> {
         let rules = vec![
             rule(&[CART], &["PUT", "DELETE"], &["/api/orders/{id}"]),
             rule(&["*"], &["GET"], &["/api/orders/{id}", "/api/orders"]),
@@ -278,6 +279,7 @@ mod tests {
                 assert_eq!(mode, Mode::Enforce);
                 Err(reason)
             }
+            Verdict::Unjudged => panic!("a policy stands there"),
         };
         assert_eq!(judged, expected, "{asked:?}");
     }
@@ -328,6 +330,27 @@ mod tests {
     }
 
     #[test]
+    fn only_where_nobody_is_asked_and_nobody_says_who_may_come_a_door_stands_open() {
+        let asked = Asked { caller: None, method: "GET", path: "/" };
+        assert_eq!(judge(&orders(), "stock", &asked), Verdict::Unjudged);
+        let shut = [policy(Mode::Enforce, vec![])];
+        let denied = Verdict::Denied { reason: Denial::NoIdentity, mode: Mode::Enforce };
+        assert_eq!(judge(&shut, "orders", &asked), denied);
+    }
+
+    #[test]
+    fn bytes_without_a_path_pass_for_whom_a_rule_allows_everything() {
+        let bytes = Asked { caller: Some(CART), method: "", path: "" };
+        let everything = [policy(Mode::Enforce, vec![rule(&[CART], &[], &[])])];
+        let allowed = Verdict::Allowed { policy: "orders", rule: 0 };
+        assert_eq!(judge(&everything, "orders", &bytes), allowed);
+        let denied = |reason| Verdict::Denied { reason, mode: Mode::Enforce };
+        assert_eq!(judge(&orders(), "orders", &bytes), denied(Denial::Path));
+        let methods = [policy(Mode::Enforce, vec![rule(&[CART], &["GET"], &[])])];
+        assert_eq!(judge(&methods, "orders", &bytes), denied(Denial::Method));
+    }
+
+    #[test]
     fn an_identity_is_compared_as_a_whole() {
         let other = format!("{CART}2");
         check((Some(&other), "PUT", "/api/orders/7"), Err(Denial::Method));
@@ -343,9 +366,9 @@ mod tests {
     fn in_audit_mode_a_denial_is_told_unless_another_policy_enforces() {
         let asked = Asked { caller: Some(TILL), method: "GET", path: "/" };
         let audit = policy(Mode::Audit, vec![rule(&[CART], &[], &[])]);
-        let mode = |policies: &[AuthorizationPolicy]| match judge(policies, "orders", &asked) {
+        let mode = |policies: &[Authorization]| match judge(policies, "orders", &asked) {
             Verdict::Denied { mode, .. } => mode,
-            Verdict::Allowed { .. } => panic!("nothing allows it"),
+            other => panic!("{other:?}"),
         };
         assert_eq!(mode(std::slice::from_ref(&audit)), Mode::Audit);
         assert_eq!(mode(&[audit, policy(Mode::Enforce, vec![])]), Mode::Enforce);

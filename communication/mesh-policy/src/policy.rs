@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    authorization::Authorization,
     destination::{Attachments, Destination, EndpointSet},
     fault::{At, Fault},
     proxy::Proxy,
@@ -26,6 +27,8 @@ pub struct Policy {
     pub rate_limits: Vec<RateLimit>,
     /// Faults.
     pub faults: Vec<Fault>,
+    /// Who may call what.
+    pub authorizations: Vec<Authorization>,
     /// Proxies.
     pub proxies: Vec<Proxy>,
 }

@@ -21,6 +21,7 @@ pub use doors::Doors;
 
 use crate::{
     body::{RequestBody, Upload},
+    guard::Guard,
     head::{Peer, RequestHead},
     reply::Reply,
     tunnel::Tunnel,
@@ -105,6 +106,8 @@ pub struct Site<H> {
     pub(crate) counts: Counts,
     /// Who is let in; everybody where there are none.
     handshakes: Option<Handshakes>,
+    /// Who may do what; everybody everything where there is none.
+    pub(crate) guard: Option<Guard>,
 }
 
 impl<H: Handler> Site<H> {
@@ -118,6 +121,7 @@ impl<H: Handler> Site<H> {
             doors: Doors::new(limits.connections_max),
             counts: Counts::new(name, telemetry),
             handshakes: None,
+            guard: None,
         }
     }
 
@@ -125,6 +129,25 @@ impl<H: Handler> Site<H> {
     #[must_use]
     pub fn knowing(self, handshakes: Handshakes) -> Self {
         Self { handshakes: Some(handshakes), ..self }
+    }
+
+    /// The same with a guard before everything that is served.
+    #[must_use]
+    pub fn guarded(self, guard: Guard) -> Self {
+        Self { guard: Some(guard), ..self }
+    }
+
+    /// Answers a request; one that may not be made gets no further than here.
+    pub(crate) async fn answer<B: RequestBody>(
+        &self,
+        head: RequestHead,
+        peer: Peer,
+        upload: &mut Upload<B>,
+    ) -> Reply {
+        match self.guard.as_ref().and_then(|it| it.refuse(&head, &peer)) {
+            Some(refusal) => refusal,
+            None => self.handler.handle(head, peer, upload).await,
+        }
     }
 }
 

@@ -310,7 +310,8 @@ impl Mesh {
     }
 
     /// The service behind it, where it is the mesh of a door.
-    pub(crate) fn behind(&self) -> Option<&str> {
+    #[must_use]
+    pub fn behind(&self) -> Option<&str> {
         match &self.0.role {
             Role::Door(service) => Some(service),
             Role::Outward | Role::ToProxy => None,

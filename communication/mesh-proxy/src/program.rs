@@ -14,6 +14,7 @@ use std::{
 
 use mesh_policy::{
     Policy,
+    authorization::Authorization,
     destination::{Attachments, Endpoint, EndpointSet, Protocol},
     path::Slashes,
     proxy::Proxy,
@@ -26,6 +27,7 @@ use tokio::net::TcpListener;
 use crate::{
     downstream::{self, Limits, Sharing, Site},
     forward::{Forward, Way},
+    guard::Guard,
     mesh::{Door, Mesh},
     outbound::Outbound,
 };
@@ -96,6 +98,8 @@ struct Plan {
     openings: Vec<Opening>,
     mesh: Mesh,
     inbound: Mesh,
+    /// The service whose doors for what comes in these are.
+    service: String,
     limits: Limits,
     telemetry: Telemetry,
     tasks: Tasks,
@@ -130,6 +134,7 @@ impl Program {
             openings: openings(proxy),
             mesh: mesh.clone(),
             inbound: inbound.clone(),
+            service: proxy.name.clone(),
             limits,
             telemetry: telemetry.clone(),
             tasks: tasks.clone(),
@@ -167,7 +172,7 @@ pub fn drain_delay(proxy: &Proxy) -> Duration {
 }
 
 /// The mesh of one: calls that come in go to the application, once, with the same bounds and measures,
-/// and with the limits and faults that stand at the door of the service itself.
+/// and with the rules, limits and faults that stand at the door of the service itself.
 fn application(proxy: &Proxy, policy: &Policy, telemetry: &Telemetry) -> Result<Mesh, StartError> {
     let of = proxy.clone();
     let view = move |policy: &Policy| at_door(&of, policy);
@@ -177,6 +182,8 @@ fn application(proxy: &Proxy, policy: &Policy, telemetry: &Telemetry) -> Result<
 
 fn at_door(proxy: &Proxy, policy: &Policy) -> Policy {
     let mut own = Policy::default();
+    let of_us = |it: &&Authorization| it.service == proxy.name;
+    own.authorizations = policy.authorizations.iter().filter(of_us).cloned().collect();
     let mut settings = policy.destination(&proxy.name);
     settings.retry.attempts = 0;
     settings.breaker.consecutive_failures = 0;
@@ -305,7 +312,11 @@ fn serve(plan: &Plan, listeners: Vec<TcpListener>, tasks: &Tasks) {
         // Inside, an id may hold a slash; outside, nobody knows who reads.
         let slashes = if opening.side == Side::Edge { Slashes::Refused } else { Slashes::Kept };
         let limits = Limits { slashes, ..plan.limits };
-        let site = Site::new(opening.name, handler, limits, &plan.telemetry);
+        let mut site = Site::new(opening.name, handler, limits, &plan.telemetry);
+        if opening.side == Side::Inbound {
+            let mesh = plan.inbound.clone();
+            site = site.guarded(Guard::new(mesh, plan.service.as_str(), &plan.telemetry));
+        }
         downstream::serve(Arc::new(site), listener, plan.drain_delay, tasks);
     }
     outbound.keep_swept(tasks);

@@ -177,6 +177,7 @@ const fn grpc_status(code: Code) -> u32 {
         | Code::UpstreamUnavailable
         | Code::IdentityRefused => 14,
         Code::RateLimited => 8,
+        Code::Forbidden => 7,
         _ => 13,
     }
 }

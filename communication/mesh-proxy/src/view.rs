@@ -2,8 +2,10 @@
 //! where it goes.
 
 mod bound;
+mod door;
 
 use http::{HeaderName, HeaderValue, Method};
+use identity::Handshakes;
 use mesh_policy::{
     balance::Algorithm,
     breaker::State,
@@ -20,6 +22,7 @@ use crate::{
 };
 
 pub use bound::faults;
+pub use door::authorization;
 
 /// Every door with its rules in the order of the files.
 #[must_use]
@@ -50,6 +53,7 @@ pub fn routes(mesh: &Mesh) -> Value {
     json!({
         "source": mesh.source(), "direction": mesh.direction().as_str(), "routes": rows,
         "trouble": mesh.trouble(),
+        "identity": mesh.handshakes().and_then(Handshakes::identity).map(|it| it.to_string()),
     })
 }
 

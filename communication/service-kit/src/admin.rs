@@ -64,13 +64,19 @@ pub(crate) fn mesh_routes(
     hook: FaultHook,
     mesh: Mesh,
     inbound: Option<Mesh>,
+    guarded: Option<Guarded>,
     shutdown: Shutdown,
 ) -> Routes<()> {
+    let guards = guarded.as_ref().map(|it| it.service.clone());
     let meshes = std::iter::once(mesh.clone()).chain(inbound).collect();
     let source = tap::Source { meshes, shutdown };
     let live = Routes::new().get("/tap", tap::page).with_state(source);
     let routes = Routes::new()
-        .get("/routes", |State(mesh): State<Mesh>| async move { reply(&view::routes(&mesh)) })
+        .get("/routes", move |State(mesh): State<Mesh>| async move {
+            let mut page = view::routes(&mesh);
+            page["guards"] = json!(guards);
+            reply(&page)
+        })
         .get("/endpoints", |State(mesh): State<Mesh>| async move { reply(&view::endpoints(&mesh)) })
         .get("/explain", explain)
         // To look is always allowed: files may hold some.
@@ -83,7 +89,30 @@ pub(crate) fn mesh_routes(
             clear_mesh,
         ),
     };
-    routes.with_state(mesh).merge(live)
+    let routes = routes.with_state(mesh).merge(live);
+    match guarded {
+        Some(it) => routes.merge(Routes::new().get("/authorization", authorization).with_state(it)),
+        None => routes,
+    }
+}
+
+/// A door of this process, and by whose policy it is judged who may come in.
+#[derive(Debug, Clone)]
+pub(crate) struct Guarded {
+    pub(crate) mesh: Mesh,
+    pub(crate) service: String,
+}
+
+/// Which rule decides: `?caller=spiffe://…&method=GET&path=/x`; nobody in particular without a caller.
+async fn authorization(
+    State(door): State<Guarded>,
+    Query(pairs): Query<Pairs>,
+) -> Result<Response, Problem> {
+    let asked = Parameters::read(pairs, &["caller", "method", "path"], &[])?;
+    let (method, path) = (asked.get("method").unwrap_or("GET"), asked.get("path").unwrap_or("/"));
+    let head =
+        view::asked(method, "", path, &[]).map_err(|it| Problem::of(Code::InvalidRequest, it))?;
+    reply(&view::authorization(&door.mesh, &door.service, asked.get("caller"), &head))
 }
 
 /// Why a request goes where it goes: `?service=account&method=GET&path=/x`, or `?edge=edge&…`, with

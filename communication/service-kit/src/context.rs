@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use base::SharedClock;
+use mesh_proxy::Mesh;
 use messaging::{Messaging, MessagingConfig};
 use runtime::Tasks;
 use store::{Migration, Store, StoreSettings};
@@ -23,6 +24,8 @@ pub struct ServiceContext {
     pub tasks: Tasks,
     /// Set before it is used, or made then.
     client: Arc<OnceLock<Client>>,
+    /// By whose policy requests are judged that come in; by none where another process does.
+    door: Option<Mesh>,
     /// The log, when there are addresses of one.
     pub messaging: Option<Messaging>,
 }
@@ -51,6 +54,7 @@ impl ServiceContext {
             telemetry,
             tasks,
             client: Arc::default(),
+            door: None,
             messaging,
         }
     }
@@ -64,6 +68,15 @@ impl ServiceContext {
     /// Calls go out by this client from now on; those who asked before keep theirs.
     pub fn call_by(&mut self, client: Client) {
         self.client = Arc::new(OnceLock::from(client));
+    }
+
+    /// Who may call this service, and what, is what this mesh's policy says.
+    pub fn guard_by(&mut self, mesh: &Mesh) {
+        self.door = Some(mesh.clone());
+    }
+
+    pub(crate) const fn door(&self) -> Option<&Mesh> {
+        self.door.as_ref()
     }
 
     /// Calls to other services: by the client that it was given, else by a plain one. That is made when

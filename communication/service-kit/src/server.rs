@@ -20,7 +20,7 @@ use http::{Request, Uri, request::Parts};
 use http_body::{Body as _, Frame, SizeHint};
 use mesh_policy::path::Slashes;
 use mesh_proxy::{
-    Handler, Peer, Reply, Source,
+    Guard, Handler, Mesh, Peer, Reply, Source,
     body::{BodyError, RequestBody, Upload},
     downstream,
     head::{Fields, RequestHead, ResponseHead},
@@ -60,7 +60,10 @@ pub(crate) fn listen<H: Handler>(
         health.begin_draining();
     });
     let limits = downstream::Limits { slashes: at.slashes, ..front(at.limits) };
-    let site = downstream::Site::new(name, site, limits, at.telemetry);
+    let mut site = downstream::Site::new(name, site, limits, at.telemetry);
+    if let Some((mesh, service)) = at.guard {
+        site = site.guarded(Guard::new(mesh.clone(), service, at.telemetry));
+    }
     downstream::serve(Arc::new(site), listener, at.drain_delay, tasks);
     Ok(bound)
 }
@@ -74,6 +77,8 @@ pub(crate) struct Listening<'a> {
     pub(crate) slashes: Slashes,
     pub(crate) drain_delay: Duration,
     pub(crate) telemetry: &'a Telemetry,
+    /// By whose policy it is judged who may call this service, and what.
+    pub(crate) guard: Option<(&'a Mesh, &'a str)>,
 }
 
 fn front(limits: &Limits) -> downstream::Limits {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    admin,
+    admin::{self, Guarded},
     config::PortSharing,
     context::ServiceContext,
     export,
@@ -165,7 +165,8 @@ impl Service {
         let mut stack = stack_of(std::mem::take(&mut self.routes), context);
         stack.faults = faults.clone();
         stack.audience = self.audience;
-        self.open(context, faults, stack, Slashes::Kept)
+        let guard = context.door().map(|it| (it, context.config.role.as_str()));
+        self.open(context, faults, stack, (Slashes::Kept, guard))
     }
 
     /// The same with a handler in the place of routes: strangers come to it, so that no path may hide
@@ -178,7 +179,7 @@ impl Service {
         context: &ServiceContext,
         handler: H,
     ) -> Result<Bound, StartError> {
-        self.open(context, Faults::default(), handler, Slashes::Refused)
+        self.open(context, Faults::default(), handler, (Slashes::Refused, None))
     }
 
     /// Serves the operators alone, for a process that takes requests by other doors.
@@ -206,7 +207,7 @@ impl Service {
         context: &ServiceContext,
         faults: Faults,
         handler: H,
-        slashes: Slashes,
+        (slashes, guard): (Slashes, Option<(&Mesh, &str)>),
     ) -> Result<Bound, StartError> {
         let config = &context.config;
         let document =
@@ -221,7 +222,7 @@ impl Service {
         let pages = Pages { faults, store: self.store, mesh, inbound };
         let (admin, at) = open_admin(context, pages, &system)?;
         let refused = |address| move |source| StartError::Bind { address, source };
-        let at = Listening { address: config.http, sharing: config.sharing, slashes, ..at };
+        let at = Listening { address: config.http, sharing: config.sharing, slashes, guard, ..at };
         let site = Site { handler, system: System { audience: self.audience, ..system } };
         let http = listen("http", site, at, &context.tasks).map_err(refused(config.http))?;
         if let Some(endpoint) = &config.trace_endpoint {
@@ -254,11 +255,18 @@ fn open_admin<'a>(
         slashes: Slashes::Kept,
         drain_delay: config.drain_delay,
         telemetry: &context.telemetry,
+        guard: None,
     };
     let mesh = pages.mesh.unwrap_or_else(|| context.client().mesh().clone());
     let routes = admin::routes(&config.role, config.faults, pages.faults, pages.store);
     let shutdown = context.tasks.shutdown_signal();
-    let routes = routes.merge(admin::mesh_routes(config.faults, mesh, pages.inbound, shutdown));
+    let door = pages.inbound.as_ref().or_else(|| context.door());
+    let guarded = door.map(|it| Guarded {
+        mesh: it.clone(),
+        service: it.behind().unwrap_or(&config.role).to_owned(),
+    });
+    let mesh_routes = admin::mesh_routes(config.faults, mesh, pages.inbound, guarded, shutdown);
+    let routes = routes.merge(mesh_routes);
     let site = Site { handler: stack_of(routes, context), system: system.clone() };
     let refused = |source| StartError::Bind { address: config.admin, source };
     let admin = listen("admin", site, at, &context.tasks).map_err(refused)?;
@@ -268,4 +276,53 @@ fn open_admin<'a>(
 fn stack_of(routes: Routes<()>, context: &ServiceContext) -> Stack {
     let (router, table) = routes.into_parts();
     Stack::new(router, table, &context.config.limits, &context.telemetry)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mesh_policy::{
+        Policy,
+        authorization::{Authorization, Mode},
+    };
+    use runtime::{SystemClock, Tasks};
+    use telemetry::Telemetry;
+
+    use super::*;
+    use crate::{Call, Client, ServiceAddresses, ServiceConfig};
+
+    #[tokio::test]
+    async fn a_service_is_guarded_by_the_policy_in_force() {
+        let (clock, telemetry) = (SystemClock::shared(), Telemetry::disabled());
+        let config = ServiceConfig::new("orders", "orders-1", "/nonexistent");
+        let mut context = ServiceContext::new(config, clock, telemetry.clone(), Tasks::new());
+        let mesh = Mesh::new("orders", Policy::default(), &telemetry).unwrap();
+        context.guard_by(&mesh);
+        let routes = Routes::new().get("/x", || async { "here" });
+        let bound = Service::new(routes).serve(&context).unwrap();
+        let services = ServiceAddresses::new()
+            .with("orders", bound.http_url())
+            .with("operators", bound.admin_url());
+        let client = Client::new(services, Duration::from_secs(5), telemetry);
+        let get = async |service, path: &str| {
+            client.call(Call::get(service, path.to_owned())).await.unwrap()
+        };
+        assert_eq!(get("orders", "/x").await.status, 200);
+        let shut = Authorization {
+            name: "shut".to_owned(),
+            service: "orders".to_owned(),
+            mode: Mode::Enforce,
+            rules: Vec::new(),
+        };
+        mesh.replace(Policy { authorizations: vec![shut], ..Policy::default() }).unwrap();
+        let refused = get("orders", "/x").await;
+        assert_eq!(refused.status, 403);
+        assert_eq!(refused.problem().unwrap().code, "forbidden");
+        // Operators come in by a door of their own.
+        let said = get("operators", "/authorization?path=/x").await.json().unwrap();
+        assert_eq!((&said["verdict"], &said["reason"]), (&"denied".into(), &"no_identity".into()));
+        let routes = get("operators", "/routes").await.json().unwrap();
+        assert_eq!((&routes["guards"], &routes["identity"]), (&"orders".into(), &Value::Null));
+    }
 }

@@ -1,4 +1,5 @@
-//! `why`: where one request would go as the processes see it, or what keeps it from going anywhere.
+//! `why`: where one request would go as the processes see it, or what keeps it from going anywhere, and
+//! what the door of the service says to it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,6 +19,8 @@ use super::{
     stat::millis,
 };
 use crate::{Exit, Failure, Format, Output, Table, table::printable};
+
+mod door;
 
 /// Says where a request would go.
 ///
@@ -58,6 +61,7 @@ pub async fn why(
         page["from"] = said.process.name.as_str().into();
         pages.push(page);
     }
+    door::ask(admins, &sources, &wanted, arguments, &mut pages).await?;
     match output.format {
         Format::Json => output.document(&pages),
         Format::Table | Format::Wide => output.text(&told(&pages)),
@@ -66,7 +70,8 @@ pub async fn why(
         let mut destinations = list(&it["destinations"]).iter();
         destinations.any(|it| wanted.contains(&text(&it["service"])))
     };
-    let is_sent = pages.iter().any(|it| it["verdict"] == "would_send" && leads(it));
+    let is_sent =
+        pages.iter().any(|it| it["verdict"] == "would_send" && door::lets_in(it) && leads(it));
     let exit = gathered.exit(output);
     Ok(if is_sent { exit } else { Exit::Failed })
 }
@@ -120,7 +125,7 @@ pub fn told(pages: &[Value]) -> String {
         // Writing to a string cannot fail.
         let _written = writeln!(told, "{why}  as seen by {}", callers.join(", "));
     }
-    told + &may_answer(pages)
+    told + &door::told(pages) + &may_answer(pages)
 }
 
 /// The faults and limits that may answer instead, each once with the callers that have it.

@@ -117,4 +117,21 @@ pub(super) const PAGES: &[Explanation] = &[
         fix: "Set `backendRequest` so that all tries fit into the request.",
         example: "timeouts: {request: 10s, backendRequest: 3s}",
     },
+    Explanation {
+        code: Code::DoorShut,
+        title: "nobody may call the service",
+        meaning: "The policies of the service have no rule, and what no rule allows is denied: every \
+                  request at its door is answered by 403.",
+        fix: "Add a rule for whoever is to call it. Where nobody is meant to, say so with a rule for \
+              one caller that does nothing else.",
+        example: "rules: [{callers: [spiffe://example.com/ns/shop/svc/till], methods: [GET]}]",
+    },
+    Explanation {
+        code: Code::DoorOpen,
+        title: "every known caller may do everything",
+        meaning: "The rule names neither callers nor methods nor paths, so one service that was taken \
+                  over can do at this one whatever it likes.",
+        fix: "Name the callers, or what everybody may do.",
+        example: "rules: [{callers: [\"*\"], methods: [GET], paths: [/api/items/{id}]}]",
+    },
 ];

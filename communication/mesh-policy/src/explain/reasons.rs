@@ -67,6 +67,7 @@ fn of_code(code: Code) -> Reason {
         | Code::RateLimited
         | Code::Overloaded
         | Code::PlantedFault
+        | Code::Forbidden
         | Code::DeadlineExpired => of_decision(code),
         Code::UpstreamUnavailable
         | Code::IdentityRefused
@@ -115,6 +116,13 @@ const fn of_decision(code: Code) -> (&'static str, &'static str) {
              answers, that nobody is sent to it until a probe succeeds.",
             "Mend the service: its own log says why it fails. `endpoints SERVICE` shows each breaker \
              and when its next probe goes; `breaker` in its TrafficPolicy says when one opens.",
+        ),
+        Code::Forbidden => (
+            "No Authorization of the service has a rule that allows this caller to do that. `detail` of the \
+             answer says how near it came: `no_policy`, `no_identity`, `caller_not_allowed`, \
+             `path_not_allowed` or `method_not_allowed_for_caller`. The service did not see the request.",
+            "`why SERVICE METHOD PATH --from CALLER` names the rule that decides; `mesh_denied_requests_total` \
+             counts. Add a rule, or `mode: audit` to let everybody through and count.",
         ),
         Code::RateLimited => (
             "The caller asked more often than a RateLimit allows. `RateLimit-Policy` in the answer \

@@ -1,7 +1,7 @@
 //! Documents become one policy; no two of them have the same name.
 
 use super::{
-    Code, api_versions, budget,
+    Code, api_versions, authorization, budget,
     context::Context,
     document::{Document, Kind},
     endpoints, fault, grpc_route, http_route,
@@ -41,6 +41,11 @@ impl Assembly {
             }
             Kind::Fault => {
                 self.add(document, "fault", fault::read, |it, _, fault| it.faults.push(fault));
+            }
+            Kind::Authorization => {
+                self.add(document, "authorization", authorization::read, |it, _, policy| {
+                    it.authorizations.push(policy);
+                });
             }
             Kind::TrafficPolicy => {
                 let attachments = &mut self.policy.attachments;
@@ -111,6 +116,7 @@ pub(super) fn phase(document: &Document<'_>) -> u8 {
         | Kind::Endpoints
         | Kind::ApiVersions
         | Kind::RateLimit
-        | Kind::Fault => 0,
+        | Kind::Fault
+        | Kind::Authorization => 0,
     }
 }

@@ -90,6 +90,10 @@ codes! {
     PortTwice = "SK2012",
     /// Retries of tries without a time-out.
     RetriesWithoutTryTimeout = "SK2013",
+    /// A policy that lets nobody do anything.
+    DoorShut = "SK2014",
+    /// A rule that lets every known caller do everything.
+    DoorOpen = "SK2015",
 }
 
 impl fmt::Display for Code {

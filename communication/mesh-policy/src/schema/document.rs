@@ -25,9 +25,10 @@ pub(super) enum Kind {
     ApiVersions,
     RateLimit,
     Fault,
+    Authorization,
 }
 
-const KINDS: [(&str, &str, Kind); 9] = [
+const KINDS: [(&str, &str, Kind); 10] = [
     ("HTTPRoute", GATEWAY, Kind::HttpRoute),
     ("GRPCRoute", GATEWAY, Kind::GrpcRoute),
     ("XBackendTrafficPolicy", EXPERIMENTAL, Kind::BackendTrafficPolicy),
@@ -37,6 +38,7 @@ const KINDS: [(&str, &str, Kind); 9] = [
     ("ApiVersions", OURS, Kind::ApiVersions),
     ("RateLimit", OURS, Kind::RateLimit),
     ("Fault", OURS, Kind::Fault),
+    ("Authorization", OURS, Kind::Authorization),
 ];
 
 /// A document whose head is right.

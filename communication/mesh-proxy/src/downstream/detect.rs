@@ -7,6 +7,7 @@
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
+use base::Code;
 use bytes::BytesMut;
 use tokio::time::timeout;
 
@@ -68,10 +69,17 @@ pub(super) async fn serve<H: Handler>(
     closing: Closing,
 ) {
     let tunnel = site.handler.tunnel();
+    let guard = site.guard.as_ref();
     if let Some(tunnel) = tunnel.as_ref().filter(|it| it.when() == When::Always) {
+        if guard.is_some_and(|it| it.refuses_bytes(&peer)) {
+            // There is no word for it: the connection ends.
+            return site.counts.ended(Code::Forbidden.as_str());
+        }
         place.busy();
         return tcp::serve(site, stream, tunnel, closing).await;
     }
+    // A server that speaks first is not even asked.
+    let tunnel = tunnel.filter(|_| !guard.is_some_and(|it| it.would_refuse_bytes(&peer)));
     let mut received = BytesMut::new();
     let limits = &site.limits;
     let finding = find(&mut stream, &mut received, tunnel.as_ref(), limits.detect_timeout);

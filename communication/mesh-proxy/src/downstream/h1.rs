@@ -179,7 +179,7 @@ impl<H: Handler> Connection<'_, H> {
         let mut upload = Upload::new(body);
         let site = self.site;
         // Boxed, so that a connection that waits holds nothing of it.
-        let handling = Box::pin(site.handler.handle(head, self.peer.clone(), &mut upload));
+        let handling = Box::pin(site.answer(head, self.peer.clone(), &mut upload));
         // Who is gone waits for nothing: dropped, the call behind is cancelled.
         let answered = tokio::select! {
             biased;

@@ -42,7 +42,7 @@ fn callee(world: &World, party: &Party, program: SocketAddr, tasks: &Tasks) -> S
 
 /// A proxy beside a program that calls: services by the name of the host, each at one address, where
 /// it must prove to be somebody, or nobody in particular.
-fn caller(
+pub(crate) fn caller(
     world: &World,
     party: &Party,
     services: &[(&str, SocketAddr, Option<&str>)],
@@ -66,7 +66,7 @@ fn caller(
     open(Site::new("caller", handler, Limits::default(), &world.telemetry), tasks)
 }
 
-fn open(site: Site<Forward>, tasks: &Tasks) -> SocketAddr {
+pub(crate) fn open(site: Site<Forward>, tasks: &Tasks) -> SocketAddr {
     let listener = listen("127.0.0.1:0".parse().unwrap(), Sharing::Exclusive).unwrap();
     let address = listener.local_addr().unwrap();
     serve(Arc::new(site), listener, Duration::ZERO, tasks);
@@ -91,7 +91,7 @@ async fn ask(door: SocketAddr, host: &str, body: &str) -> String {
     timeout(LONG, asked).await.expect("an answer or an end")
 }
 
-async fn program() -> (Backend, Arc<AtomicUsize>) {
+pub(crate) async fn program() -> (Backend, Arc<AtomicUsize>) {
     let asked = Arc::<AtomicUsize>::default();
     let counted = Arc::clone(&asked);
     let backend = backend(Protocol::Http1, move |_| {
@@ -233,7 +233,7 @@ async fn a_service_that_is_denied_is_left_in_the_midst() {
 }
 
 /// A program that changes to a protocol of its own and echoes.
-async fn echo() -> (SocketAddr, JoinSet<()>) {
+pub(crate) async fn echo() -> (SocketAddr, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();

@@ -1,6 +1,8 @@
 //! The proxy from outside: what it makes of bytes, beside what others make of them.
 
 #[cfg(test)]
+mod authorization;
+#[cfg(test)]
 mod behaviour_breaker;
 #[cfg(test)]
 mod behaviour_door;

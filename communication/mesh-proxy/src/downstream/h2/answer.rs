@@ -55,7 +55,7 @@ async fn work<H: Handler>(site: &Site<H>, peer: Peer, stream: &Handle, request: 
     let body = Bounded { expects_continue, ..Bounded::new(stream.incoming(), &site.limits) };
     let mut upload = Upload::new(body);
     let reply = match head(&site.limits, request) {
-        Ok(head) => site.handler.handle(head, peer, &mut upload).await,
+        Ok(head) => site.answer(head, peer, &mut upload).await,
         Err(refusal) => {
             site.counts.refused(refusal.code.as_str());
             refusal.reply_as(grpc, None)

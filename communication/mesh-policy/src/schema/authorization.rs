@@ -1,0 +1,76 @@
+//! Authorization: who may call what at the door of a service.
+
+use super::{
+    Code,
+    context::Context,
+    document::Document,
+    section::Section,
+    values::{self, word},
+    yaml::{Node, Value},
+};
+use crate::authorization::{Authorization, Caller, Mode, Rule, Template};
+
+/// Rules of one policy, and callers, methods and paths of one rule; more is refused.
+const ITEMS_MAX: usize = 256;
+
+const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("audit", Mode::Audit)];
+
+pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Authorization> {
+    let spec = document.section("an Authorization", &["service", "mode", "rules"])?;
+    let mode = spec.read("mode", word(&MODES)).unwrap_or_default();
+    // Who may do something is said; a policy that allows nothing says so with an empty list.
+    spec.need("rules");
+    spec.context.record(subject, "rules", spec.spot_of("rules"));
+    let mut rules = Vec::new();
+    for (index, node) in spec.list("rules", ITEMS_MAX).iter().enumerate() {
+        spec.context.record(subject, &format!("rules[{index}]"), node.spot);
+        rules.extend(rule(spec.context, node));
+    }
+    let service = spec.read_needed("service", values::name)?;
+    Some(Authorization { name: document.name.clone(), service, mode, rules })
+}
+
+fn rule(context: &Context<'_>, node: &Node) -> Option<Rule> {
+    let section = Section::of(context, node, "a rule", &["callers", "methods", "paths"])?;
+    section.need("callers");
+    Some(Rule {
+        callers: each(&section, "callers", caller),
+        methods: each(&section, "methods", values::method),
+        paths: each(&section, "paths", template),
+    })
+}
+
+/// The items of a list. One that is there and has none would mean every one to the reader of the rule
+/// and none to its writer, or the other way round.
+fn each<'a, T>(
+    section: &Section<'a>,
+    name: &str,
+    parse: impl Fn(&'a Context<'a>, &'a Node) -> Option<T>,
+) -> Vec<T> {
+    if let Some(node) = section.get(name)
+        && matches!(&node.value, Value::List(items) if items.is_empty())
+    {
+        let message = format!("`{name}` names none: name one, or leave the rule or the member out");
+        section.context.error(node.spot, Code::OutOfRange, message);
+    }
+    let items = section.list(name, ITEMS_MAX).iter();
+    items.filter_map(|it| parse(section.context, it)).collect()
+}
+
+fn caller(context: &Context<'_>, node: &Node) -> Option<Caller> {
+    if values::text(context, node)? == "*" {
+        return Some(Caller::AnyIdentity);
+    }
+    values::identity(context, node).map(Caller::Identity)
+}
+
+fn template(context: &Context<'_>, node: &Node) -> Option<Template> {
+    let text = values::text(context, node)?;
+    match Template::parse(text) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            context.error(node.spot, Code::Malformed, error.to_string());
+            None
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Who may ask at the door of a service, by the policy in force.
+//!
+//! Judged is what goes on: the path in its one form, and the identity that the connection has shown. A
+//! change of policy holds from the next request on; a connection that has changed its protocol, or
+//! carries bytes, was judged when it did.
+
+use std::sync::Arc;
+
+use base::Code;
+use mesh_policy::{
+    authorization::{Asked, Denial, Mode, Verdict, judge},
+    route::RequestView as _,
+};
+use telemetry::{CounterFamily, Telemetry};
+
+use crate::{
+    h1::Known,
+    head::{Peer, RequestHead},
+    mesh::Mesh,
+    outbound::parent_of,
+    refusal::{Grpc, Refusal},
+    reply::Reply,
+};
+
+/// Stands at the door of one service.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    mesh: Mesh,
+    service: Arc<str>,
+    denied: CounterFamily,
+}
+
+impl Guard {
+    /// Before a service, by whatever policy the mesh has when somebody asks.
+    #[must_use]
+    pub fn new(mesh: Mesh, service: impl Into<Arc<str>>, telemetry: &Telemetry) -> Self {
+        let denied = telemetry.metrics().counter(
+            "mesh_denied_requests_total",
+            "Requests that no rule of the service allows, by reason, and whether they were refused.",
+            &["service", "reason", "mode"],
+        );
+        Self { mesh, service: service.into(), denied }
+    }
+
+    /// The answer to a request that may not be made; counted.
+    pub(crate) fn refuse(&self, head: &RequestHead, peer: &Peer) -> Option<Reply> {
+        let reason = self.enforced(peer, head.method(), head.path())?;
+        let trace_id = parent_of(head).map(|it| it.trace_id.to_string());
+        let grpc = Grpc::of(head.fields.get(Known::ContentType));
+        let refusal = Refusal::new(Code::Forbidden, words(reason));
+        Some(refusal.reply_as(grpc, trace_id.as_deref()))
+    }
+
+    /// Whether a caller may not send bytes that nobody here reads; counted. They have no method and no
+    /// path: a rule allows them that allows everything.
+    pub(crate) fn refuses_bytes(&self, peer: &Peer) -> bool {
+        self.enforced(peer, "", "").is_some()
+    }
+
+    /// The same of a caller who has not begun yet, and may turn out to speak HTTP; not counted.
+    pub(crate) fn would_refuse_bytes(&self, peer: &Peer) -> bool {
+        matches!(self.denial(peer, "", ""), Some((_, Mode::Enforce)))
+    }
+
+    /// Counts a denial; gives the reason of one that is enforced.
+    fn enforced(&self, peer: &Peer, method: &str, path: &str) -> Option<Denial> {
+        let (reason, mode) = self.denial(peer, method, path)?;
+        let word = match mode {
+            Mode::Enforce => "enforce",
+            Mode::Audit => "audit",
+        };
+        self.denied.with(&[&*self.service, reason.as_str(), word]).inc();
+        let caller = peer.identity.as_ref().map(ToString::to_string).unwrap_or_default();
+        tracing::debug!(caller, method, path, reason = reason.as_str(), mode = word, "denied");
+        (mode == Mode::Enforce).then_some(reason)
+    }
+
+    fn denial(&self, peer: &Peer, method: &str, path: &str) -> Option<(Denial, Mode)> {
+        let snapshot = self.mesh.snapshot();
+        let caller = peer.identity.as_ref().map(ToString::to_string);
+        let asked = Asked { caller: caller.as_deref(), method, path };
+        match judge(&snapshot.policy.authorizations, &self.service, &asked) {
+            Verdict::Unjudged | Verdict::Allowed { .. } => None,
+            Verdict::Denied { reason, mode } => Some((reason, mode)),
+        }
+    }
+}
+
+/// What the caller is told: how near it came, not who comes nearer.
+const fn words(denial: Denial) -> &'static str {
+    match denial {
+        Denial::NoPolicy => "nobody says who may call this service: no_policy",
+        Denial::NoIdentity => "who calls must show an identity: no_identity",
+        Denial::Caller => "no rule names this caller: caller_not_allowed",
+        Denial::Path => "no rule allows this caller that path: path_not_allowed",
+        Denial::Method => "no rule allows this caller that method: method_not_allowed_for_caller",
+    }
+}
