@@ -1,9 +1,9 @@
 //! Who may call what: (identity of the caller, method, route template) at the door of a service.
 //!
 //! Denied is whatever no rule allows, also at a service that no policy names: a door that was forgotten
-//! is shut. It stands open only where nobody is asked who he is and nobody says who may come. Rules only allow, so their order means nothing and one cannot undo another. What is judged
-//! is the normalised path, the one that is forwarded. In audit mode the verdict is told and not
-//! enforced.
+//! is shut. It stands open only where nobody is asked who he is and nobody says who may come. Rules
+//! only allow, so their order means nothing and one cannot undo another. What is judged is the
+//! normalised path, the one that is forwarded. In audit mode the verdict is told and not enforced.
 
 /// Rules for the door of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
