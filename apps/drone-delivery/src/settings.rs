@@ -418,15 +418,25 @@ fn absent(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-/// Last words of paths whose values nobody should read over a shoulder.
+/// Names of members, last words of paths among them, whose values nobody should read over a shoulder.
 const VEILED: [&str; 3] = ["password", "token", "secret"];
 
 fn veiled(mut setting: Setting) -> Setting {
     let last = setting.path.rsplit('.').next().unwrap_or_default();
-    if VEILED.contains(&last) && setting.value.as_str().is_some_and(|it| !it.is_empty()) {
-        setting.value = Value::from("(given)");
-    }
+    veil(last, &mut setting.value);
     setting
+}
+
+/// Hides a value by its name, and those in a list or an object by theirs.
+fn veil(name: &str, value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|it| veil(name, it)),
+        Value::Object(members) => members.iter_mut().for_each(|(name, it)| veil(name, it)),
+        Value::String(text) if VEILED.contains(&name) && !text.is_empty() => {
+            *value = Value::from("(given)");
+        }
+        _ => {}
+    }
 }
 
 /// The same path from anywhere, of a file that exists.
@@ -499,6 +509,14 @@ mod tests {
         // Both roles are given this one section.
         assert_eq!(settings.fleet.time_scale, 600.0);
         assert_eq!(settings.fleet.drones, 3);
+    }
+
+    #[test]
+    fn what_is_secret_in_a_list_is_not_shown() {
+        let mut value = serde_json::json!([{"name": "acme", "token": "hunter2"}, {"token": ""}]);
+        veil("companies", &mut value);
+        let shown = serde_json::json!([{"name": "acme", "token": "(given)"}, {"token": ""}]);
+        assert_eq!(value, shown);
     }
 
     #[test]

@@ -54,7 +54,9 @@ impl Running {
             fs::remove_dir_all(&running.data).map_err(|it| it.to_string())?;
         }
         let base = PORT_BASE.to_string();
-        let fixed = ["up", "--detach", "--wait", "--port-base", &base];
+        // A bench stops the Scheduler while a backlog is laid down, and wakes it.
+        let patient = ["--set", "silence_max_ms=0"];
+        let fixed = ["up", "--detach", "--wait", "--port-base", &base, patient[0], patient[1]];
         running.command(&[&fixed, arguments].concat())?;
         Ok(running)
     }
