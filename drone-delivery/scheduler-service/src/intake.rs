@@ -125,7 +125,8 @@ impl Intake {
         };
         if by_carrier().iter().any(holds) {
             self.submit(Start { definition: carrier, ..change }).await
-        } else if saga.output(TRANSPORT).is_some()
+        // The transport's word is not the last one: the fleet may decline.
+        } else if saga.output(FLEET).is_some()
             // A word takes no place in the line, which ends somewhere.
             || saga.state.follow_ups.len() >= self.engine.waiting_max()
         {
@@ -270,6 +271,8 @@ impl Intake {
 
 /// The step of create that says who serves the delivery by the rule.
 const TRANSPORT: &str = "third-party-transport";
+/// The step of create by which the fleet takes the delivery or declines.
+const FLEET: &str = "drone";
 
 /// What a create says when a carrier serves its delivery: by the rule, or since the fleet declined.
 fn by_carrier() -> Vec<Condition> {
@@ -278,7 +281,7 @@ fn by_carrier() -> Vec<Condition> {
         pointer: pointer.to_owned(),
         equals: true.into(),
     };
-    vec![yes(TRANSPORT, ""), yes("drone", "/declined")]
+    vec![yes(TRANSPORT, ""), yes(FLEET, "/declined")]
 }
 
 /// What a record asks for: its header says, else its event type, else the form of its body. One of

@@ -1,11 +1,12 @@
 //! Deliveries that no drone flies: declined by the fleet at their create, or handed over later.
 
+use axum::http::Method;
 use messaging::Message;
 use serde_json::{Value, json};
 
 use crate::{
-    fixture::{message, until},
-    operations::Setting,
+    fixture::{ask, message, until},
+    operations::{Setting, moved},
     requests::{cancel, delivery, stands, with},
     town::Fault,
 };
@@ -19,11 +20,14 @@ fn hand_over(delivery: &str) -> Message {
 }
 
 impl Setting {
+    /// A saga as it stands, by its id in a path; what is answered where there is none has no status.
+    async fn saga(&self, id: &str) -> Value {
+        ask(&self.bound.http_url(), Method::GET, &format!("/api/sagas/{id}"), None).await.1
+    }
+
     async fn handed_over(&self, id: &str, status: &str) -> Value {
-        let saga = format!("/api/sagas/{id}%2Fhand-over");
         until(&format!("the hand-over of {id} is {status}"), || async {
-            let url = self.bound.http_url();
-            let (_, found) = crate::fixture::ask(&url, axum::http::Method::GET, &saga, None).await;
+            let found = self.saga(&format!("{id}%2Fhand-over")).await;
             (found["status"] == status).then_some(found)
         })
         .await
@@ -48,6 +52,32 @@ async fn what_the_fleet_declines_at_the_create_goes_to_a_carrier_who_decides_abo
     setting.ask(Message { id: "c1".to_owned(), ..cancel("declined") }).await;
     assert_eq!(setting.answered("c1").await, "RequestCancelled");
     assert_eq!(setting.steps("declined/cancel/"), [carrier, "delivery", "package"]);
+}
+
+/// The transport has said that a drone may, and the fleet is still to answer.
+#[tokio::test]
+async fn a_move_asked_before_the_fleet_declines_goes_to_the_carrier_who_takes_it_then() {
+    let setting = Setting::new().await;
+    setting.services.fail("declined", "drone", Fault::BusyForEver);
+    setting.ask(delivery("declined")).await;
+    until("the fleet is asked", || async {
+        setting.steps("declined/create/").contains(&"drone".to_owned()).then_some(())
+    })
+    .await;
+    setting.ask(moved("declined", "m1", 61.0)).await;
+    until("the move is taken", || async {
+        let create = setting.saga("declined%2Fcreate").await;
+        let is_word = create["history"].to_string().contains("declined/reschedule/m1");
+        let waits = setting.saga("declined%2Freschedule%2Fm1").await["acceptedAt"].is_string();
+        (is_word || waits).then_some(())
+    })
+    .await;
+    setting.services.mend("declined");
+    assert_eq!(setting.answered("m1").await, "RequestRescheduled");
+    let carrier = "third-party-transport";
+    assert_eq!(setting.steps("declined/reschedule/"), [carrier, "delivery"]);
+    let kept = setting.services.kept("declined");
+    assert_eq!((&kept.flown_to["latitude"], &kept.shown["latitude"]), (&json!(61.0), &json!(61.0)));
 }
 
 #[tokio::test]

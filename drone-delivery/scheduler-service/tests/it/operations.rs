@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::Method;
 use contracts::topics;
 use messaging::Message;
 use saga::{Definition, Engine, EngineConfig, EngineKind, EngineParts, EngineSettings, MIGRATIONS};
@@ -14,7 +15,7 @@ use telemetry::Telemetry;
 use workflows::Announcer;
 
 use crate::{
-    fixture::{Fixture, message, until},
+    fixture::{Fixture, ask, message, until},
     requests::{cancel, delivery, stands, with},
     town::{CALL_TIMEOUT, Fault, Kept, Services},
 };
@@ -108,7 +109,7 @@ async fn supervisor(fixture: &Fixture) -> Engine {
     Engine::start(config, parts, &fixture.tasks).await.unwrap()
 }
 
-fn moved(delivery: &str, message_id: &str, latitude: f64) -> Message {
+pub(crate) fn moved(delivery: &str, message_id: &str, latitude: f64) -> Message {
     let body = json!({"deliveryId": delivery, "pickupLocation": "60.1,24.9",
         "dropOffLocation": format!("{latitude},24.9")});
     with(message(message_id, delivery, &body), "reschedule")
@@ -347,7 +348,13 @@ async fn a_line_that_is_full_turns_the_next_operation_away_with_its_answer() {
     fixture.publish(topics::DELIVERY_REQUESTS, delivery("d1")).await;
     stands(&bound, "d1", "running").await;
     // One may wait as a word to the create, while that does not know who serves the delivery.
-    for id in ["m1", "m2", "m3"] {
+    fixture.publish(topics::DELIVERY_REQUESTS, moved("d1", "m1", 61.0)).await;
+    until("the first waits as a word", || async {
+        let (_, create) = ask(&bound.http_url(), Method::GET, "/api/sagas/d1%2Fcreate", None).await;
+        create["history"].to_string().contains("d1/reschedule/m1").then_some(())
+    })
+    .await;
+    for id in ["m2", "m3"] {
         fixture.publish(topics::DELIVERY_REQUESTS, moved("d1", id, 61.0)).await;
     }
     let refused = fixture.hears(topics::REQUEST_EVENTS, |it| it["operationId"] == "m3").await;
