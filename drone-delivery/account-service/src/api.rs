@@ -40,6 +40,7 @@ pub fn routes(shared: Shared) -> Routes<()> {
         .get("/api/accounts/{id}", get_account)
         .get("/api/accounts", list_accounts)
         .change(put_row(), put_account)
+        .change(erase_row(), erase_account)
         .change(status_row(), put_status)
         .with_state(shared)
 }
@@ -47,14 +48,14 @@ pub fn routes(shared: Shared) -> Routes<()> {
 /// The rows of everything that changes something, for the conformance tests.
 #[must_use]
 pub fn rows() -> Vec<MutatingRoute> {
-    vec![put_row(), status_row()]
+    vec![put_row(), erase_row(), status_row()]
 }
 
 /// The OpenAPI document.
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(title = "Account", description = "Who may ship."),
-    paths(is_active, get_account, list_accounts, put_account, put_status),
+    paths(is_active, get_account, list_accounts, put_account, erase_account, put_status),
     components(schemas(AccountView, AccountBody, AccountStatus, StatusView))
 )]
 pub(crate) struct Document;
@@ -113,7 +114,8 @@ impl From<Account> for AccountView {
     }
 }
 
-/// Whether an account may ship. In profile demo one that nobody registered is made up.
+/// Whether an account may ship. In profile demo one that nobody registered is made up; one that was
+/// erased is not.
 #[utoipa::path(get, path = "/api/account/{id}", responses(
     (status = 200, body = bool, content_type = "application/json"), (status = 404, description = "no such account")))]
 async fn is_active(
@@ -133,6 +135,9 @@ async fn is_active(
         // Somebody may have registered it in between.
         if let Some(account) = table::find(transaction, &id)? {
             return Ok::<_, Problem>(account.is_active());
+        }
+        if table::is_erased(transaction, &id)? {
+            return Err(unknown());
         }
         table::put(transaction, &Account::registered_on_first_use(id))?;
         Ok(true)
@@ -226,6 +231,24 @@ fn field_error(error: &AccountError) -> FieldError {
     FieldError { pointer: format!("/{member}"), detail: error.to_string() }
 }
 
+/// Erases an account: its name and its addresses. Nobody ships under its id until it is registered
+/// anew.
+#[utoipa::path(delete, path = "/api/accounts/{id}", responses(
+    (status = 204, description = "nothing of it is kept but its id"),
+    (status = 404, description = "no such account")))]
+async fn erase_account(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    operation: Operation,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let id = account_id(id)?;
+    let effect = move |transaction: &mut Transaction<'_>| {
+        if table::erase(transaction, &id)? { Ok(reply::empty(204)) } else { Err(unknown()) }
+    };
+    operation.run(&shared.store, &body, effect).await
+}
+
 /// Suspends an account, or lifts that.
 #[utoipa::path(put, path = "/api/accounts/{id}/status", request_body = StatusView, responses(
     (status = 204), (status = 404, description = "no such account")))]
@@ -273,6 +296,20 @@ fn put_row() -> MutatingRoute {
             before: Vec::new(),
             call: put_call(n, "Acme"),
             other_body: put_call(n, "Acme Ltd").body,
+            undo: None,
+        },
+    }
+}
+
+fn erase_row() -> MutatingRoute {
+    MutatingRoute {
+        change: Change::Delete,
+        path: "/api/accounts/{id}",
+        repetition: Repetition::Keyed,
+        sample: |n| Sample {
+            before: vec![put_call(n, "Acme")],
+            call: SampleCall::new(Method::DELETE, format!("/api/accounts/sample-{n}"), None),
+            other_body: None,
             undo: None,
         },
     }

@@ -50,7 +50,7 @@ pub async fn run(context: ServiceContext, config: AccountConfig) -> Result<Bound
 async fn seed(store: &Store, suspended: Vec<String>) -> Result<(), WriteError<SqlError>> {
     let seeding = store.write(move |transaction| {
         for id in suspended.into_iter().filter_map(|it| AccountId::new(it).ok()) {
-            if table::find(transaction, &id)?.is_none() {
+            if table::find(transaction, &id)?.is_none() && !table::is_erased(transaction, &id)? {
                 let account = Account::registered_on_first_use(id);
                 let account = Account { status: AccountStatus::Suspended, ..account };
                 table::put(transaction, &account)?;

@@ -9,7 +9,11 @@ use crate::domain::{Account, AccountId, AccountStatus};
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "accounts", sql: FIRST },
     Migration { version: 2, name: "languages", sql: SECOND },
+    Migration { version: 3, name: "erased accounts", sql: THIRD },
 ];
+
+// Of an erased account its id is left, so that nobody ships under it who did not register anew.
+const THIRD: &str = "ALTER TABLE accounts ADD COLUMN erased_at INTEGER;";
 
 const SECOND: &str = "ALTER TABLE accounts ADD COLUMN language TEXT NOT NULL DEFAULT '';";
 
@@ -31,8 +35,14 @@ const COLUMNS: &str = "id, display_name, email_address, sms, status, registered_
 
 /// One account.
 pub(crate) fn find(reader: &Reader<'_>, id: &AccountId) -> Result<Option<Account>, SqlError> {
-    let sql = format!("SELECT {COLUMNS} FROM accounts WHERE id = ?1");
+    let sql = format!("SELECT {COLUMNS} FROM accounts WHERE id = ?1 AND erased_at IS NULL");
     reader.query_optional(&sql, &[&id.as_str()], account)
+}
+
+/// Whether there was an account of this id that was erased.
+pub(crate) fn is_erased(reader: &Reader<'_>, id: &AccountId) -> Result<bool, SqlError> {
+    let sql = "SELECT 1 FROM accounts WHERE id = ?1 AND erased_at IS NOT NULL";
+    Ok(reader.query_optional(sql, &[&id.as_str()], |row| row.get::<i64>(0))?.is_some())
 }
 
 /// Accounts in the order of their ids, with a status where one is asked for.
@@ -42,7 +52,8 @@ pub(crate) fn list(
     limit: u32,
 ) -> Result<Vec<Account>, SqlError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM accounts WHERE ?1 IS NULL OR status = ?1 ORDER BY id LIMIT ?2"
+        "SELECT {COLUMNS} FROM accounts
+         WHERE erased_at IS NULL AND (?1 IS NULL OR status = ?1) ORDER BY id LIMIT ?2"
     );
     reader.query_all(&sql, &[&status.map(|it| it.word().to_owned()), &limit], account)
 }
@@ -74,10 +85,22 @@ pub(crate) fn set_status(
     status: AccountStatus,
 ) -> Result<bool, SqlError> {
     let changed = transaction.execute(
-        "UPDATE accounts SET status = ?2 WHERE id = ?1",
+        "UPDATE accounts SET status = ?2 WHERE id = ?1 AND erased_at IS NULL",
         &[&id.as_str(), &status.word()],
     )?;
     Ok(changed == 1)
+}
+
+/// Forgets everything of an account but its id. False when there never was one.
+pub(crate) fn erase(transaction: &mut Transaction<'_>, id: &AccountId) -> Result<bool, SqlError> {
+    let now = transaction.now();
+    let erased = transaction.execute(
+        "UPDATE accounts SET display_name = '', email_address = '', sms = '', language = '',
+           registered_business = 0, erased_at = COALESCE(erased_at, ?2)
+         WHERE id = ?1",
+        &[&id.as_str(), &now],
+    )?;
+    Ok(erased == 1)
 }
 
 fn account(row: &Row<'_>) -> Result<Account, SqlError> {

@@ -2,3 +2,7 @@
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod erasing;
+#[cfg(test)]
+mod fixture;
