@@ -355,19 +355,20 @@ fn read_carrier(body: &JsonBody) -> Result<bool, Problem> {
     content.finish(members.flag_or("booked", false)).map_err(Problem::of_faults)
 }
 
-/// Asks to hear how a delivery ends.
+/// Asks to hear how a delivery ends, or its request where no delivery comes of it.
 #[utoipa::path(post, path = "/api/deliveries/{id}/notifymerequests",
     request_body = document::NotifySchema,
-    responses((status = 204), (status = 404, description = "no such delivery")))]
+    responses((status = 204, description = "kept, also before there is a delivery of this id"),
+        (status = 400, description = "a member is wrong, or the id")))]
 async fn notify_me(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     operation: Operation,
     body: JsonBody,
 ) -> Result<Response, Problem> {
+    check_id(&id)?;
     let request = read_notify_request(&body)?;
     let effect = move |transaction: &mut Transaction<'_>| {
-        table::find(transaction, &id)?.ok_or_else(unknown)?;
         table::keep_notify_request(transaction, &id, &request)?;
         Ok(reply::empty(204))
     };

@@ -13,6 +13,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "ages of what is forgotten", sql: SECOND },
     Migration { version: 3, name: "languages of who asked", sql: THIRD },
     Migration { version: 4, name: "what is overdue", sql: FOURTH },
+    Migration { version: 5, name: "who asks before there is a delivery", sql: FIFTH },
 ];
 
 // The state is one JSON text: it is read and written whole. What is asked for stands in columns.
@@ -72,6 +73,12 @@ CREATE TABLE overdue (
   since INTEGER NOT NULL,
   PRIMARY KEY (delivery_id, what)
 ) STRICT, WITHOUT ROWID;
+";
+
+// Who asks before there is a delivery may ask for one that never comes: these have a bound.
+const FIFTH: &str = "
+ALTER TABLE notify_requests ADD COLUMN early INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX notify_requests_early ON notify_requests (asked_at) WHERE early = 1;
 ";
 
 /// Deliveries, tombstones or addresses that one transaction forgets.
@@ -189,6 +196,8 @@ pub(crate) fn insert(
             &now,
         ],
     )?;
+    let came = "UPDATE notify_requests SET early = 0 WHERE delivery_id = ?1 AND early = 1";
+    transaction.execute(came, &[&delivery.id])?;
     Ok(())
 }
 
@@ -260,20 +269,33 @@ pub(crate) fn is_buried(reader: &Reader<'_>, id: &str) -> Result<bool, SqlError>
     Ok(found.is_some())
 }
 
-/// Remembers where a customer wants to hear of a delivery.
+/// Addresses that are kept for deliveries that are not made yet; of more, the oldest go. A stranger who
+/// makes ids up costs no more than that.
+const EARLY_MAX: u32 = 10_000;
+
+/// Remembers where a customer wants to hear of a delivery, which may be still to come: how its request
+/// ends is told also when none does.
 pub(crate) fn keep_notify_request(
     transaction: &mut Transaction<'_>,
     id: &str,
     request: &NotifyRequest,
 ) -> Result<(), SqlError> {
-    let now = transaction.now();
+    let (now, is_early) = (transaction.now(), find(transaction, id)?.is_none());
     transaction.execute(
-        "INSERT INTO notify_requests (delivery_id, email_address, sms, asked_at, language)
-         VALUES (?1, ?2, ?3, ?4, ?5)
+        "INSERT INTO notify_requests (delivery_id, email_address, sms, asked_at, language, early)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (delivery_id) DO UPDATE
-         SET email_address = ?2, sms = ?3, asked_at = ?4, language = ?5",
-        &[&id, &request.email_address, &request.sms, &now, &request.language],
+         SET email_address = ?2, sms = ?3, asked_at = ?4, language = ?5, early = ?6",
+        &[&id, &request.email_address, &request.sms, &now, &request.language, &is_early],
     )?;
+    if is_early {
+        transaction.execute(
+            "DELETE FROM notify_requests WHERE delivery_id IN (
+               SELECT delivery_id FROM notify_requests WHERE early = 1
+               ORDER BY asked_at DESC LIMIT ?1 OFFSET ?2)",
+            &[&SLICE, &EARLY_MAX],
+        )?;
+    }
     Ok(())
 }
 
@@ -300,18 +322,25 @@ pub(crate) fn erase_notify_request(
     transaction.execute("DELETE FROM notify_requests WHERE delivery_id = ?1", &[&id]).map(|_| ())
 }
 
-/// Forgets the addresses of customers whose delivery ended before `before`, a slice at a time.
+/// Forgets the addresses of customers whose delivery ended before `before`, and of those who had asked
+/// by then for one that never came, a slice at a time.
 pub(crate) fn erase_old_notify_requests(
     transaction: &mut Transaction<'_>,
     before: Timestamp,
 ) -> Result<u64, SqlError> {
-    transaction.execute(
+    let in_vain = transaction.execute(
+        "DELETE FROM notify_requests WHERE delivery_id IN (
+           SELECT delivery_id FROM notify_requests WHERE early = 1 AND asked_at < ?1 LIMIT ?2)",
+        &[&before, &SLICE],
+    )?;
+    let ended = transaction.execute(
         "DELETE FROM notify_requests WHERE delivery_id IN (
            SELECT notify_requests.delivery_id FROM notify_requests
            JOIN deliveries ON deliveries.id = notify_requests.delivery_id
            WHERE asked_at < ?1 AND stage >= ?2 AND changed_at < ?1 LIMIT ?3)",
         &[&before, &first_end(), &SLICE],
-    )
+    )?;
+    Ok(in_vain + ended)
 }
 
 /// Forgets deliveries that ended before `before` with all that hangs on them, a slice at a time.
@@ -530,6 +559,57 @@ mod tests {
         for (id, latitude) in [("flies", Some(9.0)), ("ended", Some(1.0)), ("unheard of", None)] {
             let kept = fixture.store.read(move |it| position(it, id)).await.unwrap();
             assert_eq!(kept.map(|it| it.latitude), latitude, "{id}");
+        }
+    }
+
+    async fn asks(fixture: &Fixture, ids: impl Iterator<Item = String> + Send + 'static) {
+        let wish = NotifyRequest {
+            email_address: Some("a@example.org".to_owned()),
+            sms: None,
+            language: String::new(),
+        };
+        fixture
+            .write(move |transaction| {
+                ids.into_iter().try_for_each(|id| keep_notify_request(transaction, &id, &wish))
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn who_asked_for_what_never_came_is_forgotten_and_who_asked_early_only_after_its_end() {
+        let fixture = Fixture::new();
+        asks(&fixture, ["comes".to_owned(), "never".to_owned()].into_iter()).await;
+        fixture.write(|it| insert(it, &Delivery::create("comes".to_owned(), order()))).await;
+        fixture.clock.advance(DAY * 31);
+        assert_eq!(forget(&fixture.store, 32, erase_old_notify_requests).await, Ok(0));
+        assert_eq!(forget(&fixture.store, 30, erase_old_notify_requests).await, Ok(1));
+        let kept = fixture.store.read(|it| notify_request(it, "comes")).await.unwrap();
+        assert!(kept.is_some(), "it is under way");
+        fixture.end("comes").await;
+        fixture.clock.advance(DAY);
+        assert_eq!(forget(&fixture.store, 0, erase_old_notify_requests).await, Ok(1));
+        assert_eq!(fixture.rows().await[3], 0);
+    }
+
+    #[tokio::test]
+    async fn who_makes_ids_up_costs_a_bounded_number_of_rows_and_nothing_of_what_was_asked_in_time()
+    {
+        let fixture = Fixture::new();
+        fixture.begin("flies").await;
+        fixture
+            .write(|transaction| {
+                let many = "INSERT INTO notify_requests (delivery_id, asked_at, early)
+                    WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+                    SELECT 'made-up-' || i, 0, 1 FROM n";
+                transaction.execute(many, &[&EARLY_MAX]).map(drop)
+            })
+            .await;
+        fixture.clock.advance(Duration::from_secs(1));
+        asks(&fixture, (0..20).map(|it| format!("newer-{it}"))).await;
+        assert_eq!(fixture.rows().await[3], u64::from(EARLY_MAX) + 1);
+        for (id, stays) in [("flies", true), ("newer-0", true), ("newer-19", true)] {
+            let kept = fixture.store.read(move |it| notify_request(it, id)).await.unwrap();
+            assert_eq!(kept.is_some(), stays, "{id}");
         }
     }
 

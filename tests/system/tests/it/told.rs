@@ -103,6 +103,17 @@ async fn customers_read_how_it_ended_also_when_there_never_was_a_delivery() {
     let told = town.told(&failed).await;
     let states: Vec<_> = told.as_array().unwrap().iter().map(|it| it["state"].clone()).collect();
     assert_eq!(states, ["sent"; 4], "{told}");
+
+    // Who asks while the request is under way hears where they said.
+    let slow = json!({"route": "GET /api/account/{id}", "delay_ms": 1_000, "count": 1});
+    system.plant("account", &slow).await;
+    system.plant("drone", &refused).await;
+    let asked = town.accepted().await;
+    let wish = json!({"emailAddress": "early@example.org", "language": "en"});
+    let url = system.gateway(&format!("/api/deliveries/{asked}/notifymerequests"));
+    assert_eq!(system.http.json(Method::POST, &url, &wish).await.status, 204);
+    system.ends(&asked, "Failed", SOON).await;
+    assert_eq!(town.mailed(&asked, "Not delivered").await.to, ["early@example.org"]);
 }
 
 #[tokio::test]
