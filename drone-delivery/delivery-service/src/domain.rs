@@ -58,6 +58,9 @@ pub(crate) struct Delivery {
     /// The newest word about who flies: those of one delivery are numbered.
     #[serde(default)]
     pub(crate) assignment_turn: u64,
+    /// The carrier that reported last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) carrier: Option<String>,
     /// Whether no drone flies any more, and a carrier is being asked.
     #[serde(default)]
     pub(crate) awaits_carrier: bool,
@@ -114,6 +117,8 @@ pub(crate) enum Milestone {
 pub(crate) struct Report {
     /// The drone that reports; none for a carrier.
     pub(crate) drone_id: Option<String>,
+    /// The carrier that does.
+    pub(crate) carrier: Option<String>,
     pub(crate) milestone: Milestone,
     pub(crate) sequence: u64,
     /// When it was so, in wall time.
@@ -192,6 +197,7 @@ impl Delivery {
             sequence: 1,
             report_sequence: 0,
             assignment_turn: 0,
+            carrier: None,
             awaits_carrier: false,
             dropped_off: false,
             confirmation: None,
@@ -272,6 +278,7 @@ impl Delivery {
             return Vec::new();
         }
         self.report_sequence = report.sequence;
+        self.carrier = report.carrier.clone().or_else(|| self.carrier.take());
         self.location = Some(report.location);
         self.pickup_eta = report.pickup_eta.or(self.pickup_eta);
         self.delivery_eta = report.delivery_eta.or(self.delivery_eta);

@@ -116,8 +116,22 @@ pub(crate) fn reassigned(
     if delivery.awaits_carrier {
         return ask_for_carrier(transaction, delivery, voice.trace);
     }
-    let turn = Some(delivery.assignment_turn);
-    notify(transaction, delivery, "reassigned", turn, voice)
+    let turn = delivery.assignment_turn.to_string();
+    notify(transaction, delivery, "reassigned", Some(&turn), voice)
+}
+
+/// Another carrier than the one before: each takes the place of another once.
+fn tell_of_carrier(
+    transaction: &mut Transaction<'_>,
+    (before, delivery): (&Delivery, &Delivery),
+    voice: Voice<'_>,
+) -> Result<(), SqlError> {
+    match (&before.carrier, &delivery.carrier) {
+        (Some(first), Some(other)) if first != other => {
+            notify(transaction, delivery, "reassigned", Some(other), voice)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn ask_for_carrier(
@@ -182,7 +196,7 @@ fn notify(
     transaction: &mut Transaction<'_>,
     delivery: &Delivery,
     template: &str,
-    turn: Option<u64>,
+    turn: Option<&str>,
     voice: Voice<'_>,
 ) -> Result<(), SqlError> {
     let has_asked = table::notify_request(transaction, &delivery.id)?.is_some();
@@ -324,6 +338,7 @@ impl Reports {
                 table::update(transaction, &delivery)?;
                 announce_at(transaction, &delivery, &reached, report.at, voice)?;
             }
+            tell_of_carrier(transaction, (&before, &delivery), voice)?;
             if reached.contains(&DeliveryStage::Failed) {
                 alarms::lost(transaction, &delivery, before.stage, voice)?;
             }
@@ -413,6 +428,7 @@ mod tests {
             DRONE_PHASE_CHANGED, DRONE_REASSIGNED, DRONE_UNASSIGNED, DroneAssignment, DronePhase,
             DronePhaseChanged,
         },
+        third_party_transport::{CARRIER_PHASE_CHANGED, CarrierPhase, CarrierPhaseChanged},
     };
     use runtime::SystemClock;
     use store::StoreSettings;
@@ -582,6 +598,43 @@ mod tests {
             assert_eq!(alerts[0]["severity"], severity);
             assert!(alerts[0]["text"].as_str().unwrap().starts_with(text), "{alerts:?}");
         }
+    }
+
+    fn carried(carrier: &str, phase: CarrierPhase, sequence: u64) -> Delivered {
+        let event = CarrierPhaseChanged {
+            delivery_id: "d1".to_owned(),
+            carrier: carrier.to_owned(),
+            phase,
+            position: Location::default(),
+            sequence,
+            occurred_at: Timestamp::from_millis(1),
+            delivery_eta: None,
+        };
+        let mut says = says(DronePhase::Idle, &CARRIER_PHASE_CHANGED.to_string());
+        says.topic = topics::CARRIER_EVENTS.to_owned();
+        says.message.body = serde_json::to_vec(&event).unwrap().into();
+        says
+    }
+
+    #[tokio::test]
+    async fn another_carrier_in_the_place_of_one_that_broke_down_is_told_to_the_customer_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, reports) = one_delivery(directory.path(), Recipient::Simulated).await;
+        for heard in [
+            carried("first", CarrierPhase::EnRouteToPickup, 2),
+            // It was moved to other doors, and is the same.
+            carried("first", CarrierPhase::EnRouteToPickup, 3),
+            carried("second", CarrierPhase::Booked, 4),
+            carried("second", CarrierPhase::EnRouteToPickup, 5),
+        ] {
+            for _ in 0..2 {
+                assert_eq!(reports.handle(&heard).await, Ok(()));
+            }
+        }
+        let said = store.read(|it| it.outbox(0, 100)).await.unwrap();
+        let told = said.iter().filter(|it| it.1.topic == topics::NOTIFICATIONS);
+        let told: Vec<_> = told.map(|it| it.1.id.as_str()).collect();
+        assert_eq!(told, ["d1/reassigned/second"]);
     }
 
     #[tokio::test]

@@ -27,6 +27,7 @@ pub(crate) fn of_drone(event: &DronePhaseChanged) -> Option<(String, Report)> {
     };
     let report = Report {
         drone_id: Some(event.drone_id.clone()),
+        carrier: None,
         milestone,
         sequence: event.sequence,
         at: event.occurred_at,
@@ -83,6 +84,7 @@ pub(crate) fn of_carrier(event: &CarrierPhaseChanged) -> (String, Report) {
     };
     let report = Report {
         drone_id: None,
+        carrier: Some(event.carrier.clone()),
         milestone,
         sequence: event.sequence,
         at: event.occurred_at,

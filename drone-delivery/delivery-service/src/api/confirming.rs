@@ -195,6 +195,7 @@ mod tests {
             let mut delivery = table::find(it, "d1")?.unwrap();
             delivery.report(&Report {
                 drone_id: None,
+                carrier: None,
                 milestone: Milestone::DroppedOff,
                 sequence: 1,
                 at: it.now(),

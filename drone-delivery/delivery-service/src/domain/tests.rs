@@ -26,6 +26,7 @@ fn delivery(confirmation_required: ConfirmationType) -> Delivery {
 fn report(milestone: Milestone, sequence: u64) -> Report {
     Report {
         drone_id: Some("drone-0001".to_owned()),
+        carrier: None,
         milestone,
         sequence,
         at: Timestamp::from_millis(0),
