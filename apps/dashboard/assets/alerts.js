@@ -1,12 +1,20 @@
-// What somebody should look at: asked for now and then, rows keyed by id so that clicks and focus
-// survive a change.
+// What somebody should look at, by its reason: asked for now and then, rows keyed by id so that clicks
+// and focus survive a change.
 
 const EVERY_MS = 3000;
 
 /** What a row says about when and how often. */
-export function heard(alert) {
-  const first = new Date(alert.firstSeen).toLocaleString();
-  return alert.count > 1 ? `first ${first}, ${alert.count} times` : first;
+export function heard(group) {
+  const first = new Date(group.firstSeen).toLocaleString();
+  if (group.count <= 1) return first;
+  const last = new Date(group.lastSeen).toLocaleString();
+  return `${group.count} times, first ${first}, last ${last}`;
+}
+
+/** What a row says has happened: of many, what they have in common and the latest. */
+export function said(group) {
+  const { latest } = group;
+  return group.alerts > 1 ? `${group.reason} (${group.alerts}); latest: ${latest.text}` : latest.text;
 }
 
 /** Which rows to take away, and the ids in the order in which they are shown. */
@@ -30,7 +38,7 @@ function rowOf(alert, acknowledge) {
 
 function fill(row, alert) {
   row.className = alert.severity;
-  row.children[0].textContent = alert.text;
+  row.children[0].textContent = said(alert);
   row.children[1].textContent = heard(alert);
 }
 
@@ -40,7 +48,7 @@ export function showAlerts(section) {
   const rows = new Map();
 
   async function acknowledge(id) {
-    await fetch(`api/alerts/${encodeURIComponent(id)}/acknowledgement`, {
+    await fetch(`api/alertgroups/${encodeURIComponent(id)}/acknowledgement`, {
       method: "PUT",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ actor: "page" }),
@@ -49,7 +57,7 @@ export function showAlerts(section) {
   }
 
   async function look() {
-    const answer = await fetch("api/alerts");
+    const answer = await fetch("api/alertgroups");
     if (!answer.ok) return;
     const alerts = await answer.json();
     const { gone } = plan([...rows.keys()], alerts);

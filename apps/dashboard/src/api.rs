@@ -80,7 +80,9 @@ pub(crate) fn page(shared: Shared) -> Routes {
         .get("/api/traces", list_spans)
         .get("/api/topology", get_topology)
         .get("/api/alerts", alerts::list)
+        .get("/api/alertgroups", alerts::groups)
         .change(alerts::row(), alerts::acknowledge)
+        .change(alerts::group_row(), alerts::acknowledge_group)
         .with_state(shared)
 }
 

@@ -448,6 +448,10 @@ pub struct Alert {
     /// The delivery, when it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_id: Option<String>,
+    /// The same of all alerts that have the same cause, whatever delivery they are about: a step and how it
+    /// fails, or what is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What happened and what may help.
     pub text: String,
     /// When.

@@ -118,6 +118,7 @@ pub(crate) fn push_stranded(
         severity: "critical".to_owned(),
         service: ROLE.to_owned(),
         delivery_id: Some(delivery_id.to_owned()),
+        reason: Some("a package waits to be fetched".to_owned()),
         text: format!(
             "{drone_id} was lost with a package on board at {latitude:.5},{longitude:.5}: \
              somebody must fetch it"

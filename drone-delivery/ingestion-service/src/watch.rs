@@ -50,6 +50,7 @@ fn alert(id: &str, now: Timestamp) -> Result<OutboxMessage, SqlError> {
         severity: "critical".to_owned(),
         service: ROLE.to_owned(),
         delivery_id: Some(id.to_owned()),
+        reason: Some("requests are not begun".to_owned()),
         text: format!("request {id} was accepted and is not begun: do Schedulers run?"),
         occurred_at: now,
     };

@@ -1,11 +1,14 @@
 //! What operators should look at: each thing once, with when it was first heard of and how often,
-//! until somebody says that they look after it. A webhook in Alertmanager's form hears of each.
+//! until somebody says that they look after it. A webhook in Alertmanager's form hears of each. What
+//! has one cause is one group: a thousand deliveries that one callee fails are one thing to do.
 
 mod desk;
 mod form;
+mod groups;
 mod rows;
 
 pub use desk::{AlertDesk, OpenDeskError};
+pub use groups::{AlertGroup, LatestAlert};
 pub use rows::{AlertRow, forget_old};
 
 use base::Timestamp;
@@ -23,6 +26,8 @@ pub struct Raised {
     pub service: String,
     /// The delivery, when it is about one.
     pub delivery_id: Option<String>,
+    /// The same of all that have the same cause; where nobody says it, the text.
+    pub reason: Option<String>,
     /// What happened and what may help.
     pub text: String,
     /// When.

@@ -1,6 +1,7 @@
 //! HTTP: the work list of what failed, and what a person may do about it.
 
 mod alerts;
+mod groups;
 
 use axum::{
     Json,
@@ -49,22 +50,32 @@ pub fn routes(shared: Shared) -> Routes<()> {
         .get("/api/failures", list_failures)
         .get("/api/failures/{id}", get_failure)
         .get("/api/alerts", alerts::list_alerts)
+        .get("/api/alertgroups", groups::list_groups)
         .change(action_row(), act)
         .change(alerts::row(), alerts::acknowledge)
+        .change(groups::row(), groups::acknowledge_group)
         .with_state(shared)
 }
 
 /// The rows of everything that changes something.
 #[must_use]
 pub fn rows() -> Vec<MutatingRoute> {
-    vec![action_row(), alerts::row()]
+    vec![action_row(), alerts::row(), groups::row()]
 }
 
 /// The OpenAPI document.
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(title = "Supervisor", description = "What failed, and what became of it."),
-    paths(list_failures, get_failure, act, alerts::list_alerts, alerts::acknowledge),
+    paths(
+        list_failures,
+        get_failure,
+        act,
+        alerts::list_alerts,
+        alerts::acknowledge,
+        groups::list_groups,
+        groups::acknowledge_group
+    ),
     components(schemas(
         StatusWords,
         FailureView,
@@ -73,6 +84,8 @@ pub fn rows() -> Vec<MutatingRoute> {
         AuditRow,
         alerts::AlertView,
         alerts::Acknowledgement,
+        groups::AlertGroupView,
+        groups::LatestView,
         Action
     ))
 )]

@@ -47,6 +47,7 @@ impl Handler for Alerts {
             severity: alert.severity,
             service: alert.service,
             delivery_id: alert.delivery_id,
+            reason: alert.reason,
             text: alert.text,
             occurred_at: alert.occurred_at,
         };

@@ -174,10 +174,27 @@ impl Words<'_, '_> {
             severity: if parked { "critical" } else { "warning" }.to_owned(),
             service: self.role.to_owned(),
             delivery_id: Some(self.delivery()),
+            reason: Some(self.why()),
             text: format!("transaction {}: {reason}", self.saga.id),
             occurred_at: self.transaction.now(),
         };
         self.push(topics::ALERTS, OPERATOR_ALERTED, None, &alert)
+    }
+
+    /// What transactions have in common that need a person for the same thing: the step and how it fails.
+    fn why(&self) -> String {
+        let saga = self.saga;
+        let (step, how) = match saga.cause() {
+            Some(cause) => (cause.step.clone(), cause.code.as_str()),
+            None => (self.step_at_hand(), saga.status().as_str()),
+        };
+        format!("{}: {step} {how}", operation_of(saga.definition.name()))
+    }
+
+    fn step_at_hand(&self) -> String {
+        let at_hand = ["running", "parked"];
+        let found = self.saga.steps().into_iter().find(|it| at_hand.contains(&it.status));
+        found.map_or_else(String::new, |it| it.name)
     }
 
     /// `about` is the operation, where it is not the saga itself.

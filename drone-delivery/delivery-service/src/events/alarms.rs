@@ -19,7 +19,7 @@ pub(crate) fn stopped(
 ) -> Result<(), SqlError> {
     let text = format!("delivery {} is {}", delivery.id, what.text());
     let about = format!("overdue/{}", what.as_str());
-    alert(transaction, delivery, ("warning", &about, text), voice)?;
+    alert(transaction, delivery, ("warning", &about, what.text()), text, voice)?;
     match what {
         Overdue::Pickup | Overdue::Dropoff => notify(transaction, delivery, "delayed", None, voice),
         // They were asked before, when it was on its way.
@@ -39,7 +39,13 @@ pub(super) fn lost(
     let who = delivery.order.drone_id.as_deref().unwrap_or("its carrier");
     if stage != DeliveryStage::HeadedToDropoff {
         let text = format!("delivery {id} failed: {who} cannot go on, and nobody takes its place");
-        return alert(transaction, delivery, ("warning", "lost", text), voice);
+        return alert(
+            transaction,
+            delivery,
+            ("warning", "lost", "nobody carries it on"),
+            text,
+            voice,
+        );
     }
     let place = delivery.location.map_or_else(
         || "an unknown place".to_owned(),
@@ -47,20 +53,23 @@ pub(super) fn lost(
     );
     let text =
         format!("the package of delivery {id} waits to be fetched at {place}: {who} cannot go on");
-    alert(transaction, delivery, ("critical", "recovery", text), voice)
+    let why = "a package waits to be fetched";
+    alert(transaction, delivery, ("critical", "recovery", why), text, voice)
 }
 
-/// `about` makes it one of its delivery's.
+/// `about` makes it one of its delivery's, `reason` one with those of other deliveries.
 fn alert(
     transaction: &mut Transaction<'_>,
     delivery: &Delivery,
-    (severity, about, text): (&str, &str, String),
+    (severity, about, reason): (&str, &str, &str),
+    text: String,
     voice: Voice<'_>,
 ) -> Result<(), SqlError> {
     let alert = Alert {
         severity: severity.to_owned(),
         service: ROLE.to_owned(),
         delivery_id: Some(delivery.id.clone()),
+        reason: Some(reason.to_owned()),
         text,
         occurred_at: transaction.now(),
     };

@@ -9,7 +9,7 @@ use telemetry::Telemetry;
 use tokio::{sync::Notify, time::sleep};
 
 use super::{
-    AlertRow, Raised, form,
+    AlertGroup, AlertRow, Raised, form, groups,
     rows::{self, DueAlert, MIGRATIONS},
 };
 use crate::{
@@ -91,6 +91,30 @@ impl AlertDesk {
     /// The tables failed.
     pub async fn list(&self, with_acknowledged: bool) -> Result<Vec<AlertRow>, ReadError> {
         self.store.read(move |it| rows::list(it, with_acknowledged, SHOWN_MAX)).await
+    }
+
+    /// The same by their reasons.
+    ///
+    /// # Errors
+    /// The tables failed.
+    pub async fn groups(&self, with_acknowledged: bool) -> Result<Vec<AlertGroup>, ReadError> {
+        self.store.read(move |it| groups::list(it, with_acknowledged, SHOWN_MAX)).await
+    }
+
+    /// Somebody looks after every alert of a group. False when there is none.
+    ///
+    /// # Errors
+    /// The tables failed.
+    pub async fn acknowledge_group(
+        &self,
+        id: &str,
+        by: &str,
+    ) -> Result<bool, WriteError<SqlError>> {
+        let (id, by, is_pushed) = (id.to_owned(), by.to_owned(), self.target.is_some());
+        let known =
+            self.store.write(move |it| groups::acknowledge(it, &id, &by, is_pushed)).await?;
+        self.news.notify_one();
+        Ok(known)
     }
 
     /// Somebody looks after an alert; it stays with who said so first. False when there is none.

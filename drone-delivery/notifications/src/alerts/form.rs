@@ -19,6 +19,7 @@ fn alert(row: &AlertRow) -> Value {
         "alertname": NAME,
         "severity": row.severity,
         "service": row.service,
+        "reason": row.reason,
         "alert": row.id,
     });
     if let Some(delivery) = &row.delivery_id {

@@ -8,7 +8,18 @@ use super::Raised;
 use crate::signature::{hex, hmac};
 
 /// History of the tables. Never edit one: append.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "alerts", sql: FIRST }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "alerts", sql: FIRST },
+    Migration { version: 2, name: "reasons of alerts", sql: SECOND },
+];
+
+// What was raised before is a group of its own.
+const SECOND: &str = "
+ALTER TABLE alerts ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+ALTER TABLE alerts ADD COLUMN group_id TEXT NOT NULL DEFAULT '';
+UPDATE alerts SET reason = text, group_id = id;
+CREATE INDEX alerts_group ON alerts (group_id);
+";
 
 const FIRST: &str = "
 CREATE TABLE alerts (
@@ -38,7 +49,7 @@ const SLICE: u32 = 500;
 /// As the inbox knows us.
 const CONSUMER: &str = "alerts";
 const COLUMNS: &str = "id, severity, service, delivery_id, text, first_seen, last_seen, count,
-  acknowledged_at, acknowledged_by";
+  acknowledged_at, acknowledged_by, reason";
 
 /// An alert, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +63,8 @@ pub struct AlertRow {
     pub service: String,
     /// The delivery, when it is about one.
     pub delivery_id: Option<String>,
+    /// The same of all that have the same cause.
+    pub reason: String,
     /// What happened and what may help.
     pub text: String,
     /// When it was first heard of.
@@ -89,8 +102,8 @@ pub(super) fn raise(
     // Somebody who looks after it keeps looking: it counts, and is not sent anew.
     transaction.execute(
         "INSERT INTO alerts (id, severity, service, delivery_id, text, first_seen, last_seen,
-           count, since, attempts, next_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, 1, ?7, 0, ?8)
+           count, since, attempts, next_at, reason, group_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, 1, ?7, 0, ?8, ?9, ?10)
          ON CONFLICT (id) DO UPDATE SET severity = ?2, count = count + 1, attempts = 0, since = ?7,
            first_seen = MIN(first_seen, ?6), last_seen = MAX(last_seen, ?6),
            next_at = CASE WHEN acknowledged_at IS NULL THEN ?8 ELSE next_at END",
@@ -103,6 +116,8 @@ pub(super) fn raise(
             &raised.occurred_at,
             &now,
             &next_at,
+            &reason_of(raised),
+            &group_of(raised),
         ],
     )?;
     transaction.execute(
@@ -116,8 +131,21 @@ pub(super) fn raise(
 /// The same thing has the same id, whenever it is said.
 fn id_of(raised: &Raised) -> String {
     let delivery = raised.delivery_id.as_deref().unwrap_or_default();
-    let parts = [raised.service.as_bytes(), b"\0", delivery.as_bytes(), b"\0"];
-    hex(&hmac(b"alert", &[&parts[..], &[raised.text.as_bytes()]].concat())[..12])
+    name_of(b"alert", [&raised.service, delivery, &raised.text])
+}
+
+/// The group of what one service says for one reason.
+fn group_of(raised: &Raised) -> String {
+    name_of(b"alert group", [&raised.service, "", reason_of(raised)])
+}
+
+fn reason_of(raised: &Raised) -> &str {
+    raised.reason.as_deref().unwrap_or(&raised.text)
+}
+
+fn name_of(what: &[u8], [service, delivery, rest]: [&str; 3]) -> String {
+    let parts = [service.as_bytes(), b"\0", delivery.as_bytes(), b"\0", rest.as_bytes()];
+    hex(&hmac(what, &parts)[..12])
 }
 
 /// Alerts, critical ones first, then the newest.
@@ -157,12 +185,13 @@ pub(super) fn acknowledge_delivery(
 
 /// Which alerts are meant.
 #[derive(Debug, Clone, Copy)]
-enum Of<'a> {
+pub(super) enum Of<'a> {
     Alert(&'a str),
     Delivery(&'a str),
+    Group(&'a str),
 }
 
-fn acknowledge_all(
+pub(super) fn acknowledge_all(
     transaction: &mut Transaction<'_>,
     of: Of<'_>,
     by: &str,
@@ -171,6 +200,7 @@ fn acknowledge_all(
     let (column, key) = match of {
         Of::Alert(id) => ("id", id),
         Of::Delivery(id) => ("delivery_id", id),
+        Of::Group(id) => ("group_id", id),
     };
     let sql = format!(
         "UPDATE alerts SET acknowledged_at = ?2, acknowledged_by = ?3, attempts = 0, since = ?2,
@@ -193,8 +223,8 @@ pub(super) fn take_due(
          ORDER BY next_at, id LIMIT ?2"
     );
     let due = transaction.query_all(&sql, &[&now, &limit], |row| {
-        let attempts: u32 = row.get(11)?;
-        Ok(DueAlert { alert: alert(row)?, since: row.get(10)?, attempts: attempts + 1 })
+        let attempts: u32 = row.get(12)?;
+        Ok(DueAlert { alert: alert(row)?, since: row.get(11)?, attempts: attempts + 1 })
     })?;
     for taken in &due {
         transaction.execute(
@@ -242,5 +272,6 @@ fn alert(row: &Row<'_>) -> Result<AlertRow, SqlError> {
         count: row.get(7)?,
         acknowledged_at: row.get(8)?,
         acknowledged_by: row.get(9)?,
+        reason: row.get(10)?,
     })
 }

@@ -33,6 +33,7 @@ fn raised(message: &str, severity: &str, text: &str, at: i64) -> Raised {
         severity: severity.to_owned(),
         service: "supervisor".to_owned(),
         delivery_id: Some("d1".to_owned()),
+        reason: None,
         text: text.to_owned(),
         occurred_at: Timestamp::from_millis(at),
     }
@@ -70,6 +71,7 @@ async fn an_alert_reaches_alertmanager_in_its_form_and_ends_when_somebody_looks_
     assert_eq!(office.receiver.taken()[0].path, "/api/v2/alerts");
     assert_eq!(alert["labels"]["severity"], "critical");
     assert_eq!(alert["labels"]["delivery"], "d1");
+    assert_eq!(alert["labels"]["reason"], "it is parked", "nobody said another");
     assert_eq!(alert["annotations"]["summary"], "it is parked");
     assert_eq!(alert["startsAt"], "1970-01-01T00:00:01.000Z");
     assert!(alert.get("endsAt").is_none(), "{alert}");
@@ -109,4 +111,55 @@ async fn an_alert_that_somebody_looks_after_stays_with_who_said_so_first() {
     let [row] = &office.desk.list(true).await.unwrap()[..] else { panic!("one alert") };
     assert_eq!((row.acknowledged_by.as_deref(), row.count), (Some("ann"), 2));
     assert!(!office.desk.acknowledge("no such", "ann").await.unwrap());
+}
+
+/// About a delivery, for that reason.
+fn because(reason: &str, delivery: &str, severity: &str, at: i64) -> Raised {
+    let message = format!("{delivery}/{reason}/{at}");
+    Raised {
+        delivery_id: Some(delivery.to_owned()),
+        reason: Some(reason.to_owned()),
+        ..raised(&message, severity, &format!("{delivery}: {reason}"), at)
+    }
+}
+
+#[tokio::test]
+async fn alerts_of_one_reason_are_one_group_that_is_looked_after_as_one() {
+    let office = Office::open().await;
+    let [down, late] = ["delivery: drone upstream_unavailable", "overdue at the drop-off"];
+    for (reason, delivery, severity, at) in [
+        (down, "d1", "warning", 3_000),
+        (down, "d2", "warning", 1_000),
+        (late, "d1", "warning", 9_000),
+        (down, "d3", "critical", 7_000),
+        (down, "d2", "warning", 5_000),
+    ] {
+        office.desk.raise(because(reason, delivery, severity, at)).await.unwrap();
+    }
+    let groups = office.desk.groups(false).await.unwrap();
+    let seen: Vec<_> = groups
+        .iter()
+        .map(|it| {
+            let times = (it.first_seen.as_millis(), it.last_seen.as_millis());
+            let latest = it.latest.delivery_id.as_deref().unwrap();
+            (it.reason.as_str(), it.severity.as_str(), it.alerts, it.count, times, latest)
+        })
+        .collect();
+    let expected = [
+        (down, "critical", 3, 4, (1_000, 7_000), "d3"),
+        (late, "warning", 1, 1, (9_000, 9_000), "d1"),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(groups[0].latest.text, format!("d3: {down}"));
+
+    assert!(office.desk.acknowledge_group(&groups[0].id, "ann").await.unwrap());
+    let left: Vec<_> =
+        office.desk.groups(false).await.unwrap().into_iter().map(|it| it.reason).collect();
+    assert_eq!(left, [late]);
+    office.receives(|it| it["labels"]["delivery"] == "d2" && it.get("endsAt").is_some()).await;
+    // Another delivery that fails so is news; those that are looked after stay with who said so.
+    office.desk.raise(because(down, "d4", "warning", 11_000)).await.unwrap();
+    let again = office.desk.groups(false).await.unwrap();
+    assert_eq!(again.iter().map(|it| it.alerts).collect::<Vec<_>>(), [1, 1]);
+    assert!(!office.desk.acknowledge_group("no such", "ann").await.unwrap());
 }

@@ -25,6 +25,8 @@ pub(super) struct AlertView {
     /// Who raised it.
     service: String,
     delivery_id: Option<String>,
+    /// The same of all that have the same cause.
+    reason: String,
     text: String,
     #[schema(value_type = String, format = DateTime)]
     first_seen: Timestamp,
@@ -52,6 +54,7 @@ impl From<AlertRow> for AlertView {
             severity: row.severity,
             service: row.service,
             delivery_id: row.delivery_id,
+            reason: row.reason,
             text: row.text,
             first_seen: row.first_seen,
             last_seen: row.last_seen,
@@ -65,7 +68,7 @@ impl From<AlertRow> for AlertView {
 #[derive(Debug, Deserialize)]
 pub(super) struct Wanted {
     #[serde(default)]
-    all: bool,
+    pub(super) all: bool,
 }
 
 /// Alerts, the critical ones first, then the newest; those that somebody looks after with `all`.
@@ -96,7 +99,7 @@ pub(super) async fn acknowledge(
     }
 }
 
-fn read_actor(body: &JsonBody) -> Result<String, Problem> {
+pub(super) fn read_actor(body: &JsonBody) -> Result<String, Problem> {
     let value = body.parse()?;
     let content = Body::new(&value);
     let actor = content.members().optional_name("actor");
