@@ -1,5 +1,6 @@
 //! HTTP: whether a carrier is needed, and the one that is booked.
 
+mod asking;
 mod moving;
 mod samples;
 
@@ -20,8 +21,9 @@ use utoipa::{OpenApi, ToSchema};
 use moving::MoveSchema;
 
 use crate::{
-    booking::{self, BookError, Depot, ReleaseError},
+    booking::{self, BookError, Depot, ReleaseError, outside::Answers},
     domain::{Request, ShipmentView, Transport},
+    outside::Companies,
     store::{self as table, Found},
 };
 
@@ -33,6 +35,7 @@ const FULL_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 pub struct Shared {
     pub(crate) store: Store,
     pub(crate) depot: Depot,
+    pub(crate) companies: Companies,
 }
 
 /// Every route of the service.
@@ -106,10 +109,17 @@ async fn put_shipment(
             detail,
         }]));
     }
+    let answers = match &request {
+        Request::Trip { wish, .. } => {
+            asking::who_takes(&shared, &id, wish, context.deadline).await?
+        }
+        Request::Place => Answers::default(),
+    };
     let (depot, trace) = (shared.depot.clone(), Some(context.trace.traceparent()));
     let effect = move |transaction: &mut Transaction<'_>| {
         let Request::Trip { wish, .. } = request else { return reply::json(200, &false) };
-        let booked = booking::book(transaction, &depot, &id, &wish, trace).map_err(refusal)?;
+        let asked = (&wish, &answers);
+        let booked = booking::book(transaction, &depot, &id, asked, trace).map_err(refusal)?;
         reply::json(200, &(booked == Transport::Carrier))
     };
     let done = operation.run(&shared.store, &body, effect).await;
@@ -125,11 +135,17 @@ async fn put_shipment(
 async fn delete_shipment(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    context: RequestContext,
     operation: Operation,
     body: JsonBody,
 ) -> Result<Response, Problem> {
     check_id(&id)?;
-    let effect = move |transaction: &mut Transaction<'_>| match booking::release(transaction, &id) {
+    let let_go = asking::all_let_go(&shared, &id, context.deadline).await?;
+    let release = move |transaction: &mut Transaction<'_>| {
+        let_go?;
+        booking::release(transaction, &id)
+    };
+    let effect = move |transaction: &mut Transaction<'_>| match release(transaction) {
         Ok(()) => Ok(reply::empty(200)),
         Err(error @ ReleaseError::PickedUp(_)) => {
             Err(Problem::refusal(StatusCode::CONFLICT, "picked_up", error.to_string()))
@@ -169,8 +185,9 @@ fn refusal(error: BookError) -> Problem {
         BookError::Nobody(_) => (StatusCode::UNPROCESSABLE_ENTITY, "no_carrier"),
         BookError::Released => (StatusCode::CONFLICT, "released"),
         BookError::OtherTrip => (StatusCode::CONFLICT, "other_trip"),
-        // A tour ends within minutes; until then others may have a vehicle free.
-        BookError::Full => {
+        // A tour ends within minutes; until then others may have a vehicle free. Who is next may have
+        // changed since companies were asked.
+        BookError::Full | BookError::NotAsked { .. } => {
             return Problem::of(Code::Overloaded, detail).retryable(FULL_RETRY_AFTER);
         }
         BookError::Sql(error) => return error.into(),

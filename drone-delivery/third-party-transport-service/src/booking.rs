@@ -1,5 +1,7 @@
 //! The decisions about carriers, each in one transaction over the row that decides.
 
+pub(crate) mod outside;
+
 use std::sync::Arc;
 
 use base::{SimulatedClock, Timestamp};
@@ -13,8 +15,10 @@ use crate::{
         Trip, Wish, fate,
     },
     events,
-    store::{self as table, Found},
+    store::{self as table, Found, outside as companies},
 };
+
+use self::outside::Answers;
 
 /// What the parts of one process share.
 #[derive(Debug, Clone)]
@@ -30,13 +34,21 @@ pub(crate) struct Depot {
     pub(crate) bell: Arc<Notify>,
 }
 
-/// A carrier, simulated.
+/// A carrier: a company outside, or one that is simulated.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Carrier {
     pub(crate) name: String,
     /// Tours that it takes at the same time.
     pub(crate) vehicles: u32,
-    pub(crate) habits: Habits,
+    pub(crate) kind: CarrierKind,
+}
+
+/// Who drives.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum CarrierKind {
+    Simulated(Habits),
+    /// A company that is asked by HTTP.
+    Outside,
 }
 
 impl Depot {
@@ -61,6 +73,9 @@ pub(crate) enum BookError {
     /// Every vehicle of every carrier is out.
     #[error("every carrier has all its vehicles out")]
     Full,
+    /// A company outside is next, and was not asked.
+    #[error("{carrier} has not answered")]
+    NotAsked { carrier: String },
     /// The database.
     #[error(transparent)]
     Sql(#[from] SqlError),
@@ -89,6 +104,9 @@ pub(crate) enum RelocateError {
     /// It does not go there.
     #[error(transparent)]
     Nobody(#[from] NoTransport),
+    /// The company that serves it does not.
+    #[error("{carrier} does not go there")]
+    Declined { carrier: String },
     /// The database.
     #[error(transparent)]
     Sql(#[from] SqlError),
@@ -100,7 +118,7 @@ pub(crate) fn book(
     transaction: &mut Transaction<'_>,
     depot: &Depot,
     delivery_id: &str,
-    wish: &Wish,
+    (wish, answers): (&Wish, &Answers),
     trace: Option<String>,
 ) -> Result<Transport, BookError> {
     let transport = match table::find(transaction, delivery_id)? {
@@ -108,11 +126,21 @@ pub(crate) fn book(
         Some(Found::Shipment(known)) if known.trip.is_same(&wish.trip) => Transport::Carrier,
         Some(Found::Shipment(_)) => return Err(BookError::OtherTrip),
         None => decide(&depot.limits, wish, |trip| {
-            let free = free_carrier(transaction, depot, &[])?.ok_or(BookError::Full)?;
-            let fate = fate(free.habits, depot.seed, delivery_id);
-            let (now, carrier) = (depot.now(transaction.now()), (free.name.clone(), fate));
-            let (id, trace) = (delivery_id.to_owned(), trace.clone());
-            let (shipment, change) = Shipment::book(id, carrier, trip, trace, now, &depot.roads);
+            let refused: Vec<&str> = answers.refused.iter().map(String::as_str).collect();
+            let free = free_carrier(transaction, depot, &refused)?.ok_or(BookError::Full)?;
+            let (now, id) = (depot.now(transaction.now()), delivery_id.to_owned());
+            let (trace, name) = (trace.clone(), free.name.clone());
+            let (shipment, change) = match (free.kind, &answers.agreed) {
+                (CarrierKind::Simulated(habits), _) => {
+                    let carrier = (name, fate(habits, depot.seed, delivery_id));
+                    Shipment::book(id, carrier, trip, trace, now, &depot.roads)
+                }
+                (CarrierKind::Outside, Some((carrier, eta))) if *carrier == name => {
+                    let said = (eta.map(|it| depot.now(it)), &depot.roads);
+                    Shipment::book_outside(id, name, trip, (trace, now), said)
+                }
+                (CarrierKind::Outside, _) => return Err(BookError::NotAsked { carrier: name }),
+            };
             table::save(transaction, &shipment)?;
             Ok(events::push_phase(transaction, depot, &shipment, &change)?)
         })?,
@@ -137,18 +165,21 @@ fn free_carrier<'a>(
     Ok(None)
 }
 
+/// Who serves a trip by the rule.
+fn transport_of(limits: &Limits, wish: &Wish) -> Result<Transport, NoTransport> {
+    if !wish.no_drone {
+        return limits.decide(&wish.trip);
+    }
+    let takes = limits.check_carrier(&wish.trip).is_ok();
+    Ok(if takes { Transport::Carrier } else { Transport::Nobody })
+}
+
 fn decide(
     limits: &Limits,
     wish: &Wish,
     book: impl FnOnce(Trip) -> Result<(), BookError>,
 ) -> Result<Transport, BookError> {
-    let transport = if !wish.no_drone {
-        limits.decide(&wish.trip)?
-    } else if limits.check_carrier(&wish.trip).is_ok() {
-        Transport::Carrier
-    } else {
-        Transport::Nobody
-    };
+    let transport = transport_of(limits, wish)?;
     if transport == Transport::Carrier {
         book(wish.trip.clone())?;
     }
@@ -165,7 +196,10 @@ pub(crate) fn release(
         Some(Found::Shipment(known)) => known.check_recall()?,
         None => {}
     }
-    Ok(table::bury(transaction, delivery_id)?)
+    table::bury(transaction, delivery_id)?;
+    // Who was asked may be on the point of booking it: they are called once more.
+    let later = transaction.now() + outside::LATE;
+    Ok(companies::call_at(transaction, delivery_id, later)?)
 }
 
 /// Moves a delivery to other doors, where its carrier goes there and has not picked it up.
@@ -204,6 +238,8 @@ pub(crate) fn send(
     let not_before = shipment.trip.pickup_time.map(|it| depot.now(it));
     if shipment.send(depot.now(transaction.now()), not_before, &depot.roads, trace) {
         table::save(transaction, &shipment)?;
+        let now = transaction.now();
+        companies::call_at(transaction, delivery_id, now)?;
     }
     Ok(())
 }
@@ -242,10 +278,16 @@ fn instead(
         return Ok(None);
     }
     let tried = shipment.tried.iter().chain([&shipment.carrier]).map(String::as_str);
-    let free = free_carrier(transaction, depot, &tried.collect::<Vec<_>>())?;
-    Ok(free.map(|it| {
-        let tour = format!("{}/{}", shipment.delivery_id, it.name);
-        (it.name.clone(), fate(it.habits, depot.seed, &tour))
+    // A company would have to be asked, and time goes on here.
+    let companies = depot.carriers.iter().filter(|it| it.kind == CarrierKind::Outside);
+    let without: Vec<_> = tried.chain(companies.map(|it| it.name.as_str())).collect();
+    let free = free_carrier(transaction, depot, &without)?;
+    Ok(free.and_then(|it| match it.kind {
+        CarrierKind::Simulated(habits) => {
+            let tour = format!("{}/{}", shipment.delivery_id, it.name);
+            Some((it.name.clone(), fate(habits, depot.seed, &tour)))
+        }
+        CarrierKind::Outside => None,
     }))
 }
 

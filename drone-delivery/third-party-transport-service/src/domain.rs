@@ -12,13 +12,16 @@
 //! here are simulated.
 
 mod fate;
+mod outside;
 mod rule;
 mod shipment;
+mod standing;
 mod tour;
 mod trip;
 mod view;
 
 pub(crate) use fate::{Fate, Habits, fate};
+pub(crate) use outside::News;
 pub(crate) use rule::{Limits, NoTransport, Transport};
 pub(crate) use shipment::{MoveError, PhaseChange, PickedUp, Shipment};
 pub(crate) use tour::Roads;

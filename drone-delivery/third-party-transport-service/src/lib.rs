@@ -2,12 +2,13 @@
 //!
 //! Shipping asks it one question, whether a carrier is needed; asking books one when it is. It
 //! knows what drones can do only as numbers, and nothing about the fleet: what it leaves to drones
-//! any of them could fly. The carriers behind it are simulated.
+//! any of them could fly. The carriers behind it are simulated, or companies that are asked by HTTP.
 
 mod api;
 mod booking;
 mod domain;
 mod events;
+mod outside;
 mod service;
 mod store;
 mod tours;

@@ -1,6 +1,6 @@
 //! Wiring of one Third-party Transport process.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use base::SimulatedClock;
 use contracts::{Location, topics};
@@ -10,14 +10,15 @@ use serde::{Deserialize, Serialize};
 use service_kit::{
     Bound, Service, ServiceContext, StartError, start_forgetting, start_relay, start_sweeper,
 };
-use store::StoreSettings;
+use store::{Store, StoreSettings};
 use utoipa::OpenApi as _;
 
 use crate::{
     api::{Document, Shared, routes},
-    booking::{Carrier, Depot},
+    booking::{Carrier, CarrierKind, Depot},
     domain::{Habits, Limits, Roads},
     events::{Deliveries, ROLE},
+    outside::{Companies, Company, watch::Watch},
     store::{self as table, MIGRATIONS},
     tours,
 };
@@ -43,11 +44,15 @@ pub struct TransportConfig {
     pub carrier_speed_mps: f64,
     /// Simulated seconds to take a package, or to hand it over.
     pub handling_seconds: u32,
+    /// Milliseconds that a call to a company outside waits for its answer: less than a step of a workflow.
+    pub company_timeout_ms: u64,
+    /// Milliseconds between two questions to a company about a delivery under way.
+    pub company_look_every_ms: u64,
     /// Days that a shipment and a tombstone are kept after their last change.
     pub shipments_kept_days: u32,
 }
 
-/// A simulated carrier.
+/// A carrier: simulated, or a company outside where there is a `url`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CarrierConfig {
@@ -61,6 +66,10 @@ pub struct CarrierConfig {
     pub late_minutes_max: u32,
     /// Tours of a hundred that break down.
     pub failure_percent: u8,
+    /// Where a company outside takes bookings, `http://host:port`; empty for a simulated one.
+    pub url: String,
+    /// What that company knows us by, as a bearer token.
+    pub token: String,
 }
 
 impl Default for CarrierConfig {
@@ -74,7 +83,14 @@ impl CarrierConfig {
     fn called(name: &str) -> Self {
         let (vehicles, late_minutes_max) = (200, 30);
         let (late_percent, failure_percent) = (0, 0);
-        Self { name: name.to_owned(), vehicles, late_percent, late_minutes_max, failure_percent }
+        let (url, token) = (String::new(), String::new());
+        let name = name.to_owned();
+        Self { name, vehicles, late_percent, late_minutes_max, failure_percent, url, token }
+    }
+
+    fn company(&self) -> Option<Company> {
+        let (name, url, token) = (self.name.clone(), self.url.clone(), self.token.clone());
+        (!url.is_empty()).then_some(Company { name, url, token })
     }
 
     fn carrier(&self) -> Carrier {
@@ -83,7 +99,9 @@ impl CarrierConfig {
             late_max: Duration::from_secs(60 * u64::from(self.late_minutes_max)),
             failure_percent: self.failure_percent,
         };
-        Carrier { name: self.name.clone(), vehicles: self.vehicles, habits }
+        let is_outside = !self.url.is_empty();
+        let kind = if is_outside { CarrierKind::Outside } else { CarrierKind::Simulated(habits) };
+        Carrier { name: self.name.clone(), vehicles: self.vehicles, kind }
     }
 }
 
@@ -100,12 +118,45 @@ impl Default for TransportConfig {
             carrier_range_m: 300_000.0,
             carrier_speed_mps: 12.0,
             handling_seconds: 120,
+            company_timeout_ms: 1_500,
+            company_look_every_ms: 1_000,
             shipments_kept_days: 37,
         }
     }
 }
 
+/// Why the carriers of the settings cannot be asked.
+#[derive(Debug, thiserror::Error)]
+enum CarriersError {
+    #[error("`{url}` of carrier `{name}` is no address: http://host:port is expected")]
+    Url { name: String, url: String },
+    #[error("two carriers are called `{name}`")]
+    Twice { name: String },
+}
+
 impl TransportConfig {
+    /// The companies that are asked by HTTP.
+    fn companies(&self) -> Result<Vec<Company>, CarriersError> {
+        let mut names = BTreeSet::new();
+        if let Some(twice) = self.carriers.iter().find(|it| !names.insert(it.name.as_str())) {
+            return Err(CarriersError::Twice { name: twice.name.clone() });
+        }
+        let companies: Vec<Company> =
+            self.carriers.iter().filter_map(CarrierConfig::company).collect();
+        let is_address = |url: &str| {
+            let parsed = url.parse::<http::Uri>().ok();
+            parsed.is_some_and(|it| {
+                it.scheme_str() == Some("http") && it.host().is_some() && it.path() == "/"
+            })
+        };
+        match companies.iter().find(|it| !is_address(&it.url)) {
+            Some(Company { name, url, .. }) => {
+                Err(CarriersError::Url { name: name.clone(), url: url.clone() })
+            }
+            None => Ok(companies),
+        }
+    }
+
     pub(crate) fn depot(&self, fleet: &FleetConfig, clock: SimulatedClock) -> Depot {
         let limits = Limits {
             airframe: fleet.airframe(),
@@ -135,6 +186,11 @@ pub async fn run(
     fleet: FleetConfig,
     config: TransportConfig,
 ) -> Result<Bound, StartError> {
+    let companies = config
+        .companies()
+        .map_err(|it| StartError::Part { what: "the carriers", source: it.into() })?;
+    let timeout = Duration::from_millis(config.company_timeout_ms);
+    let companies = Companies::new(companies, timeout, context.telemetry.clone());
     let store = context.open_store(MIGRATIONS, config.store.clone())?;
     let scale = fleet.time_scale;
     let clock = store
@@ -146,6 +202,8 @@ pub async fn run(
     start_sweeper(&context, &store);
     let (driven, tours_depot, wall) = (store.clone(), depot.clone(), context.clock.clone());
     context.tasks.spawn("tours", |shutdown| tours::drive(driven, tours_depot, wall, shutdown));
+    let every = Duration::from_millis(config.company_look_every_ms.max(1));
+    watch_companies(&context, (&store, &depot), &companies, every);
     let kept_days = config.shipments_kept_days;
     start_forgetting(&context, &store, "shipments", kept_days, table::forget_old);
     if let Some(messaging) = &context.messaging {
@@ -153,9 +211,28 @@ pub async fn run(
         let heard = Subscription::new([topics::DELIVERY_EVENTS], ROLE).pace(UNHURRIED);
         messaging.subscribe(&heard, deliveries, &context.tasks)?;
     }
-    Service::new(routes(Shared { store: store.clone(), depot }))
+    Service::new(routes(Shared { store: store.clone(), depot, companies }))
         .store(&store)
         .health(context.health(Some(&store)))
         .openapi(&Document::openapi())
         .serve(&context)
+}
+
+fn watch_companies(
+    context: &ServiceContext,
+    (store, depot): (&Store, &Depot),
+    companies: &Companies,
+    every: Duration,
+) {
+    for carrier in companies.names() {
+        let watch = Watch {
+            store: store.clone(),
+            depot: depot.clone(),
+            clock: context.clock.clone(),
+            companies: companies.clone(),
+            carrier,
+            every,
+        };
+        context.tasks.spawn("companies", |shutdown| watch.run(shutdown));
+    }
 }

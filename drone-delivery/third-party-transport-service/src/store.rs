@@ -1,5 +1,7 @@
 //! Tables of shipments and of the anchor of simulated time.
 
+pub(crate) mod outside;
+
 use base::Timestamp;
 use store::{Migration, Reader, Row, SqlError, Transaction};
 
@@ -9,6 +11,7 @@ use crate::domain::Shipment;
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "shipments", sql: FIRST },
     Migration { version: 2, name: "whose vehicles are out", sql: SECOND },
+    Migration { version: 3, name: "companies that were asked", sql: outside::TABLE },
 ];
 
 // The carrier of a shipment that is under way; none of one from before it was noted.

@@ -6,11 +6,11 @@ use axum::{
 };
 use contracts::{Body, Location};
 use http::StatusCode;
-use service_kit::{JsonBody, Operation, Problem, reply};
+use service_kit::{JsonBody, Operation, Problem, RequestContext, reply};
 use store::Transaction;
 use utoipa::ToSchema;
 
-use super::{Shared, check_id};
+use super::{Shared, asking, check_id};
 use crate::{
     booking::{self, RelocateError},
     domain::{Move, MoveError, ShipmentView},
@@ -41,14 +41,17 @@ pub(super) struct MoveSchema {
 pub(super) async fn patch_shipment(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    context: RequestContext,
     operation: Operation,
     body: JsonBody,
 ) -> Result<Response, Problem> {
     check_id(&id)?;
     let value = body.parse()?;
     let change = Move::read(&Body::new(&value)).map_err(Problem::of_faults)?;
+    let agreed = asking::goes_there(&shared, &id, &change, context.deadline).await?;
     let depot = shared.depot.clone();
     let effect = move |transaction: &mut Transaction<'_>| {
+        agreed.map_err(refusal)?;
         let moved = booking::relocate(transaction, &depot, &id, &change).map_err(refusal)?;
         reply::json(200, &ShipmentView::of(&moved, &depot.clock))
     };
@@ -65,7 +68,9 @@ fn refusal(error: RelocateError) -> Problem {
         RelocateError::Refused(MoveError::Stale { .. }) => (StatusCode::CONFLICT, "stale_revision"),
         RelocateError::Refused(MoveError::PickedUp(_)) => (StatusCode::CONFLICT, "picked_up"),
         RelocateError::Refused(MoveError::Over) => (StatusCode::CONFLICT, "broken_down"),
-        RelocateError::Nobody(_) => (StatusCode::UNPROCESSABLE_ENTITY, "no_carrier"),
+        RelocateError::Nobody(_) | RelocateError::Declined { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "no_carrier")
+        }
         RelocateError::Sql(error) => return error.into(),
     };
     Problem::refusal(status, code, detail)

@@ -53,7 +53,10 @@ impl Process {
 
     async fn ask(&self, id: &str, wish: Wish) -> Result<Transport, BookError> {
         let (depot, id) = (self.depot.clone(), id.to_owned());
-        let booked = self.store.write(move |it| book(it, &depot, &id, &wish, None)).await;
+        let booked = self
+            .store
+            .write(move |it| book(it, &depot, &id, (&wish, &Answers::default()), None))
+            .await;
         booked.map_err(refused)
     }
 
@@ -201,7 +204,7 @@ async fn the_next_carrier_is_asked_when_all_vehicles_of_one_are_out_and_then_nob
     let one = |name: &str| Carrier {
         name: name.to_owned(),
         vehicles: 1,
-        habits: Habits { late_percent: 0, late_max: Duration::ZERO, failure_percent: 0 },
+        kind: CarrierKind::Simulated(NEVER),
     };
     here.depot.carriers = [one("first"), one("second")].into();
     for (id, expected) in [("d1", "first"), ("d2", "second")] {
@@ -229,8 +232,11 @@ const NEVER: Habits = Habits { failure_percent: 0, ..ALWAYS };
 async fn tour_of(habits: &[(&str, Habits)], id: &str) -> (Vec<String>, String) {
     let (directory, clock) = (TempDir::new().unwrap(), manual_clock());
     let mut here = process(&directory.path().join("transport.db"), &clock).await;
-    let carrier =
-        |it: &(&str, Habits)| Carrier { name: it.0.to_owned(), vehicles: 1, habits: it.1 };
+    let carrier = |it: &(&str, Habits)| Carrier {
+        name: it.0.to_owned(),
+        vehicles: 1,
+        kind: CarrierKind::Simulated(it.1),
+    };
     here.depot.carriers = habits.iter().map(carrier).collect();
     here.book(id, heavy()).await.unwrap();
     here.send(id).await;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     fate::Fate,
+    standing::Outside,
     tour::{Roads, Tour},
     trip::{Move, Trip},
 };
@@ -34,6 +35,9 @@ pub(crate) struct Shipment {
     /// Of the newest move.
     #[serde(default)]
     pub(crate) revision: u64,
+    /// Where its carrier is a company outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) outside: Option<Outside>,
 }
 
 /// A phase that a carrier reached: to be announced.
@@ -88,6 +92,7 @@ impl Shipment {
             fate,
             tried,
             revision,
+            outside: None,
         };
         let change = booked.reach(phase, now, roads);
         (booked, change)
@@ -105,6 +110,9 @@ impl Shipment {
     ) -> bool {
         if self.tour.is_some() {
             return false;
+        }
+        if let Some(outside) = &mut self.outside {
+            return !std::mem::replace(&mut outside.may_leave, true);
         }
         let leaves = not_before.unwrap_or(now).max(now);
         self.tour = Some(Tour::plan(roads.depot, leaves, &self.trip, self.fate, roads));
@@ -153,9 +161,15 @@ impl Shipment {
         roads: &Roads,
     ) -> PhaseChange {
         self.tried.push(std::mem::replace(&mut self.carrier, carrier));
-        self.fate = fate;
+        (self.fate, self.outside) = (fate, None);
         self.tour = Some(Tour::plan(roads.depot, at, &self.trip, fate, roads));
         self.reach(CarrierPhase::Booked, at, roads)
+    }
+
+    /// When it is expected at the drop-off, on the carriers' clock.
+    pub(crate) fn eta(&self) -> Option<Timestamp> {
+        let said = self.outside.and_then(|it| it.delivery_eta);
+        self.tour.map(|it| it.drops_off).or(said)
     }
 
     /// Whether it has the package, or had it.
@@ -203,6 +217,9 @@ impl Shipment {
 
     /// Where the vehicle is.
     pub(crate) fn position(&self, at: Timestamp, roads: &Roads) -> Location {
+        if let Some(seen) = self.outside.and_then(|it| it.position) {
+            return seen;
+        }
         let Some(tour) = self.tour else { return roads.depot };
         match self.phase {
             CarrierPhase::Booked => tour.from.unwrap_or(roads.depot),
@@ -234,7 +251,8 @@ impl Shipment {
             }
             _ => tour.drops_off,
         };
-        let (position, delivery_eta) = (self.position(at, roads), self.tour.map(expected));
+        let said = self.outside.and_then(|it| it.delivery_eta);
+        let (position, delivery_eta) = (self.position(at, roads), self.tour.map(expected).or(said));
         PhaseChange { phase, position, sequence: self.sequence, at, delivery_eta }
     }
 }

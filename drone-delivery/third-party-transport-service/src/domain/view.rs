@@ -38,7 +38,7 @@ impl ShipmentView {
             pickup: shipment.trip.pickup,
             dropoff: shipment.trip.dropoff,
             weight: shipment.trip.weight_kg,
-            eta: shipment.tour.map(|it| clock.wall_of(it.drops_off)),
+            eta: shipment.eta().map(|it| clock.wall_of(it)),
         }
     }
 }
