@@ -11,8 +11,8 @@ const byId = (id) => document.getElementById(id);
 const deliveries = new Map(); // id -> {id, stage, failedStep, reason, droneId}; the newest is last.
 const find = byId("find");
 const link = byId("link");
-const map = createMap(document.querySelector("#map canvas"), (drone) => {
-  if (drone.deliveryId) select(drone.deliveryId);
+const map = createMap(document.querySelector("#map canvas"), (carrier) => {
+  if (carrier.deliveryId) select(carrier.deliveryId);
 });
 
 // Words of the stages as the contracts write them, and of what lies beside them.
@@ -159,10 +159,12 @@ function listen() {
     deliveries.clear();
     map.forget();
     map.move(all.drones);
+    map.drive(all.vehicles);
     take(all.deliveries);
     showTotals(all.totals);
   });
   on("drones", map.move);
+  on("vehicles", map.drive);
   on("deliveries", take);
   on("totals", showTotals);
 }

@@ -7,10 +7,21 @@ const NEAR = 14;
 const GROW_MAX = 0.6;
 const AT_BASE = new Set(["Idle", "Assigned", "Charging"]);
 
-/** A canvas that shows a city and its drones; `onPick` hears of a drone that was clicked. */
+/** Phases in which a vehicle has nothing more to do. */
+const DONE = new Set(["DroppedOff", "Failed"]);
+
+/** What stands beside a vehicle: whose it is, and when it is expected. */
+export function caption(vehicle) {
+  if (!vehicle.eta) return vehicle.carrier;
+  const at = new Date(vehicle.eta).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return `${vehicle.carrier} ${at}`;
+}
+
+/** A canvas that shows a city, its drones and vehicles; `onPick` hears of one that was clicked. */
 export function createMap(canvas, onPick) {
   const backdrop = document.createElement("canvas");
   const drones = new Map(); // id -> {id, lat, lon, phase, battery, deliveryId, heading}
+  const vehicles = new Map(); // deliveryId -> {deliveryId, carrier, lat, lon, phase, eta}
   let town = null;
   let shown = null; // The part of the world on the canvas: the streets, or a little more.
   let followed = null; // The delivery that is looked at.
@@ -120,6 +131,13 @@ export function createMap(canvas, onPick) {
     context.fill();
   }
 
+  function drawVehicle(context, vehicle, ratio, colours) {
+    context.fillStyle = vehicle.phase === "Booked" ? colours.faint : colours.move;
+    context.fillRect(-5 * ratio, -4 * ratio, 10 * ratio, 8 * ratio);
+    context.font = `${11 * ratio}px sans-serif`;
+    context.fillText(caption(vehicle), 8 * ratio, 4 * ratio);
+  }
+
   function draw() {
     if (waiting) return;
     waiting = true;
@@ -131,12 +149,14 @@ export function createMap(canvas, onPick) {
       context.drawImage(backdrop, 0, 0);
       const [place, colours, ratio] = [projection(), inks(), devicePixelRatio || 1];
       drawTrip(context, place, ratio, colours.move);
-      for (const drone of drones.values()) {
+      const at = (carrier, show) => {
         context.save();
-        context.translate(...place(drone.lon, drone.lat));
-        drawDrone(context, drone, ratio, colours);
+        context.translate(...place(carrier.lon, carrier.lat));
+        show(context, carrier, ratio, colours);
         context.restore();
-      }
+      };
+      for (const vehicle of vehicles.values()) at(vehicle, drawVehicle);
+      for (const drone of drones.values()) at(drone, drawDrone);
     });
   }
 
@@ -168,16 +188,17 @@ export function createMap(canvas, onPick) {
     else draw();
   }
 
-  const places = () => [...drones.values()].map((drone) => [drone.lon, drone.lat]);
+  const shownOnes = () => [...drones.values(), ...vehicles.values()];
+  const places = () => shownOnes().map((it) => [it.lon, it.lat]);
 
   canvas.addEventListener("click", (event) => {
     if (!town) return;
     const [place, ratio] = [projection(), devicePixelRatio || 1];
     let [nearest, least] = [null, NEAR * ratio];
-    for (const drone of drones.values()) {
-      const [x, y] = place(drone.lon, drone.lat);
+    for (const carrier of shownOnes()) {
+      const [x, y] = place(carrier.lon, carrier.lat);
       const distance = Math.hypot(x - event.offsetX * ratio, y - event.offsetY * ratio);
-      if (distance < least) [nearest, least] = [drone, distance];
+      if (distance < least) [nearest, least] = [carrier, distance];
     }
     if (nearest) onPick(nearest);
   });
@@ -206,9 +227,18 @@ export function createMap(canvas, onPick) {
       }
       redraw(moved.map((drone) => [drone.lon, drone.lat]));
     },
-    /** Forgets every drone: a snapshot follows. */
+    /** Takes in where vehicles are; those that are done leave. */
+    drive(moved) {
+      for (const vehicle of moved) {
+        if (DONE.has(vehicle.phase)) vehicles.delete(vehicle.deliveryId);
+        else vehicles.set(vehicle.deliveryId, vehicle);
+      }
+      redraw(moved.map((it) => [it.lon, it.lat]));
+    },
+    /** Forgets every drone and vehicle: a snapshot follows. */
     forget() {
       drones.clear();
+      vehicles.clear();
     },
   };
 }

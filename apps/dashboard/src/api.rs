@@ -148,6 +148,9 @@ async fn show_changes(shared: Shared, writer: Writer) -> Result<(), Closed> {
         silent = Duration::ZERO;
         let newer = shared.view().since(seen);
         seen = newer.version;
+        if !newer.vehicles.is_empty() {
+            writer.send("vehicles", &newer.vehicles).await?;
+        }
         if !newer.drones.is_empty() {
             writer.send("drones", &newer.drones).await?;
         }

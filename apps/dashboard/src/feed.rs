@@ -10,6 +10,7 @@ use contracts::{
     drone_management::{DRONE_PHASE_CHANGED, DronePhaseChanged, DronePositioned},
     event::{self, ReadError},
     shipping::{OPERATION, Operation},
+    third_party_transport::CarrierPhaseChanged,
     topics,
 };
 use messaging::{
@@ -40,6 +41,7 @@ pub(crate) fn start(
         topics::REQUEST_EVENTS,
         topics::DELIVERY_EVENTS,
         topics::DRONE_EVENTS,
+        topics::CARRIER_EVENTS,
     ];
     messaging.subscribe(&Subscription::tail(heard).pace(UNHURRIED), feed.clone(), tasks)?;
     // Apart from the events, so that a flood of positions holds up no phase. Where a drone was an
@@ -71,6 +73,10 @@ impl Feed {
             topics::DRONE_POSITIONS => {
                 let event: DronePositioned = event::read(kind, body)?;
                 view().heard_of_drone(event.into());
+            }
+            topics::CARRIER_EVENTS => {
+                let event: CarrierPhaseChanged = event::read(kind, body)?;
+                view().heard_of_vehicle(event.into());
             }
             // Who flies for whom is no position of a drone.
             _ if is_other_event(kind) => {}
@@ -111,11 +117,12 @@ pub(crate) mod tests {
     use base::Timestamp;
     use contracts::{
         DeliveryStage, Location, drone_management::DronePhase, shipping::RequestEventKind,
+        third_party_transport::CarrierPhase,
     };
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::view::tests::{positioned, reached, told};
+    use crate::view::tests::{carried, positioned, reached, told};
 
     pub(crate) fn message(key: &str, body: &Value) -> Message {
         Message {
@@ -146,7 +153,9 @@ pub(crate) mod tests {
             pickup_eta: None,
             delivery_eta: None,
         };
+        let driven = carried("d1", CarrierPhase::PickedUp, 2);
         for (topic, body) in [
+            (topics::CARRIER_EVENTS, json!(driven)),
             (topics::DELIVERY_EVENTS, json!(reached("d1", 1, DeliveryStage::Created))),
             (topics::REQUEST_EVENTS, json!(told("d2", RequestEventKind::RequestFailed))),
             (topics::DELIVERY_REQUESTS, json!({"ownerId": "o"})),
@@ -158,6 +167,7 @@ pub(crate) mod tests {
         let view = feed.view.lock().unwrap();
         let ids: Vec<_> = view.since(0).deliveries.into_iter().map(|it| it.id).collect();
         assert_eq!((ids.join(" "), view.since(0).drones.len()), ("d1 d2 d3".to_owned(), 2));
+        assert_eq!(view.since(0).vehicles.len(), 1);
     }
 
     #[test]

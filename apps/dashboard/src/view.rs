@@ -5,6 +5,7 @@
 
 mod delivery;
 mod drone;
+mod vehicle;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,12 +20,16 @@ use self::delivery::Delivery;
 pub(crate) use self::{
     delivery::{Standing, Story, Summary},
     drone::Drone,
+    vehicle::Vehicle,
 };
 
 /// Deliveries that are remembered; past it the one that changed least recently is forgotten.
 const DELIVERIES_MAX: usize = 5_000;
 /// Drones that are remembered; events of others are ignored past it.
 const DRONES_MAX: usize = 20_000;
+
+/// Vehicles that are remembered; past it those that are done make room, and others are ignored.
+const VEHICLES_MAX: usize = 5_000;
 
 /// How many deliveries stand where: of those that are over all since the topics begin, of the rest
 /// those that are remembered.
@@ -43,6 +48,7 @@ pub(crate) struct Totals {
 pub(crate) struct View {
     version: u64,
     drones: BTreeMap<String, (u64, Drone)>,
+    vehicles: BTreeMap<String, (u64, Vehicle)>,
     deliveries: BTreeMap<String, (u64, Delivery)>,
     /// Deliveries by the number of their newest change: the oldest is forgotten first.
     by_change: BTreeSet<(u64, String)>,
@@ -55,6 +61,8 @@ pub(crate) struct Changes {
     #[serde(skip)]
     pub(crate) version: u64,
     pub(crate) drones: Vec<Drone>,
+    /// With those that are done since: they leave the map.
+    pub(crate) vehicles: Vec<Vehicle>,
     pub(crate) deliveries: Vec<Summary>,
     pub(crate) totals: Totals,
 }
@@ -106,6 +114,21 @@ impl View {
         self.drones.insert(drone.id.clone(), (self.version, drone));
     }
 
+    /// A carrier's vehicle reached a phase. What is older than what is known of it changes nothing.
+    pub(crate) fn heard_of_vehicle(&mut self, vehicle: Vehicle) {
+        let known = self.vehicles.get(&vehicle.delivery_id).map(|(_, it)| it);
+        let is_late = known.is_some_and(|it| it.is_newer_than(&vehicle));
+        let is_new = known.is_none();
+        if is_new && self.vehicles.len() >= VEHICLES_MAX {
+            self.vehicles.retain(|_, (_, it)| !it.is_done());
+        }
+        if is_late || (is_new && self.vehicles.len() >= VEHICLES_MAX) {
+            return;
+        }
+        self.version += 1;
+        self.vehicles.insert(vehicle.delivery_id.clone(), (self.version, vehicle));
+    }
+
     /// A client asked for a delivery, or for something about one.
     pub(crate) fn asked(&mut self, id: &str, operation: Operation, at: Timestamp) {
         self.change(id, |delivery| delivery.asked(operation, at));
@@ -129,6 +152,11 @@ impl View {
     /// What is newer than `version`, deliveries in the order in which they changed.
     pub(crate) fn since(&self, version: u64) -> Changes {
         let drones = self.drones.values().filter(|(at, _)| *at > version);
+        // A reader that begins has none to take away.
+        let vehicles = self
+            .vehicles
+            .values()
+            .filter(|(at, it)| *at > version && (version > 0 || !it.is_done()));
         let deliveries = self
             .by_change
             .range((version + 1, String::new())..)
@@ -137,6 +165,7 @@ impl View {
         Changes {
             version: self.version,
             drones: drones.map(|(_, it)| it.clone()).collect(),
+            vehicles: vehicles.map(|(_, it)| it.clone()).collect(),
             deliveries: deliveries.collect(),
             totals: self.totals,
         }

@@ -3,6 +3,7 @@ use contracts::{
     ConfirmationType, Location,
     drone_management::{DronePhase, DronePositioned},
     shipping::RequestEventKind,
+    third_party_transport::{CarrierPhase, CarrierPhaseChanged},
 };
 
 use super::*;
@@ -54,6 +55,18 @@ pub(crate) fn positioned(id: &str, phase: DronePhase, sequence: u64) -> DronePos
         battery: 0.5,
         sequence,
         occurred_at: Timestamp::from_millis(1),
+    }
+}
+
+pub(crate) fn carried(id: &str, phase: CarrierPhase, sequence: u64) -> CarrierPhaseChanged {
+    CarrierPhaseChanged {
+        delivery_id: id.to_owned(),
+        carrier: "acme".to_owned(),
+        phase,
+        position: Location::new(60.17, 24.94),
+        sequence,
+        occurred_at: Timestamp::from_millis(1),
+        delivery_eta: Some(Timestamp::from_millis(9_000)),
     }
 }
 
@@ -214,4 +227,36 @@ fn a_drone_is_written_as_the_map_reads_it() {
     let expected = serde_json::json!({"id": "a", "lat": 60.17, "lon": 24.94, "battery": 0.5,
         "phase": "EnRouteToPickup", "deliveryId": "d1"});
     assert_eq!(serde_json::to_value(drone).unwrap(), expected);
+}
+
+#[test]
+fn a_vehicle_is_where_it_was_heard_of_last_and_leaves_the_map_when_it_is_done() {
+    let mut view = View::default();
+    for (phase, sequence) in
+        [(CarrierPhase::PickedUp, 3), (CarrierPhase::EnRouteToPickup, 2), (CarrierPhase::Booked, 1)]
+    {
+        view.heard_of_vehicle(carried("d1", phase, sequence).into());
+    }
+    let [vehicle] = &view.since(0).vehicles[..] else { panic!("one vehicle") };
+    assert_eq!(
+        (vehicle.phase, vehicle.eta),
+        (CarrierPhase::PickedUp, Some(Timestamp::from_millis(9_000)))
+    );
+    let seen = view.version();
+    view.heard_of_vehicle(carried("d1", CarrierPhase::DroppedOff, 4).into());
+    assert_eq!(view.since(seen).vehicles.len(), 1, "who shows it hears that it is done");
+    assert_eq!(view.since(0).vehicles, [], "who begins does not");
+}
+
+#[test]
+fn vehicles_that_are_done_make_room_and_past_the_bound_none_is_taken_in() {
+    let mut view = View::default();
+    for number in 0..VEHICLES_MAX {
+        view.heard_of_vehicle(carried(&format!("d{number}"), CarrierPhase::Booked, 1).into());
+    }
+    view.heard_of_vehicle(carried("more", CarrierPhase::Booked, 1).into());
+    assert_eq!(view.vehicles.len(), VEHICLES_MAX);
+    view.heard_of_vehicle(carried("d7", CarrierPhase::DroppedOff, 2).into());
+    view.heard_of_vehicle(carried("more", CarrierPhase::Booked, 1).into());
+    assert!(view.vehicles.contains_key("more") && !view.vehicles.contains_key("d7"));
 }
