@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, Query, RawQuery, State},
     response::Response,
 };
 use base::Code;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::{
     Change, FieldError, JsonBody, MutatingRoute, Operation, Problem, Profile, Repetition, Routes,
-    Sample, SampleCall, reply,
+    Sample, SampleCall, page, reply,
 };
 use store::{Store, StoredReply, Transaction};
 use utoipa::{OpenApi, ToSchema};
@@ -161,16 +161,19 @@ async fn get_account(
 struct Filter {
     status: Option<String>,
     limit: Option<u32>,
+    after: Option<String>,
 }
 
-/// Lists accounts.
+/// Lists accounts in the order of their ids. `Link` leads to the next page.
 #[utoipa::path(get, path = "/api/accounts",
-    params(("status" = Option<AccountStatus>, Query), ("limit" = Option<u32>, Query, description = "more than 1000 counts as that")),
+    params(("status" = Option<AccountStatus>, Query), ("limit" = Option<u32>, Query, description = "more than 1000 counts as that"),
+        ("after" = Option<String>, Query, description = "those behind this id")),
     responses((status = 200, body = Vec<AccountView>)))]
 async fn list_accounts(
     State(shared): State<Shared>,
     Query(filter): Query<Filter>,
-) -> Result<Json<Vec<AccountView>>, Problem> {
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     let status = match filter.status {
         None => None,
         Some(word) => Some(AccountStatus::from_word(&word).ok_or_else(|| {
@@ -178,8 +181,11 @@ async fn list_accounts(
         })?),
     };
     let limit = filter.limit.unwrap_or(LIST_MAX).min(LIST_MAX);
-    let found = shared.store.read(move |reader| table::list(reader, status, limit)).await?;
-    Ok(Json(found.into_iter().map(AccountView::from).collect()))
+    let after = filter.after.unwrap_or_default();
+    let found = shared.store.read(move |reader| table::list(reader, status, &after, limit)).await?;
+    let rows: Vec<_> = found.into_iter().map(AccountView::from).collect();
+    let last = rows.last().map(|it| it.account_id.as_str());
+    Ok(page(&rows, limit as usize, query.as_deref(), last))
 }
 
 /// Registers or replaces an account.

@@ -45,17 +45,18 @@ pub(crate) fn is_erased(reader: &Reader<'_>, id: &AccountId) -> Result<bool, Sql
     Ok(reader.query_optional(sql, &[&id.as_str()], |row| row.get::<i64>(0))?.is_some())
 }
 
-/// Accounts in the order of their ids, with a status where one is asked for.
+/// Accounts behind an id in the order of their ids, with a status where one is asked for.
 pub(crate) fn list(
     reader: &Reader<'_>,
     status: Option<AccountStatus>,
+    after: &str,
     limit: u32,
 ) -> Result<Vec<Account>, SqlError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM accounts
-         WHERE erased_at IS NULL AND (?1 IS NULL OR status = ?1) ORDER BY id LIMIT ?2"
+         WHERE id > ?2 AND erased_at IS NULL AND (?1 IS NULL OR status = ?1) ORDER BY id LIMIT ?3"
     );
-    reader.query_all(&sql, &[&status.map(|it| it.word().to_owned()), &limit], account)
+    reader.query_all(&sql, &[&status.map(|it| it.word().to_owned()), &after, &limit], account)
 }
 
 /// Registers or replaces an account. True when it is new.

@@ -2,11 +2,12 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, Query, RawQuery, State},
+    response::Response,
 };
 use contracts::shipping::DeliveryEvent;
 use serde::Deserialize;
-use service_kit::{Problem, Routes};
+use service_kit::{Problem, Routes, page};
 use store::Store;
 use utoipa::OpenApi;
 
@@ -56,21 +57,28 @@ async fn get_history(
 struct Wanted {
     owner_id: String,
     limit: Option<u32>,
+    after: Option<String>,
 }
 
-/// Lists what happened to an account's deliveries, the newest first.
+/// Lists what happened to an account's deliveries, the newest first. `Link` leads to the next page.
 #[utoipa::path(get, path = "/api/deliveryhistory",
-    params(("ownerId" = String, Query), ("limit" = Option<u32>, Query, description = "more than 1000 counts as that")),
+    params(("ownerId" = String, Query), ("limit" = Option<u32>, Query, description = "more than 1000 counts as that"),
+        ("after" = Option<String>, Query, description = "those behind the event of this id")),
     responses((status = 200, body = Vec<DeliveryEvent>),
         (status = 400, description = "no owner is named, or the limit is no number")))]
 async fn list_events(
     State(shared): State<Shared>,
     Query(wanted): Query<Wanted>,
-) -> Result<Json<Vec<DeliveryEvent>>, Problem> {
-    let Wanted { owner_id, limit } = wanted;
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let Wanted { owner_id, limit, after } = wanted;
     let limit = limit.unwrap_or(LIMIT).min(LIMIT_MAX);
-    let found = shared.store.read(move |reader| table::of_owner(reader, &owner_id, limit)).await?;
-    Ok(Json(found))
+    let found = shared
+        .store
+        .read(move |reader| table::of_owner(reader, &owner_id, after.as_deref(), limit))
+        .await?;
+    let last = found.last().map(|it| it.event_id.as_str());
+    Ok(page(&found, limit as usize, query.as_deref(), last))
 }
 
 fn unknown() -> Problem {

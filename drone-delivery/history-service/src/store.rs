@@ -56,16 +56,19 @@ pub(crate) fn of_delivery(reader: &Reader<'_>, id: &str) -> Result<Vec<DeliveryE
     )
 }
 
-/// The events of an account's deliveries, the newest first.
+/// The events of an account's deliveries, the newest first, behind one of them where it is named.
 pub(crate) fn of_owner(
     reader: &Reader<'_>,
     owner_id: &str,
+    after: Option<&str>,
     limit: u32,
 ) -> Result<Vec<DeliveryEvent>, SqlError> {
     reader.query_all(
         "SELECT body FROM events WHERE owner_id = ?1
-         ORDER BY occurred_at DESC, sequence DESC LIMIT ?2",
-        &[&owner_id, &limit],
+         AND (?2 IS NULL OR (occurred_at, sequence, event_id)
+              < (SELECT occurred_at, sequence, event_id FROM events WHERE event_id = ?2))
+         ORDER BY occurred_at DESC, sequence DESC, event_id DESC LIMIT ?3",
+        &[&owner_id, &after, &limit],
         event,
     )
 }
@@ -146,8 +149,25 @@ pub(crate) mod tests {
         let foreign = DeliveryEvent { owner_id: "other".to_owned(), ..event("d9", 1, 90) };
         kept(&store, vec![event("d1", 1, 10), event("d2", 1, 30), event("d1", 2, 20), foreign])
             .await;
-        let found = store.read(|it| of_owner(it, "owner", 2)).await.unwrap();
+        let found = store.read(|it| of_owner(it, "owner", None, 2)).await.unwrap();
         assert_eq!(found, [event("d2", 1, 30), event("d1", 2, 20)]);
+    }
+
+    #[tokio::test]
+    async fn the_pages_of_an_account_hold_each_event_once_also_those_of_one_time() {
+        let (_directory, store) = fixture();
+        // At one time, and with one number: only their ids tell them apart.
+        kept(&store, ["d1", "d2", "d3"].map(|it| event(it, 1, 10)).to_vec()).await;
+        kept(&store, vec![event("d1", 2, 10)]).await;
+        let (mut seen, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let from = after.clone();
+            let page = store.read(move |it| of_owner(it, "owner", from.as_deref(), 1)).await;
+            let Some(event) = page.unwrap().pop() else { break };
+            after = Some(event.event_id.clone());
+            seen.push(event.event_id);
+        }
+        assert_eq!(seen, ["d1/2", "d3/1", "d2/1", "d1/1"]);
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, Query, RawQuery, State},
+    response::Response,
 };
 use base::{Code, Timestamp};
 use contracts::topics;
@@ -10,7 +11,7 @@ use messaging::Messaging;
 use saga::{Engine, HistoryRow, ListFilter, SagaView, Status, StepView};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use service_kit::{Problem, Routes};
+use service_kit::{Problem, Routes, page};
 use utoipa::{
     OpenApi, ToSchema,
     openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type},
@@ -193,19 +194,32 @@ struct Wanted {
     state: Option<String>,
     definition: Option<String>,
     limit: Option<usize>,
+    after: Option<String>,
 }
 
-/// Transactions of deliveries, the newest first.
+/// Transactions of deliveries, the newest first. `Link` leads to the next page.
 #[utoipa::path(get, path = "/api/transactions",
-    params(("state" = Option<StatusWords>, Query, style = Form, explode = false), ("limit" = Option<u32>, Query, description = "more than 1000 counts as that")),
+    params(("state" = Option<StatusWords>, Query, style = Form, explode = false), ("limit" = Option<u32>, Query, description = "more than 1000 counts as that"),
+        ("after" = Option<String>, Query, description = "those older than the transaction of this id")),
     responses((status = 200, body = Vec<TransactionView>)))]
 async fn list_transactions(
     State(shared): State<Shared>,
     Query(wanted): Query<Wanted>,
-) -> Result<Json<Vec<TransactionView>>, Problem> {
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     let wanted = Wanted { definition: Some(CREATE.to_owned()), ..wanted };
-    let sagas = shared.engine.list(filter(wanted)?).await?;
-    Ok(Json(sagas.iter().map(Into::into).collect()))
+    listed::<TransactionView>(&shared, filter(wanted)?, query.as_deref()).await
+}
+
+async fn listed<T: Serialize + for<'a> From<&'a SagaView>>(
+    shared: &Shared,
+    filter: ListFilter,
+    query: Option<&str>,
+) -> Result<Response, Problem> {
+    let limit = filter.limit;
+    let sagas = shared.engine.list(filter).await?;
+    let rows: Vec<T> = sagas.iter().map(Into::into).collect();
+    Ok(page(&rows, limit, query, sagas.last().map(|it| it.id.as_ref())))
 }
 
 /// One saga with its history. The slashes of its id are percent-encoded.
@@ -222,21 +236,22 @@ async fn get_saga(
     Ok(Json(SagaDocument { input, history, ..(&saga).into() }))
 }
 
-/// Sagas, the newest first.
+/// Sagas, the newest first. `Link` leads to the next page.
 #[utoipa::path(get, path = "/api/sagas",
     params(("status" = Option<StatusWords>, Query, style = Form, explode = false), ("definition" = Option<String>, Query),
-        ("limit" = Option<u32>, Query, description = "more than 1000 counts as that")),
+        ("limit" = Option<u32>, Query, description = "more than 1000 counts as that"),
+        ("after" = Option<String>, Query, description = "those older than the saga of this id")),
     responses((status = 200, body = Vec<SagaDocument>)))]
 async fn list_sagas(
     State(shared): State<Shared>,
     Query(wanted): Query<Wanted>,
-) -> Result<Json<Vec<SagaDocument>>, Problem> {
-    let sagas = shared.engine.list(filter(wanted)?).await?;
-    Ok(Json(sagas.iter().map(Into::into).collect()))
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    listed::<SagaDocument>(&shared, filter(wanted)?, query.as_deref()).await
 }
 
 fn filter(wanted: Wanted) -> Result<ListFilter, Problem> {
-    let Wanted { state, definition, limit } = wanted;
+    let Wanted { state, definition, limit, after } = wanted;
     let read = |word: &str| {
         Status::parse(word).ok_or_else(|| {
             let known: Vec<&str> = Status::ALL.iter().map(|it| it.as_str()).collect();
@@ -249,6 +264,7 @@ fn filter(wanted: Wanted) -> Result<ListFilter, Problem> {
         status: words.map(str::trim).map(read).collect::<Result<_, _>>()?,
         definition,
         under: None,
+        after,
         limit: limit.unwrap_or(LIMIT).min(LIMIT_MAX),
     })
 }

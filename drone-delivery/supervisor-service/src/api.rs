@@ -5,7 +5,8 @@ mod groups;
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, Query, RawQuery, State},
+    response::Response,
 };
 use base::{Code, FailureClass, Timestamp};
 use contracts::{
@@ -22,7 +23,7 @@ use saga::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::{
-    Change, JsonBody, MutatingRoute, Problem, Repetition, Routes, Sample, SampleCall,
+    Change, JsonBody, MutatingRoute, Problem, Repetition, Routes, Sample, SampleCall, page,
 };
 use utoipa::{
     OpenApi, ToSchema,
@@ -224,16 +225,19 @@ struct Wanted {
     #[serde(alias = "status")]
     state: Option<String>,
     limit: Option<usize>,
+    after: Option<String>,
 }
 
-/// Transactions that failed, the newest first.
+/// Transactions that failed, the newest first. `Link` leads to the next page.
 #[utoipa::path(get, path = "/api/failures",
-    params(("state" = Option<StatusWords>, Query, style = Form, explode = false), ("limit" = Option<u32>, Query, description = "more than 1000 counts as that")),
+    params(("state" = Option<StatusWords>, Query, style = Form, explode = false), ("limit" = Option<u32>, Query, description = "more than 1000 counts as that"),
+        ("after" = Option<String>, Query, description = "those older than the transaction of this id")),
     responses((status = 200, body = Vec<FailureView>)))]
 async fn list_failures(
     State(shared): State<Shared>,
     Query(wanted): Query<Wanted>,
-) -> Result<Json<Vec<FailureView>>, Problem> {
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     let read = |word: &str| {
         Status::parse(word).filter(|it| FAILED.contains(it)).ok_or_else(|| {
             let known: Vec<&str> = FAILED.iter().map(|it| it.as_str()).collect();
@@ -246,9 +250,11 @@ async fn list_failures(
         None => FAILED.to_vec(),
     };
     let limit = wanted.limit.unwrap_or(LIMIT).min(LIMIT_MAX);
-    let filter = ListFilter { status, limit, ..ListFilter::default() };
+    let filter = ListFilter { status, limit, after: wanted.after, ..ListFilter::default() };
     let sagas = shared.engine.list(filter).await?;
-    Ok(Json(sagas.iter().map(Into::into).collect()))
+    let rows: Vec<FailureView> = sagas.iter().map(Into::into).collect();
+    let last = sagas.last().map(|it| it.id.as_ref());
+    Ok(page(&rows, limit, query.as_deref(), last))
 }
 
 /// One failed transaction with its history, by its delivery or by its own id.

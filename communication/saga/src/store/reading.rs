@@ -19,6 +19,8 @@ pub struct ListFilter {
     pub definition: Option<String>,
     /// Only those whose id begins with this and a slash.
     pub under: Option<String>,
+    /// Only those that are older than the one of this id; none where there is no such saga any more.
+    pub after: Option<String>,
     /// At most so many, the newest first.
     pub limit: usize,
 }
@@ -70,12 +72,14 @@ pub(crate) fn list(
     // `0` is the character after `/`: all ids that begin with the prefix and a slash lie between.
     let holds =
         "(?2 IS NULL OR s.definition IN (SELECT hash FROM saga_definitions WHERE name = ?2))
-        AND (?3 IS NULL OR (s.id > ?3 || '/' AND s.id < ?3 || '0'))";
+        AND (?3 IS NULL OR (s.id > ?3 || '/' AND s.id < ?3 || '0'))
+        AND (?4 IS NULL OR s.number < (SELECT number FROM sagas WHERE id = ?4))";
     let (limit, definition, under) = (filter.limit, &filter.definition, &filter.under);
+    let after = &filter.after;
     if filter.status.is_empty() {
         raw = reader.query_all(
             &format!("SELECT {COLUMNS} FROM sagas s WHERE {holds} ORDER BY s.number DESC LIMIT ?1"),
-            params![limit, definition, under],
+            params![limit, definition, under, after],
             RawSaga::read,
         )?;
     }
@@ -83,10 +87,10 @@ pub(crate) fn list(
         raw.extend(reader.query_all(
             &format!(
                 "SELECT {COLUMNS} FROM sagas s
-                 WHERE s.open IN (0, 1, 2) AND s.status = ?4 AND {holds}
+                 WHERE s.open IN (0, 1, 2) AND s.status = ?5 AND {holds}
                  ORDER BY s.number DESC LIMIT ?1"
             ),
-            params![limit, definition, under, status.as_str()],
+            params![limit, definition, under, after, status.as_str()],
             RawSaga::read,
         )?);
     }

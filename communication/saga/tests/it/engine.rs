@@ -114,6 +114,27 @@ async fn a_parked_saga_is_listed_and_a_person_resumes_it_from_another_process() 
 }
 
 #[tokio::test]
+async fn the_pages_of_a_list_hold_each_saga_once_although_newer_ones_come_meanwhile() {
+    let fixture = Fixture::new();
+    let forward = fixture.start("scheduler", EngineKind::Forward).await;
+    let engine = &forward.engine;
+    for id in ["a", "b", "c"] {
+        engine.submit(order(id)).await.unwrap();
+    }
+    let page = async |after: Option<&str>| {
+        let after = after.map(str::to_owned);
+        let filter = ListFilter { after, limit: 2, ..ListFilter::default() };
+        let listed = engine.list(filter).await.unwrap();
+        listed.iter().map(|it| it.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(page(None).await, ["c", "b"]);
+    engine.submit(order("d")).await.unwrap();
+    assert_eq!(page(Some("b")).await, ["a"]);
+    assert_eq!(page(Some("a")).await, [""; 0]);
+    assert_eq!(page(Some("never")).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_word_counts_once_and_one_to_a_saga_that_comes_later_waits_for_it() {
     let fixture = Fixture::new();
     let forward = fixture.start("scheduler", EngineKind::Forward).await;

@@ -6,3 +6,5 @@ mod conformance;
 mod erasing;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod paging;

@@ -2,13 +2,13 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, Query, RawQuery, State},
     response::Response,
 };
 use contracts::{Body, Words as _, drone_management::DronePhase};
 use http::StatusCode;
 use serde::Deserialize;
-use service_kit::{JsonBody, Operation, Problem, reply};
+use service_kit::{JsonBody, Operation, Problem, page, reply};
 use store::Transaction;
 
 use super::{
@@ -25,35 +25,41 @@ use crate::{
 pub(super) struct FleetQuery {
     state: Option<String>,
     limit: Option<u32>,
+    after: Option<String>,
 }
 
 /// Drones of one answer, unless the query says less or more.
 const DRONES_DEFAULT: u32 = 1_000;
 const DRONES_MAX: u32 = 20_000;
 
-/// Lists drones in the order of their ids.
+/// Lists drones in the order of their ids. `Link` leads to the next page.
 #[utoipa::path(get, path = "/api/drones",
-    params(("state" = Option<schemas::StateWord>, Query), ("limit" = Option<u32>, Query, description = "more than 20000 counts as that")),
+    params(("state" = Option<schemas::StateWord>, Query), ("limit" = Option<u32>, Query, description = "more than 20000 counts as that"),
+        ("after" = Option<String>, Query, description = "those behind this id")),
     responses((status = 200, body = Vec<DroneView>), (status = 400, description = "no such state")))]
 pub(super) async fn list_drones(
     State(shared): State<Shared>,
     Query(query): Query<FleetQuery>,
-) -> Result<Json<Vec<DroneView>>, Problem> {
+    RawQuery(asked): RawQuery,
+) -> Result<Response, Problem> {
+    let after = query.after.unwrap_or_default();
     let limit = query.limit.unwrap_or(DRONES_DEFAULT).min(DRONES_MAX);
     let word = query.state.filter(|it| !it.is_empty());
     let found = if word.as_deref() == Some(DOUBLY_BOOKED) {
-        shared.store.read(move |reader| table::doubly_booked(reader, limit)).await?
+        shared.store.read(move |reader| table::doubly_booked(reader, &after, limit)).await?
     } else {
         let phase = word.map(|it| {
             let unknown = || invalid("/state", "a phase of a drone is expected, or doubly-booked");
             DronePhase::from_word(&it).ok_or_else(unknown)
         });
         let phase = phase.transpose()?;
-        shared.store.read(move |reader| table::list_drones(reader, phase, limit)).await?
+        shared.store.read(move |reader| table::list_drones(reader, phase, &after, limit)).await?
     };
     let now = shared.now();
     let view = |it: &Known| DroneView::of(&it.drone, now, &shared.tower.rules);
-    Ok(Json(found.iter().map(view).collect()))
+    let rows: Vec<_> = found.iter().map(view).collect();
+    let last = found.last().map(|it| it.drone.id.as_str());
+    Ok(page(&rows, limit as usize, asked.as_deref(), last))
 }
 
 /// Reads one drone.

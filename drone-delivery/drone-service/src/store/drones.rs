@@ -27,23 +27,29 @@ pub(crate) fn drones_changed_since(reader: &Reader<'_>, seen: u64) -> Result<Vec
 pub(crate) fn list_drones(
     reader: &Reader<'_>,
     phase: Option<DronePhase>,
+    after: &str,
     limit: u32,
 ) -> Result<Vec<Known>, SqlError> {
     let word = phase.map(DronePhase::word);
     reader.query_all(
-        "SELECT state, changed FROM drones WHERE ?1 IS NULL OR phase = ?1 ORDER BY id LIMIT ?2",
-        &[&word, &limit],
+        "SELECT state, changed FROM drones
+         WHERE id > ?2 AND (?1 IS NULL OR phase = ?1) ORDER BY id LIMIT ?3",
+        &[&word, &after, &limit],
         known,
     )
 }
 
 /// Drones that fly for more than one delivery: there must be none.
-pub(crate) fn doubly_booked(reader: &Reader<'_>, limit: u32) -> Result<Vec<Known>, SqlError> {
+pub(crate) fn doubly_booked(
+    reader: &Reader<'_>,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Known>, SqlError> {
     reader.query_all(
-        "SELECT state, changed FROM drones WHERE id IN (
+        "SELECT state, changed FROM drones WHERE id > ?1 AND id IN (
            SELECT drone_id FROM bookings WHERE state = 'Active' AND took_off = 1
-           GROUP BY drone_id HAVING COUNT(*) > 1) ORDER BY id LIMIT ?1",
-        &[&limit],
+           GROUP BY drone_id HAVING COUNT(*) > 1) ORDER BY id LIMIT ?2",
+        &[&after, &limit],
         known,
     )
 }
