@@ -123,6 +123,8 @@ pub struct Failure {
     pub refused: bool,
     /// Short reason code.
     pub code: String,
+    /// Text for people: member `detail` of a problem document, cut to 300 characters.
+    pub detail: Option<String>,
     /// How long the service asked to wait at least.
     pub retry_after: Option<Duration>,
 }
@@ -184,7 +186,19 @@ fn judge(call: &Call, reply: &Reply) -> Verdict {
             Failure { class, refused, ..failure(&code, evidence, Patience::Attempts) }
         }
     };
-    Verdict::Failed(Failure { retry_after: reply.retry_after, ..judged })
+    let (detail, retry_after) = (detail_of(reply), reply.retry_after);
+    Verdict::Failed(Failure { detail, retry_after, ..judged })
+}
+
+/// Characters of a text of others that are kept.
+const DETAIL_CHARS_MAX: usize = 300;
+
+/// What a service says to people about its refusal, where it says it in a problem document.
+fn detail_of(reply: &Reply) -> Option<String> {
+    reply.code.as_ref()?;
+    let detail = reply.body.get("detail")?.as_str()?;
+    let kept = detail.chars().filter(|it| !it.is_control()).take(DETAIL_CHARS_MAX);
+    Some(kept.collect()).filter(|it: &String| !it.is_empty())
 }
 
 fn expected(call: &Call, reply: &Reply) -> Verdict {
@@ -206,7 +220,7 @@ fn transient(code: &str, evidence: Evidence) -> Verdict {
 fn failure(code: &str, evidence: Evidence, patience: Patience) -> Failure {
     let class = FailureClass::Transient;
     let code = code.to_owned();
-    Failure { class, evidence, patience, refused: false, code, retry_after: None }
+    Failure { class, evidence, patience, refused: false, code, detail: None, retry_after: None }
 }
 
 #[cfg(test)]
@@ -230,6 +244,25 @@ mod tests {
     use Evidence::{Answered, Silent, Untouched};
     use FailureClass::{NonTransient, Transient, Unknown};
     use Patience::{Attempts, CompleteBy};
+
+    #[test]
+    fn what_a_service_says_of_its_refusal_is_kept_within_a_bound() {
+        let says = |code: Option<&str>, body: Value| {
+            let retry_after = None;
+            let code = code.map(str::to_owned);
+            let reply = Reply { status: 409, retry_after, code, retryable: false, body };
+            match classify(&Call::put("/x"), &CallResult::Replied(reply)) {
+                Verdict::Failed(failure) => failure.detail,
+                other => panic!("{other:?} is not a failure"),
+            }
+        };
+        let late = Some("past_deadline");
+        assert_eq!(says(late, json!({"detail": "at\nten"})).as_deref(), Some("atten"));
+        assert_eq!(says(late, json!({"detail": "x".repeat(5_000)})).unwrap().len(), 300);
+        assert_eq!(says(late, json!({"detail": 7})), None);
+        assert_eq!(says(late, Value::Null), None);
+        assert_eq!(says(None, json!({"detail": "no problem document"})), None);
+    }
 
     #[test]
     fn a_call_that_could_not_be_made_is_transient_and_leaves_no_doubt() {

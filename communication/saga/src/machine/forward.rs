@@ -110,7 +110,8 @@ impl<'a> Turn<'a> {
             self.park_step(&format!("`{name}` failed {} times: {code}", flight.attempt));
         } else if self.state.cancel.is_none() {
             let (kind, reason) = if lasting {
-                (CauseKind::Refused, format!("`{name}` was refused"))
+                let why = failure.detail.as_ref().map(|it| format!(" ({it})"));
+                (CauseKind::Refused, format!("`{name}` was refused{}", why.unwrap_or_default()))
             } else {
                 (CauseKind::Attempts, format!("`{name}` failed {failures} times"))
             };
