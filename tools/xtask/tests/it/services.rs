@@ -27,7 +27,7 @@ const PATIENCE: [&str; 13] = [
 ];
 
 /// Loops that wait, and why none of them repeats a call. What forgets old rows waits in the kit.
-const WAITING: [(&str, &str); 8] = [
+const WAITING: [(&str, &str); 9] = [
     ("delivery-service/src/positions.rs", "writes the newest positions down, twice a second"),
     ("delivery-service/src/watch.rs", "looks for deliveries that have stopped"),
     ("drone-service/src/flights.rs", "a drone reaches its next phase when its time has come"),
@@ -35,6 +35,7 @@ const WAITING: [(&str, &str); 8] = [
     ("ingestion-service/src/backlog.rs", "looks how far the Scheduler is"),
     ("ingestion-service/src/disk.rs", "looks how full the disk is"),
     ("ingestion-service/src/watch.rs", "looks for requests that are not begun"),
+    ("third-party-transport-service/src/outside/watch.rs", "asks a company how its tours go"),
     ("third-party-transport-service/src/tours.rs", "a carrier reaches its next phase in time"),
 ];
 
@@ -59,6 +60,8 @@ const TRANSLATED: [(&str, &[&str]); 2] = [
             "drone-delivery/contracts/",
             "drone-delivery/third-party-transport-service/",
             "drone-delivery/delivery-service/src/translation.rs",
+            // It shows vehicles, likewise.
+            "apps/dashboard/",
         ],
     ),
 ];
