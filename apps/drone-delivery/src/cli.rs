@@ -89,6 +89,8 @@ pub(crate) enum Command {
     /// Dead letters: messages that could not be processed.
     #[command(subcommand)]
     Dlq(LetterCommand),
+    /// Calls a service as an operator, also where services let in those alone who show who they are.
+    Curl(CurlArguments),
     #[command(flatten)]
     Files(FileCommand),
     #[command(flatten)]
@@ -130,6 +132,21 @@ pub(crate) struct RoleArguments {
     /// The file that describes a proxy; for the role `proxy` alone.
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// One call of a service.
+#[derive(Debug, Args)]
+pub(crate) struct CurlArguments {
+    /// The service, such as `delivery`.
+    pub(crate) service: String,
+    /// Path, with its query.
+    pub(crate) path: String,
+    /// Method; GET, or POST where there is a body.
+    #[arg(short = 'X', long = "request", value_name = "METHOD")]
+    pub(crate) method: Option<String>,
+    /// Body, as JSON.
+    #[arg(short, long = "data-raw", value_name = "JSON")]
+    pub(crate) body: Option<String>,
 }
 
 /// Longest wait for readiness, in seconds.
@@ -179,6 +196,9 @@ pub(crate) struct SettingArguments {
     /// Where the mesh stands.
     #[arg(long, value_name = "in-process|sidecar|off")]
     pub(crate) mesh: Option<String>,
+    /// `strict`: mutual TLS between services, and nobody may do what no rule allows.
+    #[arg(long, value_name = "strict|off")]
+    pub(crate) tls: Option<String>,
     /// A further file with policy for the mesh.
     #[arg(long, value_name = "FILE")]
     pub(crate) routes: Vec<PathBuf>,
@@ -216,6 +236,9 @@ impl SettingArguments {
         }
         if let Some(mesh) = &self.mesh {
             set("mesh", mesh.clone());
+        }
+        if let Some(tls) = &self.tls {
+            set("tls", tls.clone());
         }
         if !self.routes.is_empty() {
             let files: Vec<_> = self.routes.iter().map(|it| it.to_string_lossy()).collect();

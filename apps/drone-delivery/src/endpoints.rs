@@ -62,7 +62,7 @@ fn endpoint(instance: &Instance, rows: &[ProcessStatus]) -> Option<Endpoint> {
         instance: Some(instance.name.clone()),
         version: Some(instance.edition.version().to_owned()),
         weight: 1,
-        identity: None,
+        identity: instance.identity.clone(),
     })
 }
 
@@ -88,7 +88,9 @@ fn write_set(text: &mut String, name: &str, set: &EndpointSet) -> std::fmt::Resu
     writeln!(text, "  endpoints:")?;
     for it in &set.endpoints {
         write!(text, "  - {{address: \"{}\"", it.address)?;
-        for (key, value) in [("instance", &it.instance), ("version", &it.version)] {
+        let members =
+            [("instance", &it.instance), ("version", &it.version), ("identity", &it.identity)];
+        for (key, value) in members {
             if let Some(value) = value {
                 write!(text, ", {key}: \"{value}\"")?;
             }
@@ -127,7 +129,7 @@ mod tests {
     fn instance(edition: &str, number: u32) -> Instance {
         let edition: Edition = edition.parse().unwrap();
         let name = edition.instance(edition.role.name(), number);
-        Instance { edition, number, name, port: None, sidecar: None }
+        Instance { edition, number, name, port: None, sidecar: None, identity: None }
     }
 
     fn row(instance: &str, state: ProcessState, port: u16) -> ProcessStatus {

@@ -1,10 +1,11 @@
 //! The instances of a system: which processes its roles run in, and where each listens.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use crate::{
+    identities,
     roles::{Edition, Role},
-    settings::{MeshPlacement, Settings},
+    settings::{MeshPlacement, Settings, Tls},
     sidecars::{self, Door, Sidecar},
 };
 
@@ -24,6 +25,8 @@ pub(crate) struct Instance {
     pub(crate) port: Option<u16>,
     /// The proxy that stands beside it.
     pub(crate) sidecar: Option<Sidecar>,
+    /// Who its door proves to be; nobody where that is not asked.
+    pub(crate) identity: Option<String>,
 }
 
 /// The instances of a system with these settings, in the order in which `ps` lists them. `draw`
@@ -41,16 +44,33 @@ pub(crate) fn instances(
     for edition in settings.editions() {
         for number in 1..=settings.replicas(&edition) {
             let sidecar = sidecar(settings, &edition, number, &mut free)?;
-            let port = match fixed_port(settings, &edition, number) {
+            // Where doors are strict the well-known port is that of the door, not of what is behind it.
+            let is_hidden = settings.tls == Tls::Strict && sidecar.is_some();
+            let port = match fixed_port(settings, &edition, number).filter(|_| !is_hidden) {
                 Some(port) => Some(port),
                 None if sidecar.is_some() || settings.foreign(&edition).is_some() => Some(free()?),
                 None => None,
             };
             let name = edition.instance(edition.role.name(), number);
-            instances.push(Instance { edition: edition.clone(), number, name, port, sidecar });
+            // The edge and the page are for people, who have no identity to show.
+            let shows = settings.tls == Tls::Strict && edition.role.is_service();
+            let identity = shows.then(|| identities::id(edition.role.name()).to_string());
+            let edition = edition.clone();
+            instances.push(Instance { edition, number, name, port, sidecar, identity });
         }
     }
     Ok(instances)
+}
+
+/// The processes that show who they are, and as which service: where a proxy stands beside one, the
+/// proxy does.
+pub(crate) fn bearers(instances: &[Instance]) -> BTreeMap<String, &'static str> {
+    let bearer = |it: &Instance| match &it.sidecar {
+        Some(sidecar) => sidecar.name.clone(),
+        None => it.name.clone(),
+    };
+    let all = instances.iter().filter(|it| it.edition.role != Role::Broker);
+    all.map(|it| (bearer(it), it.edition.role.name())).collect()
 }
 
 /// A free port that will not be wanted as one of the fixed ones.
@@ -99,8 +119,6 @@ fn sidecar(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::settings::ForeignService;
 
@@ -157,6 +175,30 @@ mod tests {
         ];
         check(&settings, Role::Account, &expected);
         check(&settings, Role::Gateway, &[("gateway-1", [Some(9_080), None, None])]);
+    }
+
+    #[test]
+    fn where_doors_are_strict_the_well_known_port_is_the_door_and_the_door_proves_who_it_is() {
+        let settings = Settings { mesh: MeshPlacement::Sidecar, tls: Tls::Strict, ..settings() };
+        // Behind the doors of the three services before it are three free ports.
+        let expected = [
+            ("account-1", [Some(40_003), Some(9_204), Some(9_104)]),
+            ("account-2", [Some(40_006), Some(40_004), Some(40_005)]),
+            ("account@v2-1", [Some(40_009), Some(40_007), Some(40_008)]),
+            ("account@v2-2", [Some(40_012), Some(40_010), Some(40_011)]),
+        ];
+        check(&settings, Role::Account, &expected);
+        check(&settings, Role::Gateway, &[("gateway-1", [Some(9_080), None, None])]);
+        let mut next = 40_000..;
+        let all = instances(&settings, &mut || Ok(next.next().unwrap())).unwrap();
+        let of = |name: &str| all.iter().find(|it| it.name == name).unwrap();
+        let account = "spiffe://drone-delivery/ns/default/svc/account";
+        assert_eq!(of("account@v2-1").identity.as_deref(), Some(account));
+        assert_eq!(of("gateway-1").identity, None, "people have nothing to show at the edge");
+        let bearers = bearers(&all);
+        assert_eq!(bearers.get("account-proxy-2"), Some(&"account"));
+        assert_eq!(bearers.get("gateway-1"), Some(&"gateway"));
+        assert_eq!((bearers.get("account-2"), bearers.get("broker-1")), (None, None));
     }
 
     #[test]

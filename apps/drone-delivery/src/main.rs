@@ -5,9 +5,11 @@
 
 mod addresses;
 mod cli;
+mod curl;
 mod deliveries;
 mod endpoints;
 mod groups;
+mod identities;
 mod instances;
 mod introduction;
 mod load;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
     })
 }
 
+#[expect(clippy::cognitive_complexity, reason = "an arm for each command, and nothing else")]
 async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
     let Cli { data, command, .. } = cli;
     match command.unwrap_or_else(|| Command::Up(UpArguments::default())) {
@@ -82,6 +85,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         }
         Command::Topics(command) => messages::topics(System::of(&data)?, command, output).await,
         Command::Groups(command) => groups::run(System::of(&data)?, command, output).await,
+        Command::Curl(arguments) => curl::curl(&data, &arguments, output).await,
         Command::Files(command) => commands::files::run(&command, reasons::ALL, output),
         Command::Mesh(command) => commands::run(&up::admins(&data).await?, command, output).await,
         Command::MeshCost(arguments) => mesh_cost(&data, arguments, output).await,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use identity::Handshakes;
 use mesh_policy::{
     Policy,
     schema::{self, Finding, Level, SourceFile},
@@ -21,7 +22,7 @@ use crate::{
     endpoints,
     instances::instances,
     roles::Role,
-    settings::{MeshPlacement, Settings},
+    settings::{MeshPlacement, Settings, Tls},
     sidecars,
 };
 
@@ -32,16 +33,28 @@ pub(crate) const EDGE: &str = "edge";
 pub(crate) const TRAFFIC: (&str, &str) =
     ("traffic.yaml", include_str!("../../../deploy/mesh/traffic.yaml"));
 
+/// Who may call what, where callers show who they are.
+const AUTHORIZATION: (&str, &str) =
+    ("authorization.yaml", include_str!("../../../deploy/mesh/authorization.yaml"));
+
 /// The public routes.
 const PUBLIC: (&str, &str) = ("edge.yaml", include_str!("../../../deploy/mesh/edge.yaml"));
 
 /// What `up` keeps current, what comes with the program, and what the user adds.
 pub(crate) fn followed(settings: &Settings, data: &Path) -> PolicyFiles {
-    PolicyFiles::new()
-        .with_text(TRAFFIC.0, TRAFFIC.1)
+    everywhere(PolicyFiles::new(), settings)
         .with_text(PUBLIC.0, PUBLIC.1)
         .with_file(endpoints::path(data))
         .with_files(&settings.route_files)
+}
+
+/// With what every process of the system reads.
+pub(crate) fn everywhere(files: PolicyFiles, settings: &Settings) -> PolicyFiles {
+    let files = files.with_text(TRAFFIC.0, TRAFFIC.1);
+    match settings.tls {
+        Tls::Off => files,
+        Tls::Strict => files.with_text(AUTHORIZATION.0, AUTHORIZATION.1),
+    }
 }
 
 /// Judges the files of the user as every process of the system will read them, before one of them runs.
@@ -64,7 +77,7 @@ pub(crate) fn check(settings: &Settings) -> Result<Vec<String>, Failure> {
             .push(SourceFile { name: "mesh/endpoints.yaml".to_owned(), text: endpoints.clone() });
         judge(&sources)
     };
-    let everywhere = PolicyFiles::new().with_text(TRAFFIC.0, TRAFFIC.1);
+    let everywhere = everywhere(PolicyFiles::new(), settings);
     // A proxy beside a service does not read the public routes.
     if settings.mesh == MeshPlacement::Sidecar {
         read(everywhere.clone())?;
@@ -119,11 +132,15 @@ pub(crate) fn start(
     context: &ServiceContext,
     settings: &Settings,
     data: &Path,
+    known: Option<&Handshakes>,
 ) -> Result<Mesh, Failure> {
     let files = followed(settings, data);
     let policy = files.read().map_err(|it| unusable(&it))?;
     let mesh = Mesh::new(context.config.role.clone(), policy, &context.telemetry)
         .map_err(|it| refused(it.to_string()))?;
+    if let Some(handshakes) = known {
+        mesh.know(handshakes.clone());
+    }
     follow(files, vec![mesh.clone()], &context.telemetry, &context.tasks);
     Ok(mesh)
 }
@@ -136,13 +153,21 @@ pub(crate) fn place(
     settings: &Settings,
     data: &Path,
     outbound: Option<u16>,
+    known: Option<&Handshakes>,
 ) -> Result<Option<Mesh>, Failure> {
     let timeout = context.config.call_timeout;
     match settings.mesh {
         // What a process in the background has to follow is not worth its while: they call nobody.
         _ if role == Role::Broker => Ok(None),
-        MeshPlacement::InProcess => {
-            let mesh = start(context, settings, data)?;
+        MeshPlacement::Sidecar if role.is_service() => {
+            let door = outbound.unwrap_or_else(|| sidecars::well_known(role, settings).0);
+            context.call_by(Client::beside(beside(door), timeout, context.telemetry.clone()));
+            Ok(None)
+        }
+        MeshPlacement::Sidecar if known.is_none() => Ok(None),
+        // What has no proxy beside it calls strict doors by itself.
+        MeshPlacement::InProcess | MeshPlacement::Sidecar => {
+            let mesh = start(context, settings, data, known)?;
             if role.is_service() {
                 context.guard_by(&mesh);
             }
@@ -151,12 +176,7 @@ pub(crate) fn place(
             context.call_by(Client::over(outbound, timeout, &context.telemetry));
             Ok(Some(mesh))
         }
-        MeshPlacement::Sidecar if role.is_service() => {
-            let door = outbound.unwrap_or_else(|| sidecars::well_known(role, settings).0);
-            context.call_by(Client::beside(beside(door), timeout, context.telemetry.clone()));
-            Ok(None)
-        }
-        MeshPlacement::Sidecar | MeshPlacement::Off => Ok(None),
+        MeshPlacement::Off => Ok(None),
     }
 }
 

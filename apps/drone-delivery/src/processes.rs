@@ -86,6 +86,7 @@ mod tests {
             name: "account-1".to_owned(),
             port: None,
             sidecar: Some(sidecar),
+            identity: None,
         };
         let rows = [
             row("account", ProcessState::Ready, &[("http", 7_104), ("admin", 40_000)]),

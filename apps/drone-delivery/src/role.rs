@@ -24,6 +24,7 @@ use telemetry::{
 use crate::{
     addresses::{addresses, collector, loopback},
     cli::RoleArguments,
+    identities::{self, Surroundings},
     mesh, processes,
     roles::Role,
     settings::Settings,
@@ -51,10 +52,15 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
     let tasks = Tasks::new();
     let config = service_config(&settings, data, role, arguments);
     let mut context = ServiceContext::new(config, clock, telemetry, tasks.clone());
-    let mesh = mesh::place(&mut context, role, &settings, data, *outbound)?;
+    let known = match identities::is_bearer(role, &settings) {
+        false => None,
+        true => Some(identities::take(role.name(), &around(&context, data)).await?),
+    };
+    let known = known.as_ref();
+    let mesh = mesh::place(&mut context, role, &settings, data, *outbound, known)?;
     let mesh = match (role, mesh) {
         // The edge is one wherever the mesh stands.
-        (Role::Gateway, None) => Some(mesh::start(&context, &settings, data)?),
+        (Role::Gateway, None) => Some(mesh::start(&context, &settings, data, known)?),
         (_, mesh) => mesh,
     };
     let start_failed = |error: StartError| {
@@ -73,6 +79,11 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
         broker.close().await;
     }
     Ok(exit)
+}
+
+fn around<'a>(context: &'a ServiceContext, data: &'a Path) -> Surroundings<'a> {
+    let ServiceContext { clock, telemetry, tasks, .. } = context;
+    Surroundings { data, clock, telemetry, tasks }
 }
 
 /// The telemetry of a process of this system.

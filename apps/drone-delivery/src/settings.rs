@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Write as _},
+    ops::RangeInclusive,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -35,6 +36,8 @@ use crate::{
 const FILE: &str = "settings.json";
 /// What names of environment variables begin with; two underscores stand for each dot.
 const ENVIRONMENT: &str = "DRONE_DELIVERY__";
+/// Lives of identities: shorter ones would be renewed all the time, longer ones outlive what they say.
+const IDENTITY_LIFE_S: RangeInclusive<u64> = 10..=86_400;
 /// Replicas of one role: more would only share the same cores.
 const REPLICAS_MAX: u32 = 16;
 
@@ -55,6 +58,10 @@ pub(crate) struct Settings {
     pub(crate) services: BTreeMap<String, ForeignService>,
     /// Where the mesh stands.
     pub(crate) mesh: MeshPlacement,
+    /// Whether services show each other who they are.
+    pub(crate) tls: Tls,
+    /// Life of an identity, in seconds; it is renewed at half of it.
+    pub(crate) identity_life_s: u64,
     /// Further files with policy for the mesh.
     pub(crate) route_files: Vec<PathBuf>,
     /// Whether operators may plant faults.
@@ -110,6 +117,17 @@ pub(crate) enum MeshPlacement {
     Sidecar,
     /// Nowhere: a service is called at its well-known port.
     Off,
+}
+
+/// Whether services show each other who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Tls {
+    /// They do not: every process of this machine may call every service.
+    #[default]
+    Off,
+    /// Mutual TLS between services, and nobody may do what no rule allows.
+    Strict,
 }
 
 /// A program of anybody, in any language.
@@ -171,6 +189,8 @@ impl Default for Settings {
             programs: BTreeMap::new(),
             services: BTreeMap::new(),
             mesh: MeshPlacement::default(),
+            tls: Tls::default(),
+            identity_life_s: 3_600,
             route_files: Vec::new(),
             faults: false,
             call_timeout_ms: 2_000,
@@ -368,6 +388,7 @@ impl Settings {
                 return roles(format!("{name} is in `programs` and in `services`"));
             }
         }
+        self.check_tls().map_err(SettingsError::Roles)?;
         let editions = self.editions();
         for name in self.replicas.keys() {
             let edition: Edition = name.parse().map_err(SettingsError::Roles)?;
@@ -388,6 +409,25 @@ impl Settings {
             return roles(format!("`logs.level` is `{}`, which is no level", self.logs.level));
         }
         Ok(())
+    }
+
+    fn check_tls(&self) -> Result<(), String> {
+        let life = self.identity_life_s;
+        if !IDENTITY_LIFE_S.contains(&life) {
+            let (least, most) = (IDENTITY_LIFE_S.start(), IDENTITY_LIFE_S.end());
+            return Err(format!("`identity_life_s` is {least} to {most}, not {life}"));
+        }
+        match (self.tls, self.mesh) {
+            (Tls::Strict, MeshPlacement::Off) => {
+                Err("without a mesh nobody speaks TLS: `tls` is strict and `mesh` off".to_owned())
+            }
+            (Tls::Strict, MeshPlacement::InProcess) if !self.services.is_empty() => {
+                Err("a program of others needs a proxy beside it that speaks TLS: `tls` is strict \
+                 and `mesh` in-process"
+                    .to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -611,6 +651,20 @@ mod tests {
         let folder = std::env::current_dir().unwrap();
         let expected = [folder.join("Cargo.toml"), folder.join("src/main.rs")];
         assert_eq!((settings.route_files, settings.mesh), (expected.to_vec(), MeshPlacement::Off));
+    }
+
+    #[test]
+    fn strict_is_refused_where_somebody_could_not_speak_it() {
+        let refused = |arguments: &[&str], expected: &str| {
+            let error = gather(arguments).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        assert!(gather(&["--tls", "strict"]).is_ok());
+        refused(&["--tls", "strict", "--mesh", "off"], "without a mesh");
+        let python = "services.package={\"command\": [\"python3\"]}";
+        refused(&["--tls", "strict", "--set", python], "needs a proxy beside it");
+        assert!(gather(&["--tls", "strict", "--set", python, "--mesh", "sidecar"]).is_ok());
+        refused(&["--set", "identity_life_s=9"], "10 to 86400");
     }
 
     #[test]

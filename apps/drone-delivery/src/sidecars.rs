@@ -21,11 +21,12 @@ use skein::{
 use crate::{
     addresses::{collector, loopback},
     cli::RoleArguments,
+    identities::{self, Surroundings},
     instances::Instance,
     mesh,
     role::{self, DRAIN},
     roles::Role,
-    settings::Settings,
+    settings::{Settings, Tls},
 };
 
 /// What the process is started as. No role of the business: it has no settings of its own.
@@ -58,7 +59,12 @@ pub(crate) struct Door {
 /// The outbound and the inbound door beside the first instance of a role.
 pub(crate) fn well_known(role: Role, settings: &Settings) -> (u16, u16) {
     let port = role.address(settings).port();
-    (port.saturating_add(OUTBOUND_PORT), port.saturating_add(INBOUND_PORT))
+    let inbound = match settings.tls {
+        Tls::Off => port.saturating_add(INBOUND_PORT),
+        // Whoever looks for the service finds its door.
+        Tls::Strict => port,
+    };
+    (port.saturating_add(OUTBOUND_PORT), inbound)
 }
 
 /// What `ps` calls the proxies of a role.
@@ -124,7 +130,7 @@ pub(crate) async fn run(data: &Path, told: &RoleArguments) -> Result<Exit, Failu
     let file = told.config.as_ref().ok_or_else(|| usage("a proxy is told by `--config FILE`"))?;
     let settings = Settings::of(data)?.ok_or_else(|| usage("no system was started here"))?;
     let (proxy, files) = proxy::read(file)?;
-    let files = files.with_text(mesh::TRAFFIC.0, mesh::TRAFFIC.1);
+    let files = mesh::everywhere(files, &settings);
     let clock = SystemClock::shared();
     let service = format!("{}-proxy", proxy.name);
     role::start_logs(&settings, &service, &told.instance, &clock);
@@ -139,7 +145,13 @@ pub(crate) async fn run(data: &Path, told: &RoleArguments) -> Result<Exit, Failu
         ..proxy::config(&proxy)
     };
     let context = ServiceContext::new(config, clock, telemetry, tasks.clone());
-    let running = proxy::start(&proxy, files, &context, proxy::limits())?;
+    let around =
+        Surroundings { data, clock: &context.clock, telemetry: &context.telemetry, tasks: &tasks };
+    let known = match settings.tls {
+        Tls::Off => None,
+        Tls::Strict => Some(identities::take(&proxy.name, &around).await?),
+    };
+    let running = proxy::start(&proxy, files, &context, proxy::limits(), known)?;
     let first = |doors: &[SocketAddr]| doors.first().copied();
     let http = first(&running.bound.inbound).or_else(|| first(&running.bound.outbound));
     let http = http.ok_or_else(|| usage("the proxy has no door"))?;
@@ -167,6 +179,7 @@ mod tests {
             name: "package-1".to_owned(),
             port: Some(7_106),
             sidecar: Some(Sidecar { name, outbound: 7_206, inbound: 7_306, doors }),
+            identity: None,
         }
     }
 

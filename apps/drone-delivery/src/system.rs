@@ -1,17 +1,34 @@
 //! A running system, as the commands see it: its services over HTTP, its log.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use base::Code;
 use http::{Method, StatusCode};
+use identity::JoinToken;
+use mesh_proxy::{Mesh, Outbound};
 use messaging::{Messaging, MessagingConfig};
 use runtime::{SystemClock, Tasks};
 use serde_json::Value;
 use service_kit::{Call, CallError, CallReply, Client};
-use skein::{Exit, Failure, failure};
+use skein::{
+    Exit, Failure, failure,
+    mesh::PolicyFiles,
+    supervise::control::{Ask, ask},
+};
 use telemetry::{Telemetry, TelemetryConfig};
+use tokio::{sync::OnceCell, time::timeout};
 
-use crate::{addresses::addresses, roles::Role, settings::Settings};
+use crate::{
+    addresses::addresses,
+    endpoints,
+    identities::{self, Surroundings},
+    mesh,
+    roles::Role,
+    settings::{Settings, Tls},
+};
 
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,7 +40,9 @@ const ASKS_MAX: u32 = 4;
 /// The system of a data directory.
 #[derive(Debug)]
 pub(crate) struct System {
-    client: Client,
+    /// Made at the first call where services ask who calls.
+    client: OnceCell<Client>,
+    data: PathBuf,
     telemetry: Telemetry,
     tasks: Tasks,
     // Boxed: every command holds one while it waits.
@@ -40,13 +59,42 @@ impl System {
         })?;
         let quiet = TelemetryConfig { traces_per_second: 0, ..TelemetryConfig::default() };
         let telemetry = Telemetry::new(quiet, SystemClock::shared());
-        let client = Client::new(addresses(&settings), TIMEOUT, telemetry.clone());
-        Ok(Self { client, telemetry, tasks: Tasks::new(), settings: Box::new(settings) })
+        let tasks = Tasks::new();
+        let client = match settings.tls {
+            Tls::Off => {
+                OnceCell::from(Client::new(addresses(&settings), TIMEOUT, telemetry.clone()))
+            }
+            Tls::Strict => OnceCell::new(),
+        };
+        let (data, settings) = (data.to_owned(), Box::new(settings));
+        Ok(Self { client, telemetry, tasks, settings, data })
     }
 
     /// Calls a service; any status is a reply.
     pub(crate) async fn call(&self, call: Call) -> Result<CallReply, CallError> {
-        self.client.call(call).await
+        let client = self.client.get_or_init(|| self.known()).await;
+        client.call(call).await
+    }
+
+    /// A client that shows an operator's identity. Where it comes to none, the calls say why not.
+    async fn known(&self) -> Client {
+        let (telemetry, clock) = (self.telemetry.clone(), SystemClock::shared());
+        let policy = mesh::everywhere(PolicyFiles::new(), &self.settings)
+            .with_file(endpoints::path(&self.data))
+            .read()
+            .unwrap_or_default();
+        let mesh = Mesh::new(identities::OPERATOR, policy, &telemetry)
+            .expect("a policy without routes can be compiled");
+        let word = ask(&self.data, &Ask::Join).await.ok().and_then(|it| it.word);
+        if let Some(token) = word.and_then(|it| JoinToken::parse(&it)) {
+            let (data, tasks) = (&*self.data, &self.tasks);
+            let around = Surroundings { data, clock: &clock, telemetry: &telemetry, tasks };
+            let (handshakes, mut current) = identities::join(identities::OPERATOR, token, &around);
+            // Late, the call is refused for want of an identity, and says so.
+            let _late = timeout(TIMEOUT, current.wait_for(Option::is_some)).await;
+            mesh.know(handshakes);
+        }
+        Client::over(Outbound::new(mesh), TIMEOUT, &telemetry)
     }
 
     /// Calls a service for a JSON document; everything but success is a failure.

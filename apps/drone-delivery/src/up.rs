@@ -10,37 +10,42 @@ use std::{
 };
 
 use base::SharedClock;
-use runtime::SystemClock;
+use runtime::{SystemClock, Tasks};
 use skein::{
     Exit, Failure, Format, Output, Table,
     commands::{Admins, Process},
     failure,
     supervise::{
-        self, ProcessState, ProcessStatus, Running, SystemPlan, UpError, Witness,
+        self, Admission, ProcessState, ProcessStatus, Running, SystemPlan, UpError, Witness,
         control::{Answer, Ask, ControlError, ask},
         lifeline::Farewell,
         lock,
         ports::{self, PortHolder},
     },
 };
+use telemetry::Telemetry;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     addresses::loopback,
     cli::UpArguments,
     endpoints::EndpointsFile,
+    identities::{self, Authority, Surroundings},
+    instances::bearers,
     introduction::{Invocation, Ports, introduce, quoted, table},
     mesh,
     plan::Plan,
     processes::ProcessesFile,
     roles::Role,
-    settings::{Layered, Settings},
+    settings::{Layered, Settings, Tls},
 };
 
 /// Pause between two questions whether something has happened.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Longest wait for the end of a system: its stages drain one after the other.
 const DOWN_WITHIN: Duration = Duration::from_secs(60);
+/// Time that the authority has to end what it answers.
+const AUTHORITY_DRAIN: Duration = Duration::from_secs(2);
 /// The log of a detached `up`, and the size at which it is begun anew.
 const LOG: &str = "up.log";
 const LOG_BYTES_MAX: u64 = 20 << 20;
@@ -66,8 +71,9 @@ pub(crate) async fn up(
     start_logs(&clock);
     let plan = Plan::of(&layered.settings, &data, &program)
         .map_err(|it| Failure::new("no_port", "there is no free port").because(it))?;
-    let running =
-        start(&plan, &layered.settings, &data, &clock).map_err(|it| up_failure(&it, &data))?;
+    let authority = Tasks::new();
+    let running = start(&plan, &layered.settings, &data, &clock, &authority)
+        .map_err(|it| up_failure(&it, &data))?;
     let supervisor = running.supervisor();
     // The end may be asked for before everything is ready.
     let introduced = async {
@@ -82,6 +88,8 @@ pub(crate) async fn up(
         why = introduced => why,
         why = running.finish() => why,
     };
+    // Last: until they end, processes renew what they show.
+    authority.drain(AUTHORITY_DRAIN).await;
     match why.map_err(|it| Failure::new("no_signals", it.to_string()))? {
         Farewell::Interrupted => Ok(Exit::Interrupted),
         Farewell::Orphaned | Farewell::Terminated => Ok(Exit::Done),
@@ -93,6 +101,7 @@ fn start(
     settings: &Settings,
     data: &Path,
     clock: &SharedClock,
+    tasks: &Tasks,
 ) -> Result<Running, UpError> {
     let endpoints = Arc::new(EndpointsFile::new(data, plan.instances.clone()));
     let processes = Arc::new(ProcessesFile::new(data, plan.instances.clone()));
@@ -106,15 +115,26 @@ fn start(
             tracing::warn!(%error, "the list of processes cannot be written");
         }
     });
+    let authority = Authority::default();
+    let admission = match settings.tls {
+        Tls::Off => Admission::default(),
+        Tls::Strict => authority.admission(bearers(&plan.instances)),
+    };
     let system = SystemPlan {
         data: data.to_owned(),
         specs: plan.specs.clone(),
         witness,
         silence_max: Duration::from_millis(settings.silence_max_ms),
+        admission,
     };
     let write = || {
         settings.write(data).map_err(io::Error::other)?;
         plan.write()?;
+        if settings.tls == Tls::Strict {
+            let telemetry = &Telemetry::disabled();
+            authority
+                .open(settings.identity_life_s, &Surroundings { data, clock, telemetry, tasks })?;
+        }
         // Nothing runs yet.
         endpoints.write(&[])?;
         processes.write(&[])
@@ -293,7 +313,7 @@ async fn until_down(data: &Path) -> Result<(), Failure> {
 
 /// Removes what a system keeps, by name: whatever else lies in the directory stays.
 fn forget(data: &Path) -> io::Result<()> {
-    let folders = Role::ALL.iter().map(|it| it.name()).chain(["logs", "mesh"]);
+    let folders = Role::ALL.iter().map(|it| it.name()).chain(["logs", "mesh", "identity"]);
     let missing_is_fine = |removed: io::Result<()>| match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
@@ -301,7 +321,7 @@ fn forget(data: &Path) -> io::Result<()> {
     for folder in folders {
         missing_is_fine(fs::remove_dir_all(data.join(folder)))?;
     }
-    for file in ["settings.json", "control.sock", "lock"] {
+    for file in ["settings.json", "control.sock", identities::SOCKET, "lock"] {
         missing_is_fine(fs::remove_file(data.join(file)))?;
     }
     // Left alone when it is not empty, or is a mount point.

@@ -125,7 +125,7 @@ async fn run_proxy(
     let tasks = Tasks::new();
     let config = ServiceConfig { faults: hook, ..proxy::config(&proxy) };
     let context = ServiceContext::new(config, clock, telemetry, tasks.clone());
-    let running = proxy::start(&proxy, files, &context, proxy::limits())?;
+    let running = proxy::start(&proxy, files, &context, proxy::limits(), None)?;
     let bound = &running.bound;
     tracing::info!(
         edges = ?bound.edges, outbound = ?bound.outbound, inbound = ?bound.inbound,

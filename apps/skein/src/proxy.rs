@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use identity::Handshakes;
 use mesh_policy::proxy::Proxy;
 use mesh_proxy::{
     Limits, Mesh, Readiness,
@@ -47,7 +48,8 @@ pub fn read(path: &Path) -> Result<(Proxy, PolicyFiles), Failure> {
     Ok((proxy.clone(), files))
 }
 
-/// Starts the proxy and its operators' listener on the context's tasks.
+/// Starts the proxy and its operators' listener on the context's tasks. With handshakes it shows who
+/// the service behind it is, and lets in those alone who show who they are.
 ///
 /// # Errors
 /// The policy cannot be used, or an address cannot be listened on.
@@ -56,11 +58,15 @@ pub fn start(
     files: PolicyFiles,
     context: &ServiceContext,
     limits: Limits,
+    known: Option<Handshakes>,
 ) -> Result<Running, Failure> {
     const REFUSED: &str = "the policy of the proxy cannot be used";
     let policy = files.read().map_err(|it| refused(REFUSED, &it))?;
     let mesh = Mesh::new(proxy.name.clone(), policy, &context.telemetry)
         .map_err(|it| Failure::new("bad_policy", REFUSED).because(it))?;
+    if let Some(handshakes) = known {
+        mesh.know(handshakes);
+    }
     let start_failed = |why: String| {
         Failure::new("start_failed", format!("the proxy {} cannot start", proxy.name)).because(why)
     };

@@ -5,6 +5,7 @@
 //! know us is killed by the kernel, so that no orphan keeps a port. It refuses to know what the processes do, and to run them in its own process: what
 //! is killed with `kill -9` must be one role alone.
 
+mod admission;
 mod board;
 pub mod control;
 mod keeper;
@@ -29,6 +30,7 @@ use self::{
 };
 
 pub use self::{
+    admission::{Admission, Applicant},
     board::Witness,
     logs::{LogBounds, RotatingLog},
     restarts::{Pause, RestartPolicy, Restarts},
@@ -62,6 +64,8 @@ pub struct SuperviseConfig {
     pub silence_max: Duration,
     /// Is shown the statuses at every change.
     pub witness: Witness,
+    /// Gives each process that has started its word.
+    pub admission: Admission,
 }
 
 impl SuperviseConfig {
@@ -78,6 +82,7 @@ impl SuperviseConfig {
             answer_deadline: Duration::from_secs(30),
             silence_max: Duration::from_secs(3),
             witness: Witness::default(),
+            admission: Admission::default(),
         }
     }
 }
@@ -101,6 +106,7 @@ impl Supervisor {
             drain_deadline: config.drain_deadline,
             answer_deadline: config.answer_deadline,
             silence_max: config.silence_max,
+            admission: config.admission,
         };
         let mut goals = Vec::new();
         for (index, spec) in specs.into_iter().enumerate() {

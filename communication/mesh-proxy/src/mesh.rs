@@ -337,7 +337,9 @@ impl Mesh {
         self.0.handshakes.get_or_init(|| handshakes);
     }
 
-    pub(crate) fn handshakes(&self) -> Option<&Handshakes> {
+    /// What [`know`](Self::know) was given.
+    #[must_use]
+    pub fn handshakes(&self) -> Option<&Handshakes> {
         self.0.handshakes.get()
     }
 

@@ -111,7 +111,8 @@ const DRAIN_DELAY: Duration = Duration::from_millis(200);
 
 impl Program {
     /// Starts the workers; answers when all of them listen. `mesh` holds the policy for what goes
-    /// out; whoever follows its sources replaces it there. Once the tasks are told to stop, the doors
+    /// out; whoever follows its sources replaces it there. Where it [knows](Mesh::know) how to show
+    /// who we are, the doors for what comes in let in those alone who show who they are. Once the tasks are told to stop, the doors
     /// take connections for the proxy's `drain_delay` longer; then requests in flight end.
     ///
     /// # Errors
@@ -316,6 +317,10 @@ fn serve(plan: &Plan, listeners: Vec<TcpListener>, tasks: &Tasks) {
         if opening.side == Side::Inbound {
             let mesh = plan.inbound.clone();
             site = site.guarded(Guard::new(mesh, plan.service.as_str(), &plan.telemetry));
+            // Who shows who he is asks the same of those who come.
+            if let Some(handshakes) = plan.mesh.handshakes() {
+                site = site.knowing(handshakes.clone());
+            }
         }
         downstream::serve(Arc::new(site), listener, plan.drain_delay, tasks);
     }

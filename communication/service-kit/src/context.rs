@@ -70,7 +70,8 @@ impl ServiceContext {
         self.client = Arc::new(OnceLock::from(client));
     }
 
-    /// Who may call this service, and what, is what this mesh's policy says.
+    /// Who may call this service, and what, is what this mesh's policy says. Where it can show who we
+    /// are, those alone are let in who show who they are.
     pub fn guard_by(&mut self, mesh: &Mesh) {
         self.door = Some(mesh.clone());
     }

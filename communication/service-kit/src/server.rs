@@ -63,6 +63,9 @@ pub(crate) fn listen<H: Handler>(
     let mut site = downstream::Site::new(name, site, limits, at.telemetry);
     if let Some((mesh, service)) = at.guard {
         site = site.guarded(Guard::new(mesh.clone(), service, at.telemetry));
+        if let Some(handshakes) = mesh.handshakes() {
+            site = site.knowing(handshakes.clone());
+        }
     }
     downstream::serve(Arc::new(site), listener, at.drain_delay, tasks);
     Ok(bound)

@@ -16,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{ProcessState, ProcessStatus, Supervisor};
+use super::{Admission, Applicant, ProcessState, ProcessStatus, Supervisor};
 
 const SOCKET: &str = "control.sock";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,6 +33,8 @@ pub enum Ask {
         /// Which.
         name: String,
     },
+    /// Give this command the word by which it is known.
+    Join,
     /// End everything.
     Down,
 }
@@ -45,6 +47,20 @@ pub struct Answer {
     /// Instances that were restarted.
     #[serde(default)]
     pub restarted: Vec<String>,
+    /// The word by which the command is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub word: Option<String>,
+}
+
+/// What commands are answered from.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// The processes.
+    pub supervisor: Supervisor,
+    /// Is told when somebody asks for the end.
+    pub down: mpsc::Sender<()>,
+    /// Gives a command its word.
+    pub admission: Admission,
 }
 
 /// Why there is no answer.
@@ -67,16 +83,11 @@ pub enum ControlError {
     },
 }
 
-/// Answers on the socket. `down` is told when somebody asks for the end.
+/// Answers on the socket.
 ///
 /// # Errors
 /// The socket cannot be made.
-pub fn serve(
-    directory: &Path,
-    supervisor: &Supervisor,
-    down: mpsc::Sender<()>,
-    tasks: &Tasks,
-) -> io::Result<()> {
+pub fn serve(directory: &Path, desk: Desk, tasks: &Tasks) -> io::Result<()> {
     let path = directory.join(SOCKET);
     // Whoever holds the directory's lock owns the socket; one that is there is left from a crash.
     match std::fs::remove_file(&path) {
@@ -84,54 +95,49 @@ pub fn serve(
         Ok(()) | Err(_) => {}
     }
     let listener = UnixListener::bind(&path)?;
-    let (supervisor, owner) = (supervisor.clone(), tasks.clone());
-    tasks.spawn("control", |shutdown| accept(listener, supervisor, down, owner, shutdown));
+    let owner = tasks.clone();
+    tasks.spawn("control", |shutdown| accept(listener, desk, owner, shutdown));
     Ok(())
 }
 
-async fn accept(
-    listener: UnixListener,
-    supervisor: Supervisor,
-    down: mpsc::Sender<()>,
-    tasks: Tasks,
-    shutdown: Shutdown,
-) {
+async fn accept(listener: UnixListener, desk: Desk, tasks: Tasks, shutdown: Shutdown) {
     while let Some(accepted) = shutdown.or_cancel(listener.accept()).await {
         let Ok((stream, _)) = accepted else {
             // Out of file descriptors: some close while we wait.
             shutdown.or_cancel(sleep(ACCEPT_PAUSE)).await;
             continue;
         };
-        let (supervisor, down) = (supervisor.clone(), down.clone());
+        let desk = desk.clone();
         tasks.spawn("control connection", |_| async move {
-            if let Err(error) = answer(stream, &supervisor, &down).await {
+            if let Err(error) = answer(stream, &desk).await {
                 tracing::debug!(%error, "a command was not answered");
             }
         });
     }
 }
 
-async fn answer(
-    stream: UnixStream,
-    supervisor: &Supervisor,
-    down: &mpsc::Sender<()>,
-) -> io::Result<()> {
+async fn answer(stream: UnixStream, desk: &Desk) -> io::Result<()> {
+    // Who asks, the kernel says.
+    let caller = stream.peer_cred()?;
     let (reading, mut writing) = stream.into_split();
     let mut line = String::new();
     timeout(PATIENCE, BufReader::new(reading).read_line(&mut line)).await??;
     let ask: Ask = serde_json::from_str(&line)?;
-    let restarted = match ask {
-        Ask::Ps => Vec::new(),
-        Ask::Restart { name } => supervisor.restart(&name).await,
-        Ask::Down => {
-            // A full channel holds the same wish already.
-            down.try_send(()).ok();
-            Vec::new()
+    let (mut restarted, mut word) = (Vec::new(), None);
+    match ask {
+        Ask::Ps => {}
+        Ask::Restart { name } => restarted = desk.supervisor.restart(&name).await,
+        Ask::Join => {
+            let pid = caller.pid().and_then(|it| u32::try_from(it).ok());
+            let applicant = pid.map(|pid| Applicant { instance: None, pid, uid: caller.uid() });
+            word = applicant.and_then(|it| desk.admission.word(it));
         }
-    };
+        // A full channel holds the same wish already.
+        Ask::Down => desk.down.try_send(()).unwrap_or(()),
+    }
     let mut services = vec![ourselves()];
-    services.extend(supervisor.processes());
-    let answer = Answer { services, restarted };
+    services.extend(desk.supervisor.processes());
+    let answer = Answer { services, restarted, word };
     let mut text = serde_json::to_string(&answer)?;
     text.push('\n');
     writing.write_all(text.as_bytes()).await?;

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, pin::pin, process::Stdio, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStderr, ChildStdout, Command},
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
@@ -12,6 +12,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
+    admission::{Admission, Applicant},
     board::Board,
     logs::{LogBounds, RotatingLog},
     probe::{self, Found},
@@ -48,6 +49,8 @@ pub(super) struct KeeperConfig {
     pub(super) answer_deadline: Duration,
     /// How long a process that was ready may answer nothing; zero is for ever.
     pub(super) silence_max: Duration,
+    /// Gives the process its word once it runs.
+    pub(super) admission: Admission,
 }
 
 pub(super) struct Keeper {
@@ -124,11 +127,12 @@ impl Keeper {
         let path = self.config.logs.join(format!("{}.log", self.spec.instance));
         let started = RotatingLog::open(path, self.config.log_bounds)
             .and_then(|log| Ok((log, self.start()?)));
-        let (log, child) = match started {
+        let (log, mut child) = match started {
             Ok(started) => started,
             Err(error) => return End::Died(format!("cannot be started: {error}")),
         };
         self.board.update(self.index, |it| it.pid = child.id());
+        self.admit(&mut child).await;
         let end = self.watch(goal, child, log).await;
         self.board.update(self.index, |it| {
             it.pid = None;
@@ -143,7 +147,8 @@ impl Keeper {
             .args(&self.spec.arguments)
             .envs(&self.spec.environment)
             .stdin(match self.spec.lifeline {
-                // Nothing is ever written to it: the process ends when it closes, whatever closed it.
+                // Its word is written to it and nothing else: the process ends when it closes,
+                // whatever closed it.
                 Lifeline::Pipe => Stdio::piped(),
                 Lifeline::Signal => Stdio::null(),
             })
@@ -221,6 +226,17 @@ impl Keeper {
         }
         output.drain_into(&mut log, &self.spec.instance).await;
         end
+    }
+
+    /// Tells the process its word. A pipe that is new has room for it.
+    async fn admit(&self, child: &mut Child) {
+        let (Some(pid), Some(pipe)) = (child.id(), child.stdin.as_mut()) else { return };
+        let uid = rustix::process::getuid().as_raw();
+        let applicant = Applicant { instance: Some(&self.spec.instance), pid, uid };
+        if let Some(word) = self.config.admission.word(applicant) {
+            // That it is gone already is seen where it is waited for.
+            let _gone = pipe.write_all(format!("{word}\n").as_bytes()).await;
+        }
     }
 
     fn ask_to_end(&self, group: Group) -> Ending {

@@ -2,7 +2,7 @@
 //! that does not look is ended all the same.
 
 use std::{
-    io::{self, Read as _},
+    io::{self, BufRead as _, Read as _},
     os::unix::process::{CommandExt as _, parent_id},
     process::Command,
     thread,
@@ -51,6 +51,20 @@ pub async fn farewell(watch_input: WatchInput) -> io::Result<Farewell> {
     }
 }
 
+/// Bytes of a word; a longer one is none.
+const WORD_BYTES_MAX: u64 = 256;
+
+/// The word that the supervisor tells this process at its start. Blocks until it is there, or standard
+/// input has ended; to be read before [`farewell`] watches for that end.
+///
+/// # Errors
+/// Standard input cannot be read.
+pub fn word() -> io::Result<String> {
+    let mut word = String::new();
+    io::stdin().lock().take(WORD_BYTES_MAX).read_line(&mut word)?;
+    Ok(word.trim_end().to_owned())
+}
+
 /// Whether the end of standard input ends the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WatchInput {
@@ -67,7 +81,7 @@ fn input_closed() -> io::Result<oneshot::Receiver<()>> {
     thread::Builder::new().name("lifeline".to_owned()).spawn(move || {
         let mut input = io::stdin().lock();
         let mut sink = [0; 256];
-        // What is written to it has no meaning; only its end has.
+        // What is written to it behind the word has no meaning; only its end has.
         while matches!(input.read(&mut sink), Ok(1..)) {}
         // Nobody listens any more when the process ends anyway.
         let _late = sender.send(());

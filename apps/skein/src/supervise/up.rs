@@ -7,7 +7,8 @@ use runtime::Tasks;
 use tokio::sync::mpsc;
 
 use super::{
-    ProcessSpec, SuperviseConfig, Supervisor, Witness, control,
+    Admission, ProcessSpec, SuperviseConfig, Supervisor, Witness,
+    control::{self, Desk},
     lifeline::{Farewell, WatchInput, farewell},
     lock::{DirectoryLock, LockError},
     ports::{self, PortHolder},
@@ -28,6 +29,8 @@ pub struct SystemPlan {
     /// How long a process that was ready may answer nothing before it is killed and started again;
     /// zero kills none.
     pub silence_max: Duration,
+    /// Gives each process, and each command that asks, its word.
+    pub admission: Admission,
 }
 
 /// Why a system did not run.
@@ -111,11 +114,13 @@ pub fn run(
     let config = SuperviseConfig {
         witness: plan.witness,
         silence_max: plan.silence_max,
+        admission: plan.admission.clone(),
         ..SuperviseConfig::new(plan.data.join("logs"))
     };
     let supervisor = Supervisor::start(config, plan.specs, &tasks);
     // Holds one wish: a second says nothing new.
     let (wish, down) = mpsc::channel(1);
-    control::serve(&plan.data, &supervisor, wish, &tasks)?;
+    let desk = Desk { supervisor: supervisor.clone(), down: wish, admission: plan.admission };
+    control::serve(&plan.data, desk, &tasks)?;
     Ok(Running { supervisor, tasks, down, _lock: lock })
 }

@@ -129,7 +129,7 @@ spec:
     let telemetry = Telemetry::new(TelemetryConfig::default(), clock.clone());
     let config = ServiceConfig { faults: hook, ..proxy::config(&proxy) };
     let context = ServiceContext::new(config, clock, telemetry, tasks.clone());
-    let running = proxy::start(&proxy, policy, &context, proxy::limits()).unwrap();
+    let running = proxy::start(&proxy, policy, &context, proxy::limits(), None).unwrap();
     let admins = Admins::at(&[running.admin], "start it with faults");
     Mesh { tasks, admins, running, _files: files }
 }

@@ -39,6 +39,8 @@ mod steps;
 #[cfg(test)]
 mod strangers;
 #[cfg(test)]
+mod strict;
+#[cfg(test)]
 mod told;
 #[cfg(test)]
 mod topology;

@@ -1,0 +1,42 @@
+//! `curl`: one call of a service by the way that the services call each other.
+
+use std::path::Path;
+
+use base::Code;
+use http::{Method, header};
+use service_kit::Call;
+use skein::{Exit, Failure, Output, failure};
+
+use crate::{cli::CurlArguments, system::System};
+
+/// Prints the body of the answer; any status is one.
+pub(crate) async fn curl(
+    data: &Path,
+    arguments: &CurlArguments,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let usage = |what: String| Failure::new("bad_argument", what).exit(Exit::Usage);
+    let default = if arguments.body.is_some() { "POST" } else { "GET" };
+    let method = arguments.method.as_deref().unwrap_or(default);
+    let method = Method::from_bytes(method.as_bytes())
+        .map_err(|_| usage(format!("`{method}` is no method")))?;
+    let mut call = Call::new(arguments.service.clone(), method, arguments.path.clone());
+    if let Some(body) = &arguments.body {
+        let body: serde_json::Value = serde_json::from_str(body)
+            .map_err(|it| usage("the body is no JSON".to_owned()).because(it))?;
+        call = call.header(header::CONTENT_TYPE, "application/json").json(&body);
+    }
+    let reply = System::of(data)?.call(call).await.map_err(|error| {
+        let exit = match error.code() {
+            Code::UpstreamTimeout => Exit::TimedOut,
+            _ => Exit::Unreachable,
+        };
+        Failure::new(error.code().as_str(), format!("{} does not answer", arguments.service))
+            .because(failure::chain(&error))
+            .exit(exit)
+            .next("drone-delivery ps")
+    })?;
+    output.remark(&format!("{} {}", arguments.service, reply.status));
+    output.text(&String::from_utf8_lossy(&reply.body));
+    Ok(if reply.status.is_success() { Exit::Done } else { Exit::Failed })
+}

@@ -1,0 +1,155 @@
+//! Who the processes of a system are where they show it: names, the authority in the process of `up`,
+//! and how a role or a command comes to its identity.
+//!
+//! Each process is told a word that is good once, for it alone: a role by the pipe that holds it, a
+//! command over the control socket. The key is made in the process and written nowhere.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use base::SharedClock;
+use identity::{
+    AuthorityConfig, Current, HandshakeConfig, Handshakes, JoinToken, KeeperConfig, Membership,
+    Office, SpiffeId, keep,
+};
+use runtime::{Tasks, random_from_os};
+use skein::{
+    Failure, failure,
+    supervise::{Admission, Applicant, lifeline},
+};
+use telemetry::Telemetry;
+use tokio::{net::UnixListener, time::timeout};
+
+use crate::{
+    roles::Role,
+    settings::{MeshPlacement, Settings, Tls},
+};
+
+/// What every name begins with; deploy/mesh/authorization.yaml has it too.
+const TRUST_DOMAIN: &str = "drone-delivery";
+const NAMESPACE: &str = "default";
+/// Whoever may enter the data directory, at the commands of this program.
+pub(crate) const OPERATOR: &str = "operator";
+/// Longest wait for the first identity.
+const JOIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// The name of a service.
+pub(crate) fn id(service: &str) -> SpiffeId {
+    SpiffeId::new(TRUST_DOMAIN, NAMESPACE, service).expect("names of roles are names of services")
+}
+
+/// Where the authority's state is, with its keys.
+pub(crate) fn folder(data: &Path) -> PathBuf {
+    data.join("identity")
+}
+
+/// Where the authority listens.
+pub(crate) fn socket(data: &Path) -> PathBuf {
+    data.join(SOCKET)
+}
+
+/// Name of the authority's socket in the data directory.
+pub(crate) const SOCKET: &str = "authority.sock";
+
+/// The surroundings of a process that is to have an identity.
+#[derive(Debug)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) data: &'a Path,
+    pub(crate) clock: &'a SharedClock,
+    pub(crate) telemetry: &'a Telemetry,
+    pub(crate) tasks: &'a Tasks,
+}
+
+/// The authority of a system that is about to run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Authority {
+    /// Set once the data directory is ours.
+    office: Arc<OnceLock<Office>>,
+}
+
+impl Authority {
+    /// Opens what is in the data directory, or founds it there, and serves it until the tasks end.
+    pub(crate) fn open(&self, life_s: u64, around: &Surroundings<'_>) -> io::Result<()> {
+        let (folder, socket) = (folder(around.data), socket(around.data));
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let config = AuthorityConfig { identity_life_s: life_s, ..AuthorityConfig::default() };
+        let (state, clock) = (folder.join("authority.json"), around.clock.clone());
+        let office = Office::open(config, TRUST_DOMAIN, state, clock, around.telemetry)
+            .map_err(|it| io::Error::other(failure::chain(&it)))?;
+        // The directory is ours: one that is there was left.
+        match fs::remove_file(&socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        office.serve(UnixListener::bind(socket)?, around.tasks);
+        self.office.get_or_init(|| office);
+        Ok(())
+    }
+
+    /// Gives each process of these its word, and commands that of an operator.
+    pub(crate) fn admission(&self, services: BTreeMap<String, &'static str>) -> Admission {
+        let authority = self.clone();
+        Admission::new(move |applicant: Applicant<'_>| {
+            let service = match applicant.instance {
+                Some(instance) => services.get(instance)?,
+                None => OPERATOR,
+            };
+            authority.token(service, applicant)
+        })
+    }
+
+    fn token(&self, service: &str, applicant: Applicant<'_>) -> Option<String> {
+        let office = self.office.get()?;
+        let drawn = office.draw_token(id(service), applicant.uid);
+        let token = drawn
+            .inspect_err(|error| tracing::warn!(service, %error, "no token was drawn"))
+            .ok()?;
+        office.bind_token(&token, applicant.pid).ok()?;
+        Some(token.reveal().to_owned())
+    }
+}
+
+/// Whether the process of a role shows who it is.
+pub(crate) fn is_bearer(role: Role, settings: &Settings) -> bool {
+    let has_proxy = settings.mesh == MeshPlacement::Sidecar && role.is_service();
+    settings.tls == Tls::Strict && role != Role::Broker && !has_proxy
+}
+
+/// Joins with the word that `up` has told this process, and waits for its identity.
+pub(crate) async fn take(service: &str, around: &Surroundings<'_>) -> Result<Handshakes, Failure> {
+    let failed = |what: &str| Failure::new("no_identity", what.to_owned());
+    let word = lifeline::word().map_err(|it| failed("standard input ended").because(it))?;
+    let token = JoinToken::parse(&word)
+        .ok_or_else(|| failed("no word came by standard input; `up` starts this process"))?;
+    let (handshakes, mut current) = join(service, token, around);
+    match timeout(JOIN_WITHIN, current.wait_for(Option::is_some)).await {
+        Ok(Ok(_)) => Ok(handshakes),
+        Ok(Err(_)) | Err(_) => Err(failed("the authority has issued no identity in time")),
+    }
+}
+
+/// Joins in the background.
+pub(crate) fn join(
+    service: &str,
+    token: JoinToken,
+    around: &Surroundings<'_>,
+) -> (Handshakes, Current) {
+    let membership = Membership { authority: socket(around.data), id: id(service), token };
+    let config = KeeperConfig::default();
+    let (clock, random) = (around.clock.clone(), random_from_os());
+    // Requests in flight need it to the end.
+    let tasks = around.tasks.later();
+    let current = keep(config, membership, clock.clone(), random, around.telemetry, &tasks);
+    let config = HandshakeConfig::default();
+    (Handshakes::new(&config, current.clone(), clock, around.telemetry), current)
+}

@@ -1,0 +1,262 @@
+//! `up --tls strict`: services show each other who they are, and nobody does what no rule allows.
+
+use std::{fs, time::Duration};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::{
+    program::{System, sample_request},
+    wait::until,
+};
+
+const SOON: Duration = Duration::from_secs(30);
+const SERVICES: [u16; 9] = [101, 102, 103, 104, 105, 106, 107, 108, 109];
+
+/// What comes back for a request in plain text.
+async fn plain(port: u16) -> String {
+    let asked = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let request = b"GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        // Refused, it may end with a reset.
+        let _refused = stream.write_all(request).await;
+        let mut answer = Vec::new();
+        let _refused = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    timeout(SOON, asked).await.expect("an answer or an end")
+}
+
+async fn delivers(system: &System, id: &str) {
+    let mut request = sample_request();
+    request["deliveryId"] = id.into();
+    let id = system.accepted(&request).await;
+    // Past its pivot: every step has called its service.
+    until(format!("{id} is served"), SOON, || async {
+        let state = system.request(&id).await["state"].as_str().unwrap_or_default().to_owned();
+        assert!(!["Failed", "Parked", "Cancelled"].contains(&&*state), "{state}");
+        ["Scheduled", "Completed"].contains(&&*state).then_some(())
+    })
+    .await;
+}
+
+/// What the door of a service says to another one: `allowed`, or the reason.
+fn says(system: &System, service: &str, method: &str, path: &str, from: &str) -> String {
+    let pages = system.command_json(&["why", service, method, path, "--from", from]);
+    let judged = &pages[0]["authorization"];
+    let reason = judged["reason"].as_str().or_else(|| judged["verdict"].as_str());
+    reason.unwrap_or_else(|| panic!("{pages}")).to_owned()
+}
+
+async fn is_strict(placement: &str) {
+    // A route that leads the edge to where no rule lets it.
+    let folder = tempfile::tempdir().unwrap();
+    let routes = folder.path().join("routes.yaml");
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: astray}\n\
+        spec:\n  parentRefs: [{kind: Gateway, name: edge}]\n  rules:\n  \
+        - matches: [{path: {type: Exact, value: /api/drones}}]\n    backendRefs: [{name: drone}]\n";
+    fs::write(&routes, route).unwrap();
+    let routes = routes.to_str().unwrap();
+    let system = System::up(&["--tls", "strict", "--mesh", placement, "--routes", routes]);
+    delivers(&system, "first").await;
+    for offset in SERVICES {
+        let answer = plain(system.port(offset)).await;
+        assert!(!answer.contains("HTTP/"), "{offset}: {answer}");
+    }
+    let astray = system.http.get(&system.gateway("/api/drones")).await;
+    assert_eq!(astray.status, 403, "{:?}", astray.json());
+    let problem = astray.json();
+    assert_eq!(problem["code"], "forbidden", "{problem}");
+    assert!(problem["detail"].as_str().unwrap().ends_with("caller_not_allowed"), "{problem}");
+    // A person who may enter the data directory is an operator.
+    let drones = system.command(&["curl", "drone", "/api/drones"]);
+    assert!(drones.status.success(), "{}", String::from_utf8_lossy(&drones.stderr));
+    assert!(serde_json::from_slice::<Value>(&drones.stdout).is_ok());
+    assert_eq!(says(&system, "account", "GET", "/api/account/7", "scheduler"), "allowed");
+    let denied = says(&system, "account", "PUT", "/api/account/7", "scheduler");
+    assert_eq!(denied, "method_not_allowed_for_caller");
+    assert_eq!(says(&system, "account", "GET", "/api/accounts", "delivery"), "path_not_allowed");
+    assert_eq!(says(&system, "package", "GET", "/x", "delivery"), "caller_not_allowed");
+}
+
+#[tokio::test]
+async fn strict_services_deliver_and_refuse_plain_text_and_strangers() {
+    is_strict("in-process").await;
+}
+
+#[tokio::test]
+async fn strict_proxies_deliver_and_refuse_plain_text_and_strangers() {
+    is_strict("sidecar").await;
+}
+
+/// Every call that services make of each other; the gateway and operators are looked at apart.
+const CALLS: [&str; 21] = [
+    "dashboard GET supervisor /api/alerts",
+    "dashboard PUT supervisor /api/alerts/{id}/acknowledgement",
+    "delivery GET account /api/accounts/{id}",
+    "scheduler DELETE delivery /api/deliveries/{id}",
+    "scheduler DELETE drone /api/dronedeliveries/{id}",
+    "scheduler DELETE package /api/packages/{id}",
+    "scheduler DELETE third-party-transport /api/thirdpartydeliveries/{id}",
+    "scheduler GET account /api/account/{id}",
+    "scheduler PATCH delivery /api/deliveries/{id}",
+    "scheduler PATCH third-party-transport /api/thirdpartydeliveries/{id}",
+    "scheduler PUT delivery /api/deliveries/{id}",
+    "scheduler PUT delivery /api/deliveries/{id}/carrier",
+    "scheduler PUT drone /api/dronedeliveries/{id}",
+    "scheduler PUT package /api/packages/{id}",
+    "scheduler PUT third-party-transport /api/thirdpartydeliveries/{id}",
+    // The Supervisor does what the Scheduler does; five of its calls stand for all.
+    "supervisor DELETE delivery /api/deliveries/{id}",
+    "supervisor DELETE drone /api/dronedeliveries/{id}",
+    "supervisor DELETE package /api/packages/{id}",
+    "supervisor GET account /api/account/{id}",
+    "supervisor PUT delivery /api/deliveries/{id}",
+    "supervisor PUT third-party-transport /api/thirdpartydeliveries/{id}",
+];
+
+/// The paths of a service, by its own document.
+fn paths(system: &System, service: &str) -> Vec<String> {
+    let said = system.command(&["curl", service, "/openapi.json"]);
+    let document: Value = serde_json::from_slice(&said.stdout).unwrap();
+    let all: Vec<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
+    // `/orders/summary` is one of `/orders/{id}` for whoever does not know what ids look like.
+    let is_one_of = |path: &String, other: &String| {
+        let (path, other) = (path.split('/'), other.split('/'));
+        path.clone().count() == other.clone().count()
+            && path.zip(other).all(|(it, other)| it == other || other.starts_with('{'))
+    };
+    let covered = |it: &String| all.iter().any(|other| other != it && is_one_of(it, other));
+    all.iter().filter(|it| !covered(it)).cloned().collect()
+}
+
+#[tokio::test]
+async fn of_all_callers_methods_and_routes_only_the_listed_calls_pass() {
+    const METHODS: [&str; 5] = ["GET", "PUT", "POST", "PATCH", "DELETE"];
+    let system = System::up(&["--tls", "strict"]);
+    let services = [
+        "ingestion",
+        "scheduler",
+        "supervisor",
+        "account",
+        "delivery",
+        "package",
+        "drone",
+        "third-party-transport",
+        "history",
+    ];
+    let callers = services.into_iter().chain(["gateway", "dashboard", "broker", "stranger"]);
+    let callers: Vec<&str> = callers.collect();
+    let (mut passed, mut asked) = (Vec::new(), 0);
+    for service in services {
+        let admin = system.role(service)[0].admin.unwrap();
+        for template in paths(&system, service) {
+            let path: String = template
+                .split('/')
+                .map(|it| if it.starts_with('{') { "x1" } else { it })
+                .collect::<Vec<_>>()
+                .join("/");
+            for (caller, method) in
+                callers.iter().flat_map(|caller| METHODS.map(|method| (*caller, method)))
+            {
+                let page = format!(
+                    "http://127.0.0.1:{admin}/authorization?method={method}&path={path}\
+                     &caller=spiffe%3A%2F%2Fdrone-delivery%2Fns%2Fdefault%2Fsvc%2F{caller}"
+                );
+                let said = system.http.get(&page).await.json();
+                asked += 1;
+                if said["verdict"] == "allowed" {
+                    passed.push(format!("{caller} {method} {service} {template}"));
+                } else {
+                    assert_eq!(said["verdict"], "denied", "{said}");
+                }
+            }
+        }
+    }
+    assert!(asked > 2_000, "{asked}");
+    for call in CALLS {
+        let is_there = |it: &String| normal(it) == normal(call);
+        assert!(passed.iter().any(is_there), "{call} is denied; passed: {passed:#?}");
+    }
+    let listed = |it: &str| {
+        let as_scheduler = normal(it).replace("supervisor ", "scheduler ");
+        CALLS.iter().any(|call| [normal(it), as_scheduler.clone()].contains(&normal(call)))
+    };
+    for call in &passed {
+        let words: Vec<&str> = call.split(' ').collect();
+        let [caller, method, service, template] = words[..] else { panic!("{call}") };
+        let is_allowed = match (caller, service) {
+            ("gateway", "ingestion") => true,
+            ("gateway", "history") => method == "GET",
+            ("gateway", "delivery") => {
+                ["GET", "POST"].contains(&method)
+                    || (method == "DELETE" && template.ends_with("/notifymerequests"))
+            }
+            _ => listed(call),
+        };
+        assert!(is_allowed, "{call}");
+    }
+}
+
+/// A call without the names of its parameters, which documents choose as they like.
+fn normal(call: &str) -> String {
+    let word = |it: &str| if it.starts_with('{') { "{}".to_owned() } else { it.to_owned() };
+    call.split('/').map(word).collect::<Vec<_>>().join("/")
+}
+
+#[tokio::test]
+async fn a_killed_role_comes_back_with_an_identity_of_its_own() {
+    const EXPIRY: &str = "identity_certificate_expiry_seconds";
+    let system = System::up(&["--tls", "strict"]);
+    delivers(&system, "before").await;
+    let account = system.role("account").remove(0);
+    let before = account.metric(&system.http, EXPIRY).await;
+    assert!(before > 0.0);
+    account.signal(Signal::KILL);
+    let after = until("another process has another identity", SOON, || async {
+        let now = system.role("account").into_iter().find(|it| it.pid != account.pid)?;
+        now.admin?;
+        let expiry = now.metric(&system.http, EXPIRY).await;
+        (expiry > 0.0).then_some(expiry)
+    })
+    .await;
+    assert!(after > before, "{after} is that of the killed one");
+    delivers(&system, "after").await;
+    // Nothing of a word or a key is where others can read it.
+    for process in system.processes() {
+        for file in ["cmdline", "environ"] {
+            let text = fs::read(format!("/proc/{}/{file}", process.pid)).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let is_hex = |it: &str| it.len() >= 64 && it.bytes().all(|it| it.is_ascii_hexdigit());
+            let words = text.split(|it: char| !it.is_ascii_alphanumeric());
+            assert!(!words.clone().any(is_hex), "{}: {file}", process.instance);
+        }
+    }
+}
+
+#[tokio::test]
+async fn short_identities_are_renewed_under_load_and_no_request_fails() {
+    let system = System::up(&["--tls", "strict", "--set", "identity_life_s=20"]);
+    let began = tokio::time::Instant::now();
+    let (mut asked, mut failed) = (0, Vec::new());
+    while began.elapsed() < Duration::from_secs(60) {
+        let made = system.submit(&sample_request()).await;
+        let id = made.json()["deliveryId"].as_str().unwrap_or_default().to_owned();
+        let read = system.http.get(&system.gateway(&format!("/api/deliveryrequests/{id}"))).await;
+        asked += 2;
+        failed.extend([(202, made), (200, read)].into_iter().filter(|it| it.0 != it.1.status));
+    }
+    let first = failed.first().map(|it| it.1.json());
+    assert!(failed.is_empty(), "{} of {asked}, the first: {first:?}", failed.len());
+    for process in system.role("ingestion") {
+        let renewed = process
+            .metric_of(&system.http, "identity_renewals_total", &["outcome=\"issued\""])
+            .await;
+        assert!(renewed >= 4.0, "{renewed} renewals");
+    }
+}
