@@ -13,9 +13,7 @@ use contracts::{
     third_party_transport::CarrierPhaseChanged,
     topics,
 };
-use messaging::{
-    Delivered, Failure, Handler, Message, Messaging, SubscribeError, Subscription, UNHURRIED,
-};
+use messaging::{Delivered, Failure, Handler, Message, Messaging, SubscribeError, Subscription};
 use runtime::Tasks;
 
 use crate::view::View;
@@ -43,7 +41,7 @@ pub(crate) fn start(
         topics::DRONE_EVENTS,
         topics::CARRIER_EVENTS,
     ];
-    messaging.subscribe(&Subscription::tail(heard).pace(UNHURRIED), feed.clone(), tasks)?;
+    messaging.subscribe(&Subscription::tail(heard), feed.clone(), tasks)?;
     // Apart from the events, so that a flood of positions holds up no phase. Where a drone was an
     // hour ago is nobody's concern.
     let positions = Subscription::tail([topics::DRONE_POSITIONS]).latest();

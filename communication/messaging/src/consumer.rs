@@ -94,7 +94,7 @@ impl<H: Handler> Consumer<H> {
             .map(|group| Member::new(cluster.clone(), slot, group, subscription.topics.clone()));
         let (outlet, subscription) = (outlet.clone(), subscription.clone());
         let consumer = Self {
-            fetcher: Fetcher::new(cluster.clone(), slot, subscription.pace),
+            fetcher: Fetcher::new(cluster.clone(), slot),
             cluster,
             slot,
             lanes: Lanes::new(subscription.lanes, subscription.window),

@@ -33,6 +33,4 @@ pub use error::{AdminError, Failure, PublishError, SubscribeError};
 pub use groups::{GroupInfo, GroupMember, GroupStart};
 pub use message::{Delivered, Message, Receipt};
 pub use messaging::Messaging;
-pub use subscription::{
-    Handler, Start, Subscription, SubscriptionHandle, UNHURRIED, dead_letter_topic,
-};
+pub use subscription::{Handler, Start, Subscription, SubscriptionHandle, dead_letter_topic};

@@ -18,10 +18,6 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, delivered: &Delivered) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// A [`pace`](Subscription::pace) for what nobody waits for. Measured with 200 workflows a second: a
-/// read model that asks as fast as it can commits each of 1,400 events a second nearly alone.
-pub const UNHURRIED: Duration = Duration::from_millis(25);
-
 /// Where a group that has committed nothing begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
@@ -43,7 +39,6 @@ pub struct Subscription {
     pub(crate) window: usize,
     pub(crate) attempts_max: NonZeroU32,
     pub(crate) backoff: Backoff,
-    pub(crate) pace: Duration,
 }
 
 impl Subscription {
@@ -73,7 +68,6 @@ impl Subscription {
                 factor: 2,
                 cap: Duration::from_secs(30),
             },
-            pace: Duration::ZERO,
         }
     }
 
@@ -105,14 +99,6 @@ impl Subscription {
     #[must_use]
     pub fn backoff(self, backoff: Backoff) -> Self {
         Self { backoff, ..self }
-    }
-
-    /// At the least so long from one question to the log to the next. What comes meanwhile comes
-    /// together, and its handlers' writes share commits; a message after a pause waits for nothing.
-    /// For what nobody waits for: read models, histories, notices.
-    #[must_use]
-    pub fn pace(self, pace: Duration) -> Self {
-        Self { pace, ..self }
     }
 
     /// How it is named in logs and metrics.

@@ -31,9 +31,6 @@ use crate::context::ServiceContext;
 const PAGE_MAX: u32 = 256;
 /// Time between two looks when nobody tells of a message: another process may have pushed one.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// The least time between two looks at what is told of: under load many messages share a look, the
-/// log's commits and those that take them out; one after a pause waits for nothing.
-const LOOK_PACE: Duration = Duration::from_millis(10);
 /// Published messages leave the outbox so much later, many with one commit. After a crash in
 /// between they are published again, and consumers drop doubles.
 const REMOVED_WITHIN: Duration = Duration::from_millis(50);
@@ -177,10 +174,8 @@ impl<L: Log> Relay<L> {
     async fn work(&self, held: &Held, shutdown: &Shutdown) {
         let mut work = Work::default();
         let (mut look_at, mut seen) = (Instant::now(), 0);
-        let mut not_before = look_at;
         loop {
             if work.has_more || Instant::now() >= look_at {
-                not_before = Instant::now() + LOOK_PACE;
                 look_at = self.look(&mut work).await;
             }
             self.read_again(&mut work).await;
@@ -200,7 +195,7 @@ impl<L: Log> Relay<L> {
                 },
                 Some(removed) = work.removals.join_next() => work.removed(removed.ok()),
                 newer = self.store.outbox_changed(seen) => if newer > seen {
-                    (seen, look_at) = (newer, Instant::now().max(not_before));
+                    (seen, look_at) = (newer, Instant::now());
                 },
                 () = held.renewed() => {}
                 () = sleep_until(wake) => {}

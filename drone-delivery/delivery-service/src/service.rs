@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contracts::topics;
-use messaging::{Subscription, UNHURRIED};
+use messaging::Subscription;
 use notifications::{Courier, NotificationConfig, Outbox};
 use serde::{Deserialize, Serialize};
 use service_kit::{
@@ -154,11 +154,9 @@ fn listen(
         &context.telemetry,
     );
     let heard = [topics::DRONE_EVENTS, topics::CARRIER_EVENTS];
-    let heard = Subscription::new(heard, ROLE).pace(UNHURRIED);
-    messaging.subscribe(&heard, reports.clone(), &context.tasks)?;
+    messaging.subscribe(&Subscription::new(heard, ROLE), reports.clone(), &context.tasks)?;
     // Of their own group: a flood of positions must not hold up a phase.
-    let positions = Subscription::new([topics::DRONE_POSITIONS], "delivery-positions");
-    let positions = positions.latest().pace(UNHURRIED);
+    let positions = Subscription::new([topics::DRONE_POSITIONS], "delivery-positions").latest();
     messaging.subscribe(&positions, reports, &context.tasks)?;
     let notifications = Subscription::new([topics::NOTIFICATIONS], "notifier");
     messaging.subscribe(&notifications, Notifier(courier), &context.tasks)?;

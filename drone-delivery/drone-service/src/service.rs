@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contracts::topics;
 use fleet_rules::{FleetConfig, positive};
-use messaging::{Subscription, UNHURRIED};
+use messaging::Subscription;
 use serde::{Deserialize, Serialize};
 use service_kit::{
     Bound, Service, ServiceContext, StartError, start_forgetting, start_relay, start_sweeper,
@@ -155,7 +155,7 @@ fn start_fleet(
     start_forgetting(context, store, "bookings", kept_days, table::forget_old_bookings);
     let Some(messaging) = &context.messaging else { return Ok(()) };
     let deliveries = Deliveries::new(store.clone(), tower.clone());
-    let heard = Subscription::new([topics::DELIVERY_EVENTS], ROLE).pace(UNHURRIED);
+    let heard = Subscription::new([topics::DELIVERY_EVENTS], ROLE);
     messaging.subscribe(&heard, deliveries, &context.tasks)?;
     let Some(every) = config.position_every(fleet.time_scale) else { return Ok(()) };
     let positions = Positions {

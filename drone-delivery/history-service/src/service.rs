@@ -1,7 +1,7 @@
 //! Wiring of one History process.
 
 use contracts::topics;
-use messaging::{Subscription, UNHURRIED};
+use messaging::Subscription;
 use serde::{Deserialize, Serialize};
 use service_kit::{Bound, Service, ServiceContext, StartError, start_forgetting, start_sweeper};
 use store::StoreSettings;
@@ -37,7 +37,7 @@ pub async fn run(context: ServiceContext, config: HistoryConfig) -> Result<Bound
     let messaging = context.require_messaging()?;
     let store = context.open_store(MIGRATIONS, config.store)?;
     start_sweeper(&context, &store);
-    let stages = Subscription::new([topics::DELIVERY_EVENTS], ROLE).pace(UNHURRIED);
+    let stages = Subscription::new([topics::DELIVERY_EVENTS], ROLE);
     messaging.subscribe(&stages, Archive::new(store.clone()), &context.tasks)?;
     start_forgetting(&context, &store, "events", config.history_kept_days, forget_old);
     Service::new(routes(Shared { store: store.clone() }))

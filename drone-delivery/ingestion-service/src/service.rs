@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use contracts::topics;
-use messaging::{Subscription, UNHURRIED};
+use messaging::Subscription;
 use serde::{Deserialize, Serialize};
 use service_kit::{
     Bound, Service, ServiceContext, StartError, start_forgetting, start_relay, start_sweeper,
@@ -81,8 +81,7 @@ pub async fn run(
     context.tasks.spawn("disk", |shutdown| async move { watched.watch(shutdown).await });
     let heard = [topics::REQUEST_EVENTS, topics::DELIVERY_EVENTS];
     let read_model = ReadModel::new(store.clone());
-    let heard = Subscription::new(heard, ROLE).pace(UNHURRIED);
-    messaging.subscribe(&heard, read_model, &context.tasks)?;
+    messaging.subscribe(&Subscription::new(heard, ROLE), read_model, &context.tasks)?;
     start_forgetting(&context, &store, "requests", config.requests_kept_days, forget_old);
     let shared = Shared {
         store: store.clone(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use base::SimulatedClock;
 use contracts::{Location, topics};
 use fleet_rules::{FleetConfig, positive};
-use messaging::{Subscription, UNHURRIED};
+use messaging::Subscription;
 use serde::{Deserialize, Serialize};
 use service_kit::{
     Bound, Service, ServiceContext, StartError, start_forgetting, start_relay, start_sweeper,
@@ -208,7 +208,7 @@ pub async fn run(
     start_forgetting(&context, &store, "shipments", kept_days, table::forget_old);
     if let Some(messaging) = &context.messaging {
         let deliveries = Deliveries::new(store.clone(), depot.clone());
-        let heard = Subscription::new([topics::DELIVERY_EVENTS], ROLE).pace(UNHURRIED);
+        let heard = Subscription::new([topics::DELIVERY_EVENTS], ROLE);
         messaging.subscribe(&heard, deliveries, &context.tasks)?;
     }
     Service::new(routes(Shared { store: store.clone(), depot, companies }))

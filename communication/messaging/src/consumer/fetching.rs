@@ -51,13 +51,11 @@ pub(super) struct Fetcher {
     slot: Slot,
     steps: JoinSet<Step>,
     not_before: Instant,
-    /// The least time from one round of questions to the next.
-    pace: Duration,
 }
 
 impl Fetcher {
-    pub(super) fn new(cluster: Cluster, slot: Slot, pace: Duration) -> Self {
-        Self { cluster, slot, steps: JoinSet::new(), not_before: Instant::now(), pace }
+    pub(super) fn new(cluster: Cluster, slot: Slot) -> Self {
+        Self { cluster, slot, steps: JoinSet::new(), not_before: Instant::now() }
     }
 
     /// Whether nothing is asked.
@@ -89,8 +87,6 @@ impl Fetcher {
     pub(super) fn ask(&mut self, requests: Vec<(i32, FetchRequest)>) {
         if requests.is_empty() {
             self.rest();
-        } else {
-            self.not_before = Instant::now() + self.pace;
         }
         for (leader, request) in requests {
             let (cluster, purpose) = (self.cluster.clone(), Purpose::Fetch(self.slot));

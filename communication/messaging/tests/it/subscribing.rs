@@ -8,13 +8,11 @@ use std::{
 };
 
 use base::Backoff;
-use kafka_wire::ApiKey;
 use messaging::{
     DeadLetter, Delivered, Failure, Handler, PublishError, Subscription, dead_letter_topic,
 };
 use runtime::{Drained, Tasks};
 use telemetry::TraceContext;
-use tokio::time::Instant;
 
 use crate::fixture::{DEAD_LETTER_RETENTION_MS, Fixture, Memory, PATIENCE, eventually, message};
 
@@ -279,43 +277,6 @@ async fn lag_counts_what_a_group_has_not_committed() {
         client.lag("g", "orders").await.is_ok_and(|it| it.records == 0)
     })
     .await;
-}
-
-/// Answers of the broker to fetches while messages come one by one, and for how long.
-async fn fetches(pace: Duration) -> (usize, Duration) {
-    let fixture = Fixture::between().await;
-    let client = fixture.client("one", &fixture.tasks);
-    let memory = Memory::default();
-    let group = subscription("g").pace(pace);
-    client.subscribe(&group, memory.clone(), &fixture.tasks).unwrap();
-    client.publish("orders", message("a", 0)).await.unwrap();
-    memory.has(1).await;
-    let counted = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&counted);
-    fixture.meddler().change(move |api, _, body| {
-        count.fetch_add(usize::from(api == ApiKey::Fetch), Ordering::Relaxed);
-        Some(body)
-    });
-    let began = Instant::now();
-    for number in 1..40 {
-        client.publish("orders", message("a", number)).await.unwrap();
-        // Without a pace each is fetched alone.
-        if pace.is_zero() {
-            memory.has(usize::try_from(number).unwrap() + 1).await;
-        }
-    }
-    memory.has(40).await;
-    (counted.load(Ordering::Relaxed), began.elapsed())
-}
-
-#[tokio::test]
-async fn a_paced_subscription_asks_no_more_often_than_it_is_told() {
-    let pace = Duration::from_millis(200);
-    let (count, lasted) = fetches(pace).await;
-    let rounds = usize::try_from(lasted.as_millis() / pace.as_millis()).unwrap();
-    assert!(count <= rounds + 2, "{count} fetches in {lasted:?}");
-    let (count, _) = fetches(Duration::ZERO).await;
-    assert!(count >= 39, "only {count} fetches for 39 messages, each alone");
 }
 
 #[tokio::test]
