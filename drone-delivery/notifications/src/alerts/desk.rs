@@ -10,7 +10,7 @@ use tokio::{sync::Notify, time::sleep};
 
 use super::{
     AlertGroup, AlertRow, Raised, form, groups,
-    rows::{self, DueAlert, MIGRATIONS},
+    rows::{self, DueAlert, MIGRATIONS, Of},
 };
 use crate::{
     config::{AlertConfig, ConfigError},
@@ -111,8 +111,10 @@ impl AlertDesk {
         by: &str,
     ) -> Result<bool, WriteError<SqlError>> {
         let (id, by, is_pushed) = (id.to_owned(), by.to_owned(), self.target.is_some());
-        let known =
-            self.store.write(move |it| groups::acknowledge(it, &id, &by, is_pushed)).await?;
+        let known = self
+            .store
+            .write(move |it| rows::acknowledge(it, Of::Group(&id), &by, is_pushed))
+            .await?;
         self.news.notify_one();
         Ok(known)
     }
@@ -123,7 +125,10 @@ impl AlertDesk {
     /// The tables failed.
     pub async fn acknowledge(&self, id: &str, by: &str) -> Result<bool, WriteError<SqlError>> {
         let (id, by, is_pushed) = (id.to_owned(), by.to_owned(), self.target.is_some());
-        let known = self.store.write(move |it| rows::acknowledge(it, &id, &by, is_pushed)).await?;
+        let known = self
+            .store
+            .write(move |it| rows::acknowledge(it, Of::Alert(&id), &by, is_pushed))
+            .await?;
         self.news.notify_one();
         Ok(known)
     }

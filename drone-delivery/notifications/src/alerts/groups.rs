@@ -2,9 +2,7 @@
 
 use base::Timestamp;
 use serde::Serialize;
-use store::{Reader, SqlError, Transaction};
-
-use super::rows::{Of, acknowledge_all};
+use store::{Reader, SqlError};
 
 /// What one service says for one reason, of however many deliveries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -72,16 +70,4 @@ pub(super) fn list(
             latest: LatestAlert { delivery_id: row.get(8)?, text: row.get(9)? },
         })
     })
-}
-
-/// Somebody looks after all that a group holds now. False when there is no such group.
-pub(super) fn acknowledge(
-    transaction: &mut Transaction<'_>,
-    id: &str,
-    by: &str,
-    is_pushed: bool,
-) -> Result<bool, SqlError> {
-    acknowledge_all(transaction, Of::Group(id), by, is_pushed)?;
-    let sql = "SELECT 1 FROM alerts WHERE group_id = ?1 LIMIT 1";
-    Ok(transaction.query_optional(sql, &[&id], |row| row.get::<i64>(0))?.is_some())
 }

@@ -161,16 +161,18 @@ pub(super) fn list(
     reader.query_all(&sql, &[&with_acknowledged, &limit], alert)
 }
 
-/// Somebody looks after it. Again, it stays with who was first. False when there is none.
+/// Somebody looks after an alert, or all that are meant now. Again, they stay with who was first.
+/// False when there is none.
 pub(super) fn acknowledge(
     transaction: &mut Transaction<'_>,
-    id: &str,
+    of: Of<'_>,
     by: &str,
     is_pushed: bool,
 ) -> Result<bool, SqlError> {
-    acknowledge_all(transaction, Of::Alert(id), by, is_pushed)?;
-    let sql = "SELECT 1 FROM alerts WHERE id = ?1";
-    Ok(transaction.query_optional(sql, &[&id], |row| row.get::<i64>(0))?.is_some())
+    acknowledge_all(transaction, of, by, is_pushed)?;
+    let (column, key) = of.column();
+    let sql = format!("SELECT 1 FROM alerts WHERE {column} = ?1 LIMIT 1");
+    Ok(transaction.query_optional(&sql, &[&key], |row| row.get::<i64>(0))?.is_some())
 }
 
 /// Somebody acted on a delivery: whatever was said about it is looked after.
@@ -191,17 +193,24 @@ pub(super) enum Of<'a> {
     Group(&'a str),
 }
 
-pub(super) fn acknowledge_all(
+impl<'a> Of<'a> {
+    /// The column that says which, and what stands in it.
+    const fn column(self) -> (&'static str, &'a str) {
+        match self {
+            Self::Alert(id) => ("id", id),
+            Self::Delivery(id) => ("delivery_id", id),
+            Self::Group(id) => ("group_id", id),
+        }
+    }
+}
+
+fn acknowledge_all(
     transaction: &mut Transaction<'_>,
     of: Of<'_>,
     by: &str,
     is_pushed: bool,
 ) -> Result<u64, SqlError> {
-    let (column, key) = match of {
-        Of::Alert(id) => ("id", id),
-        Of::Delivery(id) => ("delivery_id", id),
-        Of::Group(id) => ("group_id", id),
-    };
+    let (column, key) = of.column();
     let sql = format!(
         "UPDATE alerts SET acknowledged_at = ?2, acknowledged_by = ?3, attempts = 0, since = ?2,
            next_at = ?4

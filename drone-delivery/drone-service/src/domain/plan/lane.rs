@@ -294,10 +294,10 @@ impl Lane {
         let start_of = |lane: &Self, id: &str| {
             lane.places.iter().find(|it| it.order.delivery_id == id).map(|it| it.start)
         };
-        let is_later = |it: &&Place| start_of(&other, &it.order.delivery_id) > Some(it.start);
+        let is_later = |it: &Place| start_of(&other, &it.order.delivery_id) > Some(it.start);
         let mut older = self.places.iter().filter(|it| it.order.key() < key);
         other.missed().count() > self.missed().count()
-            || older.any(|it| is_later(&it))
+            || older.any(is_later)
             || start_of(&other, &order.delivery_id) > self.earliest(order, sortie, now)
     }
 }
