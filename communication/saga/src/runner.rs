@@ -58,6 +58,8 @@ pub(crate) enum Order {
     Call(Box<DueCall>),
     /// Look into the store soon: there is something to take.
     Poll,
+    /// Look at this row: it may be ours there, and is not in memory.
+    Look(i64),
 }
 
 /// A call that is to be made now.
@@ -205,6 +207,16 @@ impl Core {
     pub(crate) fn appended(&mut self, append: &Arc<Append>, result: Option<Appended>, now: Now) {
         let id = Arc::clone(&append.view.id);
         self.with(&id, |open, desk| open.appended(desk, append, result, now));
+    }
+
+    /// An append that was ordered before the last reset ended after it. What it made ours came
+    /// too late for the look that followed the reset.
+    pub(crate) fn appended_before_reset(&mut self, append: &Append, result: Option<&Appended>) {
+        if let Some(Appended::Done { row, .. }) = result
+            && append.view.owner.is_some()
+        {
+            self.desk.orders.push(Order::Look(*row));
+        }
     }
 
     /// Looks at the sagas whose wait is over.

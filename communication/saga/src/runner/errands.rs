@@ -108,15 +108,25 @@ impl<C: Caller, O: Observer> Shell<C, O> {
 
     /// Takes what this instance owned before, piece by piece, so that the first steps are soon.
     pub(super) fn recover(&self, after: i64) {
+        self.reclaim(after, CLAIMS);
+    }
+
+    /// Takes one row, when it is ours and nobody works on it.
+    pub(super) fn look(&self, row: i64) {
+        self.reclaim(row - 1, 1);
+    }
+
+    /// Takes up to `limit` sagas of our own behind row `after`; whole pieces go on to the end.
+    fn reclaim(&self, after: i64, limit: usize) {
         let parts = &self.parts;
         let (store, inputs) = (parts.store.clone(), parts.inputs.clone());
         let (definitions, instance) = (Arc::clone(&parts.definitions), Arc::clone(&parts.instance));
         let generation = self.core.generation();
         parts.tasks.spawn("saga recovery", |_| async move {
             let read =
-                store.read(move |reader| recover(reader, &definitions, &instance, after, CLAIMS));
+                store.read(move |reader| recover(reader, &definitions, &instance, after, limit));
             let (loaded, last, failed_after) = match heard(read.await) {
-                Some((loaded, last)) => (loaded, last, None),
+                Some((loaded, last)) => (loaded, last.filter(|_| limit == CLAIMS), None),
                 None => {
                     sleep(Duration::from_millis(100)).await;
                     (Vec::new(), None, Some(after))

@@ -301,7 +301,7 @@ impl Open {
                 Standing::Gone
             }
             Some(Appended::Stale) if self.claiming => {
-                debug!(saga = %self.view.id, "somebody else took the saga first");
+                self.outrun(desk);
                 Standing::Gone
             }
             Some(Appended::Stale) => self.overtaken(desk),
@@ -430,6 +430,18 @@ impl Open {
             step: step.to_owned(),
             direction: flight.direction,
             revision: 0,
+        }
+    }
+
+    /// The row is not as it was when we read it. Where it named us, the last word of our own past
+    /// came late: what a process before us, or we before a reset, had handed to the store. It
+    /// still names us then, and nobody else will look at it.
+    fn outrun(&self, desk: &mut Desk) {
+        debug!(saga = %self.view.id, "the saga was written to before it was taken");
+        if let Some(row) = self.row
+            && self.before.owner.as_ref() == Some(&desk.instance)
+        {
+            desk.orders.push(Order::Look(row));
         }
     }
 

@@ -202,9 +202,7 @@ impl<C: Caller, O: Observer> Shell<C, O> {
             Input::Nudge => self.poll(),
             Input::Answered { due, result, took } => self.core.answered(&due, result, took, now),
             Input::Appended { generation, appends, results } => {
-                if generation == self.core.generation() {
-                    self.appended(&appends, results, now);
-                }
+                self.appended(generation, &appends, results, now);
             }
             Input::Polled { generation, polled } => {
                 if generation == self.core.generation() {
@@ -224,13 +222,19 @@ impl<C: Caller, O: Observer> Shell<C, O> {
 
     fn appended(
         &mut self,
+        generation: u64,
         appends: &[Arc<Append>],
         results: Option<Vec<Option<Appended>>>,
         now: Now,
     ) {
         let mut results = results.unwrap_or_default().into_iter();
         for append in appends {
-            self.core.appended(append, results.next().flatten(), now);
+            let result = results.next().flatten();
+            if generation == self.core.generation() {
+                self.core.appended(append, result, now);
+            } else {
+                self.core.appended_before_reset(append, result.as_ref());
+            }
         }
     }
 
@@ -259,6 +263,7 @@ impl<C: Caller, O: Observer> Shell<C, O> {
                 Order::Append(append) => appends.push(append),
                 Order::Call(due) => self.call(due),
                 Order::Poll => self.poll(),
+                Order::Look(row) => self.look(row),
             }
         }
         while !appends.is_empty() {

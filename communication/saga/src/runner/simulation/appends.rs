@@ -70,6 +70,41 @@ async fn the_saga_of_a_live_owner_cannot_be_claimed() {
     assert_eq!(world.write(&claim).await, Appended::Stale);
 }
 
+/// What a process handed to its store before it died is written when the store gets to it.
+#[tokio::test]
+async fn a_late_write_of_a_dead_process_does_not_strand_the_saga_that_its_successor_read() {
+    let mut world = world_with_both(20).await;
+    let index = forward(&world);
+    world.submit(index, "late");
+    world.plan(index);
+    while !matches!(world.processes[index].orders.front(), Some(Order::Call(_))) {
+        world.round(index).await;
+        world.plan(index);
+    }
+    world.round(index).await;
+    let orders = world.processes[index].core.take_orders();
+    let [Order::Append(late)] = &orders[..] else { panic!("{orders:?}") };
+    world.crash(index, AfterCrash::Restart).await;
+    assert!(matches!(world.write(late).await, Appended::Done { .. }));
+    world.settle(AfterCrash::Restart).await;
+    assert_eq!(world.check("late", "late").await, Status::Completed);
+}
+
+#[tokio::test]
+async fn a_saga_whose_first_append_outlasts_a_reset_is_worked_on() {
+    let mut world = world_with_both(21).await;
+    let index = forward(&world);
+    world.submit(index, "first");
+    let orders = world.processes[index].core.take_orders();
+    let [Order::Append(late)] = &orders[..] else { panic!("{orders:?}") };
+    world.processes[index].core.reset();
+    assert_eq!(world.recover(index, 0, 10).await, None);
+    let done = world.write(late).await;
+    world.processes[index].core.appended_before_reset(late, Some(&done));
+    world.settle(AfterCrash::Restart).await;
+    assert_eq!(world.check("first", "first").await, Status::Completed);
+}
+
 #[tokio::test]
 async fn an_append_that_is_tried_again_is_done_once() {
     let mut world = world_with_both(16).await;

@@ -127,15 +127,21 @@ impl World {
         let orders = VecDeque::new();
         self.processes.push(Process { name, kind, process, core, orders, asleep: false });
         let index = self.processes.len() - 1;
-        let (mut after, now) = (0, self.now());
-        loop {
-            let definitions = Arc::clone(&self.definitions);
-            let read = move |it: &::store::Reader<'_>| recover(it, &definitions, name, after, 2);
-            let (loaded, last) = self.store.read(read).await.unwrap();
-            self.processes[index].core.claim(loaded, false, now);
-            let Some(last) = last else { return index };
+        let mut after = 0;
+        while let Some(last) = self.recover(index, after, 2).await {
             after = last;
         }
+        index
+    }
+
+    /// Takes up to `limit` of its own sagas behind row `after`; gives the last row.
+    pub(super) async fn recover(&mut self, index: usize, after: i64, limit: usize) -> Option<i64> {
+        let (definitions, name) = (Arc::clone(&self.definitions), self.processes[index].name);
+        let read = move |it: &::store::Reader<'_>| recover(it, &definitions, name, after, limit);
+        let (loaded, last) = self.store.read(read).await.unwrap();
+        let now = self.now();
+        self.processes[index].core.claim(loaded, false, now);
+        last
     }
 
     pub(super) fn submit(&mut self, index: usize, id: &str) {
@@ -196,6 +202,9 @@ impl World {
     pub(super) async fn carry_out(&mut self, index: usize, order: Order) -> bool {
         match order {
             Order::Poll => self.poll(index).await,
+            Order::Look(row) => {
+                self.recover(index, row - 1, 1).await;
+            }
             Order::Append(append) => {
                 let result = self.write(&append).await;
                 if self.dies() {
