@@ -6,10 +6,12 @@
 //! | a success status, and the reply says otherwise | non-transient | | answered |
 //! | 409 `stale_epoch` | the owner stops itself | | |
 //! | 503, 429, a problem with `retryable: true` | transient | complete-by | 503: answered; else untouched |
-//! | 504 `deadline_expired`, no time left before sending | transient | complete-by | untouched |
+//! | 504 `deadline_expired` | transient | complete-by | untouched |
+//! | no time left before sending | transient | complete-by | unsent |
 //! | 408 | transient | attempts | answered |
 //! | 502, 504 | transient | attempts | silent |
-//! | connection refused, lost before anything was sent | transient | attempts | untouched |
+//! | held back by the mesh, which is full | transient | complete-by | unsent |
+//! | not connected, held back otherwise, lost before anything was sent | transient | attempts | unsent |
 //! | timed out | transient | attempts | silent |
 //! | connection lost after the request was sent | unknown | attempts | silent |
 //! | 500, any other 5xx, 1xx, 3xx | non-transient | | answered |
@@ -19,7 +21,8 @@
 //! for patience: only the saga's complete-by ends that. A call that *fails* is tried
 //! `attempts_max` times. An undo has no complete-by, so there every failure counts.
 //!
-//! *Untouched* is provable: the step is not put in doubt. *Silent* means that the effect may have
+//! *Untouched* is provable: the step is not put in doubt. *Unsent* is more: no service saw the call, so that even
+//! the pivot leaves nothing to undo. *Silent* means that the effect may have
 //! happened or may still happen; a pivot in that state is repeated until somebody answers.
 
 use std::time::Duration;
@@ -35,8 +38,11 @@ use crate::definition::Call;
 pub enum CallResult {
     /// The service, or somebody on the way to it, answered.
     Replied(Reply),
-    /// No connection could be made: provably unprocessed.
-    Refused,
+    /// No connection could be made, or the mesh held the call back: provably unprocessed.
+    Refused {
+        /// Why, in the word of whoever kept it.
+        code: Code,
+    },
     /// No answer in time.
     TimedOut,
     /// The connection broke.
@@ -64,6 +70,9 @@ pub struct Reply {
 }
 
 impl CallResult {
+    /// Nobody listens where the service should be.
+    pub const REFUSED: Self = Self::Refused { code: Code::UpstreamUnavailable };
+
     /// An answer with a status and a body and nothing else.
     #[must_use]
     pub fn replied(status: u16, body: Value) -> Self {
@@ -117,6 +126,8 @@ pub struct Failure {
     pub class: FailureClass,
     /// What it says about the effect.
     pub evidence: Evidence,
+    /// Whether no service can have seen the call.
+    pub unsent: bool,
     /// Which limit it counts against.
     pub patience: Patience,
     /// Whether the service has decided, so that asking again gives the same answer.
@@ -145,20 +156,20 @@ pub enum Verdict {
 pub fn classify(call: &Call, result: &CallResult) -> Verdict {
     match result {
         CallResult::Replied(reply) => judge(call, reply),
-        CallResult::Refused => transient("connection_refused", Evidence::Untouched),
-        CallResult::TimedOut => transient("timed_out", Evidence::Silent),
-        CallResult::ConnectionLost { sent: false } => {
-            transient("connection_lost", Evidence::Untouched)
+        CallResult::Refused { code } => {
+            // The answer that the service itself gives when it is full, from before its door.
+            let is_full = matches!(code, Code::Overloaded | Code::RateLimited);
+            unsent(code.as_str(), if is_full { Patience::CompleteBy } else { Patience::Attempts })
         }
+        CallResult::TimedOut => {
+            Verdict::Failed(failure("timed_out", Evidence::Silent, Patience::Attempts))
+        }
+        CallResult::ConnectionLost { sent: false } => unsent("connection_lost", Patience::Attempts),
         CallResult::ConnectionLost { sent: true } => Verdict::Failed(Failure {
             class: FailureClass::Unknown,
             ..failure("connection_lost", Evidence::Silent, Patience::Attempts)
         }),
-        CallResult::DeadlineExpired => Verdict::Failed(failure(
-            Code::DeadlineExpired.as_str(),
-            Evidence::Untouched,
-            Patience::CompleteBy,
-        )),
+        CallResult::DeadlineExpired => unsent(Code::DeadlineExpired.as_str(), Patience::CompleteBy),
     }
 }
 
@@ -213,14 +224,17 @@ fn expected(call: &Call, reply: &Reply) -> Verdict {
     })
 }
 
-fn transient(code: &str, evidence: Evidence) -> Verdict {
-    Verdict::Failed(failure(code, evidence, Patience::Attempts))
+/// The call never left.
+fn unsent(code: &str, patience: Patience) -> Verdict {
+    let failure = failure(code, Evidence::Untouched, patience);
+    Verdict::Failed(Failure { unsent: true, ..failure })
 }
 
 fn failure(code: &str, evidence: Evidence, patience: Patience) -> Failure {
     let class = FailureClass::Transient;
     let code = code.to_owned();
-    Failure { class, evidence, patience, refused: false, code, detail: None, retry_after: None }
+    let (unsent, refused, detail, retry_after) = (false, false, None, None);
+    Failure { class, evidence, unsent, patience, refused, code, detail, retry_after }
 }
 
 #[cfg(test)]
@@ -266,9 +280,27 @@ mod tests {
 
     #[test]
     fn a_call_that_could_not_be_made_is_transient_and_leaves_no_doubt() {
-        check(&CallResult::Refused, Transient, Untouched, Attempts);
+        check(&CallResult::REFUSED, Transient, Untouched, Attempts);
         check(&CallResult::ConnectionLost { sent: false }, Transient, Untouched, Attempts);
         check(&CallResult::DeadlineExpired, Transient, Untouched, CompleteBy);
+    }
+
+    #[test]
+    fn a_call_that_the_mesh_keeps_is_unsent_for_its_reason_and_a_full_one_asks_for_patience() {
+        for (code, patience) in [
+            (Code::UpstreamUnavailable, Attempts),
+            (Code::BreakerOpen, Attempts),
+            (Code::NoEndpoint, Attempts),
+            (Code::Overloaded, CompleteBy),
+            (Code::RateLimited, CompleteBy),
+        ] {
+            let kept = classify(&Call::put("/x"), &CallResult::Refused { code });
+            let Verdict::Failed(failure) = kept else { panic!("{code:?} is no failure") };
+            assert_eq!((&*failure.code, failure.patience), (code.as_str(), patience));
+            assert!(failure.unsent);
+        }
+        let busy = classify(&Call::put("/x"), &CallResult::replied(503, Value::Null));
+        assert!(matches!(busy, Verdict::Failed(Failure { unsent: false, .. })));
     }
 
     #[test]

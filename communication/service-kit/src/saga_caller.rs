@@ -37,7 +37,9 @@ impl Caller for SagaCaller {
         }
         match self.0.call(request).await {
             Ok(reply) => CallResult::Replied(replied(&reply)),
-            Err(CallError::NotSent(_) | CallError::UnknownService { .. }) => CallResult::Refused,
+            Err(error @ (CallError::NotSent(_) | CallError::UnknownService { .. })) => {
+                CallResult::Refused { code: error.code() }
+            }
             Err(CallError::DeadlineExpired) => CallResult::DeadlineExpired,
             Err(CallError::TimedOut { .. }) => CallResult::TimedOut,
             Err(CallError::ConnectionLost(_)) => CallResult::ConnectionLost { sent: true },

@@ -87,6 +87,7 @@ impl<'a> Turn<'a> {
             code: failure.code.clone(),
             evidence: failure.evidence,
             counts,
+            unsent: failure.unsent,
             wake: self.moment.monotonic + wait,
         });
         let lasting = failure.class == FailureClass::NonTransient;
@@ -234,9 +235,10 @@ impl<'a> Turn<'a> {
         let Some(forward) = self.forward() else { return };
         let steps = self.saga.definition.steps();
         // A pivot that was called is undone even when it was refused: it costs one call, and its
-        // effect is the one that must not stay behind.
+        // effect is the one that must not stay behind. Where no call ever left there is none, and
+        // an undo would ask for a person as long as the service is away.
         let pivot_called =
-            forward.attempts > 0 && self.saga.definition.pivot() == Some(forward.step);
+            forward.may_be_seen() && self.saga.definition.pivot() == Some(forward.step);
         let in_doubt = forward.doubt != Evidence::Untouched || pivot_called;
         let at_hand = in_doubt.then_some((forward.step, Certainty::InDoubt));
         let done = self.state.done.iter().rev().filter(|it| !it.skipped);

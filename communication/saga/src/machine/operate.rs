@@ -144,6 +144,7 @@ impl Turn<'_> {
             code: "interrupted".to_owned(),
             evidence: crate::outcome::Evidence::Silent,
             counts: false,
+            unsent: false,
             wake: self.moment.monotonic,
         });
     }

@@ -59,6 +59,9 @@ pub enum Record {
         evidence: Evidence,
         /// Whether it counts against the attempts of the step.
         counts: bool,
+        /// Whether no service can have seen it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unsent: bool,
         /// Not again before then.
         wake: Monotonic,
     },

@@ -102,6 +102,9 @@ pub struct Forward {
     pub attempts: u32,
     /// Those that count against its limit.
     pub failures: u32,
+    /// Those that no service can have seen. None in a row from before they were told apart.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unsent: u32,
     /// What may have happened at the service.
     pub doubt: Evidence,
     /// Not before then.
@@ -316,9 +319,19 @@ impl From<Outcome> for Status {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl Forward {
+    /// Whether a service may have seen a call for the step.
+    pub(super) fn may_be_seen(&self) -> bool {
+        self.attempts > self.unsent || self.doubt != Evidence::Untouched
+    }
+
     pub(super) fn at(step: usize, now: Monotonic) -> Self {
-        Self { step, attempts: 0, failures: 0, doubt: Evidence::Untouched, wake: now }
+        Self { step, attempts: 0, failures: 0, unsent: 0, doubt: Evidence::Untouched, wake: now }
     }
 }
 
@@ -518,13 +531,16 @@ impl State {
     }
 
     fn fold_step_failure(&mut self, record: &Record) {
-        let (Phase::Running(forward), Record::StepFailed { attempt, evidence, counts, wake, .. }) =
-            (&mut self.phase, record)
+        let (
+            Phase::Running(forward),
+            Record::StepFailed { attempt, evidence, counts, unsent, wake, .. },
+        ) = (&mut self.phase, record)
         else {
             return;
         };
         forward.attempts = *attempt;
         forward.failures += u32::from(*counts);
+        forward.unsent += u32::from(*unsent);
         forward.doubt = forward.doubt.max(*evidence);
         forward.wake = *wake;
     }

@@ -38,7 +38,7 @@ impl Answer {
             Self::Busy => CallResult::replied(503, Value::Null),
             Self::TimedOut => CallResult::TimedOut,
             Self::Lost => CallResult::ConnectionLost { sent: true },
-            Self::NoConnection => CallResult::Refused,
+            Self::NoConnection => CallResult::REFUSED,
             Self::Stale => CallResult::problem(409, "stale_epoch", false),
         }
     }

@@ -81,7 +81,7 @@ fn failure(result: &CallResult) -> Option<String> {
         CallResult::Replied(reply) => {
             Some(reply.code.clone().unwrap_or_else(|| format!("http_{}", reply.status)))
         }
-        CallResult::Refused => Some("connection_refused".to_owned()),
+        CallResult::Refused { code } => Some(code.as_str().to_owned()),
         CallResult::TimedOut => Some("timed_out".to_owned()),
         CallResult::ConnectionLost { .. } => Some("connection_lost".to_owned()),
         CallResult::DeadlineExpired => Some("deadline_expired".to_owned()),

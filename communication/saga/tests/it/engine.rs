@@ -86,7 +86,7 @@ async fn a_refused_saga_is_undone_by_the_supervisor_and_a_busy_service_gets_anot
         assert_eq!(fixture.services.effects("refused", step), (1, 1), "{step}");
     }
     // Four failures exhaust the attempts; the first hand-back brings fresh ones.
-    fixture.services.plan("stock", Direction::Do, &vec![CallResult::Refused; 5]);
+    fixture.services.plan("stock", Direction::Do, &vec![CallResult::REFUSED; 5]);
     forward.engine.submit(order("late")).await.unwrap();
     let view = ends(&undo.engine, "late", Status::Completed).await;
     assert_eq!(view.state.hand_backs, 1);
@@ -168,7 +168,7 @@ async fn past_its_bound_an_engine_refuses_sagas_and_accepts_them_again_later() {
     let mut config = fixture.config("one", EngineKind::Forward);
     config.settings.open_sagas_max = 1;
     let process = fixture.start_with(config, fixture.services.clone()).await.unwrap();
-    fixture.services.plan("mail", Direction::Do, &vec![CallResult::Refused; 8]);
+    fixture.services.plan("mail", Direction::Do, &vec![CallResult::REFUSED; 8]);
     process.engine.submit(order("a")).await.unwrap();
     let overloaded = SubmitError::Overloaded { open_max: 1 };
     assert_eq!(process.engine.submit(order("b")).await, Err(overloaded));

@@ -86,7 +86,7 @@ async fn a_restart_in_place_does_not_wait_for_the_lease() {
     let fixture = std::sync::Arc::new(Fixture::new());
     let runtime = runtime();
     let process = start_on(&runtime, &fixture, "scheduler-1").await.unwrap();
-    fixture.services.plan("mail", base::Direction::Do, &vec![CallResult::Refused; 1_000]);
+    fixture.services.plan("mail", base::Direction::Do, &vec![CallResult::REFUSED; 1_000]);
     process.engine.submit(order("a")).await.unwrap();
     until("the last step is being tried", || async {
         (fixture.services.calls() > 5).then_some(())
@@ -111,7 +111,7 @@ async fn the_sagas_of_an_instance_that_died_are_taken_over_by_another() {
     let fixture = std::sync::Arc::new(Fixture::new());
     let runtime = runtime();
     let process = start_on(&runtime, &fixture, "scheduler-1").await.unwrap();
-    fixture.services.plan("mail", base::Direction::Do, &vec![CallResult::Refused; 1_000]);
+    fixture.services.plan("mail", base::Direction::Do, &vec![CallResult::REFUSED; 1_000]);
     for number in 0..50 {
         process.engine.submit(order(&format!("s-{number}"))).await.unwrap();
     }
@@ -225,7 +225,7 @@ async fn a_graceful_stop_lets_another_take_over_without_waiting_for_the_lease() 
     let mut config = fixture.config("scheduler-1", EngineKind::Forward);
     config.settings.lease_ms = 60_000;
     let first = fixture.start_with(config, fixture.services.clone()).await.unwrap();
-    fixture.services.plan("mail", base::Direction::Do, &vec![CallResult::Refused; 1_000]);
+    fixture.services.plan("mail", base::Direction::Do, &vec![CallResult::REFUSED; 1_000]);
     first.engine.submit(order("a")).await.unwrap();
     until("the last step is being tried", || async {
         (fixture.services.calls() > 5).then_some(())

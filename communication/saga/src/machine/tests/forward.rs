@@ -73,9 +73,39 @@ fn a_refusal_breaks_the_silence_about_the_pivot() {
 }
 
 #[test]
-fn a_pivot_that_was_never_reached_is_not_waited_for() {
+fn a_pivot_that_was_never_reached_is_neither_waited_for_nor_undone() {
     let answers = [Done, Done, Done, NoConnection, NoConnection, NoConnection, NoConnection];
-    check(&answers, Status::Compensated, &["order", "carrier", "stock", "account"]);
+    check(&answers, Status::Compensated, &["carrier", "stock", "account"]);
+}
+
+#[test]
+fn a_pivot_that_one_call_of_many_reached_is_undone() {
+    // Silence is ended by a refusal alone; that a service is busy counts as no failure.
+    for (seen, last) in [(Busy, NoConnection), (Lost, Refused)] {
+        let tries = [NoConnection, seen, NoConnection, NoConnection, last];
+        let answers = [&[Done, Done, Done], &tries[..]].concat();
+        check(&answers, Status::Compensated, &["order", "carrier", "stock", "account"]);
+    }
+}
+
+/// Whoever takes over cannot know whether the owner before had a call under way.
+#[test]
+fn a_pivot_that_nobody_is_known_to_have_reached_is_undone_after_a_take_over() {
+    let mut play = Play::new(definition());
+    for answer in [Done, Done, Done, NoConnection] {
+        play.advance(&mut |_| answer);
+    }
+    play.event(Event::Claimed { was_owned: true });
+    play.run(&mut |call| if call.flight.step == 3 { Refused } else { Done });
+    assert_eq!(play.undone()[0], "order");
+}
+
+#[test]
+fn a_service_that_is_gone_for_good_when_the_pivot_is_due_leaves_nothing_to_a_person() {
+    let mut play = Play::new(definition());
+    play.run(&mut |call| if call.flight.step == 3 { NoConnection } else { Done });
+    assert_eq!(play.state.status(), Status::Compensated, "{:?}", play.state);
+    assert_eq!(play.alerts, [""; 0]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use base::Direction;
 use super::{
     forward,
     services::{
-        Fault::{Busy, Exception, Halfway, Late, LostReply, LostRequest, Refused},
+        Fault::{Busy, Exception, Halfway, Late, LostReply, LostRequest, Refused, Unsent},
         Planned,
     },
     world::{AfterCrash, World},
@@ -54,12 +54,12 @@ async fn chaos(seed: u64) {
 }
 
 pub(super) fn draw_faults(world: &mut World) {
-    let kinds = [Busy, Refused, Exception, Halfway, LostReply, LostRequest, Late];
+    let kinds = [Busy, Refused, Exception, Halfway, LostReply, LostRequest, Late, Unsent];
     for _ in 0..world.random.below(8) {
         let step = usize::try_from(world.random.below(5)).unwrap();
         let direction =
             if step < 3 && world.random.below(3) == 0 { Direction::Undo } else { Direction::Do };
-        let fault = kinds[usize::try_from(world.random.below(7)).unwrap()];
+        let fault = kinds[usize::try_from(world.random.below(8)).unwrap()];
         let times = u32::try_from(1 + world.random.below(3)).unwrap();
         world.faults.push(Planned { step, direction, fault, times });
     }

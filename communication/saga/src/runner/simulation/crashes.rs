@@ -5,7 +5,7 @@ use base::Direction;
 use super::{
     STEPS, forward,
     services::{
-        Fault::{Busy, Exception, Halfway, Late, LostReply, LostRequest, Refused},
+        Fault::{Busy, Exception, Halfway, Late, LostReply, LostRequest, Refused, Unsent},
         Planned,
     },
     world::{AfterCrash, World},
@@ -19,7 +19,7 @@ fn cases() -> Vec<(Vec<Planned>, Status)> {
     let mut cases = vec![(Vec::new(), Status::Completed)];
     let fault = |step, direction, fault, times| Planned { step, direction, fault, times };
     for step in 0..5 {
-        for (kind, times) in [(Busy, 2), (LostReply, 1), (LostRequest, 2), (Late, 1)] {
+        for (kind, times) in [(Busy, 2), (LostReply, 1), (LostRequest, 2), (Late, 1), (Unsent, 2)] {
             cases.push((vec![fault(step, Do, kind, times)], Status::Completed));
         }
         let refused = if step == 4 { Status::Parked } else { Status::Compensated };

@@ -18,11 +18,13 @@ pub(super) enum Fault {
     Halfway,
     LostReply,
     LostRequest,
+    /// Nobody listens: it never leaves.
+    Unsent,
     /// No answer in time; the request is carried out much later.
     Late,
 }
 
-use Fault::{Busy, Exception, Halfway, Late, LostReply, LostRequest, Refused};
+use Fault::{Busy, Exception, Halfway, Late, LostReply, LostRequest, Refused, Unsent};
 
 /// Some calls of one step go wrong.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +98,7 @@ impl Services {
                 CallResult::ConnectionLost { sent: true }
             }
             Some(LostRequest) => CallResult::TimedOut,
+            Some(Unsent) => CallResult::REFUSED,
             Some(Late) => {
                 self.late.push_back(call.clone());
                 CallResult::TimedOut
