@@ -4,11 +4,15 @@ use axum::{
     body::Body,
     response::{IntoResponse as _, Response},
 };
+use base::headers::SKEIN_ERROR;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use store::StoredReply;
 
-use crate::{json, problem::Problem};
+use crate::{
+    json,
+    problem::{CONTENT_TYPE, Problem},
+};
 
 /// A JSON reply.
 ///
@@ -30,6 +34,14 @@ pub fn text(status: u16, content: &str) -> StoredReply {
 #[must_use]
 pub const fn empty(status: u16) -> StoredReply {
     StoredReply { status, headers: Vec::new(), body: Vec::new() }
+}
+
+/// A refusal that is a reply: without the id of a trace, which is another each time.
+#[must_use]
+pub fn refusal(problem: &Problem) -> StoredReply {
+    let body = problem.body(None);
+    let reply = StoredReply { status: problem.status.as_u16(), headers: Vec::new(), body };
+    reply.header("content-type", CONTENT_TYPE).header(SKEIN_ERROR, &problem.code)
 }
 
 /// The reply as the caller gets it.

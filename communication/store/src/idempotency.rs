@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::SqlError,
-    query::{Row, Transaction},
+    query::{Reader, Row, Transaction},
 };
 
 /// A reply that was given once and is given again.
@@ -60,6 +60,27 @@ struct Kept {
     held_until: u64,
     boot_id: String,
     reply: Option<StoredReply>,
+}
+
+impl Reader<'_> {
+    /// The answer that was given to this body under a key, where there is one.
+    ///
+    /// # Errors
+    /// What the statement failed with.
+    pub fn key_reply(
+        &self,
+        scope: &str,
+        key: &str,
+        body_hash: &[u8; 32],
+    ) -> Result<Option<StoredReply>, SqlError> {
+        let found = self.query_optional(
+            "SELECT status, headers, body FROM skein_idempotency
+             WHERE scope = ?1 AND key = ?2 AND body_hash = ?3",
+            &[&scope, &key, &body_hash.as_slice()],
+            |row| read_reply(row, 0),
+        )?;
+        Ok(found.flatten())
+    }
 }
 
 impl Transaction<'_> {

@@ -1,6 +1,9 @@
 //! HTTP: the public API. Validate, make durable, answer.
 
 mod document;
+mod once;
+#[cfg(test)]
+mod repeated;
 mod samples;
 
 use std::{sync::Arc, time::Duration};
@@ -21,14 +24,13 @@ use messaging::{Messaging, PublishError, Receipt};
 use serde::Serialize;
 use serde_json::Value;
 use service_kit::{
-    Deadline, FieldError, JsonBody, Problem, Profile, RequestContext, Routes,
-    idempotency::{self, KeyedRequest, key_of},
-    reply,
+    FieldError, JsonBody, Problem, Profile, RequestContext, Routes, idempotency::Try, reply,
 };
 use store::{Store, StoredReply};
 use telemetry::{SpanKind, Telemetry};
 
 pub(crate) use self::document::Document;
+use self::once::Once;
 use crate::{
     backlog::Backlog,
     disk::Disk,
@@ -85,16 +87,14 @@ async fn schedule(
     let request = DeliveryRequest::read(&Body::new(&value)).map_err(Problem::of_faults)?;
     shared.check_places(&request.pickup_location, &request.dropoff_location)?;
     check_horizon(request.pickup_time, shared.clock.now(), shared.pickup_ahead)?;
-    if !shared.backlog.has_room() {
-        return Err(Problem::of(Code::Backlog, "the Scheduler is too far behind; come back later"));
-    }
-    if !shared.disk.has_room() {
-        return Err(Problem::of(Code::StoreUnavailable, "the disk is nearly full"));
-    }
     let (asker, deadline) = (shared.clone(), context.deadline);
     let scope = format!("{}\nPOST /api/deliveryrequests", request.owner_id);
     let once = Once { scope, headers: &headers, body: &body, deadline };
-    shared.once(once, |id| async move { asker.accept(id, request, value, context).await }).await
+    if let Err(full) = shared.check_room() {
+        // Nothing new; who comes again for an answer gets it.
+        return shared.replayed(&once).await?.ok_or(full);
+    }
+    shared.once(once, |it| async move { asker.accept(it.id, request, value, context).await }).await
 }
 
 /// Moves a delivery.
@@ -118,12 +118,17 @@ async fn reschedule(
     shared.check_places(&request.pickup_location, &request.dropoff_location)?;
     check_horizon(request.pickup_time, shared.clock.now(), shared.pickup_ahead)?;
     check_id(&id)?;
+    let record = shared.find(&id).await?;
     let request = RescheduleRequest { delivery_id: id.clone(), ..request };
     let (asker, deadline) = (shared.clone(), context.deadline);
     let scope = format!("PATCH /api/deliveryrequests/{id}");
-    let ask = |message_id| async move {
-        asker.find(&id).await?.check_open().map_err(too_late)?;
-        asker.ask(Operation::Reschedule, &id, message_id, &request, &context).await?;
+    let ask = |this: Try| async move {
+        // What may have been asked for is asked for again under its id: whoever serves the delivery
+        // has decided about it, or will, and it has one answer.
+        if !this.is_again {
+            record.check_open().map_err(too_late)?;
+        }
+        asker.ask(Operation::Reschedule, &id, this.id, &request, &context).await?;
         // The original labels the bare text so.
         let reply = StoredReply { status: 200, headers: Vec::new(), body: id.into_bytes() };
         Ok(reply.header("content-type", "application/json"))
@@ -150,14 +155,14 @@ async fn cancel(
     let record = shared.find(&id).await?;
     let (asker, deadline) = (shared.clone(), context.deadline);
     let scope = format!("DELETE /api/deliveryrequests/{id}");
-    let ask = |message_id| async move {
+    let ask = |this: Try| async move {
         match record.check_open() {
             Err(TooLate::Ended(RequestState::Cancelled)) => return Ok(reply::empty(204)),
-            Err(error) => return Err(too_late(error)),
-            Ok(()) => {}
+            Err(error) if !this.is_again => return Err(too_late(error)),
+            Err(_) | Ok(()) => {}
         }
         let request = CancelRequest { delivery_id: id.clone(), reason: None };
-        asker.ask(Operation::Cancel, &id, message_id, &request, &context).await?;
+        asker.ask(Operation::Cancel, &id, this.id, &request, &context).await?;
         Ok(reply::empty(204))
     };
     let once = Once { scope, headers: &headers, body: &[], deadline };
@@ -181,29 +186,17 @@ async fn get_request(
     Ok(Json(record.shown()))
 }
 
-/// What makes a request one with those that look like it.
-struct Once<'a> {
-    scope: String,
-    headers: &'a HeaderMap,
-    body: &'a [u8],
-    deadline: Deadline,
-}
-
 impl Shared {
-    /// Does the work once for the key of a request, where it has one, under an id for what is asked.
-    async fn once<W, F>(&self, once: Once<'_>, work: W) -> Result<Response, Problem>
-    where
-        W: FnOnce(String) -> F,
-        F: Future<Output = Result<StoredReply, Problem>>,
-    {
-        let candidate_id = self.new_id();
-        let Once { scope, headers, body, deadline } = once;
-        let Some(key) = key_of(headers)? else {
-            return work(candidate_id).await.map(service_kit::respond);
-        };
-        let body_hash = service_kit::hash_of(&[body]);
-        let keyed = KeyedRequest { scope, key, body_hash, candidate_id };
-        idempotency::once(&self.store, keyed, deadline, work).await
+    /// Whether anything new is taken in.
+    fn check_room(&self) -> Result<(), Problem> {
+        if !self.backlog.has_room() {
+            let detail = "the Scheduler is too far behind; come back later";
+            return Err(Problem::of(Code::Backlog, detail));
+        }
+        if !self.disk.has_room() {
+            return Err(Problem::of(Code::StoreUnavailable, "the disk is nearly full"));
+        }
+        Ok(())
     }
 
     async fn find(&self, id: &str) -> Result<RequestRecord, Problem> {

@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 use service_kit::{Change, MutatingRoute, Repetition, Sample, SampleCall};
 
-fn request() -> Value {
+pub(super) fn request() -> Value {
     json!({"ownerId": "o", "pickupLocation": "p", "dropOffLocation": "d", "deadline": "",
         "pickupTime": "2026-01-01T00:00:00Z", "expedited": false, "confirmationRequired": "None",
         "packageInfo": {"packageId": "x", "size": "Small", "weight": 1}})
