@@ -91,7 +91,7 @@ impl Operation {
             match transaction.begin_operation(&key, epoch, &hash)? {
                 OperationState::Fresh => {
                     let reply = effect(transaction)?;
-                    transaction.finish_operation(&key, &hash, &reply)?;
+                    transaction.finish_operation(&key, epoch, &hash, &reply)?;
                     Ok::<_, Problem>((reply, Told::First))
                 }
                 OperationState::Replayed(reply) => Ok((reply, Told::Again)),

@@ -52,6 +52,12 @@ impl Patience {
     }
 }
 
+/// Size of a page of a database that is made new, in bytes. A commit writes each page that it touched whole,
+/// and nearly all of ours touch a row here and a row there: with 4,096, `SQLite`'s own choice, the same
+/// work writes 2.2 times the bytes at the same CPU. Tables without row numbers keep up to 231 bytes of
+/// a row in their tree then, others 989; what is longer takes further pages.
+const PAGE_BYTES: u32 = 1_024;
+
 impl Opener {
     /// Size of the write-ahead log, in bytes; 0 when there is none.
     pub(crate) fn log_bytes(&self) -> u64 {
@@ -67,6 +73,8 @@ impl Opener {
         let mut connection =
             Connection::open_with_flags(&self.path, flags).map_err(SqlError::of)?;
         let patience = wait_evenly(&mut connection)?;
+        // Before the first table: it is fixed then.
+        pragma(&connection, &format!("page_size = {PAGE_BYTES}"))?;
         pragma(&connection, "journal_mode = WAL")?;
         // Every commit syncs the log before it is seen. NORMAL would sync at checkpoints only.
         pragma(&connection, "synchronous = FULL")?;

@@ -249,22 +249,49 @@ mod tests {
         assert!(matches!(check_given(&given), Err(OpenError::DeferredConstraint { .. })));
     }
 
-    #[test]
-    fn a_file_of_an_older_program_keeps_its_messages_and_learns_to_park_them() {
+    /// A file whose own tables are those of the first so many migrations, with a row in them.
+    fn file_of(migrations: usize, row: &str) -> Connection {
         let connection = Connection::open_in_memory().unwrap();
         let (path, now) = (Path::new("old.db"), Timestamp::from_millis(1));
         let refuse = |source| OpenError::Sql { path: path.to_owned(), source };
         connection.execute_batch("BEGIN").unwrap();
         check_identity(&connection, path, &refuse).unwrap();
-        apply(&connection, "store", &schema::MIGRATIONS[..1], now, &refuse).unwrap();
-        let old = "INSERT INTO skein_outbox VALUES
-            (7, 't', 'k', 'id', 'kind', 's', NULL, 1, '', NULL, NULL, x'7b7d', 1)";
-        connection.execute(old, []).unwrap();
+        apply(&connection, "store", &schema::MIGRATIONS[..migrations], now, &refuse).unwrap();
+        connection.execute(row, []).unwrap();
         connection.execute_batch("COMMIT").unwrap();
-        run(&connection, path, &[], now).unwrap();
-        let reader = crate::query::Reader::new(&connection);
+        connection
+    }
+
+    fn brought_up_to_date(connection: &Connection) -> crate::query::Reader<'_> {
+        run(connection, Path::new("old.db"), &[], Timestamp::from_millis(2)).unwrap();
+        crate::query::Reader::new(connection)
+    }
+
+    #[test]
+    fn a_file_of_an_older_program_keeps_its_messages_and_learns_to_park_them() {
+        let old = file_of(
+            1,
+            "INSERT INTO skein_outbox VALUES
+             (7, 't', 'k', 'id', 'kind', 's', NULL, 1, '', NULL, NULL, x'7b7d', 1)",
+        );
+        let reader = brought_up_to_date(&old);
         let page = reader.outbox_page(0, 10).unwrap();
         assert_eq!((page.messages.len(), page.read_to), (1, 7));
         assert_eq!(reader.outbox_parked_count(), Ok(0));
+    }
+
+    #[test]
+    fn a_file_of_an_older_program_keeps_its_operations() {
+        let old = file_of(
+            2,
+            "INSERT INTO skein_operations VALUES
+             ('s', 'step', 0, 'done', 4, x'00', 201, '[]', x'7b7d', 1, 0, 9)",
+        );
+        let effects = brought_up_to_date(&old).effects("", 9).unwrap();
+        let seen: Vec<_> = effects.iter().map(|it| (&*it.key, &*it.state, it.effects)).collect();
+        assert_eq!(seen, [("s/step/0", "done", 1)]);
+        let again = "INSERT INTO skein_operations (saga, step, revision, state, updated_at)
+            VALUES ('s', 'step', 0, 'seen', 1)";
+        assert!(old.execute(again, []).is_err(), "an operation stands once");
     }
 }

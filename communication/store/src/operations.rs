@@ -67,8 +67,9 @@ struct Known {
 }
 
 impl Transaction<'_> {
-    /// Judges a call and remembers its epoch. After [`OperationState::Fresh`] the closure carries the
-    /// effect out and calls [`finish_operation`](Self::finish_operation), or refuses as a whole.
+    /// Judges a call; the epoch of an operation that is known is remembered. After
+    /// [`OperationState::Fresh`] the closure carries the effect out and calls
+    /// [`finish_operation`](Self::finish_operation), or refuses as a whole.
     ///
     /// # Errors
     /// What a statement failed with.
@@ -95,36 +96,32 @@ impl Transaction<'_> {
             (Some(known), Direction::Do) => judge_do(known, body_hash),
             (Some(known), Direction::Undo) => judge_undo(known),
         };
-        if known.is_none() || epoch > seen {
-            self.note_epoch(key, epoch, body_hash)?;
+        // The row of a new one is written once, with its reply: rows that grow are moved about.
+        if known.is_some() && epoch > seen {
+            self.note_epoch(key, epoch)?;
         }
         Ok(state)
     }
 
-    fn note_epoch(
-        &mut self,
-        key: &OperationKey,
-        epoch: Option<u64>,
-        body_hash: &[u8; 32],
-    ) -> Result<(), SqlError> {
+    fn note_epoch(&mut self, key: &OperationKey, epoch: Option<u64>) -> Result<(), SqlError> {
         let now = self.now();
-        let hash = (key.direction == Direction::Do).then_some(body_hash.as_slice());
         self.execute(
-            "INSERT INTO skein_operations (saga, step, revision, state, epoch, body_hash, updated_at)
-             VALUES (?1, ?2, ?3, 'seen', ?4, ?5, ?6)
-             ON CONFLICT (saga, step, revision) DO UPDATE SET epoch = ?4, updated_at = ?6",
-            &[&key.saga, &key.step, &key.revision, &epoch, &hash, &now],
+            "UPDATE skein_operations SET epoch = ?4, updated_at = ?5
+             WHERE saga = ?1 AND step = ?2 AND revision = ?3",
+            &[&key.saga, &key.step, &key.revision, &epoch, &now],
         )?;
         Ok(())
     }
 
-    /// Keeps the answer of an operation that was just carried out, and counts the effect.
+    /// Keeps the answer of an operation that was just carried out, under the epoch of its call, and
+    /// counts the effect.
     ///
     /// # Errors
     /// What the statement failed with.
     pub fn finish_operation(
         &mut self,
         key: &OperationKey,
+        epoch: Option<u64>,
         body_hash: &[u8; 32],
         reply: &StoredReply,
     ) -> Result<(), SqlError> {
@@ -132,16 +129,20 @@ impl Transaction<'_> {
         let headers = write_headers(reply)?;
         let sql = match key.direction {
             Direction::Do => {
-                "UPDATE skein_operations SET state = 'done', status = ?4, headers = ?5, body = ?6,
-                   updated_at = ?7, body_hash = ?8, effects = effects + 1
-                 WHERE saga = ?1 AND step = ?2 AND revision = ?3"
+                "INSERT INTO skein_operations
+                   (saga, step, revision, state, epoch, body_hash, status, headers, body, effects, updated_at)
+                 VALUES (?1, ?2, ?3, 'done', ?4, ?5, ?6, ?7, ?8, 1, ?9)
+                 ON CONFLICT (saga, step, revision) DO UPDATE SET state = 'done', body_hash = ?5,
+                   status = ?6, headers = ?7, body = ?8, effects = effects + 1, updated_at = ?9"
             }
             // An undo before its do takes nothing back: it leaves the tombstone.
             Direction::Undo => {
-                "UPDATE skein_operations SET state = 'undone', status = ?4, headers = ?5, body = ?6,
-                   updated_at = ?7, body_hash = COALESCE(body_hash, ?8),
-                   undos = undos + (state = 'done')
-                 WHERE saga = ?1 AND step = ?2 AND revision = ?3"
+                "INSERT INTO skein_operations
+                   (saga, step, revision, state, epoch, body_hash, status, headers, body, updated_at)
+                 VALUES (?1, ?2, ?3, 'undone', ?4, ?5, ?6, ?7, ?8, ?9)
+                 ON CONFLICT (saga, step, revision) DO UPDATE SET undos = undos + (state = 'done'),
+                   state = 'undone', body_hash = COALESCE(body_hash, ?5),
+                   status = ?6, headers = ?7, body = ?8, updated_at = ?9"
             }
         };
         self.execute(
@@ -150,11 +151,12 @@ impl Transaction<'_> {
                 &key.saga,
                 &key.step,
                 &key.revision,
+                &epoch,
+                &body_hash.as_slice(),
                 &reply.status,
                 &headers,
                 &reply.body,
                 &now,
-                &body_hash.as_slice(),
             ],
         )?;
         Ok(())

@@ -3,9 +3,10 @@
 use crate::migrate::Migration;
 
 /// History of the built-in tables.
-pub(crate) const MIGRATIONS: [Migration; 2] = [
+pub(crate) const MIGRATIONS: [Migration; 3] = [
     Migration { version: 1, name: "messages, keys, operations, leases", sql: FIRST },
     Migration { version: 2, name: "parked messages", sql: PARKED },
+    Migration { version: 3, name: "operations by number", sql: NUMBERED },
 ];
 
 // AUTOINCREMENT: a sequence number is never given twice, even when the table was empty between.
@@ -82,4 +83,31 @@ const PARKED: &str = "
 ALTER TABLE skein_outbox ADD COLUMN parked_at INTEGER;
 ALTER TABLE skein_outbox ADD COLUMN parked_because TEXT;
 CREATE INDEX skein_outbox_parked ON skein_outbox (topic, key) WHERE parked_at IS NOT NULL;
+";
+
+// An operation is as long as the reply that it keeps. In a table without row numbers such a row takes
+// pages beside the tree, and stands within it: more is written for each.
+const NUMBERED: &str = "
+CREATE TABLE skein_operations_3 (
+  number INTEGER PRIMARY KEY,
+  saga TEXT NOT NULL,
+  step TEXT NOT NULL,
+  revision INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('seen', 'done', 'undone')),
+  epoch INTEGER,
+  body_hash BLOB,
+  status INTEGER,
+  headers TEXT,
+  body BLOB,
+  effects INTEGER NOT NULL DEFAULT 0,
+  undos INTEGER NOT NULL DEFAULT 0,
+  updated_at INTEGER NOT NULL,
+  UNIQUE (saga, step, revision)
+) STRICT;
+INSERT INTO skein_operations_3
+  SELECT NULL, saga, step, revision, state, epoch, body_hash, status, headers, body, effects, undos, updated_at
+  FROM skein_operations ORDER BY updated_at;
+DROP TABLE skein_operations;
+ALTER TABLE skein_operations_3 RENAME TO skein_operations;
+CREATE INDEX skein_operations_age ON skein_operations (updated_at);
 ";

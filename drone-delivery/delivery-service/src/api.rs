@@ -221,7 +221,7 @@ fn put(
     let same = delivery.order == content.order;
     if !same {
         delivery.replace(content.order).map_err(refusal)?;
-        table::update(transaction, &delivery)?;
+        table::replace(transaction, &delivery)?;
     }
     if same || prefer_201 { created(&delivery) } else { Ok(reply::empty(204)) }
 }

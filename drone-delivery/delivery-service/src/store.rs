@@ -14,6 +14,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "languages of who asked", sql: THIRD },
     Migration { version: 4, name: "what is overdue", sql: FOURTH },
     Migration { version: 5, name: "who asks before there is a delivery", sql: FIFTH },
+    Migration { version: 6, name: "deliveries and events by number", sql: SIXTH },
 ];
 
 // The state is one JSON text: it is read and written whole. What is asked for stands in columns.
@@ -79,6 +80,39 @@ CREATE TABLE overdue (
 const FIFTH: &str = "
 ALTER TABLE notify_requests ADD COLUMN early INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX notify_requests_early ON notify_requests (asked_at) WHERE early = 1;
+";
+
+// Rows of this length in a table without row numbers stand in the inner pages of its tree too, and
+// each change writes more pages.
+const SIXTH: &str = "
+CREATE TABLE deliveries_6 (
+  number INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  state TEXT NOT NULL,
+  stage INTEGER NOT NULL,
+  owner_id TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  changed_at INTEGER NOT NULL
+) STRICT;
+INSERT INTO deliveries_6
+  SELECT NULL, id, state, stage, owner_id, created_at, changed_at FROM deliveries ORDER BY created_at;
+DROP TABLE deliveries;
+ALTER TABLE deliveries_6 RENAME TO deliveries;
+CREATE INDEX deliveries_owner ON deliveries (owner_id, created_at);
+CREATE INDEX deliveries_ended ON deliveries (changed_at) WHERE stage >= 4;
+CREATE INDEX deliveries_open ON deliveries (id) WHERE stage < 4;
+
+CREATE TABLE delivery_events_6 (
+  number INTEGER PRIMARY KEY,
+  delivery_id TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  event TEXT NOT NULL,
+  UNIQUE (delivery_id, sequence)
+) STRICT;
+INSERT INTO delivery_events_6
+  SELECT NULL, delivery_id, sequence, event FROM delivery_events ORDER BY delivery_id, sequence;
+DROP TABLE delivery_events;
+ALTER TABLE delivery_events_6 RENAME TO delivery_events;
 ";
 
 /// Deliveries, tombstones or addresses that one transaction forgets.
@@ -201,23 +235,27 @@ pub(crate) fn insert(
     Ok(())
 }
 
-/// Writes a delivery that is there.
+/// Writes a delivery that is there, but for its owner: to name that column would write its index.
 pub(crate) fn update(
     transaction: &mut Transaction<'_>,
     delivery: &Delivery,
 ) -> Result<(), SqlError> {
     let now = transaction.now();
     transaction.execute(
-        "UPDATE deliveries SET state = ?2, stage = ?3, owner_id = ?4, changed_at = ?5 WHERE id = ?1",
-        &[
-            &delivery.id,
-            &encode(delivery)?,
-            &ordinal(delivery.stage),
-            &delivery.order.owner.account_id,
-            &now,
-        ],
+        "UPDATE deliveries SET state = ?2, stage = ?3, changed_at = ?4 WHERE id = ?1",
+        &[&delivery.id, &encode(delivery)?, &ordinal(delivery.stage), &now],
     )?;
     Ok(())
+}
+
+/// Writes a delivery that was asked for anew, perhaps for another owner.
+pub(crate) fn replace(
+    transaction: &mut Transaction<'_>,
+    delivery: &Delivery,
+) -> Result<(), SqlError> {
+    update(transaction, delivery)?;
+    let sql = "UPDATE deliveries SET owner_id = ?2 WHERE id = ?1 AND owner_id <> ?2";
+    transaction.execute(sql, &[&delivery.id, &delivery.order.owner.account_id]).map(|_| ())
 }
 
 /// Keeps an event for those who ask later.
@@ -427,17 +465,20 @@ mod tests {
     struct Fixture {
         clock: Arc<ManualClock>,
         store: Store,
-        _directory: TempDir,
+        directory: TempDir,
     }
 
     impl Fixture {
         fn new() -> Self {
-            let directory = tempfile::tempdir().unwrap();
+            Self::of(MIGRATIONS, tempfile::tempdir().unwrap())
+        }
+
+        fn of(migrations: &[Migration], directory: TempDir) -> Self {
             let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
             let path = directory.path().join("delivery.db");
             let (settings, telemetry) = (StoreSettings::default(), Telemetry::disabled());
-            let store = Store::open(path, MIGRATIONS, settings, clock.clone(), &telemetry);
-            Self { clock, store: store.unwrap(), _directory: directory }
+            let store = Store::open(path, migrations, settings, clock.clone(), &telemetry);
+            Self { clock, store: store.unwrap(), directory }
         }
 
         async fn write(
@@ -485,6 +526,46 @@ mod tests {
             });
             counted.await.unwrap()
         }
+    }
+
+    #[tokio::test]
+    async fn a_database_from_before_rows_had_numbers_keeps_its_deliveries_and_events() {
+        let old = Fixture::of(&MIGRATIONS[..5], tempfile::tempdir().unwrap());
+        old.begin("running").await;
+        old.begin("ended").await;
+        old.end("ended").await;
+        let (before, directory) = (old.rows().await, old.directory);
+        drop(old.store);
+        let new = Fixture::of(MIGRATIONS, directory);
+        assert_eq!(new.rows().await, before);
+        let read = |reader: &Reader<'_>| {
+            let stages: Vec<_> =
+                events(reader, "ended", 0)?.into_iter().map(|it| it.stage).collect();
+            Ok((under_way(reader, "", 9)?.len(), stages))
+        };
+        let (running, stages) = new.store.read(read).await.unwrap();
+        assert_eq!(running, 1);
+        assert_eq!(stages, [DeliveryStage::Created, DeliveryStage::Cancelled]);
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_is_asked_for_anew_is_counted_for_its_new_owner() {
+        let fixture = Fixture::new();
+        fixture.begin("d").await;
+        let owner = Owner { user_id: "u".to_owned(), account_id: "b".to_owned() };
+        let order = Order { owner, ..order() };
+        fixture
+            .write(move |transaction| {
+                let mut delivery = find(transaction, "d")?.unwrap();
+                delivery.replace(order).unwrap();
+                replace(transaction, &delivery)
+            })
+            .await;
+        let of = |reader: &Reader<'_>, owner| {
+            count(reader, owner, Timestamp::from_millis(0), Timestamp::from_millis(1))
+        };
+        let counted = fixture.store.read(move |it| Ok((of(it, "a")?, of(it, "b")?))).await;
+        assert_eq!(counted.unwrap(), (0, 1));
     }
 
     fn order() -> Order {

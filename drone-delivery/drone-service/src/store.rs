@@ -19,6 +19,7 @@ pub(crate) use drones::{
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "the fleet and its bookings", sql: FIRST },
     Migration { version: 2, name: "a plan of bookings for each drone", sql: PLAN },
+    Migration { version: 3, name: "drones and bookings by number", sql: NUMBERED },
 ];
 
 // A drone's state is one JSON text: it is read and written whole. What is asked for, and what must
@@ -92,6 +93,57 @@ CREATE TABLE usual_airframe (
   payload_kg REAL NOT NULL,
   range_m REAL NOT NULL
 ) STRICT;
+";
+
+// A drone in flight is longer than a quarter of a page, which is what a table without row numbers holds of a row:
+// the rest took pages of its own.
+const NUMBERED: &str = "
+CREATE TABLE drones_3 (
+  number INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  state TEXT NOT NULL,
+  phase TEXT NOT NULL,
+  delivery_id TEXT,
+  changed INTEGER NOT NULL
+) STRICT;
+INSERT INTO drones_3 SELECT NULL, id, state, phase, delivery_id, changed FROM drones ORDER BY id;
+DROP TABLE drones;
+ALTER TABLE drones_3 RENAME TO drones;
+CREATE INDEX drones_changed ON drones (changed);
+CREATE UNIQUE INDEX drones_delivery ON drones (delivery_id) WHERE delivery_id IS NOT NULL;
+
+CREATE TABLE bookings_3 (
+  number INTEGER PRIMARY KEY,
+  delivery_id TEXT NOT NULL UNIQUE,
+  drone_id TEXT,
+  state TEXT NOT NULL CHECK (state IN ('Active', 'Delivered', 'Lost', 'Released')),
+  trip TEXT,
+  revision INTEGER NOT NULL,
+  owner_id TEXT,
+  metres REAL NOT NULL DEFAULT 0,
+  seconds REAL NOT NULL DEFAULT 0,
+  changed_at INTEGER NOT NULL,
+  changed INTEGER NOT NULL DEFAULT 1,
+  rank INTEGER NOT NULL DEFAULT 0,
+  made INTEGER NOT NULL DEFAULT 0,
+  took_off INTEGER NOT NULL DEFAULT 0,
+  deadline INTEGER,
+  promise TEXT,
+  told INTEGER,
+  turn INTEGER NOT NULL DEFAULT 0,
+  reason TEXT,
+  trace TEXT
+) STRICT;
+INSERT INTO bookings_3
+  SELECT NULL, delivery_id, drone_id, state, trip, revision, owner_id, metres, seconds, changed_at, changed,
+    rank, made, took_off, deadline, promise, told, turn, reason, trace
+  FROM bookings ORDER BY delivery_id;
+DROP TABLE bookings;
+ALTER TABLE bookings_3 RENAME TO bookings;
+CREATE INDEX bookings_owner ON bookings (owner_id, changed_at) WHERE metres > 0;
+CREATE INDEX bookings_age ON bookings (changed_at) WHERE state != 'Active';
+CREATE UNIQUE INDEX bookings_flying ON bookings (drone_id) WHERE state = 'Active' AND took_off = 1;
+CREATE INDEX bookings_changed ON bookings (changed);
 ";
 
 /// The number of the next change of any drone or booking. One transaction may use it for several.

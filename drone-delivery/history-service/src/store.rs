@@ -5,7 +5,10 @@ use contracts::{Words as _, shipping::DeliveryEvent};
 use store::{Migration, Reader, Row, SqlError, Transaction};
 
 /// History of the tables. Never edit one: append.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "events", sql: FIRST }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "events", sql: FIRST },
+    Migration { version: 2, name: "events by number", sql: SECOND },
+];
 
 const FIRST: &str = "
 CREATE TABLE events (
@@ -22,6 +25,29 @@ CREATE INDEX events_owner ON events (owner_id, occurred_at);
 CREATE INDEX events_age ON events (occurred_at);
 ";
 
+// The id of an event is its delivery and its number there, so one index serves both; a row is added at the end
+// of the table, not somewhere within it.
+const SECOND: &str = "
+CREATE TABLE events_2 (
+  number INTEGER PRIMARY KEY,
+  event_id TEXT NOT NULL,
+  delivery_id TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  owner_id TEXT NOT NULL,
+  stage TEXT NOT NULL,
+  occurred_at INTEGER NOT NULL,
+  body TEXT NOT NULL,
+  UNIQUE (delivery_id, sequence)
+) STRICT;
+INSERT OR IGNORE INTO events_2
+  SELECT NULL, event_id, delivery_id, sequence, owner_id, stage, occurred_at, body
+  FROM events ORDER BY occurred_at;
+DROP TABLE events;
+ALTER TABLE events_2 RENAME TO events;
+CREATE INDEX events_owner ON events (owner_id, occurred_at);
+CREATE INDEX events_age ON events (occurred_at);
+";
+
 /// Rows that one transaction forgets, so that it holds the lock for a moment only.
 pub(crate) const SLICE: u64 = 1_000;
 
@@ -33,7 +59,7 @@ pub(crate) fn keep(
     let body = serde_json::to_string(event).map_err(|it| unreadable(&it))?;
     transaction.execute(
         "INSERT INTO events (event_id, delivery_id, sequence, owner_id, stage, occurred_at, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (event_id) DO NOTHING",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (delivery_id, sequence) DO NOTHING",
         &[
             &event.event_id,
             &event.delivery_id,
@@ -63,12 +89,16 @@ pub(crate) fn of_owner(
     after: Option<&str>,
     limit: u32,
 ) -> Result<Vec<DeliveryEvent>, SqlError> {
+    // `<delivery>/<sequence>`; one that is not of this form is nobody's.
+    let place = after.and_then(|it| it.rsplit_once('/'));
+    let sequence = place.and_then(|it| it.1.parse::<u64>().ok());
     reader.query_all(
         "SELECT body FROM events WHERE owner_id = ?1
          AND (?2 IS NULL OR (occurred_at, sequence, event_id)
-              < (SELECT occurred_at, sequence, event_id FROM events WHERE event_id = ?2))
-         ORDER BY occurred_at DESC, sequence DESC, event_id DESC LIMIT ?3",
-        &[&owner_id, &after, &limit],
+              < (SELECT occurred_at, sequence, event_id FROM events
+                 WHERE delivery_id = ?3 AND sequence = ?4))
+         ORDER BY occurred_at DESC, sequence DESC, event_id DESC LIMIT ?5",
+        &[&owner_id, &after, &place.map(|it| it.0), &sequence, &limit],
         event,
     )
 }
@@ -79,8 +109,8 @@ pub(crate) fn forget_old(
     before: Timestamp,
 ) -> Result<u64, SqlError> {
     transaction.execute(
-        "DELETE FROM events WHERE event_id IN
-         (SELECT event_id FROM events WHERE occurred_at < ?1 LIMIT ?2)",
+        "DELETE FROM events WHERE number IN
+         (SELECT number FROM events WHERE occurred_at < ?1 LIMIT ?2)",
         &[&before, &SLICE],
     )
 }
@@ -141,6 +171,29 @@ pub(crate) mod tests {
         kept(&store, vec![event("d1", 1, 10), other]).await;
         let found = store.read(|it| of_delivery(it, "d1")).await.unwrap();
         assert_eq!(found, [event("d1", 1, 10)]);
+    }
+
+    #[tokio::test]
+    async fn a_database_from_before_rows_had_numbers_keeps_its_events() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("history.db");
+        let (settings, clock) = (StoreSettings::default(), runtime::SystemClock::shared());
+        let first = &MIGRATIONS[..1];
+        let old = Store::open(path, first, settings, clock, &Telemetry::disabled()).unwrap();
+        let written: Result<(), WriteError<SqlError>> = old
+            .write(|it| {
+                let sql = "INSERT INTO events VALUES ('d1/1', 'd1', 1, 'owner', 'Created', 10, ?1)";
+                let body = serde_json::to_string(&event("d1", 1, 10)).unwrap();
+                it.execute(sql, &[&body]).map(|_| ())
+            })
+            .await;
+        written.unwrap();
+        drop(old);
+        let store = open(&directory, runtime::SystemClock::shared());
+        kept(&store, vec![event("d1", 1, 10), event("d1", 2, 20)]).await;
+        assert_eq!(ids(&store, "d1").await, ["d1/1", "d1/2"]);
+        let of_owner = store.read(|it| of_owner(it, "owner", None, 9)).await.unwrap();
+        assert_eq!(of_owner, [event("d1", 2, 20), event("d1", 1, 10)]);
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use crate::domain::{RequestRecord, RequestState};
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "requests", sql: FIRST },
     Migration { version: 2, name: "requests that wait", sql: SECOND },
+    Migration { version: 3, name: "requests by number", sql: THIRD },
 ];
 
 // Since when a request waits to be begun; none once it was, or once somebody was told that it is not.
@@ -26,6 +27,26 @@ CREATE TABLE requests (
   updated_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX requests_age ON requests (updated_at);
+";
+
+// A request is changed some ten times. In a table without row numbers a row of its length stands in inner pages too.
+const THIRD: &str = "
+CREATE TABLE requests_3 (
+  number INTEGER PRIMARY KEY,
+  delivery_id TEXT NOT NULL UNIQUE,
+  record TEXT NOT NULL,
+  partition INTEGER,
+  log_offset INTEGER,
+  updated_at INTEGER NOT NULL,
+  waiting_since INTEGER
+) STRICT;
+INSERT INTO requests_3
+  SELECT NULL, delivery_id, record, partition, log_offset, updated_at, waiting_since
+  FROM requests ORDER BY delivery_id;
+DROP TABLE requests;
+ALTER TABLE requests_3 RENAME TO requests;
+CREATE INDEX requests_age ON requests (updated_at);
+CREATE INDEX requests_waiting ON requests (waiting_since) WHERE waiting_since IS NOT NULL;
 ";
 
 /// A request, and where it stands in the log.
@@ -133,8 +154,8 @@ pub(crate) fn forget_old(
     before: Timestamp,
 ) -> Result<u64, SqlError> {
     transaction.execute(
-        "DELETE FROM requests WHERE delivery_id IN
-         (SELECT delivery_id FROM requests WHERE updated_at < ?1 LIMIT 1000)",
+        "DELETE FROM requests WHERE number IN
+         (SELECT number FROM requests WHERE updated_at < ?1 LIMIT 1000)",
         &[&before],
     )
 }
@@ -149,4 +170,35 @@ fn decode(text: &str) -> Result<RequestRecord, SqlError> {
 
 fn unreadable(error: &serde_json::Error) -> SqlError {
     SqlError::Damaged { message: format!("a request's row: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::SystemClock;
+    use store::{Store, StoreSettings, WriteError};
+    use telemetry::Telemetry;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_from_before_rows_had_numbers_keeps_its_requests() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |migrations| {
+            let path = directory.path().join("ingestion.db");
+            let (settings, telemetry) = (StoreSettings::default(), Telemetry::disabled());
+            Store::open(path, migrations, settings, SystemClock::shared(), &telemetry).unwrap()
+        };
+        let old = open(&MIGRATIONS[..2]);
+        let written: Result<(), WriteError<SqlError>> =
+            old.write(|it| accept(it, "d", 3, 44)).await;
+        written.unwrap();
+        drop(old);
+        let new = open(MIGRATIONS);
+        let found = new.read(|it| find(it, "d")).await.unwrap().unwrap();
+        assert_eq!((&*found.record.delivery_id, found.position), ("d", Some((3, 44))));
+        let later = Timestamp::from_millis(i64::MAX);
+        let stuck: Result<_, WriteError<SqlError>> =
+            new.write(move |it| take_stuck(it, later, 9)).await;
+        assert_eq!(stuck.unwrap().len(), 1, "it waits still");
+    }
 }

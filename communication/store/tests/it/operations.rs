@@ -23,7 +23,7 @@ async fn call(
         let (key, hash) = (key(direction), [body; 32]);
         let state = transaction.begin_operation(&key, epoch, &hash)?;
         if state == OperationState::Fresh {
-            transaction.finish_operation(&key, &hash, &reply(direction))?;
+            transaction.finish_operation(&key, epoch, &hash, &reply(direction))?;
         }
         Ok::<_, SqlError>(state)
     });

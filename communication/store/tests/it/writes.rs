@@ -102,6 +102,17 @@ async fn the_log_is_copied_away_and_does_not_grow_for_ever() {
 }
 
 #[tokio::test]
+async fn a_small_write_costs_small_pages() {
+    let fixture = Fixture::new();
+    let log = || std::fs::metadata(fixture.directory.path().join("test.db-wal")).unwrap().len();
+    set(&fixture.store, "a", 1).await.unwrap();
+    let before = log();
+    set(&fixture.store, "a", 2).await.unwrap();
+    // A page of the row and one of its key, each with a header.
+    assert_eq!(log() - before, 2 * (1_024 + 24));
+}
+
+#[tokio::test]
 async fn the_queue_is_bounded() {
     let one = std::num::NonZeroUsize::MIN;
     let settings = StoreSettings { writes_max: one, group_max: one, ..StoreSettings::default() };

@@ -141,12 +141,11 @@ pub(crate) fn insert_booking(
     transaction: &mut Transaction<'_>,
     booking: &Booking,
 ) -> Result<(), SqlError> {
-    let now = transaction.now();
-    transaction.execute(
-        "INSERT INTO bookings (delivery_id, state, revision, changed_at) VALUES (?1, ?2, 0, ?3)",
-        &[&booking.delivery_id, &booking.state.word(), &now],
-    )?;
-    save_booking(transaction, booking)
+    let sql =
+        "INSERT INTO bookings (delivery_id, drone_id, state, trip, revision, owner_id, rank, made,
+         took_off, deadline, promise, told, turn, reason, trace, changed_at, changed)
+       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+    write(transaction, sql, booking)
 }
 
 /// Writes what became of a booking. A second flight of a drone breaks a constraint.
@@ -154,14 +153,20 @@ pub(crate) fn save_booking(
     transaction: &mut Transaction<'_>,
     booking: &Booking,
 ) -> Result<(), SqlError> {
+    let sql =
+        "UPDATE bookings SET drone_id = ?2, state = ?3, trip = ?4, revision = ?5, owner_id = ?6,
+         rank = ?7, made = ?8, took_off = ?9, deadline = ?10, promise = ?11, told = ?12,
+         turn = ?13, reason = ?14, trace = ?15, changed_at = ?16, changed = ?17
+       WHERE delivery_id = ?1";
+    write(transaction, sql, booking)
+}
+
+fn write(transaction: &mut Transaction<'_>, sql: &str, booking: &Booking) -> Result<(), SqlError> {
     let trip = booking.trip.as_ref().map(encode).transpose()?;
     let promise = booking.promise.as_ref().map(encode).transpose()?;
     let (now, changed) = (transaction.now(), next_change(transaction)?);
     transaction.execute(
-        "UPDATE bookings SET drone_id = ?2, state = ?3, trip = ?4, revision = ?5, owner_id = ?6,
-           rank = ?7, made = ?8, took_off = ?9, deadline = ?10, promise = ?11, told = ?12,
-           turn = ?13, reason = ?14, trace = ?15, changed_at = ?16, changed = ?17
-           WHERE delivery_id = ?1",
+        sql,
         &[
             &booking.delivery_id,
             &booking.drone_id,
