@@ -58,6 +58,15 @@ pub struct Trust {
     pub(crate) anchors: Vec<TrustAnchor<'static>>,
 }
 
+impl Bundle {
+    /// The short names of its anchors; one that is no certificate has none.
+    #[must_use]
+    pub fn anchor_ids(&self) -> Vec<AnchorId> {
+        let read = |it: &String| CertificateDer::from_pem_slice(it.as_bytes()).ok();
+        self.anchors.iter().filter_map(read).map(|it| anchor_id(&it)).collect()
+    }
+}
+
 impl Trust {
     /// Reads a bundle's anchors.
     ///

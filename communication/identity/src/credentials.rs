@@ -17,7 +17,7 @@ use rustls::{
 
 use crate::{
     bundle::Trust,
-    certificate::{Leaf, Serial},
+    certificate::{Leaf, Serial, serial_of},
     judge::Judge,
     name::SpiffeId,
 };
@@ -116,6 +116,12 @@ impl Identity {
     #[must_use]
     pub const fn serial(&self) -> &Serial {
         &self.leaf.serial
+    }
+
+    /// The number of the issuer that signed it.
+    #[must_use]
+    pub fn issuer(&self) -> Option<Serial> {
+        self.chain.get(1).and_then(|it| serial_of(it).ok())
     }
 
     /// From when until when it is that.

@@ -194,6 +194,12 @@ impl Handshakes {
         self.0.current.borrow().as_ref().map(|it| it.identity().id().clone())
     }
 
+    /// What we show and whom we believe now; nothing while we are closed.
+    #[must_use]
+    pub fn shown(&self) -> Option<Arc<Credentials>> {
+        self.credentials().ok()
+    }
+
     pub(crate) fn current(&self) -> Current {
         self.0.current.clone()
     }

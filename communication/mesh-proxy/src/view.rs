@@ -3,6 +3,7 @@
 
 mod bound;
 mod door;
+mod shown;
 
 use http::{HeaderName, HeaderValue, Method};
 use identity::Handshakes;
@@ -23,6 +24,7 @@ use crate::{
 
 pub use bound::faults;
 pub use door::authorization;
+pub use shown::identity;
 
 /// Every door with its rules in the order of the files.
 #[must_use]

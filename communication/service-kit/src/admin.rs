@@ -79,6 +79,7 @@ pub(crate) fn mesh_routes(
         })
         .get("/endpoints", |State(mesh): State<Mesh>| async move { reply(&view::endpoints(&mesh)) })
         .get("/explain", explain)
+        .get("/identity", |State(mesh): State<Mesh>| async move { reply(&view::identity(&mesh)) })
         // To look is always allowed: files may hold some.
         .get("/faults", list_mesh);
     let routes = match hook {
