@@ -36,6 +36,21 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Run(RunCommand),
+    #[command(flatten)]
+    Ask(AskCommand),
+    #[command(flatten)]
+    Files(FileCommand),
+    #[command(flatten)]
+    Mesh(MeshCommand),
+    /// Measures what the mesh's door in front of a service costs: time, processor, memory.
+    MeshCost(CostArguments),
+}
+
+/// What runs: the system, and each of its processes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunCommand {
     /// Starts the system and keeps it running.
     Up(UpArguments),
     /// Stops it.
@@ -62,6 +77,24 @@ pub(crate) enum Command {
         #[arg(long)]
         print: bool,
     },
+    /// One process of one role; `up` starts these.
+    #[command(hide = true)]
+    Role(RoleArguments),
+    /// Becomes a program that does not know `up`; `up` starts these.
+    #[command(hide = true)]
+    Foreign {
+        /// Process with which it ends.
+        #[arg(long)]
+        supervisor: u32,
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+/// What is asked of a system that runs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AskCommand {
     /// Sends delivery requests from a file, one JSON object a line.
     Submit(SubmitArguments),
     /// Sends delivery requests at a fixed rate and measures the answers.
@@ -89,27 +122,11 @@ pub(crate) enum Command {
     /// Dead letters: messages that could not be processed.
     #[command(subcommand)]
     Dlq(LetterCommand),
+    /// Who the processes show themselves to be, and who vouches for them.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
     /// Calls a service as an operator, also where services let in those alone who show who they are.
     Curl(CurlArguments),
-    #[command(flatten)]
-    Files(FileCommand),
-    #[command(flatten)]
-    Mesh(MeshCommand),
-    /// Measures what the mesh's door in front of a service costs: time, processor, memory.
-    MeshCost(CostArguments),
-    /// One process of one role; `up` starts these.
-    #[command(hide = true)]
-    Role(RoleArguments),
-    /// Becomes a program that does not know `up`; `up` starts these.
-    #[command(hide = true)]
-    Foreign {
-        /// Process with which it ends.
-        #[arg(long)]
-        supervisor: u32,
-        /// The program and its arguments.
-        #[arg(last = true, required = true)]
-        command: Vec<String>,
-    },
 }
 
 /// What one process of one role is told.
@@ -261,7 +278,7 @@ impl SettingArguments {
     pub(crate) fn of(arguments: &[&str]) -> Self {
         let cli = Cli::parse_from([&["drone-delivery", "up"], arguments].concat());
         match cli.command {
-            Some(Command::Up(up)) => up.settings,
+            Some(Command::Run(RunCommand::Up(up))) => up.settings,
             other => panic!("{other:?}"),
         }
     }
@@ -483,6 +500,33 @@ fn group_start(text: &str) -> Result<GroupStart, String> {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum IdentityCommand {
+    /// Who each process, or the proxy beside it, shows itself to be, and whom it believes.
+    Show,
+    /// The anchors that processes believe, which of them signs, and what is denied.
+    Anchors,
+    /// Replaces what identities are signed with while everything runs: the issuer at once, the anchor
+    /// step by step, each when nobody can be without it.
+    Rotate {
+        /// Only the issuer.
+        #[arg(long)]
+        issuer: bool,
+    },
+    /// Drops an anchor. One that signs or is in use stays; replaced ones go by themselves.
+    Drop {
+        /// Its name, as `identity anchors` shows it.
+        anchor: String,
+    },
+    /// Denies an identity: nobody talks to whoever shows it, within 10 seconds. A process whose identity
+    /// was denied gets another one when it is started again.
+    Deny {
+        /// The instance whose present identity is meant, or a certificate's number.
+        #[arg(value_name = "INSTANCE|NUMBER")]
+        instance: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum LetterCommand {
     /// Topics of dead letters that are not empty.
     List,
@@ -511,7 +555,8 @@ mod tests {
 
     #[test]
     fn no_command_means_up_as_it_is() {
-        let Some(Command::Up(up)) = Cli::parse_from(["drone-delivery", "up"]).command else {
+        let command = Cli::parse_from(["drone-delivery", "up"]).command;
+        let Some(Command::Run(RunCommand::Up(up))) = command else {
             panic!("`up` is a command");
         };
         assert_eq!(format!("{up:?}"), format!("{:?}", UpArguments::default()));

@@ -4,6 +4,8 @@
 //! Each process is told a word that is good once, for it alone: a role by the pipe that holds it, a
 //! command over the control socket. The key is made in the process and written nowhere.
 
+mod orders;
+
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder},
@@ -22,7 +24,7 @@ use identity::{
 use runtime::{Tasks, random_from_os};
 use skein::{
     Failure, failure,
-    supervise::{Admission, Applicant, lifeline},
+    supervise::{Admission, Applicant, Orders, lifeline},
 };
 use telemetry::Telemetry;
 use tokio::{net::UnixListener, time::timeout};
@@ -105,6 +107,15 @@ impl Authority {
                 None => OPERATOR,
             };
             authority.token(service, applicant)
+        })
+    }
+
+    /// Carries out what a person has it do.
+    pub(crate) fn orders(&self) -> Orders {
+        let authority = self.clone();
+        Orders::new(move |order| {
+            let office = authority.office.get().ok_or("the authority is not open yet")?;
+            orders::carry_out(office, order)
         })
     }
 

@@ -29,6 +29,7 @@ mod system;
 mod trace;
 mod transactions;
 mod up;
+mod vouching;
 
 use std::{path::Path, process::ExitCode};
 
@@ -41,7 +42,7 @@ use skein::{
 };
 
 use crate::{
-    cli::{Cli, Command, SettingArguments, UpArguments},
+    cli::{AskCommand, Cli, Command, RunCommand, SettingArguments, UpArguments},
     introduction::Invocation,
     settings::Layered,
     system::System,
@@ -59,37 +60,48 @@ fn main() -> ExitCode {
     })
 }
 
-#[expect(clippy::cognitive_complexity, reason = "an arm for each command, and nothing else")]
 async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
     let Cli { data, command, .. } = cli;
-    match command.unwrap_or_else(|| Command::Up(UpArguments::default())) {
-        Command::Up(arguments) => up::up(&data, &arguments, output).await,
-        Command::Down { wipe } => up::down(&data, wipe, output).await,
-        Command::Ps => up::ps(&data, output).await,
-        Command::Restart { name } => up::restart(&data, &name, output).await,
-        Command::Logs(arguments) => logs::logs(&data, &arguments, output).await,
-        Command::Config { settings, .. } => config(&settings, output),
-        Command::Role(arguments) => role::run(&data, &arguments).await,
-        Command::Foreign { supervisor, command } => {
+    match command.unwrap_or_else(|| Command::Run(RunCommand::Up(UpArguments::default()))) {
+        Command::Run(command) => run(&data, command, output).await,
+        Command::Ask(command) => ask(&data, command, output).await,
+        Command::Files(command) => commands::files::run(&command, reasons::ALL, output),
+        Command::Mesh(command) => commands::run(&up::admins(&data).await?, command, output).await,
+        Command::MeshCost(arguments) => mesh_cost(&data, arguments, output).await,
+    }
+}
+
+async fn run(data: &Path, command: RunCommand, output: Output) -> Result<Exit, Failure> {
+    match command {
+        RunCommand::Up(arguments) => up::up(data, &arguments, output).await,
+        RunCommand::Down { wipe } => up::down(data, wipe, output).await,
+        RunCommand::Ps => up::ps(data, output).await,
+        RunCommand::Restart { name } => up::restart(data, &name, output).await,
+        RunCommand::Logs(arguments) => logs::logs(data, &arguments, output).await,
+        RunCommand::Config { settings, .. } => config(&settings, output),
+        RunCommand::Role(arguments) => role::run(data, &arguments).await,
+        RunCommand::Foreign { supervisor, command } => {
             let error = lifeline::become_program(supervisor, &command);
             let what = format!("`{}` cannot be started", command.join(" "));
             Err(Failure::new("start_failed", what).because(error))
         }
-        Command::Submit(arguments) => submit::submit(System::of(&data)?, &arguments, output).await,
-        Command::Load(arguments) => load::load(System::of(&data)?, &arguments, output).await,
-        Command::Delivery(command) => deliveries::run(System::of(&data)?, command, output).await,
-        Command::Trace { id } => trace::trace(System::of(&data)?, &id, output).await,
-        Command::Saga(command) => transactions::saga(System::of(&data)?, command, output).await,
-        Command::Failures(command) => {
-            transactions::failures(System::of(&data)?, command, output).await
-        }
-        Command::Topics(command) => messages::topics(System::of(&data)?, command, output).await,
-        Command::Groups(command) => groups::run(System::of(&data)?, command, output).await,
-        Command::Curl(arguments) => curl::curl(&data, &arguments, output).await,
-        Command::Files(command) => commands::files::run(&command, reasons::ALL, output),
-        Command::Mesh(command) => commands::run(&up::admins(&data).await?, command, output).await,
-        Command::MeshCost(arguments) => mesh_cost(&data, arguments, output).await,
-        Command::Dlq(command) => messages::letters(System::of(&data)?, command, output).await,
+    }
+}
+
+async fn ask(data: &Path, command: AskCommand, output: Output) -> Result<Exit, Failure> {
+    let system = || System::of(data);
+    match command {
+        AskCommand::Submit(arguments) => submit::submit(system()?, &arguments, output).await,
+        AskCommand::Load(arguments) => load::load(system()?, &arguments, output).await,
+        AskCommand::Delivery(command) => deliveries::run(system()?, command, output).await,
+        AskCommand::Trace { id } => trace::trace(system()?, &id, output).await,
+        AskCommand::Saga(command) => transactions::saga(system()?, command, output).await,
+        AskCommand::Failures(command) => transactions::failures(system()?, command, output).await,
+        AskCommand::Topics(command) => messages::topics(system()?, command, output).await,
+        AskCommand::Groups(command) => groups::run(system()?, command, output).await,
+        AskCommand::Dlq(command) => messages::letters(system()?, command, output).await,
+        AskCommand::Identity(command) => vouching::run(data, command, output).await,
+        AskCommand::Curl(arguments) => curl::curl(data, &arguments, output).await,
     }
 }
 

@@ -11,12 +11,14 @@ use std::{
 
 use base::SharedClock;
 use runtime::{SystemClock, Tasks};
+use serde_json::Value;
 use skein::{
     Exit, Failure, Format, Output, Table,
     commands::{Admins, Process},
     failure,
     supervise::{
-        self, Admission, ProcessState, ProcessStatus, Running, SystemPlan, UpError, Witness,
+        self, Admission, IdentityOrder, Orders, ProcessState, ProcessStatus, Running, SystemPlan,
+        UpError, Witness,
         control::{Answer, Ask, ControlError, ask},
         lifeline::Farewell,
         lock,
@@ -116,9 +118,9 @@ fn start(
         }
     });
     let authority = Authority::default();
-    let admission = match settings.tls {
-        Tls::Off => Admission::default(),
-        Tls::Strict => authority.admission(bearers(&plan.instances)),
+    let (admission, orders) = match settings.tls {
+        Tls::Off => (Admission::default(), Orders::default()),
+        Tls::Strict => (authority.admission(bearers(&plan.instances)), authority.orders()),
     };
     let system = SystemPlan {
         data: data.to_owned(),
@@ -126,6 +128,7 @@ fn start(
         witness,
         silence_max: Duration::from_millis(settings.silence_max_ms),
         admission,
+        orders,
     };
     let write = || {
         settings.write(data).map_err(io::Error::other)?;
@@ -375,6 +378,17 @@ pub(crate) async fn restart(data: &Path, name: &str, output: Output) -> Result<E
     }
     output.result(&serde_json::json!({"restarted": answer.restarted}), &table);
     Ok(Exit::Done)
+}
+
+/// Has the authority do something; gives what it stands on then.
+pub(crate) async fn order(data: &Path, order: IdentityOrder) -> Result<Value, Failure> {
+    let answer = ask(data, &Ask::Identity { order }).await.map_err(|it| control_failure(&it))?;
+    match (answer.authority, answer.refused) {
+        (Some(standing), _) => Ok(standing),
+        (None, why) => {
+            Err(Failure::new("refused", "the authority refuses").because(why.unwrap_or_default()))
+        }
+    }
 }
 
 fn control_failure(error: &ControlError) -> Failure {

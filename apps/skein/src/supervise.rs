@@ -12,6 +12,7 @@ mod keeper;
 pub mod lifeline;
 pub mod lock;
 mod logs;
+mod orders;
 pub mod ports;
 mod probe;
 mod restarts;
@@ -33,6 +34,7 @@ pub use self::{
     admission::{Admission, Applicant},
     board::Witness,
     logs::{LogBounds, RotatingLog},
+    orders::{IdentityOrder, Orders},
     restarts::{Pause, RestartPolicy, Restarts},
     spec::{Lifeline, ProcessSpec, ProcessState, ProcessStatus, Readiness},
     up::{Running, SystemPlan, UpError, run},

@@ -9,6 +9,7 @@ use std::{
 
 use runtime::{Shutdown, Tasks};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
@@ -16,7 +17,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Admission, Applicant, ProcessState, ProcessStatus, Supervisor};
+use super::{Admission, Applicant, IdentityOrder, Orders, ProcessState, ProcessStatus, Supervisor};
 
 const SOCKET: &str = "control.sock";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,12 +36,17 @@ pub enum Ask {
     },
     /// Give this command the word by which it is known.
     Join,
+    /// Have the authority do something.
+    Identity {
+        /// What.
+        order: IdentityOrder,
+    },
     /// End everything.
     Down,
 }
 
 /// What is answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Answer {
     /// The processes; first the one that keeps the others running.
     pub services: Vec<ProcessStatus>,
@@ -50,6 +56,12 @@ pub struct Answer {
     /// The word by which the command is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub word: Option<String>,
+    /// What the authority stands on once it has done what it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<Value>,
+    /// Why it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// What commands are answered from.
@@ -61,6 +73,8 @@ pub struct Desk {
     pub down: mpsc::Sender<()>,
     /// Gives a command its word.
     pub admission: Admission,
+    /// Carries out what the authority is told.
+    pub orders: Orders,
 }
 
 /// Why there is no answer.
@@ -123,21 +137,24 @@ async fn answer(stream: UnixStream, desk: &Desk) -> io::Result<()> {
     let mut line = String::new();
     timeout(PATIENCE, BufReader::new(reading).read_line(&mut line)).await??;
     let ask: Ask = serde_json::from_str(&line)?;
-    let (mut restarted, mut word) = (Vec::new(), None);
+    let mut answer = Answer::default();
     match ask {
         Ask::Ps => {}
-        Ask::Restart { name } => restarted = desk.supervisor.restart(&name).await,
+        Ask::Restart { name } => answer.restarted = desk.supervisor.restart(&name).await,
         Ask::Join => {
             let pid = caller.pid().and_then(|it| u32::try_from(it).ok());
             let applicant = pid.map(|pid| Applicant { instance: None, pid, uid: caller.uid() });
-            word = applicant.and_then(|it| desk.admission.word(it));
+            answer.word = applicant.and_then(|it| desk.admission.word(it));
         }
+        Ask::Identity { order } => match desk.orders.carry_out(&order) {
+            Ok(standing) => answer.authority = Some(standing),
+            Err(why) => answer.refused = Some(why),
+        },
         // A full channel holds the same wish already.
         Ask::Down => desk.down.try_send(()).unwrap_or(()),
     }
-    let mut services = vec![ourselves()];
-    services.extend(desk.supervisor.processes());
-    let answer = Answer { services, restarted, word };
+    answer.services = vec![ourselves()];
+    answer.services.extend(desk.supervisor.processes());
     let mut text = serde_json::to_string(&answer)?;
     text.push('\n');
     writing.write_all(text.as_bytes()).await?;

@@ -7,7 +7,7 @@ use runtime::Tasks;
 use tokio::sync::mpsc;
 
 use super::{
-    Admission, ProcessSpec, SuperviseConfig, Supervisor, Witness,
+    Admission, Orders, ProcessSpec, SuperviseConfig, Supervisor, Witness,
     control::{self, Desk},
     lifeline::{Farewell, WatchInput, farewell},
     lock::{DirectoryLock, LockError},
@@ -31,6 +31,8 @@ pub struct SystemPlan {
     pub silence_max: Duration,
     /// Gives each process, and each command that asks, its word.
     pub admission: Admission,
+    /// Carries out what a person has the authority do.
+    pub orders: Orders,
 }
 
 /// Why a system did not run.
@@ -120,7 +122,12 @@ pub fn run(
     let supervisor = Supervisor::start(config, plan.specs, &tasks);
     // Holds one wish: a second says nothing new.
     let (wish, down) = mpsc::channel(1);
-    let desk = Desk { supervisor: supervisor.clone(), down: wish, admission: plan.admission };
+    let desk = Desk {
+        supervisor: supervisor.clone(),
+        down: wish,
+        admission: plan.admission,
+        orders: plan.orders,
+    };
     control::serve(&plan.data, desk, &tasks)?;
     Ok(Running { supervisor, tasks, down, _lock: lock })
 }

@@ -252,24 +252,106 @@ async fn a_killed_role_comes_back_with_an_identity_of_its_own() {
     }
 }
 
+/// What the authority stands on.
+fn standing(system: &System) -> Value {
+    system.command_json(&["identity", "anchors"])
+}
+
+/// The anchors that the authority publishes, the one that signs first.
+fn anchors(standing: &Value) -> Vec<String> {
+    let all = standing["anchors"].as_array().cloned().unwrap_or_default();
+    let (signs, others): (Vec<_>, Vec<_>) = all.iter().partition(|it| it["signs"] == true);
+    let name = |it: &Value| it["anchor"].as_str().unwrap_or_default().to_owned();
+    signs.into_iter().chain(others).map(name).collect()
+}
+
+/// Why a command was refused.
+#[track_caller]
+fn refusal(system: &System, arguments: &[&str]) -> String {
+    let output = system.command(arguments);
+    assert!(!output.status.success(), "{arguments:?} was done");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Two requests at the edge: what failed of them.
+async fn two_requests(system: &System) -> Vec<String> {
+    let made = system.submit(&sample_request()).await;
+    let id = made.json()["deliveryId"].as_str().unwrap_or_default().to_owned();
+    let read = system.http.get(&system.gateway(&format!("/api/deliveryrequests/{id}"))).await;
+    let failed = [(202, made), (200, read)].into_iter().filter(|it| it.0 != it.1.status);
+    failed.map(|it| it.1.json().to_string()).collect()
+}
+
+/// mesh 12b: 46, 50. Identities of ten seconds, which are renewed some thirty times meanwhile.
 #[tokio::test]
-async fn short_identities_are_renewed_under_load_and_no_request_fails() {
-    let system = System::up(&["--tls", "strict", "--set", "identity_life_s=20"]);
+async fn issuer_and_anchor_are_replaced_under_load_and_no_request_fails() {
+    const WITHIN: Duration = Duration::from_secs(200);
+    let system = System::up(&["--tls", "strict", "--set", "identity_life_s=10"]);
+    let ingestion = system.role("ingestion").remove(0);
+    let before = shown(&system, &ingestion).await.expect("an identity");
+    let old = anchors(&standing(&system)).remove(0);
+    let begun = system.command(&["identity", "rotate"]);
+    assert!(begun.status.success(), "{}", String::from_utf8_lossy(&begun.stderr));
+    let again = refusal(&system, &["identity", "rotate"]);
+    assert!(again.contains("being replaced already"), "{again}");
+    let signs = refusal(&system, &["identity", "drop", &old]);
+    assert!(signs.contains("signs: rotate first"), "{signs}");
     let began = tokio::time::Instant::now();
-    let (mut asked, mut failed) = (0, Vec::new());
-    while began.elapsed() < Duration::from_secs(60) {
-        let made = system.submit(&sample_request()).await;
-        let id = made.json()["deliveryId"].as_str().unwrap_or_default().to_owned();
-        let read = system.http.get(&system.gateway(&format!("/api/deliveryrequests/{id}"))).await;
-        asked += 2;
-        failed.extend([(202, made), (200, read)].into_iter().filter(|it| it.0 != it.1.status));
+    let (mut rounds, mut failed, mut was_in_use) = (0, Vec::new(), false);
+    loop {
+        failed.extend(two_requests(&system).await);
+        rounds += 1;
+        let now = if rounds % 50 == 0 { anchors(&standing(&system)) } else { Vec::new() };
+        if now.len() == 1 && now[0] != old {
+            break;
+        }
+        if now.len() == 2 && now[0] != old && !was_in_use {
+            let in_use = refusal(&system, &["identity", "drop", &old]);
+            was_in_use = in_use.contains("is in use until");
+            assert!(was_in_use, "{in_use}");
+        }
+        assert!(began.elapsed() < WITHIN, "{:?} still stand", standing(&system));
     }
-    let first = failed.first().map(|it| it.1.json());
-    assert!(failed.is_empty(), "{} of {asked}, the first: {first:?}", failed.len());
-    for process in system.role("ingestion") {
-        let renewed = process
-            .metric_of(&system.http, "identity_renewals_total", &["outcome=\"issued\""])
-            .await;
-        assert!(renewed >= 4.0, "{renewed} renewals");
-    }
+    assert!(failed.is_empty(), "{} of {rounds} rounds, first: {:?}", failed.len(), failed.first());
+    assert!(was_in_use, "another anchor signed while the old one stood");
+    let new = anchors(&standing(&system));
+    let after = until("the new anchor alone is believed", SOON, || async {
+        let page = shown(&system, &ingestion).await?;
+        (page["trusts"]["anchors"] == serde_json::json!(new)).then_some(page)
+    })
+    .await;
+    assert_ne!(after["issuer"], before["issuer"]);
+    let renewed =
+        ingestion.metric_of(&system.http, "identity_renewals_total", &["outcome=\"issued\""]);
+    assert!(renewed.await >= 12.0, "renewed at half of ten seconds for two minutes");
+    assert!(two_requests(&system).await.is_empty());
+}
+
+/// mesh 12b: 52.
+#[tokio::test]
+async fn whoever_shows_a_denied_identity_is_not_talked_to_until_he_is_started_again() {
+    let system = System::up(&["--tls", "strict"]);
+    delivers(&system, "before").await;
+    let account = system.role("account").remove(0);
+    let scheduler = system.role("scheduler").remove(0);
+    let denied = shown(&system, &account).await.expect("an identity");
+    let standing = system.command_json(&["identity", "deny", &account.instance]);
+    assert_eq!(standing["denied"][0]["serial"], denied["serial"]);
+    until("the scheduler believes it no more", SOON, || async {
+        (shown(&system, &scheduler).await?["trusts"]["denied"] == 1).then_some(())
+    })
+    .await;
+    let asked = system.command(&["curl", "account", "/livez"]);
+    assert!(!asked.status.success(), "{}", String::from_utf8_lossy(&asked.stdout));
+    assert!(system.command(&["curl", "package", "/livez"]).status.success());
+    let refused = ["side=\"connect\"", "reason=\"revoked\""];
+    let waits = system.accepted(&sample_request()).await;
+    until(format!("the scheduler refuses it for {waits}"), SOON, || async {
+        let name = "identity_refused_handshakes_total";
+        (scheduler.metric_of(&system.http, name, &refused).await > 0.0).then_some(())
+    })
+    .await;
+    assert!(system.command(&["restart", "account"]).status.success());
+    assert!(system.command(&["curl", "account", "/livez"]).status.success());
+    delivers(&system, "after").await;
 }
