@@ -6,18 +6,15 @@ use bytes::{Bytes, BytesMut};
 use kafka_wire::{FRAME_HEAD_BYTES, WireError, frame_bytes};
 use runtime::Shutdown;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::mpsc,
     time::{Instant, timeout},
 };
 
 use crate::{
-    dispatch::{Question, begin},
-    server::Shared,
+    dispatch::{BeginError, Question, begin},
+    rights::Client,
+    shared::Shared,
 };
 
 /// Requests of one connection that may wait for their answers. Past it nothing more is read.
@@ -36,20 +33,35 @@ enum ConnectionError {
     Io(#[from] io::Error),
     #[error("a frame is malformed")]
     Malformed(#[from] WireError),
+    #[error("{0}")]
+    Forbidden(String),
     #[error("nothing was asked for too long")]
     Idle,
     #[error("an answer was taken too slowly")]
     Deaf,
 }
 
+impl From<BeginError> for ConnectionError {
+    fn from(error: BeginError) -> Self {
+        match error {
+            BeginError::Malformed(error) => Self::Malformed(error),
+            BeginError::Forbidden { .. } => Self::Forbidden(error.to_string()),
+        }
+    }
+}
+
 /// Serves a connection until either side ends it.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, shutdown: Shutdown) {
-    let (reading, writing) = stream.into_split();
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    (reading, writing): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    client: Client,
+    shutdown: Shutdown,
+) {
     // Holds whole questions; when it is full the reader waits.
     let (questions, answers) = mpsc::channel(PIPELINE);
     let metrics = shared.metrics.clone();
     let served = async {
-        let mut reading = pin!(take_in(&shared, reading, questions));
+        let mut reading = pin!(take_in(&shared, &client, reading, questions));
         let mut writing = pin!(answer(&shared, writing, answers));
         tokio::select! {
             // The client asks no more, but waits for what it asked.
@@ -66,6 +78,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, shutdown: Shut
             metrics.errors.with(&["malformed"]).inc();
             tracing::warn!(%error, "a connection was ended");
         }
+        Some(Err(error @ ConnectionError::Forbidden(_))) => {
+            metrics.errors.with(&["forbidden"]).inc();
+            tracing::warn!(%error, "a connection was ended");
+        }
         Some(Err(error @ ConnectionError::Deaf)) => {
             metrics.errors.with(&["deaf"]).inc();
             tracing::warn!(%error, "a connection was ended");
@@ -78,7 +94,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, shutdown: Shut
 
 async fn take_in(
     shared: &Arc<Shared>,
-    mut stream: OwnedReadHalf,
+    client: &Client,
+    mut stream: impl AsyncRead + Unpin,
     questions: mpsc::Sender<(Question, Instant)>,
 ) -> Result<(), ConnectionError> {
     let mut buffer = BytesMut::with_capacity(FIRST_BYTES);
@@ -87,7 +104,7 @@ async fn take_in(
         let frame = next_frame(&mut stream, &mut buffer, bytes_max);
         let frame = timeout(Duration::from_millis(idle), frame).await;
         let Some(frame) = frame.map_err(|_| ConnectionError::Idle)?? else { return Ok(()) };
-        let question = begin(shared, frame)?;
+        let question = begin(shared, client, frame)?;
         // The writer ends first only when the connection broke.
         if questions.send((question, Instant::now())).await.is_err() {
             return Ok(());
@@ -97,7 +114,7 @@ async fn take_in(
 
 /// The next frame; `None` when the client ended the connection between two.
 async fn next_frame(
-    stream: &mut OwnedReadHalf,
+    stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     bytes_max: usize,
 ) -> Result<Option<Bytes>, ConnectionError> {
@@ -122,7 +139,7 @@ async fn next_frame(
 
 async fn answer(
     shared: &Shared,
-    mut stream: OwnedWriteHalf,
+    mut stream: impl AsyncWrite + Unpin,
     mut questions: mpsc::Receiver<(Question, Instant)>,
 ) -> Result<(), ConnectionError> {
     let longest = Duration::from_millis(shared.config.write_timeout_ms);

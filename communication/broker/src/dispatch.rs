@@ -10,9 +10,10 @@ use kafka_wire::{
         ApiVersion, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, CreatedTopic,
         FetchRequest, FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest,
         HeartbeatResponse, InitProducerIdRequest, InitProducerIdResponse, JoinGroupRequest,
-        LeaveGroupRequest, LeaveGroupResponse, ListOffsetsRequest, MetadataBroker,
-        MetadataPartition, MetadataRequest, MetadataResponse, MetadataTopic, NewTopic,
-        OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, SyncGroupRequest,
+        JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, ListOffsetsRequest,
+        MetadataBroker, MetadataPartition, MetadataRequest, MetadataResponse, MetadataTopic,
+        NewTopic, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, SyncGroupRequest,
+        SyncGroupResponse,
         admin::{
             CreatePartitionsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
             DeleteTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest,
@@ -24,9 +25,11 @@ use kafka_wire::{
 
 use crate::{
     admin, fetch, group_admin, offsets, produce,
-    server::Shared,
+    rights::{Client, Right},
+    shared::Shared,
     topic_error::{TopicError, code_of, refuse},
     topics::Topic,
+    turned_away,
 };
 
 /// The number of this broker, which is the only one.
@@ -42,6 +45,17 @@ pub(crate) struct Question {
     pub(crate) answer: Answer,
 }
 
+/// Why a request is not served; its connection must end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BeginError {
+    /// The frame is no request.
+    #[error(transparent)]
+    Malformed(#[from] WireError),
+    /// Only who administers the log may ask that.
+    #[error("{client:?} may not ask for {}", api.as_str())]
+    Forbidden { api: ApiKey, client: Client },
+}
+
 fn read<T: Field>(mut reader: Reader, version: i16) -> Result<T, WireError> {
     let message = T::read(&mut reader, version)?;
     reader.end()?;
@@ -51,17 +65,24 @@ fn read<T: Field>(mut reader: Reader, version: i16) -> Result<T, WireError> {
 /// Reads a request whole, and begins to serve it.
 ///
 /// # Errors
-/// The frame is malformed; its connection must end.
-pub(crate) fn begin(shared: &Arc<Shared>, frame: Bytes) -> Result<Question, WireError> {
+/// [`BeginError`].
+pub(crate) fn begin(
+    shared: &Arc<Shared>,
+    client: &Client,
+    frame: Bytes,
+) -> Result<Question, BeginError> {
     let mut reader = Reader::new(frame);
     let head = read_request_head(&mut reader)?;
     let unspoken = WireError::Unspoken { api_key: head.api_key, version: head.version };
     // Nothing that a client of the advertised versions asks.
     let api = ApiKey::of(head.api_key).ok_or(unspoken)?;
     if !api.speaks(head.version) {
-        return unsupported(api, &head);
+        return Ok(unsupported(api, &head)?);
     }
-    let answer = serve(shared, api, &head, reader)?;
+    if is_administration(api) && !client.may(Right::Administer, "") {
+        return Err(BeginError::Forbidden { api, client: client.clone() });
+    }
+    let answer = serve(shared, client, api, &head, reader)?;
     Ok(Question { api, answer })
 }
 
@@ -75,8 +96,25 @@ fn unsupported(api: ApiKey, head: &RequestHead) -> Result<Question, WireError> {
     Ok(Question { api, answer: Box::pin(async move { Some(bytes) }) })
 }
 
+/// What is asked about topics and groups of anybody.
+const fn is_administration(api: ApiKey) -> bool {
+    matches!(
+        api,
+        ApiKey::DescribeGroups
+            | ApiKey::ListGroups
+            | ApiKey::DeleteGroups
+            | ApiKey::OffsetDelete
+            | ApiKey::DeleteTopics
+            | ApiKey::DeleteRecords
+            | ApiKey::CreatePartitions
+            | ApiKey::DescribeConfigs
+            | ApiKey::IncrementalAlterConfigs
+    )
+}
+
 fn serve(
     shared: &Arc<Shared>,
+    client: &Client,
     api: ApiKey,
     head: &RequestHead,
     reader: Reader,
@@ -85,27 +123,40 @@ fn serve(
     let shared = Arc::clone(shared);
     Ok(match api {
         ApiKey::Produce => {
-            let request: ProduceRequest = read(reader, version)?;
+            let mut request: ProduceRequest = read(reader, version)?;
             let silent = request.acks == 0;
+            let denied = client.denied(Right::Produce, &mut request.topics, |it| &it.name);
             // Begun now, so that requests of one connection share commits.
             let produced = produce::produce(&shared.topics, request);
             Box::pin(async move {
-                let produced = produced.await;
+                let mut produced = produced.await;
+                produced.topics.extend(denied.iter().map(turned_away::producer));
                 (!silent).then(|| response(id, version, &produced))
             })
         }
         ApiKey::Fetch => {
-            let request: FetchRequest = read(reader, version)?;
+            let mut request: FetchRequest = read(reader, version)?;
+            let denied = client.denied(Right::Consume, &mut request.topics, |it| &it.name);
+            if !denied.is_empty() {
+                // The client should hear of it now.
+                request.max_wait_ms = 0;
+            }
             later(id, version, async move {
-                fetch::fetch(&shared.topics, &shared.config, request).await
+                let mut fetched = fetch::fetch(&shared.topics, &shared.config, request).await;
+                fetched.topics.extend(denied.iter().map(turned_away::consumer));
+                fetched
             })
         }
         ApiKey::ListOffsets => {
-            let request: ListOffsetsRequest = read(reader, version)?;
-            now(response(id, version, &offsets::list(&shared.topics, &request)))
+            let mut request: ListOffsetsRequest = read(reader, version)?;
+            let denied = client.denied(Right::Consume, &mut request.topics, |it| &it.name);
+            let mut listed = offsets::list(&shared.topics, &request);
+            listed.topics.extend(denied.iter().map(turned_away::lister));
+            now(response(id, version, &listed))
         }
         ApiKey::Metadata => {
-            let request: MetadataRequest = read(reader, version)?;
+            let mut request: MetadataRequest = read(reader, version)?;
+            request.allow_auto_topic_creation &= makes(&shared, client, &request);
             now(response(id, version, &shared.metadata(&request)))
         }
         ApiKey::OffsetCommit
@@ -114,7 +165,7 @@ fn serve(
         | ApiKey::JoinGroup
         | ApiKey::SyncGroup
         | ApiKey::Heartbeat
-        | ApiKey::LeaveGroup => serve_group(shared, api, head, reader)?,
+        | ApiKey::LeaveGroup => serve_group(shared, client, api, head, reader)?,
         ApiKey::DescribeGroups
         | ApiKey::ListGroups
         | ApiKey::DeleteGroups
@@ -127,8 +178,11 @@ fn serve(
         // What a client says about itself from version 3 on changes nothing.
         ApiKey::ApiVersions => now(api_versions(id, version)),
         ApiKey::CreateTopics => {
-            let request: CreateTopicsRequest = read(reader, version)?;
-            now(response(id, version, &shared.create_topics(request)))
+            let mut request: CreateTopicsRequest = read(reader, version)?;
+            let denied = client.denied(Right::Produce, &mut request.topics, |it| &it.name);
+            let mut made = shared.create_topics(request);
+            made.topics.extend(denied.into_iter().map(turned_away::maker));
+            now(response(id, version, &made))
         }
         ApiKey::InitProducerId => {
             let request: InitProducerIdRequest = read(reader, version)?;
@@ -137,24 +191,40 @@ fn serve(
     })
 }
 
+/// Whether a question about topics may make those that are missing. Names are no secret.
+fn makes(shared: &Shared, client: &Client, request: &MetadataRequest) -> bool {
+    let is_there = |it: &String| shared.topics.find(it).is_some();
+    let may_make = |it: &String| is_there(it) || client.may(Right::Produce, it);
+    request.allow_auto_topic_creation && request.topics.iter().all(may_make)
+}
+
 /// The requests of consumer groups.
 fn serve_group(
     shared: Arc<Shared>,
+    client: &Client,
     api: ApiKey,
     head: &RequestHead,
     reader: Reader,
 ) -> Result<Answer, WireError> {
     let (id, version) = (head.correlation_id, head.version);
+    let may = |group: &str| client.may(Right::Group, group);
     Ok(match api {
         ApiKey::OffsetCommit => {
             let request: OffsetCommitRequest = read(reader, version)?;
+            if !may(&request.group_id) {
+                return Ok(now(response(id, version, &turned_away::committer(request))));
+            }
             later(id, version, async move {
                 offsets::commit(&shared.groups, &shared.topics, &shared.commits, request).await
             })
         }
         ApiKey::OffsetFetch => {
-            let request: OffsetFetchRequest = read(reader, version)?;
-            now(response(id, version, &offsets::committed(&shared.commits, &request)))
+            let mut request: OffsetFetchRequest = read(reader, version)?;
+            // Who may read a topic may know how far others have.
+            let denied = client.denied(Right::Consume, &mut request.topics, |it| &it.name);
+            let mut found = offsets::committed(&shared.commits, &request);
+            found.topics.extend(denied.into_iter().map(turned_away::asker));
+            now(response(id, version, &found))
         }
         ApiKey::FindCoordinator => {
             let _request: FindCoordinatorRequest = read(reader, version)?;
@@ -162,20 +232,36 @@ fn serve_group(
         }
         ApiKey::JoinGroup => {
             let request: JoinGroupRequest = read(reader, version)?;
+            if !may(&request.group_id) {
+                let denied =
+                    JoinGroupResponse { error: turned_away::OF_GROUP, ..Default::default() };
+                return Ok(now(response(id, version, &denied)));
+            }
             later(id, version, shared.groups.join(request, version, head.client_id.as_deref()))
         }
         ApiKey::SyncGroup => {
             let request: SyncGroupRequest = read(reader, version)?;
+            if !may(&request.group_id) {
+                let denied =
+                    SyncGroupResponse { error: turned_away::OF_GROUP, ..Default::default() };
+                return Ok(now(response(id, version, &denied)));
+            }
             later(id, version, shared.groups.sync(request))
         }
         ApiKey::Heartbeat => {
             let request: HeartbeatRequest = read(reader, version)?;
-            let error = shared.groups.heartbeat(&request);
+            let error = match may(&request.group_id) {
+                true => shared.groups.heartbeat(&request),
+                false => turned_away::OF_GROUP,
+            };
             now(response(id, version, &HeartbeatResponse { throttle_ms: 0, error }))
         }
         ApiKey::LeaveGroup => {
             let request: LeaveGroupRequest = read(reader, version)?;
-            let error = shared.groups.leave(&request);
+            let error = match may(&request.group_id) {
+                true => shared.groups.leave(&request),
+                false => turned_away::OF_GROUP,
+            };
             now(response(id, version, &LeaveGroupResponse { throttle_ms: 0, error }))
         }
         _ => return Err(WireError::Left(reader.left())),

@@ -5,10 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -24,9 +21,11 @@ use tokio::{
 use crate::{
     commits::{Commits, CommitsError},
     config::BrokerConfig,
-    connection,
+    door,
     groups::{GroupSettings, Groups},
     metrics::BrokerMetrics,
+    rights::LogDoor,
+    shared::Shared,
     topic_error::TopicError,
     topics::Topics,
 };
@@ -75,26 +74,6 @@ pub enum StartError {
     },
 }
 
-/// What every connection shares.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: BrokerConfig,
-    pub(crate) advertised: (String, u16),
-    pub(crate) topics: Topics,
-    pub(crate) commits: Commits,
-    pub(crate) groups: Groups,
-    pub(crate) metrics: BrokerMetrics,
-    next_producer: AtomicI64,
-    /// Held for as long as the broker lives; the kernel lets go of it with the process.
-    _lock: File,
-}
-
-impl Shared {
-    pub(crate) fn next_producer_id(&self) -> i64 {
-        self.next_producer.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
 /// Starts brokers.
 #[derive(Debug)]
 pub struct Broker;
@@ -129,6 +108,20 @@ impl Broker {
         telemetry: &Telemetry,
         tasks: &Tasks,
     ) -> Result<BoundBroker, StartError> {
+        Self::start_behind(None, config, clock, telemetry, tasks)
+    }
+
+    /// The same behind a door that asks who comes in, where there is one.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is served.
+    pub fn start_behind(
+        door: Option<LogDoor>,
+        config: BrokerConfig,
+        clock: SharedClock,
+        telemetry: &Telemetry,
+        tasks: &Tasks,
+    ) -> Result<BoundBroker, StartError> {
         let lock = lock(&config)?;
         let commits = Commits::open(&config.data.join("commits"), clock.clone())
             .map_err(StartError::Commits)?;
@@ -154,9 +147,10 @@ impl Broker {
             commits,
             groups,
             metrics,
+            door,
             next_producer: AtomicI64::new(starts.saturating_mul(PRODUCERS_OF_A_START)),
             config,
-            _lock: lock,
+            lock,
         });
         start_tasks(&shared, listener, tasks);
         tracing::info!(%address, "broker is listening");
@@ -203,17 +197,17 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, tasks: Tasks, shutdo
         // Cancel-safe: a connection is returned by the poll that accepts it.
         let accepted = shutdown.or_cancel(async {
             let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-            let (stream, _peer) = listener.accept().await?;
+            let (stream, from) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            Ok::<_, io::Error>((stream, place))
+            Ok::<_, io::Error>((stream, from.ip(), place))
         });
         match accepted.await {
             None => return,
-            Some(Ok((stream, place))) => {
+            Some(Ok((stream, from, place))) => {
                 let shared = Arc::clone(&shared);
                 tasks.spawn("broker connection", |shutdown| async move {
                     shared.metrics.connections.add(1.0);
-                    connection::serve(Arc::clone(&shared), stream, shutdown).await;
+                    door::serve(Arc::clone(&shared), stream, from, shutdown).await;
                     shared.metrics.connections.add(-1.0);
                     drop(place);
                 });

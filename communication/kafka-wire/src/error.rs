@@ -105,6 +105,10 @@ codes! {
     InvalidSessionTimeout = 26,
     /// The group is gathering its members anew.
     RebalanceInProgress = 27,
+    /// The client may not do that with the topic.
+    TopicAuthorizationFailed = 29,
+    /// The client may not take part in the group.
+    GroupAuthorizationFailed = 30,
     /// The version is not spoken.
     UnsupportedVersion = 35,
     /// The topic is there already.

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::{
     config::MessagingConfig,
-    connection::{CallError, Connection},
+    connection::{CallError, Connection, LogTls},
 };
 
 /// How long what was heard of a topic is believed, unless an error says otherwise.
@@ -73,6 +73,8 @@ pub(crate) struct Cluster(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: MessagingConfig,
+    /// How it is entered; in plain text where nobody asks.
+    tls: Option<LogTls>,
     tasks: Tasks,
     known: Mutex<Known>,
     connections: Mutex<BTreeMap<(Purpose, Option<i32>), Place>>,
@@ -80,9 +82,10 @@ struct Inner {
 }
 
 impl Cluster {
-    pub(crate) fn new(config: MessagingConfig, tasks: Tasks) -> Self {
+    pub(crate) fn new(config: MessagingConfig, tls: Option<LogTls>, tasks: Tasks) -> Self {
         Self(Arc::new(Inner {
             config,
+            tls,
             tasks,
             known: Mutex::default(),
             connections: Mutex::default(),
@@ -119,7 +122,7 @@ impl Cluster {
     ) -> Result<Connection, CallError> {
         let place = Arc::clone(self.connections().entry((purpose, node)).or_default());
         let mut place = place.lock().await;
-        if let Some(connection) = place.as_ref().filter(|it| !it.is_broken()) {
+        if let Some(connection) = place.as_ref().filter(|it| !it.is_over()) {
             return Ok(connection.clone());
         }
         let connection = self.open(node).await?;
@@ -146,7 +149,8 @@ impl Cluster {
         let (client_id, patience) = (&self.0.config.client_id, self.request_timeout());
         let mut last = CallError::NotSent("no address of the log is known".to_owned());
         for address in addresses {
-            match Connection::open(&address, client_id, patience, &self.0.tasks).await {
+            let (tls, tasks) = (self.0.tls.as_ref(), &self.0.tasks);
+            match Connection::open(&address, client_id, patience, tls, tasks).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = error,
             }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI32, Ordering},
@@ -11,14 +11,12 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use identity::{Handshakes, Known, Over, Protocol, SpiffeId};
 use kafka_wire::{ApiKey, FRAME_HEAD_BYTES, Field, Reader, WireError, frame_bytes, request};
 use runtime::{Shutdown, Tasks};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split},
+    net::TcpStream,
     sync::{mpsc, oneshot},
     time::{Instant, timeout},
 };
@@ -31,6 +29,15 @@ const FRAME_BYTES_MAX: usize = 64 << 20;
 const QUIET_LOOK: Duration = Duration::from_millis(25);
 const QUIET_LOOKS: u32 = 8;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How a log is entered that asks who comes in, and shows who it is.
+#[derive(Debug, Clone)]
+pub struct LogTls {
+    /// How this process shows who it is.
+    pub handshakes: Handshakes,
+    /// Who the log must prove to be.
+    pub log: SpiffeId,
+}
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +92,9 @@ pub(crate) struct Connection {
     broken: Arc<AtomicBool>,
     /// How long an answer may take before the other side is given up.
     patience: Duration,
+    /// Then another one takes its place: it ends with the identities that it was opened under, and what
+    /// is under way is to end before.
+    until: Option<Instant>,
 }
 
 impl Connection {
@@ -93,28 +103,52 @@ impl Connection {
         address: &str,
         client_id: &str,
         patience: Duration,
+        tls: Option<&LogTls>,
         tasks: &Tasks,
     ) -> Result<Self, CallError> {
-        let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
-        let stream = match connecting.await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(CallError::NotSent(format!("{address}: {error}"))),
-            Err(_) => return Err(CallError::NotSent(format!("{address}: no connection in time"))),
-        };
-        stream.set_nodelay(true).map_err(|it| CallError::NotSent(it.to_string()))?;
-        let (reading, writing) = stream.into_split();
+        let not_sent = |why: &dyn fmt::Display| CallError::NotSent(format!("{address}: {why}"));
+        let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+        let stream = connecting.map_err(|_| not_sent(&"no connection in time"))?;
+        let stream = stream.map_err(|it| not_sent(&it))?;
+        stream.set_nodelay(true).map_err(|it| not_sent(&it))?;
         let (requests, outgoing) = mpsc::channel(PIPELINE);
-        let connection = Self {
+        let mut connection = Self {
             client_id: client_id.into(),
             requests,
             waiting: Arc::new(Mutex::new(State { asked: BTreeMap::new(), heard: Instant::now() })),
             next: Arc::default(),
             broken: Arc::default(),
             patience,
+            until: None,
         };
-        let (waiting, broken) = (Arc::clone(&connection.waiting), Arc::clone(&connection.broken));
-        tasks.spawn("log connection", |shutdown| async move {
-            let ended = run((reading, writing), outgoing, &waiting, patience, shutdown).await;
+        let Some(LogTls { handshakes, log }) = tls else {
+            connection.carry(stream.into_split(), outgoing, std::future::pending(), tasks);
+            return Ok(connection);
+        };
+        // Boxed: a handshake is large, and every request may have to begin with one.
+        let known = Box::pin(handshakes.connect(stream, log, Protocol::Kafka)).await;
+        let Known { stream, peer, valid_for, .. } = known.map_err(|it| not_sent(&it))?;
+        connection.until = Some(Instant::now() + valid_for * 3 / 4);
+        let over = handshakes.clone().over(peer, valid_for);
+        connection.carry(split(stream), outgoing, over, tasks);
+        Ok(connection)
+    }
+
+    /// Carries what is asked and answered, until it breaks or may stand no longer.
+    fn carry(
+        &self,
+        halves: (impl AsyncRead + Unpin + Send + 'static, impl AsyncWrite + Unpin + Send + 'static),
+        outgoing: mpsc::Receiver<Bytes>,
+        over: impl Future<Output = Over> + Send + 'static,
+        tasks: &Tasks,
+    ) {
+        let (waiting, broken) = (Arc::clone(&self.waiting), Arc::clone(&self.broken));
+        let patience = self.patience;
+        tasks.spawn("log connection", move |shutdown| async move {
+            let ended = tokio::select! {
+                ended = run(halves, outgoing, &waiting, patience, shutdown) => ended,
+                over = over => Err(io::Error::other(over.as_str())),
+            };
             broken.store(true, Ordering::Release);
             // Whoever waits learns by this that no answer will come.
             lock(&waiting).asked.clear();
@@ -122,10 +156,14 @@ impl Connection {
                 tracing::debug!(%error, "a connection to the log broke");
             }
         });
-        Ok(connection)
     }
 
-    pub(crate) fn is_broken(&self) -> bool {
+    /// Whether another connection should take its place.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_broken() || self.until.is_some_and(|it| it <= Instant::now())
+    }
+
+    fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire) || self.requests.is_closed()
     }
 
@@ -170,7 +208,7 @@ fn lock(waiting: &Waiting) -> MutexGuard<'_, State> {
 }
 
 async fn run(
-    (reading, writing): (OwnedReadHalf, OwnedWriteHalf),
+    (reading, writing): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
     outgoing: mpsc::Receiver<Bytes>,
     waiting: &Waiting,
     patience: Duration,
@@ -212,7 +250,7 @@ async fn watch(waiting: &Waiting, patience: Duration) {
 }
 
 async fn write_out(
-    mut stream: OwnedWriteHalf,
+    mut stream: impl AsyncWrite + Unpin,
     mut outgoing: mpsc::Receiver<Bytes>,
 ) -> io::Result<()> {
     while let Some(frame) = outgoing.recv().await {
@@ -221,7 +259,7 @@ async fn write_out(
     Ok(())
 }
 
-async fn take_in(mut stream: OwnedReadHalf, waiting: &Waiting) -> io::Result<()> {
+async fn take_in(mut stream: impl AsyncRead + Unpin, waiting: &Waiting) -> io::Result<()> {
     let mut buffer = BytesMut::with_capacity(16 << 10);
     loop {
         while buffer.len() < FRAME_HEAD_BYTES {

@@ -28,6 +28,7 @@ mod subscription;
 
 pub use admin::{Lag, TopicInfo, TopicSpec};
 pub use config::MessagingConfig;
+pub use connection::LogTls;
 pub use dead_letter::{DeadLetter, Letter};
 pub use error::{AdminError, Failure, PublishError, SubscribeError};
 pub use groups::{GroupInfo, GroupMember, GroupStart};

@@ -9,6 +9,7 @@ use telemetry::Telemetry;
 use crate::{
     cluster::Cluster,
     config::MessagingConfig,
+    connection::LogTls,
     consumer::Consumer,
     dead_letter::Letter,
     error::{PublishError, SubscribeError},
@@ -29,6 +30,18 @@ impl Messaging {
     /// A handle whose tasks run on `tasks`. Connects when it is used.
     #[must_use]
     pub fn new(
+        config: MessagingConfig,
+        clock: SharedClock,
+        telemetry: Telemetry,
+        tasks: &Tasks,
+    ) -> Self {
+        Self::entering(None, config, clock, telemetry, tasks)
+    }
+
+    /// The same with a log that asks who comes in, where it does.
+    #[must_use]
+    pub fn entering(
+        tls: Option<LogTls>,
         mut config: MessagingConfig,
         clock: SharedClock,
         telemetry: Telemetry,
@@ -37,7 +50,7 @@ impl Messaging {
         if config.client_id.is_empty() {
             config.client_id = format!("skein-{:016x}", fastrand::u64(..));
         }
-        let cluster = Cluster::new(config, tasks.clone());
+        let cluster = Cluster::new(config, tls, tasks.clone());
         Self { outlet: Outlet::new(cluster, clock, telemetry), seats: Seats::default() }
     }
 

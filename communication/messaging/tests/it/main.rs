@@ -9,6 +9,8 @@ mod fixture;
 #[cfg(test)]
 mod foreign;
 #[cfg(test)]
+mod known;
+#[cfg(test)]
 mod operating;
 #[cfg(test)]
 mod subscribing;

@@ -17,7 +17,6 @@ use crate::{
 #[rustfmt::skip]
 const KNOWN: &[(&str, &str, &[&str])] = &[
     ("apps/drone-delivery/src/main.rs", "", &["endpoints", "instances", "mesh", "processes", "role", "sidecars"]),
-    ("communication/broker/src/lib.rs", "", &["connection", "dispatch", "server"]),
     ("communication/saga/src/lib.rs", "", &["engine", "runner"]),
     ("communication/saga/src/lib.rs", "machine", &["operate", "record", "state"]),
     ("communication/service-kit/src/lib.rs", "", &["context", "export", "service"]),
