@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod names;
 pub mod outbox;
 pub mod pages;
+pub mod policy;
 pub mod stat;
 pub mod why;
 
@@ -46,6 +47,7 @@ async fn run_on(admins: &Admins, command: MeshCommand, output: Output) -> Result
         MeshCommand::Tap(arguments) => live::tap(admins, &arguments, output).await,
         MeshCommand::Top(arguments) => live::top(admins, &arguments, output).await,
         MeshCommand::Fault(command) => fault::run(admins, command, output).await,
+        MeshCommand::Policy(command) => policy::run(admins, command, output).await,
         MeshCommand::Outbox(command) => outbox::run(admins, command, output).await,
     }
 }

@@ -371,7 +371,9 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(mode(std::slice::from_ref(&audit)), Mode::Audit);
-        assert_eq!(mode(&[audit, policy(Mode::Enforce, vec![])]), Mode::Enforce);
+        let enforced = policy(Mode::Enforce, vec![]);
+        assert_eq!(mode(&[audit.clone(), enforced.clone()]), Mode::Enforce);
+        assert_eq!(mode(&[enforced, audit]), Mode::Enforce, "whichever is read last");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use base::Code;
+use identity::SpiffeId;
 use mesh_policy::{
     authorization::{Asked, Denial, Mode, Verdict, judge},
     route::RequestView as _,
@@ -44,7 +45,7 @@ impl Guard {
 
     /// The answer to a request that may not be made; counted.
     pub(crate) fn refuse(&self, head: &RequestHead, peer: &Peer) -> Option<Reply> {
-        let reason = self.enforced(peer, head.method(), head.path())?;
+        let reason = self.enforced(peer.identity.as_deref(), head.method(), head.path())?;
         let trace_id = parent_of(head).map(|it| it.trace_id.to_string());
         let grpc = Grpc::of(head.fields.get(Known::ContentType));
         let refusal = Refusal::new(Code::Forbidden, words(reason));
@@ -54,30 +55,42 @@ impl Guard {
     /// Whether a caller may not send bytes that nobody here reads; counted. They have no method and no
     /// path: a rule allows them that allows everything.
     pub(crate) fn refuses_bytes(&self, peer: &Peer) -> bool {
-        self.enforced(peer, "", "").is_some()
+        self.enforced(peer.identity.as_deref(), "", "").is_some()
     }
 
     /// The same of a caller who has not begun yet, and may turn out to speak HTTP; not counted.
     pub(crate) fn would_refuse_bytes(&self, peer: &Peer) -> bool {
-        matches!(self.denial(peer, "", ""), Some((_, Mode::Enforce)))
+        matches!(self.denial(peer.identity.as_deref(), "", ""), Some((_, Mode::Enforce)))
+    }
+
+    /// Whether who has shown this identity may do something at a service that speaks no HTTP, which is
+    /// told as a method and a path of its own; a denial is counted.
+    #[must_use]
+    pub fn permits(&self, caller: &SpiffeId, method: &str, path: &str) -> bool {
+        self.enforced(Some(caller), method, path).is_none()
     }
 
     /// Counts a denial; gives the reason of one that is enforced.
-    fn enforced(&self, peer: &Peer, method: &str, path: &str) -> Option<Denial> {
-        let (reason, mode) = self.denial(peer, method, path)?;
+    fn enforced(&self, caller: Option<&SpiffeId>, method: &str, path: &str) -> Option<Denial> {
+        let (reason, mode) = self.denial(caller, method, path)?;
         let word = match mode {
             Mode::Enforce => "enforce",
             Mode::Audit => "audit",
         };
         self.denied.with(&[&*self.service, reason.as_str(), word]).inc();
-        let caller = peer.identity.as_ref().map(ToString::to_string).unwrap_or_default();
+        let caller = caller.map(ToString::to_string).unwrap_or_default();
         tracing::debug!(caller, method, path, reason = reason.as_str(), mode = word, "denied");
         (mode == Mode::Enforce).then_some(reason)
     }
 
-    fn denial(&self, peer: &Peer, method: &str, path: &str) -> Option<(Denial, Mode)> {
+    fn denial(
+        &self,
+        caller: Option<&SpiffeId>,
+        method: &str,
+        path: &str,
+    ) -> Option<(Denial, Mode)> {
         let snapshot = self.mesh.snapshot();
-        let caller = peer.identity.as_ref().map(ToString::to_string);
+        let caller = caller.map(ToString::to_string);
         let asked = Asked { caller: caller.as_deref(), method, path };
         match judge(&snapshot.policy.authorizations, &self.service, &asked) {
             Verdict::Unjudged | Verdict::Allowed { .. } => None,

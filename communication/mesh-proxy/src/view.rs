@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub use bound::faults;
-pub use door::authorization;
+pub use door::{authorization, authorizations};
 pub use shown::identity;
 
 /// Every door with its rules in the order of the files.

@@ -79,6 +79,9 @@ pub(crate) fn mesh_routes(
         })
         .get("/endpoints", |State(mesh): State<Mesh>| async move { reply(&view::endpoints(&mesh)) })
         .get("/explain", explain)
+        .get("/authorizations", |State(mesh): State<Mesh>| async move {
+            reply(&view::authorizations(&mesh))
+        })
         .get("/identity", |State(mesh): State<Mesh>| async move { reply(&view::identity(&mesh)) })
         // To look is always allowed: files may hold some.
         .get("/faults", list_mesh);

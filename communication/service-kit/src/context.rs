@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use base::SharedClock;
 use mesh_proxy::Mesh;
-use messaging::{Messaging, MessagingConfig};
+use messaging::{LogTls, Messaging, MessagingConfig};
 use runtime::Tasks;
 use store::{Migration, Store, StoreSettings};
 use telemetry::Telemetry;
@@ -39,24 +39,36 @@ impl ServiceContext {
         telemetry: Telemetry,
         tasks: Tasks,
     ) -> Self {
-        let messaging = (!config.bootstrap.is_empty()).then(|| {
-            let settings = MessagingConfig {
-                bootstrap: config.bootstrap.clone(),
-                client_id: config.instance.clone(),
-                ..MessagingConfig::default()
-            };
-            // Requests in flight and handlers that finish still publish: the log goes last.
-            Messaging::new(settings, clock.clone(), telemetry.clone(), &tasks.later())
-        });
-        Self {
+        let mut context = Self {
             config: Arc::new(config),
             clock,
             telemetry,
             tasks,
             client: Arc::default(),
             door: None,
-            messaging,
-        }
+            messaging: None,
+        };
+        context.reach_log(None);
+        context
+    }
+
+    /// The log asks who comes in: it is entered so from now on. To be said before anybody has asked for
+    /// the log.
+    pub fn enter_log(&mut self, tls: LogTls) {
+        self.reach_log(Some(tls));
+    }
+
+    fn reach_log(&mut self, tls: Option<LogTls>) {
+        let settings = MessagingConfig {
+            bootstrap: self.config.bootstrap.clone(),
+            client_id: self.config.instance.clone(),
+            ..MessagingConfig::default()
+        };
+        let (clock, telemetry) = (self.clock.clone(), self.telemetry.clone());
+        // Requests in flight and handlers that finish still publish: the log goes last.
+        let tasks = self.tasks.later();
+        self.messaging = (!settings.bootstrap.is_empty())
+            .then(|| Messaging::entering(tls, settings, clock, telemetry, &tasks));
     }
 
     /// The same surroundings for a further service of the process, which is told otherwise.

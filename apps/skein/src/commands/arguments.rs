@@ -95,6 +95,9 @@ pub enum MeshCommand {
     /// Messages of services that the log refused.
     #[command(subcommand)]
     Outbox(OutboxCommand),
+    /// Who may call what.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Says where one request would go, and why. Nothing is sent.
     #[command(after_help = "Examples:\n  why stock GET /items/1\n  why stock GET /shop/items/1 \
                             --edge front --host shop.example\n  \
@@ -228,6 +231,35 @@ pub enum OutboxCommand {
         /// Its number.
         sequence: i64,
     },
+}
+
+/// What is asked about who may call what.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Lists the rules that stand at the doors of services.
+    Show {
+        /// Only those of this service.
+        service: Option<String>,
+    },
+    /// Says what the door of a service says to a caller, and by which rule. Nothing is sent.
+    #[command(after_help = "Examples:\n  policy why till stock GET /items/1\n  \
+                            policy why till broker PRODUCE /topics/orders")]
+    Why(JudgeArguments),
+    /// Counts what doors have denied since their processes started, also what `mode: audit` let through.
+    Audit,
+}
+
+/// A call that is not made.
+#[derive(Debug, Args)]
+pub struct JudgeArguments {
+    /// Who calls: a service, or a whole identity.
+    pub caller: String,
+    /// Who is called.
+    pub service: String,
+    /// Method.
+    pub method: String,
+    /// Path.
+    pub path: String,
 }
 
 /// A fault.

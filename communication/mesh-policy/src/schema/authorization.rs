@@ -13,6 +13,23 @@ use crate::authorization::{Authorization, Caller, Mode, Rule, Template};
 /// Rules of one policy, and callers, methods and paths of one rule; more is refused.
 const ITEMS_MAX: usize = 256;
 
+/// What a log is asked for, in the place of methods.
+const OF_LOG: [&str; 4] = ["PRODUCE", "CONSUME", "GROUP", "ADMINISTER"];
+
+/// Every word that a rule may have for a method.
+const METHODS: [(&str, &str); values::METHODS.len() + OF_LOG.len()] = {
+    let mut all = [("", ""); values::METHODS.len() + OF_LOG.len()];
+    let mut index = 0;
+    while index < all.len() {
+        all[index] = match index.checked_sub(values::METHODS.len()) {
+            None => values::METHODS[index],
+            Some(of_log) => (OF_LOG[of_log], OF_LOG[of_log]),
+        };
+        index += 1;
+    }
+    all
+};
+
 const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("audit", Mode::Audit)];
 
 pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Authorization> {
@@ -35,7 +52,7 @@ fn rule(context: &Context<'_>, node: &Node) -> Option<Rule> {
     section.need("callers");
     Some(Rule {
         callers: each(&section, "callers", caller),
-        methods: each(&section, "methods", values::method),
+        methods: each(&section, "methods", method),
         paths: each(&section, "paths", template),
     })
 }
@@ -55,6 +72,11 @@ fn each<'a, T>(
     }
     let items = section.list(name, ITEMS_MAX).iter();
     items.filter_map(|it| parse(section.context, it)).collect()
+}
+
+/// A method of HTTP, or what a log is asked for.
+fn method(context: &Context<'_>, node: &Node) -> Option<String> {
+    word(&METHODS)(context, node).map(str::to_owned)
 }
 
 fn caller(context: &Context<'_>, node: &Node) -> Option<Caller> {

@@ -353,19 +353,21 @@ pub(super) fn path(context: &Context<'_>, node: &Node) -> Option<String> {
     Some(path.to_owned())
 }
 
+/// The methods of HTTP.
+pub(super) const METHODS: [(&str, &str); 9] = [
+    ("GET", "GET"),
+    ("HEAD", "HEAD"),
+    ("POST", "POST"),
+    ("PUT", "PUT"),
+    ("DELETE", "DELETE"),
+    ("CONNECT", "CONNECT"),
+    ("OPTIONS", "OPTIONS"),
+    ("TRACE", "TRACE"),
+    ("PATCH", "PATCH"),
+];
+
 /// A method of the Gateway API's list.
 pub(super) fn method(context: &Context<'_>, node: &Node) -> Option<String> {
-    const METHODS: [(&str, &str); 9] = [
-        ("GET", "GET"),
-        ("HEAD", "HEAD"),
-        ("POST", "POST"),
-        ("PUT", "PUT"),
-        ("DELETE", "DELETE"),
-        ("CONNECT", "CONNECT"),
-        ("OPTIONS", "OPTIONS"),
-        ("TRACE", "TRACE"),
-        ("PATCH", "PATCH"),
-    ];
     text(context, node)?;
     word(&METHODS)(context, node).map(str::to_owned)
 }

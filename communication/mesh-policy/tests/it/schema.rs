@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use mesh_policy::{
     Policy,
+    authorization::{Authorization, Caller, Mode, Rule as AccessRule, Template},
     balance::Algorithm,
     destination::{Endpoint, EndpointSet, Protocol},
     fault::At,
@@ -318,4 +319,30 @@ fn errors_of_all_files_are_told_at_once_and_in_order() {
         ("a.yaml", 2, Code::Syntax),
     ];
     assert_eq!(places, expected);
+}
+
+#[test]
+fn who_may_call_what_is_read_as_it_is_written() {
+    let text = "apiVersion: skein/v1\nkind: Authorization\nmetadata: {name: till}\nspec:\n  \
+        service: stock\n  mode: audit\n  rules:\n  \
+        - {callers: [spiffe://m/ns/shop/svc/till], methods: [PUT, CONSUME], paths: [\"/items/{id}\"]}\n  \
+        - {callers: [\"*\"]}\n";
+    let file = SourceFile { name: "till.yaml".to_owned(), text: text.to_owned() };
+    let policy = read(&[file]).unwrap_or_else(|it| panic!("{}", rendered(&it)));
+    let rule = |callers, methods: &[&str], paths: &[&str]| AccessRule {
+        callers,
+        methods: methods.iter().map(|it| (*it).to_owned()).collect(),
+        paths: paths.iter().map(|it| Template::parse(it).unwrap()).collect(),
+    };
+    let till = Caller::Identity("spiffe://m/ns/shop/svc/till".to_owned());
+    let expected = Authorization {
+        name: "till".to_owned(),
+        service: "stock".to_owned(),
+        mode: Mode::Audit,
+        rules: vec![
+            rule(vec![till], &["PUT", "CONSUME"], &["/items/{id}"]),
+            rule(vec![Caller::AnyIdentity], &[], &[]),
+        ],
+    };
+    assert_eq!(policy.authorizations, [expected]);
 }

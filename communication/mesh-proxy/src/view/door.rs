@@ -1,7 +1,7 @@
 //! What the door of a service says to a caller.
 
 use mesh_policy::{
-    authorization::{Asked, Mode, Verdict, judge},
+    authorization::{Asked, Authorization, Caller, Mode, Rule, Template, Verdict, judge},
     route::RequestView as _,
 };
 use serde_json::{Value, json};
@@ -36,4 +36,36 @@ pub fn authorization(
         page.extend(judged);
     }
     page
+}
+
+/// The rules that stand at the doors of services, as the files say them. An empty list of methods or
+/// paths means every one.
+#[must_use]
+pub fn authorizations(mesh: &Mesh) -> Value {
+    let snapshot = mesh.snapshot();
+    let all = snapshot.policy.authorizations.iter().map(of_door);
+    json!({"authorizations": all.collect::<Vec<_>>()})
+}
+
+fn of_door(authorization: &Authorization) -> Value {
+    let mode = match authorization.mode {
+        Mode::Enforce => "enforce",
+        Mode::Audit => "audit",
+    };
+    json!({
+        "service": authorization.service, "policy": authorization.name, "mode": mode,
+        "rules": authorization.rules.iter().map(of_rule).collect::<Vec<_>>(),
+    })
+}
+
+fn of_rule(rule: &Rule) -> Value {
+    let caller = |it: &Caller| match it {
+        Caller::Identity(identity) => identity.clone(),
+        Caller::AnyIdentity => "*".to_owned(),
+    };
+    json!({
+        "callers": rule.callers.iter().map(caller).collect::<Vec<_>>(),
+        "methods": rule.methods,
+        "paths": rule.paths.iter().map(Template::as_str).collect::<Vec<_>>(),
+    })
 }

@@ -1,0 +1,202 @@
+//! `policy`: who may call what, what the door of a service says to a caller, and what doors have denied.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{
+    admin::{Admins, Gathered, Process, query},
+    arguments::{JudgeArguments, PolicyCommand},
+    cells::{joined, list, text},
+    metrics::parse,
+    names::unknown,
+};
+use crate::{Exit, Failure, Output, Table, table::printable};
+
+const DENIED: &str = "mesh_denied_requests_total";
+
+/// Runs one of the commands.
+///
+/// # Errors
+/// No process answers, or none guards the service.
+pub async fn run(admins: &Admins, command: PolicyCommand, output: Output) -> Result<Exit, Failure> {
+    match command {
+        PolicyCommand::Show { service } => show(admins, service.as_deref(), output).await,
+        PolicyCommand::Why(asked) => why(admins, &asked, output).await,
+        PolicyCommand::Audit => audit(admins, output).await,
+    }
+}
+
+async fn show(admins: &Admins, service: Option<&str>, output: Output) -> Result<Exit, Failure> {
+    let gathered = admins.get("/authorizations").await?;
+    let pages: Vec<Value> = gathered.said.iter().map(super::admin::Said::json).collect();
+    let rows = rules(&pages, service);
+    let mut table = Table::new(&["SERVICE", "POLICY", "RULE", "MODE", "CALLERS", "METHODS"]);
+    for row in &rows {
+        let cells = ["service", "policy", "rule", "mode"].map(|it| text(&row[it]));
+        let [service, policy, rule, mode] = cells;
+        let (callers, methods) = (joined(&row["callers"], "–"), joined(&row["methods"], "*"));
+        table.row([service, policy, rule, mode, callers, methods]);
+        for path in list(&row["paths"]) {
+            table.note(&text(path));
+        }
+    }
+    output.result(&rows, &table);
+    if rows.is_empty() {
+        output.remark("no rule stands at a door: where nobody shows who he is, nobody is asked");
+    }
+    Ok(gathered.exit(output))
+}
+
+/// A row for each rule of a service, or of all; processes that know the same one tell it once.
+fn rules(pages: &[Value], service: Option<&str>) -> Vec<Value> {
+    let mut rows = BTreeMap::new();
+    for policy in pages.iter().flat_map(|it| list(&it["authorizations"])) {
+        let of = (text(&policy["service"]), text(&policy["policy"]));
+        if service.is_some_and(|it| it != of.0) {
+            continue;
+        }
+        for (index, rule) in list(&policy["rules"]).iter().enumerate() {
+            let mut row = json!({
+                "service": of.0, "policy": of.1, "mode": policy["mode"], "rule": index,
+            });
+            for member in ["callers", "methods", "paths"] {
+                row[member] = rule[member].clone();
+            }
+            rows.insert((of.clone(), index), row);
+        }
+    }
+    rows.into_values().collect()
+}
+
+async fn why(admins: &Admins, asked: &JudgeArguments, output: Output) -> Result<Exit, Failure> {
+    let (door, caller) = door_of(&admins.get("/routes").await?, asked)?;
+    let pairs = [
+        ("caller", Some(&*caller)),
+        ("method", Some(&*asked.method)),
+        ("path", Some(&*asked.path)),
+    ];
+    let path = query("/authorization", &pairs);
+    let gathered = admins.ask(&[door], Method::GET, &path, "").await?;
+    let Some(said) = gathered.said.first().filter(|it| it.status.is_success()) else {
+        let detail = gathered.said.first().map_or(Value::Null, |it| it.json()["detail"].clone());
+        let failure = Failure::new("bad_argument", "the request cannot be judged");
+        return Err(failure.because(text(&detail)).exit(Exit::Usage));
+    };
+    let page = said.json();
+    match output.format {
+        crate::Format::Json => output.document(&page),
+        crate::Format::Table | crate::Format::Wide => output.text(&told(&page)),
+    }
+    Ok(if page["verdict"] == "denied" { Exit::Failed } else { gathered.exit(output) })
+}
+
+/// A process that judges who comes in to the service, and the caller's identity.
+fn door_of(routes: &Gathered, asked: &JudgeArguments) -> Result<(Process, String), Failure> {
+    let all: Vec<(Process, Value)> =
+        routes.said.iter().map(|it| (it.process.clone(), it.json())).collect();
+    let Some((door, page)) = all.iter().find(|(_, page)| page["guards"] == *asked.service) else {
+        let known = all.iter().filter_map(|(_, it)| it["guards"].as_str().map(str::to_owned));
+        let what = format!("no process judges who comes in to `{}`", asked.service);
+        return Err(unknown("no_such_door", what, &known.collect()));
+    };
+    let caller = identity_of(&asked.caller, page["identity"].as_str()).ok_or_else(|| {
+        Failure::new("bad_argument", format!("`{}` is no identity", asked.caller))
+            .because("the door shows none itself, so that a name alone says too little")
+            .next("name the caller as spiffe://DOMAIN/ns/NAMESPACE/svc/SERVICE")
+            .exit(Exit::Usage)
+    })?;
+    Ok((door.clone(), caller))
+}
+
+/// The identity of a service beside another one; a whole identity is itself.
+fn identity_of(caller: &str, beside: Option<&str>) -> Option<String> {
+    if caller.starts_with("spiffe://") {
+        return Some(caller.to_owned());
+    }
+    let (namespace, _) = beside?.rsplit_once('/')?;
+    Some(format!("{namespace}/{caller}"))
+}
+
+fn told(page: &Value) -> String {
+    let (caller, service) = (text(&page["caller"]), text(&page["service"]));
+    let what =
+        format!("{} {} by {caller} at {service}", text(&page["method"]), text(&page["path"]));
+    let how = match page["verdict"].as_str() {
+        Some("allowed") => {
+            format!("allowed by rule {} of {}", text(&page["rule"]), text(&page["policy"]))
+        }
+        Some("denied") => format!("denied: {}", text(&page["reason"])),
+        Some("audited") => format!("denied, and let through: {}", text(&page["reason"])),
+        _ => "not judged: no rule stands there, and nobody is asked who he is".to_owned(),
+    };
+    printable(&format!("{what}: {how}")) + "\n"
+}
+
+async fn audit(admins: &Admins, output: Output) -> Result<Exit, Failure> {
+    let gathered = admins.get("/metrics").await?;
+    let mut counts: BTreeMap<[String; 3], f64> = BTreeMap::new();
+    for said in &gathered.said {
+        for sample in parse(&String::from_utf8_lossy(&said.body), DENIED) {
+            let key = ["service", "reason", "mode"].map(|it| sample.label(it).to_owned());
+            *counts.entry(key).or_default() += sample.value;
+        }
+    }
+    counts.retain(|_, count| *count > 0.0);
+    let mut table = Table::new(&["SERVICE", "REASON", "MODE", "DENIED"]);
+    let mut rows = Vec::new();
+    for ([service, reason, mode], count) in counts {
+        rows.push(json!({"service": service, "reason": reason, "mode": mode, "denied": count}));
+        table.row([service, reason, mode, format!("{count:.0}")]);
+    }
+    output.result(&rows, &table);
+    if rows.is_empty() {
+        output.remark("no door has denied anything since its process started");
+    }
+    Ok(gathered.exit(output))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_is_named_by_its_service_or_as_a_whole() {
+        let beside = Some("spiffe://d/ns/n/svc/stock");
+        assert_eq!(identity_of("till", beside).as_deref(), Some("spiffe://d/ns/n/svc/till"));
+        let whole = "spiffe://e/ns/n/svc/till";
+        assert_eq!(identity_of(whole, beside).as_deref(), Some(whole));
+        assert_eq!(identity_of(whole, None).as_deref(), Some(whole));
+        assert_eq!(identity_of("till", None), None);
+    }
+
+    #[test]
+    fn a_rule_that_several_processes_know_is_told_once_and_only_of_the_service_that_is_asked_for() {
+        let policy = |service: &str| {
+            json!({"service": service, "policy": "p", "mode": "enforce", "rules": [
+                {"callers": ["a"], "methods": ["GET"], "paths": []},
+                {"callers": ["*"], "methods": [], "paths": ["/x"]},
+            ]})
+        };
+        let page = json!({"authorizations": [policy("stock"), policy("till")]});
+        let pages = [page.clone(), page];
+        assert_eq!(rules(&pages, None).len(), 4);
+        let of_till = rules(&pages, Some("till"));
+        let told: Vec<_> = of_till.iter().map(|it| (&it["rule"], &it["callers"][0])).collect();
+        assert_eq!(told, [(&json!(0), &json!("a")), (&json!(1), &json!("*"))]);
+    }
+
+    #[test]
+    fn the_verdict_is_told_in_one_line_with_the_rule_or_the_reason() {
+        let page = |rest: Value| {
+            let mut page = json!({"caller": "c", "service": "s", "method": "GET", "path": "/x"});
+            page.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+            told(&page)
+        };
+        let allowed = page(json!({"verdict": "allowed", "rule": 2, "policy": "p"}));
+        assert_eq!(allowed, "GET /x by c at s: allowed by rule 2 of p\n");
+        let denied = page(json!({"verdict": "denied", "reason": "path_not_allowed"}));
+        assert_eq!(denied, "GET /x by c at s: denied: path_not_allowed\n");
+    }
+}
