@@ -14,7 +14,7 @@ pub(crate) async fn run(
     command: GroupCommand,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let log = system.messaging();
+    let log = system.messaging().await;
     let done = match command {
         GroupCommand::List => list(&log, output).await,
         GroupCommand::Describe { group } => describe(&log, &group, output).await,

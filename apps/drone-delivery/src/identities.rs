@@ -21,6 +21,7 @@ use identity::{
     AuthorityConfig, Current, HandshakeConfig, Handshakes, JoinToken, KeeperConfig, Membership,
     Office, SpiffeId, keep,
 };
+use messaging::LogTls;
 use runtime::{Tasks, random_from_os};
 use skein::{
     Failure, failure,
@@ -29,10 +30,7 @@ use skein::{
 use telemetry::Telemetry;
 use tokio::{net::UnixListener, time::timeout};
 
-use crate::{
-    roles::Role,
-    settings::{MeshPlacement, Settings, Tls},
-};
+use crate::roles::Role;
 
 /// What every name begins with; deploy/mesh/authorization.yaml has it too.
 const TRUST_DOMAIN: &str = "drone-delivery";
@@ -130,10 +128,9 @@ impl Authority {
     }
 }
 
-/// Whether the process of a role shows who it is.
-pub(crate) fn is_bearer(role: Role, settings: &Settings) -> bool {
-    let has_proxy = settings.mesh == MeshPlacement::Sidecar && role.is_service();
-    settings.tls == Tls::Strict && role != Role::Broker && !has_proxy
+/// How a process enters the log.
+pub(crate) fn to_log(handshakes: Handshakes) -> LogTls {
+    LogTls { handshakes, log: id(Role::Broker.name()) }
 }
 
 /// Joins with the word that `up` has told this process, and waits for its identity.

@@ -62,15 +62,15 @@ pub(crate) fn instances(
     Ok(instances)
 }
 
-/// The processes that show who they are, and as which service: where a proxy stands beside one, the
-/// proxy does.
+/// The processes that show who they are, and as which service: each to the log, and where a proxy stands
+/// beside it, that to whoever calls and is called.
 pub(crate) fn bearers(instances: &[Instance]) -> BTreeMap<String, &'static str> {
-    let bearer = |it: &Instance| match &it.sidecar {
-        Some(sidecar) => sidecar.name.clone(),
-        None => it.name.clone(),
+    let names = |it: &Instance| {
+        let proxy = it.sidecar.as_ref().map(|it| it.name.clone());
+        let role = it.edition.role.name();
+        [Some(it.name.clone()), proxy].into_iter().flatten().map(move |it| (it, role))
     };
-    let all = instances.iter().filter(|it| it.edition.role != Role::Broker);
-    all.map(|it| (bearer(it), it.edition.role.name())).collect()
+    instances.iter().flat_map(names).collect()
 }
 
 /// A free port that will not be wanted as one of the fixed ones.
@@ -198,7 +198,9 @@ mod tests {
         let bearers = bearers(&all);
         assert_eq!(bearers.get("account-proxy-2"), Some(&"account"));
         assert_eq!(bearers.get("gateway-1"), Some(&"gateway"));
-        assert_eq!((bearers.get("account-2"), bearers.get("broker-1")), (None, None));
+        // To the log each process shows who it is, whatever stands beside it.
+        assert_eq!(bearers.get("account-2"), Some(&"account"));
+        assert_eq!(bearers.get("broker-1"), Some(&"broker"));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) async fn topics(
     command: TopicCommand,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let log = system.messaging();
+    let log = system.messaging().await;
     match command {
         TopicCommand::List => list(&log, output).await.map_err(|it| log_failure(&it))?,
         TopicCommand::Tail { topic, last, follow } => {
@@ -72,7 +72,7 @@ pub(crate) async fn letters(
     command: LetterCommand,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let log = system.messaging();
+    let log = system.messaging().await;
     match command {
         LetterCommand::List => {
             let topics = letters::topics(&log).await.map_err(|it| log_failure(&it))?;

@@ -4,9 +4,9 @@
 use std::{future::Future, path::Path, pin::Pin, time::Duration};
 
 use base::SharedClock;
-use broker::{BoundBroker, Broker, BrokerConfig, TopicConfig};
+use broker::{BoundBroker, Broker, BrokerConfig, Judge, LogDoor, PlainClients, Right, TopicConfig};
 use contracts::topics;
-use mesh_proxy::Mesh;
+use mesh_proxy::{Guard, Mesh};
 use runtime::{SystemClock, Tasks};
 use service_kit::{
     Bound, FaultHook, Health, Routes, Service, ServiceConfig, ServiceContext, StartError,
@@ -27,7 +27,7 @@ use crate::{
     identities::{self, Surroundings},
     mesh, processes,
     roles::Role,
-    settings::Settings,
+    settings::{BrokerSettings, Settings, Tls},
     sidecars,
 };
 
@@ -52,15 +52,21 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
     let tasks = Tasks::new();
     let config = service_config(&settings, data, role, arguments);
     let mut context = ServiceContext::new(config, clock, telemetry, tasks.clone());
-    let known = match identities::is_bearer(role, &settings) {
-        false => None,
-        true => Some(identities::take(role.name(), &around(&context, data)).await?),
+    let known = match settings.tls {
+        Tls::Off => None,
+        Tls::Strict => Some(identities::take(role.name(), &around(&context, data)).await?),
     };
+    if let Some(handshakes) = &known {
+        context.enter_log(identities::to_log(handshakes.clone()));
+    }
     let known = known.as_ref();
     let mesh = mesh::place(&mut context, role, &settings, data, *outbound, known)?;
     let mesh = match (role, mesh) {
-        // The edge is one wherever the mesh stands.
+        // The edge is one wherever the mesh stands; the log judges by the policy of the mesh.
         (Role::Gateway, None) => Some(mesh::start(&context, &settings, data, known)?),
+        (Role::Broker, None) if known.is_some() => {
+            Some(mesh::start(&context, &settings, data, known)?)
+        }
         (_, mesh) => mesh,
     };
     let start_failed = |error: StartError| {
@@ -154,7 +160,7 @@ async fn start(
 ) -> Result<Started, StartError> {
     let own = context.clone();
     let service: Starting = match role {
-        Role::Broker => return start_broker(context, &settings, data),
+        Role::Broker => return start_broker(context, &settings, mesh.as_ref(), data),
         Role::Gateway => {
             let mut hosts = settings.gateway.hosts;
             if !hosts.is_empty() {
@@ -195,6 +201,7 @@ async fn start(
 fn start_broker(
     context: &ServiceContext,
     settings: &Settings,
+    mesh: Option<&Mesh>,
     data: &Path,
 ) -> Result<Started, StartError> {
     let topic = |it: topics::Topic| TopicConfig {
@@ -213,9 +220,31 @@ fn start_broker(
         ..BrokerConfig::new(data.join(Role::Broker.name()))
     };
     let (clock, telemetry) = (context.clock.clone(), &context.telemetry);
-    let broker = Broker::start(config, clock, telemetry, &context.tasks)
+    let door = mesh.and_then(|it| log_door(it, &settings.broker, telemetry));
+    let broker = Broker::start_behind(door, config, clock, telemetry, &context.tasks)
         .map_err(|it| StartError::Part { what: "the log", source: it.into() })?;
     // Health and metrics; records come in by the other door.
-    let bound = Service::new(Routes::new()).health(Health::new()).serve(context)?;
+    let mut service = Service::new(Routes::new()).health(Health::new());
+    if let Some(mesh) = mesh {
+        service = service.mesh(mesh).inbound(mesh);
+    }
+    let bound = service.serve(context)?;
     Ok(Started { bound, broker: Some(broker) })
+}
+
+/// The door of the log, where it is one that asks: by the policy that holds for calls too.
+fn log_door(mesh: &Mesh, settings: &BrokerSettings, telemetry: &Telemetry) -> Option<LogDoor> {
+    let handshakes = mesh.handshakes()?.clone();
+    let guard = Guard::new(mesh.clone(), Role::Broker.name(), telemetry);
+    let judge = Judge::new(move |caller, right, name| {
+        let (method, path) = match right {
+            Right::Produce => ("PRODUCE", format!("/topics/{name}")),
+            Right::Consume => ("CONSUME", format!("/topics/{name}")),
+            Right::Group => ("GROUP", format!("/groups/{name}")),
+            Right::Administer => ("ADMINISTER", "/".to_owned()),
+        };
+        guard.permits(caller, method, &path)
+    });
+    let plain = if settings.plain_clients { PlainClients::Trusted } else { PlainClients::Refused };
+    Some(LogDoor { handshakes, judge, plain })
 }

@@ -178,6 +178,9 @@ pub(crate) struct BrokerSettings {
     pub(crate) connections_max: usize,
     /// Topics that there may be.
     pub(crate) topics_max: usize,
+    /// Whether clients that show no identity may do everything, where services show theirs: stock
+    /// clients of this machine.
+    pub(crate) plain_clients: bool,
 }
 
 impl Default for Settings {
@@ -225,7 +228,7 @@ impl Default for BrokerSettings {
     fn default() -> Self {
         let broker::BrokerConfig { segment_bytes, connections_max, topics_max, .. } =
             broker::BrokerConfig::new("");
-        Self { segment_bytes, connections_max, topics_max }
+        Self { segment_bytes, connections_max, topics_max, plain_clients: false }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use base::Code;
 use http::{Method, StatusCode};
-use identity::JoinToken;
+use identity::{Handshakes, JoinToken};
 use mesh_proxy::{Mesh, Outbound};
 use messaging::{Messaging, MessagingConfig};
 use runtime::{SystemClock, Tasks};
@@ -78,23 +78,29 @@ impl System {
 
     /// A client that shows an operator's identity. Where it comes to none, the calls say why not.
     async fn known(&self) -> Client {
-        let (telemetry, clock) = (self.telemetry.clone(), SystemClock::shared());
         let policy = mesh::everywhere(PolicyFiles::new(), &self.settings)
             .with_file(endpoints::path(&self.data))
             .read()
             .unwrap_or_default();
-        let mesh = Mesh::new(identities::OPERATOR, policy, &telemetry)
+        let mesh = Mesh::new(identities::OPERATOR, policy, &self.telemetry)
             .expect("a policy without routes can be compiled");
-        let word = ask(&self.data, &Ask::Join).await.ok().and_then(|it| it.word);
-        if let Some(token) = word.and_then(|it| JoinToken::parse(&it)) {
-            let (data, tasks) = (&*self.data, &self.tasks);
-            let around = Surroundings { data, clock: &clock, telemetry: &telemetry, tasks };
-            let (handshakes, mut current) = identities::join(identities::OPERATOR, token, &around);
-            // Late, the call is refused for want of an identity, and says so.
-            let _late = timeout(TIMEOUT, current.wait_for(Option::is_some)).await;
+        if let Some(handshakes) = self.operator().await {
             mesh.know(handshakes);
         }
-        Client::over(Outbound::new(mesh), TIMEOUT, &telemetry)
+        Client::over(Outbound::new(mesh), TIMEOUT, &self.telemetry)
+    }
+
+    /// Joins as an operator; nobody where no word comes.
+    async fn operator(&self) -> Option<Handshakes> {
+        let word = ask(&self.data, &Ask::Join).await.ok()?.word?;
+        let (data, clock) = (&*self.data, &SystemClock::shared());
+        let (telemetry, tasks) = (&self.telemetry, &self.tasks);
+        let around = Surroundings { data, clock, telemetry, tasks };
+        let token = JoinToken::parse(&word)?;
+        let (handshakes, mut current) = identities::join(identities::OPERATOR, token, &around);
+        // Late, what is asked is refused for want of an identity, and says so.
+        let _late = timeout(TIMEOUT, current.wait_for(Option::is_some)).await;
+        Some(handshakes)
     }
 
     /// Calls a service for a JSON document; everything but success is a failure.
@@ -131,14 +137,19 @@ impl System {
         }
     }
 
-    /// The log.
-    pub(crate) fn messaging(&self) -> Messaging {
+    /// The log, entered as an operator where it asks who comes in.
+    pub(crate) async fn messaging(&self) -> Messaging {
+        let known = match self.settings.tls {
+            Tls::Off => None,
+            Tls::Strict => self.operator().await,
+        };
         let config = MessagingConfig {
             bootstrap: vec![Role::Broker.address(&self.settings).to_string()],
             client_id: "drone-delivery".to_owned(),
             ..MessagingConfig::default()
         };
-        Messaging::new(config, SystemClock::shared(), self.telemetry.clone(), &self.tasks)
+        let (tls, telemetry) = (known.map(identities::to_log), self.telemetry.clone());
+        Messaging::entering(tls, config, SystemClock::shared(), telemetry, &self.tasks)
     }
 }
 
