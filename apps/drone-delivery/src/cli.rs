@@ -125,6 +125,9 @@ pub(crate) enum AskCommand {
     /// Who the processes show themselves to be, and who vouches for them.
     #[command(subcommand)]
     Identity(IdentityCommand),
+    /// What people have done to the system.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Calls a service as an operator, also where services let in those alone who show who they are.
     Curl(CurlArguments),
 }
@@ -523,6 +526,23 @@ pub(crate) enum IdentityCommand {
         /// The instance whose present identity is meant, or a certificate's number.
         #[arg(value_name = "INSTANCE|NUMBER")]
         instance: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Says whether the audit log is whole. Nothing has to run.
+    Verify {
+        /// The digest of an entry that must be there: one that was noted elsewhere shows what is
+        /// missing at the end.
+        #[arg(long, value_name = "DIGEST")]
+        last: Option<String>,
+    },
+    /// Shows its last entries.
+    Tail {
+        /// How many.
+        #[arg(short, default_value_t = 20, value_name = "N")]
+        count: usize,
     },
 }
 

@@ -38,11 +38,11 @@ use skein::{
     Exit, Failure, Output, Table,
     commands::{self, arguments::CostArguments},
     program,
-    supervise::lifeline,
+    supervise::{AUDIT, lifeline},
 };
 
 use crate::{
-    cli::{AskCommand, Cli, Command, RunCommand, SettingArguments, UpArguments},
+    cli::{AskCommand, AuditCommand, Cli, Command, RunCommand, SettingArguments, UpArguments},
     introduction::Invocation,
     settings::Layered,
     system::System,
@@ -101,7 +101,16 @@ async fn ask(data: &Path, command: AskCommand, output: Output) -> Result<Exit, F
         AskCommand::Groups(command) => groups::run(system()?, command, output).await,
         AskCommand::Dlq(command) => messages::letters(system()?, command, output).await,
         AskCommand::Identity(command) => vouching::run(data, command, output).await,
+        AskCommand::Audit(command) => audit(data, &command, output),
         AskCommand::Curl(arguments) => curl::curl(data, &arguments, output).await,
+    }
+}
+
+fn audit(data: &Path, command: &AuditCommand, output: Output) -> Result<Exit, Failure> {
+    let path = data.join(AUDIT);
+    match command {
+        AuditCommand::Verify { last } => commands::audit::verify(&path, last.as_deref(), output),
+        AuditCommand::Tail { count } => commands::audit::tail(&path, *count, output),
     }
 }
 

@@ -316,7 +316,7 @@ async fn until_down(data: &Path) -> Result<(), Failure> {
 
 /// Removes what a system keeps, by name: whatever else lies in the directory stays.
 fn forget(data: &Path) -> io::Result<()> {
-    let folders = Role::ALL.iter().map(|it| it.name()).chain(["logs", "mesh", "identity"]);
+    let folders = Role::ALL.iter().map(|it| it.name()).chain(["logs", "mesh", "identity", "audit"]);
     let missing_is_fine = |removed: io::Result<()>| match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),

@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod arguments;
+pub mod audit;
 mod cells;
 pub mod cost;
 pub mod fault;

@@ -3,6 +3,7 @@
 //! It has never heard of what the services do. A program on top of it names the roles and wires
 //! them; see `apps/drone-delivery`.
 
+pub mod audit;
 pub mod commands;
 pub mod edge;
 pub mod exit;

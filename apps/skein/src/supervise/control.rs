@@ -17,6 +17,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use crate::audit::AuditLog;
+
 use super::{Admission, Applicant, IdentityOrder, Orders, ProcessState, ProcessStatus, Supervisor};
 
 const SOCKET: &str = "control.sock";
@@ -75,6 +77,8 @@ pub struct Desk {
     pub admission: Admission,
     /// Carries out what the authority is told.
     pub orders: Orders,
+    /// Where what people did is noted.
+    pub audit: AuditLog,
 }
 
 /// Why there is no answer.
@@ -138,6 +142,7 @@ async fn answer(stream: UnixStream, desk: &Desk) -> io::Result<()> {
     timeout(PATIENCE, BufReader::new(reading).read_line(&mut line)).await??;
     let ask: Ask = serde_json::from_str(&line)?;
     let mut answer = Answer::default();
+    let what = deed(&ask);
     match ask {
         Ask::Ps => {}
         Ask::Restart { name } => answer.restarted = desk.supervisor.restart(&name).await,
@@ -153,12 +158,43 @@ async fn answer(stream: UnixStream, desk: &Desk) -> io::Result<()> {
         // A full channel holds the same wish already.
         Ask::Down => desk.down.try_send(()).unwrap_or(()),
     }
+    if let Some(what) = what {
+        let decision = decided(&answer);
+        let who = format!("uid {}, process {}", caller.uid(), caller.pid().unwrap_or(0));
+        // What is not noted is done all the same: a full disk must not keep a system from its end.
+        if let Err(error) = desk.audit.note(&who, &what, &decision) {
+            tracing::warn!(%error, what, "what a person did was not noted");
+        }
+    }
     answer.services = vec![ourselves()];
     answer.services.extend(desk.supervisor.processes());
     let mut text = serde_json::to_string(&answer)?;
     text.push('\n');
     writing.write_all(text.as_bytes()).await?;
     writing.shutdown().await
+}
+
+/// What a person does, in words; nothing where he only looks.
+fn deed(ask: &Ask) -> Option<String> {
+    Some(match ask {
+        Ask::Ps | Ask::Identity { order: IdentityOrder::Show } => return None,
+        Ask::Restart { name } => format!("restart {name}"),
+        Ask::Join => "join as an operator".to_owned(),
+        Ask::Identity { order: IdentityOrder::RotateIssuer } => "rotate the issuer".to_owned(),
+        Ask::Identity { order: IdentityOrder::RotateAnchor } => "rotate the anchor".to_owned(),
+        Ask::Identity { order: IdentityOrder::Drop { anchor } } => format!("drop anchor {anchor}"),
+        Ask::Identity { order: IdentityOrder::Deny { serial } } => format!("deny {serial}"),
+        Ask::Down => "down".to_owned(),
+    })
+}
+
+/// What became of it.
+fn decided(answer: &Answer) -> String {
+    match (&answer.refused, answer.restarted.as_slice()) {
+        (Some(why), _) => format!("refused: {why}"),
+        (None, []) => "done".to_owned(),
+        (None, restarted) => format!("done: {}", restarted.join(", ")),
+    }
 }
 
 /// The row of whoever keeps the others running.

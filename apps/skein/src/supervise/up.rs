@@ -6,6 +6,8 @@ use base::SharedClock;
 use runtime::Tasks;
 use tokio::sync::mpsc;
 
+use crate::audit::AuditLog;
+
 use super::{
     Admission, Orders, ProcessSpec, SuperviseConfig, Supervisor, Witness,
     control::{self, Desk},
@@ -14,6 +16,8 @@ use super::{
     ports::{self, PortHolder},
 };
 
+/// Where what people did is noted, below the data directory.
+pub const AUDIT: &str = "audit/audit.log";
 /// Time that the processes have to end.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -127,6 +131,7 @@ pub fn run(
         down: wish,
         admission: plan.admission,
         orders: plan.orders,
+        audit: AuditLog::at(plan.data.join(AUDIT), clock.clone()),
     };
     control::serve(&plan.data, desk, &tasks)?;
     Ok(Running { supervisor, tasks, down, _lock: lock })

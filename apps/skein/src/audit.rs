@@ -1,0 +1,240 @@
+//! The audit log: who did what to a system, when, and how it was decided, so that nobody changes it
+//! unseen.
+//!
+//! One JSON object a line. Each names the digest of the one before it: a line that is changed, left out,
+//! moved or put in breaks the chain there. That lines are missing at the end shows to those alone who
+//! have noted the digest of the last one. It tells of what people have done, and so grows by their hands
+//! only; nothing of it is ever removed. It refuses to hold a secret: a deed is named by its words.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use base::{SharedClock, Timestamp};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// What the first entry names as the one before it.
+const NOTHING: &str = "";
+/// An entry is far shorter; so much of the end of the file holds the last one.
+const TAIL_BYTES: u64 = 64 << 10;
+/// Letters of a name or a deed; the rest is cut off.
+const WORDS_MAX: usize = 1_000;
+
+/// One thing that somebody did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Its place, from 1.
+    pub number: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who, as the kernel says.
+    pub who: String,
+    /// What was asked for.
+    pub what: String,
+    /// What became of it.
+    pub decision: String,
+    /// Digest of the entry before it; empty in the first.
+    pub previous: String,
+    /// SHA-256 of all of the above, hexadecimal.
+    pub digest: String,
+}
+
+/// Where a chain is broken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {why}")]
+pub struct Broken {
+    /// The line, from 1.
+    pub line: u64,
+    /// In what way.
+    pub why: &'static str,
+}
+
+impl Entry {
+    fn after(last: Option<&Self>, at: Timestamp, [who, what, decision]: [&str; 3]) -> Self {
+        let cut = |it: &str| it.chars().take(WORDS_MAX).collect::<String>();
+        let mut entry = Self {
+            number: last.map_or(1, |it| it.number + 1),
+            at,
+            who: cut(who),
+            what: cut(what),
+            decision: cut(decision),
+            previous: last.map_or(NOTHING, |it| &it.digest).to_owned(),
+            digest: String::new(),
+        };
+        entry.digest = entry.computed();
+        entry
+    }
+
+    /// What its digest has to be. Taken over a JSON list, in which no part can pass for another.
+    fn computed(&self) -> String {
+        let Self { number, at, who, what, decision, previous, digest: _ } = self;
+        let parts = serde_json::json!([number, at, who, what, decision, previous]).to_string();
+        Sha256::digest(parts.as_bytes()).iter().map(|it| format!("{it:02x}")).collect()
+    }
+}
+
+/// Judges a whole log; gives its entries.
+///
+/// # Errors
+/// The first line that does not follow from those before it.
+pub fn verify(text: &str) -> Result<Vec<Entry>, Broken> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for (line, number) in text.lines().zip(1..) {
+        let broken = |why| Broken { line: number, why };
+        let entry: Entry = serde_json::from_str(line).map_err(|_| broken("it is no entry"))?;
+        let previous = entries.last().map_or(NOTHING, |it| it.digest.as_str());
+        if entry.number != number {
+            return Err(broken("its number is not the next one"));
+        }
+        if entry.previous != previous {
+            return Err(broken("it does not follow the entry before it"));
+        }
+        if entry.digest != entry.computed() {
+            return Err(broken("it was changed"));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// The log of one system; a cheap handle. Its file is opened when there is something to note.
+#[derive(Debug, Clone)]
+pub struct AuditLog(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    clock: SharedClock,
+    /// Locked for one entry and its way to the disk.
+    open: Mutex<Option<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    last: Option<Entry>,
+}
+
+impl AuditLog {
+    /// The one at this place.
+    #[must_use]
+    pub fn at(path: PathBuf, clock: SharedClock) -> Self {
+        Self(Arc::new(Shared { path, clock, open: Mutex::default() }))
+    }
+
+    /// Notes something; it is on stable storage then.
+    ///
+    /// # Errors
+    /// The file cannot be read or written: nothing is noted.
+    pub fn note(&self, who: &str, what: &str, decision: &str) -> io::Result<()> {
+        let mut place = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = match place.take() {
+            Some(open) => open,
+            None => open(&self.0.path)?,
+        };
+        let entry = Entry::after(open.last.as_ref(), self.0.clock.now(), [who, what, decision]);
+        let mut file = open.file;
+        let line = serde_json::to_string(&entry)? + "\n";
+        // Where this fails the file is opened anew for the next entry, without half a line.
+        file.write_all(line.as_bytes())?;
+        file.sync_data()?;
+        *place = Some(Open { file, last: Some(entry) });
+        Ok(())
+    }
+}
+
+/// Opens the file, or makes it, and finds the last entry.
+fn open(path: &Path) -> io::Result<Open> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut file =
+        OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    File::open(folder)?.sync_all()?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail)?;
+    // An entry that a crash has cut was never answered for.
+    let whole = tail.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
+    file.set_len(length - (tail.len() - whole) as u64)?;
+    let last = tail[..whole].split(|it| *it == b'\n').rev().nth(1);
+    let last = last.map(serde_json::from_slice).transpose()?;
+    Ok(Open { file, last })
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::SystemClock;
+
+    use super::*;
+
+    fn log(folder: &tempfile::TempDir) -> AuditLog {
+        AuditLog::at(folder.path().join("audit").join("audit.log"), SystemClock::shared())
+    }
+
+    fn text(folder: &tempfile::TempDir) -> String {
+        fs::read_to_string(folder.path().join("audit").join("audit.log")).unwrap()
+    }
+
+    /// A log of four entries.
+    fn four() -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log(&folder);
+        for what in ["rotate", "restart account", "deny 0a", "down"] {
+            log.note("uid 0, process 7", what, "done").unwrap();
+        }
+        text(&folder).lines().map(str::to_owned).collect()
+    }
+
+    #[track_caller]
+    fn check(lines: &[String], expected: Result<usize, u64>) {
+        let judged = verify(&lines.join("\n"));
+        assert_eq!(judged.map(|it| it.len()).map_err(|it| it.line), expected);
+    }
+
+    #[test]
+    fn what_is_changed_left_out_moved_or_put_in_breaks_the_chain_there() {
+        let lines = four();
+        check(&lines, Ok(4));
+        let with = |change: &dyn Fn(&mut Vec<String>)| {
+            let mut lines = lines.clone();
+            change(&mut lines);
+            lines
+        };
+        check(&with(&|it| it[1] = it[1].replace("account", "package")), Err(2));
+        check(&with(&|it| drop(it.remove(1))), Err(2));
+        check(&with(&|it| it.swap(1, 2)), Err(2));
+        check(&with(&|it| it.insert(2, it[1].clone())), Err(3));
+        check(&with(&|it| it[3] = "{}".to_owned()), Err(4));
+        // One that is made to fit by itself does not fit the next.
+        let forged = |it: &mut Vec<String>| {
+            let mut entry: Entry = serde_json::from_str(&it[1]).unwrap();
+            entry.who = "nobody".to_owned();
+            entry.digest = entry.computed();
+            it[1] = serde_json::to_string(&entry).unwrap();
+        };
+        check(&with(&forged), Err(3));
+        // What is missing at the end shows by the digest of the last one alone.
+        check(&lines[..3], Ok(3));
+    }
+
+    #[test]
+    fn a_log_goes_on_after_a_restart_and_after_a_crash_in_the_middle_of_an_entry() {
+        let folder = tempfile::tempdir().unwrap();
+        log(&folder).note("a", "one", "done").unwrap();
+        log(&folder).note("a", "two", "done").unwrap();
+        let path = folder.path().join("audit").join("audit.log");
+        let torn = text(&folder) + "{\"number\": 3, \"at\"";
+        fs::write(&path, torn).unwrap();
+        log(&folder).note("a", "three", "refused: \"why\"").unwrap();
+        let entries = verify(&text(&folder)).unwrap();
+        let told: Vec<_> = entries.iter().map(|it| it.what.as_str()).collect();
+        assert_eq!(told, ["one", "two", "three"]);
+    }
+}
