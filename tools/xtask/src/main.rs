@@ -32,6 +32,9 @@ enum Task {
         /// Only the system tests, each with the mesh there unless it says where itself.
         #[arg(long, value_parser = ["off", "in-process", "sidecar"])]
         mesh: Option<String>,
+        /// Only the system tests, each with doors that ask who comes in unless it says so itself.
+        #[arg(long, value_parser = ["off", "strict"])]
+        tls: Option<String>,
     },
     /// Lets stock clients of Kafka's protocol work with our log (`.ci/peers` installs them); writes the
     /// table of what each can do to `docs/stock-clients.md`.
@@ -57,7 +60,11 @@ enum Bench {
 
 fn main() -> ExitCode {
     match Arguments::parse().task {
-        Task::Test { filter, mesh } => test(filter.as_deref(), mesh.as_deref()),
+        Task::Test { filter, mesh, tls } => {
+            let of = |name, value: Option<String>| value.map(|it| (name, it));
+            let told = of("SYSTEM_MESH", mesh).into_iter().chain(of("SYSTEM_TLS", tls));
+            test(filter.as_deref(), &told.collect::<Vec<_>>())
+        }
         Task::TestClients(clients) => clients.run(&root()),
         Task::Bench { what } => {
             let measured = match what {
@@ -89,18 +96,21 @@ fn say(line: &str) {
     writeln!(io::stdout(), "{line}").ok();
 }
 
-fn test(filter: Option<&str>, mesh: Option<&str>) -> ExitCode {
+/// Something in the environment, by which system tests are told how to start their systems.
+type Told = (&'static str, String);
+
+fn test(filter: Option<&str>, told: &[Told]) -> ExitCode {
     let mut counts = Counts::default();
     let mut succeeded = true;
     // The system tests start the programs themselves, which no test target builds.
     let programs = ["build", "--package", "drone-delivery", "--package", "skein", "--bins"];
-    succeeded &= run(&programs, None, &mut counts);
+    succeeded &= run(&programs, &[], &mut counts);
     let runner = if has_nextest() { "nextest" } else { "test" };
     let mut arguments = match runner {
         "nextest" => vec!["nextest", "run", "--workspace", "--profile", "ci", "--no-tests=pass"],
         _ => vec!["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"],
     };
-    if mesh.is_some() {
+    if !told.is_empty() {
         arguments.extend(match runner {
             "nextest" => ["--filterset", "package(system)"],
             // The features of the workspace, or everything is compiled anew.
@@ -108,9 +118,9 @@ fn test(filter: Option<&str>, mesh: Option<&str>) -> ExitCode {
         });
     }
     arguments.extend(filter);
-    succeeded &= run(&arguments, mesh, &mut counts);
-    if filter.is_none() && mesh.is_none() {
-        succeeded &= run(&["test", "--workspace", "--doc"], None, &mut counts);
+    succeeded &= run(&arguments, told, &mut counts);
+    if filter.is_none() && told.is_empty() {
+        succeeded &= run(&["test", "--workspace", "--doc"], &[], &mut counts);
     }
     say(&counts.line(succeeded));
     if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -122,13 +132,13 @@ fn has_nextest() -> bool {
 }
 
 /// Runs cargo, passes its output on and counts the tests that it names.
-fn run(arguments: &[&str], mesh: Option<&str>, counts: &mut Counts) -> bool {
+fn run(arguments: &[&str], told: &[Told], counts: &mut Counts) -> bool {
     // Both streams into one pipe: nextest reports on standard error, libtest on standard output.
     let Ok((reader, writer)) = io::pipe() else { return false };
     let Ok(errors) = writer.try_clone() else { return false };
     let child = Command::new("cargo")
         .args(arguments)
-        .envs(mesh.map(|it| ("SYSTEM_MESH", it)))
+        .envs(told.iter().cloned())
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(errors)

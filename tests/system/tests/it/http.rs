@@ -11,6 +11,8 @@ use hyper_util::{
 };
 use serde_json::Value;
 
+use crate::doors::Doors;
+
 /// What came back.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
@@ -35,14 +37,23 @@ impl Reply {
 pub(crate) type NoReply = String;
 
 #[derive(Debug, Clone)]
-pub(crate) struct Http(Client<HttpConnector, Full<Bytes>>);
+pub(crate) struct Http {
+    plain: Client<HttpConnector, Full<Bytes>>,
+    /// Those of the system under test, which may ask who comes in.
+    doors: Option<Doors>,
+}
 
 impl Http {
     pub(crate) fn new() -> Self {
         // A connection for each call: one that is kept may be that of a process which was killed.
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_max_idle_per_host(0);
-        Self(builder.build_http())
+        Self { plain: builder.build_http(), doors: None }
+    }
+
+    /// The same client, which enters these doors as an operator where they ask.
+    pub(crate) fn entering(doors: Doors) -> Self {
+        Self { doors: Some(doors), ..Self::new() }
     }
 
     pub(crate) async fn try_send(
@@ -57,9 +68,14 @@ impl Http {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).unwrap();
+        let port = request.uri().port_u16().unwrap_or(80);
+        let strict = self.doors.as_ref().and_then(|it| Some((it, it.strict(port)?)));
         let call = async {
-            let (head, body) =
-                self.0.request(request).await.map_err(|it| format!("{it:?}"))?.into_parts();
+            let answered = match strict {
+                Some((doors, service)) => Box::pin(doors.send(service, port, request)).await,
+                None => self.plain.request(request).await.map_err(|it| format!("{it:?}")),
+            };
+            let (head, body) = answered?.into_parts();
             let body = body.collect().await.map_err(|it| format!("{it:?}"))?.to_bytes();
             Ok(Reply { status: head.status, headers: head.headers, body })
         };

@@ -45,8 +45,16 @@ fn instance(system: &System, name: &str) -> Process {
 
 #[tokio::test]
 async fn every_instance_listens_alone_and_one_that_died_is_no_longer_listed() {
-    let system =
-        System::up(&["--mesh", "in-process", "--replicas", "account=2", "--role", "account@v2="]);
+    let system = System::up(&[
+        "--mesh",
+        "in-process",
+        "--tls",
+        "off",
+        "--replicas",
+        "account=2",
+        "--role",
+        "account@v2=",
+    ]);
     let first = endpoint(&system, "account-1", "v1");
     let second = endpoint(&system, "account-2", "v1");
     let other = endpoint(&system, "account@v2-1", "v2");

@@ -7,6 +7,8 @@ mod cancelling;
 #[cfg(test)]
 mod compatibility;
 #[cfg(test)]
+mod doors;
+#[cfg(test)]
 mod durability;
 #[cfg(test)]
 mod edge;

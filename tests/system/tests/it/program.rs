@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
+    doors::Doors,
     http::{Http, Reply},
     wait::until,
 };
@@ -91,7 +92,9 @@ impl System {
 
     /// The same on a directory that somebody else owns.
     pub(crate) fn up_at(data: PathBuf, arguments: &[&str]) -> Self {
-        let system = Self { http: Http::new(), port_base: free_port_base(), data, _owned: None };
+        let port_base = free_port_base();
+        let http = Http::entering(Doors::of(data.clone(), port_base));
+        let system = Self { http, port_base, data, _owned: None };
         system.start(arguments);
         system
     }
@@ -105,6 +108,11 @@ impl System {
         let mesh = std::env::var("SYSTEM_MESH").unwrap_or_default();
         if !mesh.is_empty() && !arguments.contains(&"--mesh") {
             all.extend(["--mesh", &mesh]);
+        }
+        // The same tests with doors that ask who comes in: `cargo xtask test --tls strict`.
+        let tls = std::env::var("SYSTEM_TLS").unwrap_or_default();
+        if !tls.is_empty() && may_be_strict(arguments) {
+            all.extend(["--tls", &tls]);
         }
         let output = self.command(&all);
         assert!(output.status.success(), "up failed: {}", String::from_utf8_lossy(&output.stderr));
@@ -251,6 +259,14 @@ impl System {
         let admin = self.role(role)[0].admin.unwrap();
         self.http.get(&format!("http://127.0.0.1:{admin}/admin/effects/summary")).await.json()
     }
+}
+
+/// Whether a system with these arguments says nothing of its own about who may come in, and could ask:
+/// a program of others has to have a proxy beside it.
+fn may_be_strict(arguments: &[&str]) -> bool {
+    let places = |it: &str| arguments.windows(2).any(|pair| pair == ["--mesh", it]);
+    let has_programs = arguments.iter().any(|it| it.starts_with("services."));
+    !arguments.contains(&"--tls") && !places("off") && (!has_programs || places("sidecar"))
 }
 
 impl Drop for System {

@@ -12,12 +12,12 @@ use tokio::{
 };
 
 use crate::{
+    doors::{Forger, SERVICES},
     program::{Process, System, sample_request},
     wait::until,
 };
 
 const SOON: Duration = Duration::from_secs(30);
-const SERVICES: [u16; 9] = [101, 102, 103, 104, 105, 106, 107, 108, 109];
 
 /// What comes back for a request in plain text.
 async fn plain(port: u16) -> String {
@@ -65,7 +65,7 @@ async fn is_strict(placement: &str) {
     let routes = routes.to_str().unwrap();
     let system = System::up(&["--tls", "strict", "--mesh", placement, "--routes", routes]);
     delivers(&system, "first").await;
-    for offset in SERVICES {
+    for offset in 101..=109 {
         let answer = plain(system.port(offset)).await;
         assert!(!answer.contains("HTTP/"), "{offset}: {answer}");
     }
@@ -83,6 +83,41 @@ async fn is_strict(placement: &str) {
     assert_eq!(denied, "method_not_allowed_for_caller");
     assert_eq!(says(&system, "account", "GET", "/api/accounts", "delivery"), "path_not_allowed");
     assert_eq!(says(&system, "package", "GET", "/x", "delivery"), "caller_not_allowed");
+    the_log_is_strict(&system).await;
+    let audit = system.command_json(&["policy", "audit"]);
+    let by_log = audit.as_array().unwrap().iter().any(|it| it["service"] == "broker");
+    assert!(!by_log, "no service is denied what it does: {audit}");
+    let denied = |it: &Value| it["service"] == "drone" && it["reason"] == "caller_not_allowed";
+    assert!(audit.as_array().unwrap().iter().any(denied), "the gateway was refused: {audit}");
+}
+
+/// What the log would say to a service.
+fn log_says(system: &System, caller: &str, right: &str, name: &str) -> String {
+    let said = system.command_json(&["policy", "why", caller, "broker", right, name]);
+    let told = said["reason"].as_str().or_else(|| said["verdict"].as_str());
+    told.unwrap_or_else(|| panic!("{said}")).to_owned()
+}
+
+async fn the_log_is_strict(system: &System) {
+    // ApiVersions, version 0, correlation 7, no client id: answered, it begins with length and number.
+    let question = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 255, 255];
+    let mut stream = TcpStream::connect(("127.0.0.1", system.port(92))).await.unwrap();
+    stream.write_all(&question).await.unwrap();
+    let mut answer = Vec::new();
+    // Refused, it may end with a reset.
+    let _refused = timeout(SOON, stream.read_to_end(&mut answer)).await.expect("an end");
+    assert!(answer.len() < 8, "{answer:?}");
+    let events = "/topics/delivery-events";
+    assert_eq!(log_says(system, "delivery", "PRODUCE", events), "allowed");
+    assert_eq!(log_says(system, "history", "CONSUME", events), "allowed");
+    assert_eq!(log_says(system, "history", "GROUP", "/groups/history"), "allowed");
+    assert_eq!(log_says(system, "history", "PRODUCE", events), "method_not_allowed_for_caller");
+    assert_eq!(log_says(system, "drone", "GROUP", "/groups/history"), "path_not_allowed");
+    assert_eq!(log_says(system, "account", "CONSUME", events), "caller_not_allowed");
+    assert_eq!(log_says(system, "scheduler", "ADMINISTER", "/"), "path_not_allowed");
+    // An operator's commands come in.
+    let topics = system.command_json(&["topics", "list"]);
+    assert!(topics.as_array().is_some_and(|it| it.len() >= 9), "{topics}");
 }
 
 #[tokio::test]
@@ -140,41 +175,24 @@ fn paths(system: &System, service: &str) -> Vec<String> {
 async fn of_all_callers_methods_and_routes_only_the_listed_calls_pass() {
     const METHODS: [&str; 5] = ["GET", "PUT", "POST", "PATCH", "DELETE"];
     let system = System::up(&["--tls", "strict"]);
-    let services = [
-        "ingestion",
-        "scheduler",
-        "supervisor",
-        "account",
-        "delivery",
-        "package",
-        "drone",
-        "third-party-transport",
-        "history",
-    ];
-    let callers = services.into_iter().chain(["gateway", "dashboard", "broker", "stranger"]);
-    let callers: Vec<&str> = callers.collect();
+    // Real calls under real identities, of which a test may have any: it can read the authority's keys.
+    let forger = Forger::of(system.data());
+    let callers = SERVICES.into_iter().chain(["gateway", "dashboard", "broker", "stranger"]);
     let (mut passed, mut asked) = (Vec::new(), 0);
-    for service in services {
-        let admin = system.role(service)[0].admin.unwrap();
-        for template in paths(&system, service) {
-            let path: String = template
-                .split('/')
-                .map(|it| if it.starts_with('{') { "x1" } else { it })
-                .collect::<Vec<_>>()
-                .join("/");
-            for (caller, method) in
-                callers.iter().flat_map(|caller| METHODS.map(|method| (*caller, method)))
-            {
-                let page = format!(
-                    "http://127.0.0.1:{admin}/authorization?method={method}&path={path}\
-                     &caller=spiffe%3A%2F%2Fdrone-delivery%2Fns%2Fdefault%2Fsvc%2F{caller}"
-                );
-                let said = system.http.get(&page).await.json();
-                asked += 1;
-                if said["verdict"] == "allowed" {
-                    passed.push(format!("{caller} {method} {service} {template}"));
-                } else {
-                    assert_eq!(said["verdict"], "denied", "{said}");
+    let routes = SERVICES.map(|service| paths(&system, service));
+    for caller in callers {
+        let identity = forger.caller(caller).await;
+        for ((service, templates), port) in SERVICES.into_iter().zip(&routes).zip(101..) {
+            let mut line = identity.open(service, system.port(port)).await;
+            for template in templates {
+                let element = |it| if str::starts_with(it, '{') { "x1" } else { it };
+                let path = template.split('/').map(element).collect::<Vec<_>>().join("/");
+                for method in METHODS {
+                    asked += 1;
+                    if line.lets_in(method, &path).await {
+                        passed.push(format!("{caller} {method} {service} {template}"));
+                        line = identity.open(service, system.port(port)).await;
+                    }
                 }
             }
         }
@@ -354,4 +372,14 @@ async fn whoever_shows_a_denied_identity_is_not_talked_to_until_he_is_started_ag
     assert!(system.command(&["restart", "account"]).status.success());
     assert!(system.command(&["curl", "account", "/livez"]).status.success());
     delivers(&system, "after").await;
+    // What a person did is noted, in a chain that is whole.
+    assert_eq!(system.command_json(&["audit", "verify"])["broken"], Value::Null);
+    let noted = system.command_json(&["audit", "tail"]);
+    let is_noted = |what: &str, decision: &str| {
+        let is_it = |it: &Value| it["what"] == what && it["decision"] == decision;
+        noted.as_array().unwrap().iter().any(is_it)
+    };
+    let deny = format!("deny {}", denied["serial"].as_str().unwrap());
+    assert!(is_noted(&deny, "done"), "{noted}");
+    assert!(is_noted("restart account", &format!("done: {}", account.instance)), "{noted}");
 }

@@ -164,7 +164,8 @@ fn since(now: [u32; 2], before: [u32; 2]) -> [u32; 2] {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_are_split_by_weight_and_moved_without_a_failed_one() {
-    let system = System::up(&["--role", "account@v2="]);
+    // The caller of this test has no identity to show.
+    let system = System::up(&["--tls", "off", "--role", "account@v2="]);
     let caller = Arc::new(Caller::start(&system, &split(90, 10)).await);
     let before = caller.sent().await;
     for _ in 0..CALLS {
@@ -216,7 +217,8 @@ async fn calls_are_split_by_weight_and_moved_without_a_failed_one() {
 
 #[tokio::test]
 async fn the_old_version_says_that_it_will_go() {
-    let system = System::up(&["--role", "account@v2="]);
+    // The caller of this test has no identity to show.
+    let system = System::up(&["--tls", "off", "--role", "account@v2="]);
     let caller = Caller::start(&system, BY_VERSION).await;
     let old = caller.http.get(&caller.url()).await;
     assert_eq!(old.header("deprecation"), "@1767225600");

@@ -1,0 +1,185 @@
+//! The doors of services that let in those alone who show who they are: a test comes in as an operator.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use identity::{
+    AuthorityConfig, HandshakeConfig, Handshakes, JoinToken, KeeperConfig, Membership, Office,
+    Protocol, SpiffeId, keep,
+};
+use runtime::{SystemClock, Tasks, random_from_os};
+use serde_json::Value;
+use skein::supervise::control::{Ask, ask};
+use telemetry::Telemetry;
+use tempfile::TempDir;
+use tokio::{
+    net::{TcpStream, UnixListener},
+    sync::OnceCell,
+};
+
+const DOMAIN: &str = "drone-delivery";
+
+/// The services at their ports, counted from 101.
+pub(crate) const SERVICES: [&str; 9] = [
+    "ingestion",
+    "scheduler",
+    "supervisor",
+    "account",
+    "delivery",
+    "package",
+    "drone",
+    "third-party-transport",
+    "history",
+];
+
+/// The doors of one system; clones share the identity that they are entered with.
+#[derive(Debug, Clone)]
+pub(crate) struct Doors {
+    data: PathBuf,
+    port_base: u16,
+    known: Arc<OnceCell<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    handshakes: Handshakes,
+    tasks: Tasks,
+}
+
+/// The identity of a service of the system.
+pub(crate) fn id(service: &str) -> SpiffeId {
+    SpiffeId::new(DOMAIN, "default", service).unwrap()
+}
+
+impl Doors {
+    pub(crate) fn of(data: PathBuf, port_base: u16) -> Self {
+        Self { data, port_base, known: Arc::default() }
+    }
+
+    /// The service behind a port, where its door asks who comes in.
+    pub(crate) fn strict(&self, port: u16) -> Option<&'static str> {
+        let offset = port.checked_sub(self.port_base)?.checked_sub(101)?;
+        let service = SERVICES.get(usize::from(offset))?;
+        let settings = std::fs::read(self.data.join("settings.json")).ok()?;
+        let settings: Value = serde_json::from_slice(&settings).ok()?;
+        (settings["tls"] == "strict").then_some(service)
+    }
+
+    /// Sends one request over a connection of its own.
+    pub(crate) async fn send(
+        &self,
+        service: &str,
+        port: u16,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, String> {
+        let known = self.known.get_or_try_init(|| self.join()).await?;
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(|it| it.to_string())?;
+        let stream = known.handshakes.connect(stream, &id(service), Protocol::Http1).await;
+        let stream = stream.map_err(|it| it.to_string())?.stream;
+        let opened = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = opened.map_err(|it| it.to_string())?;
+        // What breaks it is told to whoever sends.
+        known.tasks.spawn("call", |_| async move { drop(connection.await) });
+        let (mut parts, body) = request.into_parts();
+        let host = format!("127.0.0.1:{port}");
+        parts.headers.entry(header::HOST).or_insert(HeaderValue::from_str(&host).unwrap());
+        let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        parts.uri = path.parse().unwrap();
+        sender.send_request(Request::from_parts(parts, body)).await.map_err(|it| format!("{it:?}"))
+    }
+
+    /// Who may enter the data directory is an operator.
+    async fn join(&self) -> Result<Known, String> {
+        let answer = ask(&self.data, &Ask::Join).await.map_err(|it| it.to_string())?;
+        let token = answer.word.and_then(|it| JoinToken::parse(&it)).ok_or("no word came")?;
+        joined("operator", token, self.data.join("authority.sock")).await
+    }
+}
+
+/// Joins at an authority's socket.
+async fn joined(service: &str, token: JoinToken, authority: PathBuf) -> Result<Known, String> {
+    let membership = Membership { authority, id: id(service), token };
+    let (clock, telemetry, tasks) = (SystemClock::shared(), Telemetry::disabled(), Tasks::new());
+    let config = KeeperConfig::default();
+    let mut current = keep(config, membership, clock.clone(), random_from_os(), &telemetry, &tasks);
+    let config = HandshakeConfig::default();
+    let handshakes = Handshakes::new(&config, current.clone(), clock, &telemetry);
+    current.wait_for(Option::is_some).await.map_err(|it| it.to_string())?;
+    Ok(Known { handshakes, tasks })
+}
+
+/// Whoever has the keys of a system's authority, and so any identity: what nobody but a test does.
+#[derive(Debug)]
+pub(crate) struct Forger {
+    folder: TempDir,
+    office: Office,
+    _tasks: Tasks,
+}
+
+impl Forger {
+    /// With a copy of the keys in a data directory.
+    pub(crate) fn of(data: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("authority.json");
+        std::fs::copy(data.join("identity").join("authority.json"), &state).unwrap();
+        let (clock, telemetry) = (SystemClock::shared(), Telemetry::disabled());
+        let config = AuthorityConfig::default();
+        let office = Office::open(config, DOMAIN, state, clock, &telemetry).unwrap();
+        let tasks = Tasks::new();
+        office.serve(UnixListener::bind(folder.path().join("authority.sock")).unwrap(), &tasks);
+        Self { folder, office, _tasks: tasks }
+    }
+
+    /// Connections that show this service's identity.
+    pub(crate) async fn caller(&self, service: &str) -> Caller {
+        let uid = rustix::process::getuid().as_raw();
+        let token = self.office.draw_token(id(service), uid).unwrap();
+        self.office.bind_token(&token, std::process::id()).unwrap();
+        let authority = self.folder.path().join("authority.sock");
+        Caller(joined(service, token, authority).await.unwrap())
+    }
+}
+
+/// Calls services under one identity.
+#[derive(Debug)]
+pub(crate) struct Caller(Known);
+
+impl Caller {
+    /// A connection to a service that is kept for many calls.
+    pub(crate) async fn open(&self, service: &str, port: u16) -> Line {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let known = self.0.handshakes.connect(stream, &id(service), Protocol::Http1).await;
+        let opened = http1::handshake(TokioIo::new(known.unwrap().stream)).await;
+        let (sender, connection) = opened.unwrap();
+        self.0.tasks.spawn("line", |_| async move { drop(connection.await) });
+        Line(sender)
+    }
+}
+
+/// One connection, one call after the other.
+#[derive(Debug)]
+pub(crate) struct Line(http1::SendRequest<Full<Bytes>>);
+
+impl Line {
+    /// Whether the door lets a call in. The connection is good for another one only where it does not:
+    /// nobody waits for the end of an answer that may be a stream.
+    pub(crate) async fn lets_in(&mut self, method: &str, path: &str) -> bool {
+        let request = Request::builder().method(method).uri(path).header(header::HOST, "door");
+        let request = request.body(Full::new(Bytes::new())).unwrap();
+        let answer = self.0.send_request(request).await.unwrap();
+        if answer.status() != StatusCode::FORBIDDEN {
+            return true;
+        }
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+        // What a service itself forbids, its door has let in.
+        problem["code"] != "forbidden"
+    }
+}
