@@ -2,8 +2,6 @@
 
 mod document;
 mod once;
-#[cfg(test)]
-mod repeated;
 mod samples;
 
 use std::{sync::Arc, time::Duration};

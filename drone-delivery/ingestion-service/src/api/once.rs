@@ -10,6 +10,9 @@ use store::StoredReply;
 
 use super::Shared;
 
+#[cfg(test)]
+mod tests;
+
 /// What makes a request one with those that look like it.
 pub(super) struct Once<'a> {
     pub(super) scope: String,

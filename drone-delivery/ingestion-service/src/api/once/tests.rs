@@ -19,7 +19,7 @@ use telemetry::Telemetry;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use super::samples;
+use super::super::samples;
 use crate::{IngestionConfig, run, store::MIGRATIONS};
 
 /// For what comes in the end, on a machine that does much else.
