@@ -1,13 +1,14 @@
 //! Policy from files: read at the start, followed while the process runs, the last good one kept.
 //!
 //! A file is replaced by renaming another one into its place, so that it is seen whole. What cannot be
-//! used changes nothing: the error is logged with its place, counted, and shown until it is mended.
+//! used changes nothing: the error is logged with its place, counted, and shown until it is mended. Of
+//! each file the last good state stays by itself: what a person wrote wrongly, or took away, never keeps
+//! a process from hearing where the others are.
 
 use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -133,6 +134,11 @@ impl PolicyFiles {
     /// # Errors
     /// [`PolicyError::Io`] for a file that cannot be read.
     pub fn sources(&self) -> Result<Vec<SourceFile>, PolicyError> {
+        self.texts().into_iter().collect()
+    }
+
+    /// Each text, as far as it can be read.
+    fn texts(&self) -> Vec<Result<SourceFile, PolicyError>> {
         let built_in = self.built_in.iter().map(|(name, text)| {
             Ok(SourceFile { name: (*name).to_owned(), text: (*text).to_owned() })
         });
@@ -163,13 +169,66 @@ fn read(path: &Path) -> Result<String, PolicyError> {
     fs::read_to_string(path).map_err(io)
 }
 
+/// What of the files is in use.
+#[derive(Debug)]
+struct Used {
+    meshes: Vec<Mesh>,
+    /// Each as it was when it could last be used.
+    texts: Vec<SourceFile>,
+}
+
+impl Used {
+    /// By meshes that were made of these files.
+    fn new(files: &PolicyFiles, meshes: Vec<Mesh>) -> Self {
+        Self { meshes, texts: files.texts().into_iter().flatten().collect() }
+    }
+
+    /// Takes in what the files say now. Where that cannot be used as a whole, each file is that can be
+    /// used beside the last good states of the others.
+    fn take(&mut self, files: &PolicyFiles) -> Result<(), String> {
+        let (mut new, mut error) = (Vec::new(), None);
+        for text in files.texts() {
+            match text {
+                Ok(it) => new.push(it),
+                Err(it) => error = error.or_else(|| Some(chain(&it))),
+            }
+        }
+        let error = match error.map_or_else(|| self.put(&new), Err) {
+            Ok(()) => {
+                self.texts = new;
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        for text in new {
+            let mut with = self.texts.clone();
+            match with.iter_mut().find(|it| it.name == text.name) {
+                Some(known) if *known == text => continue,
+                Some(known) => *known = text,
+                None => with.push(text),
+            }
+            if self.put(&with).is_ok() {
+                self.texts = with;
+            }
+        }
+        Err(error)
+    }
+
+    /// Makes them the policy of every mesh.
+    fn put(&self, texts: &[SourceFile]) -> Result<(), String> {
+        let policy = schema::read(texts).map_err(|it| chain(&PolicyError::Findings(it)))?;
+        let mut meshes = self.meshes.iter();
+        meshes.try_for_each(|it| it.replace(policy.clone()).map_err(|it| it.to_string()))
+    }
+}
+
 /// Follows the files: each good state of them becomes the policy of the meshes.
 pub fn follow(files: PolicyFiles, meshes: Vec<Mesh>, telemetry: &Telemetry, tasks: &Tasks) {
     let metrics = telemetry.metrics();
     let refused = metrics
         .counter("mesh_policy_refused_total", "Changes of policy that could not be used.", &[])
         .with(&[]);
-    let files = Arc::new(files);
+    let mut following = Used::new(&files, meshes);
     tasks.spawn("policy files", move |shutdown| async move {
         let (mut seen, mut was_refused) = (Stamp::new(), false);
         let mut ticks = interval(LOOK_EVERY);
@@ -179,23 +238,59 @@ pub fn follow(files: PolicyFiles, meshes: Vec<Mesh>, telemetry: &Telemetry, task
                 continue;
             }
             seen = stamp;
-            let used = files.read().map_err(|it| chain(&it)).and_then(|policy| {
-                meshes
-                    .iter()
-                    .try_for_each(|mesh| mesh.replace(policy.clone()).map_err(|it| it.to_string()))
-            });
+            let used = following.take(&files);
             match &used {
                 Err(error) => {
                     refused.inc();
-                    tracing::error!(%error, "the policy was refused, the last good one stays");
+                    tracing::error!(%error, "the policy was refused, the last good state of each file stays");
                 }
                 Ok(()) if was_refused => tracing::info!("the policy is accepted again"),
                 Ok(()) => {}
             }
             was_refused = used.is_err();
-            for mesh in &meshes {
+            for mesh in &following.meshes {
                 mesh.set_trouble(used.clone().err());
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoints(name: &str) -> String {
+        format!(
+            "apiVersion: skein/v1\nkind: Endpoints\nmetadata: {{name: {name}}}\n\
+             spec: {{endpoints: []}}\n"
+        )
+    }
+
+    #[test]
+    fn a_file_that_is_broken_or_gone_keeps_no_other_from_being_heard() {
+        let folder = tempfile::tempdir().unwrap();
+        let (places, rules) = (folder.path().join("places.yaml"), folder.path().join("rules.yaml"));
+        let files = PolicyFiles::new().with_file(&rules).with_file(&places);
+        fs::write(&places, endpoints("stock")).unwrap();
+        fs::write(&rules, endpoints("mail")).unwrap();
+        let mesh = Mesh::new("it", files.read().unwrap(), &Telemetry::disabled()).unwrap();
+        let mut used = Used::new(&files, vec![mesh.clone()]);
+        let known = || ["stock", "shop", "bank", "mail"].map(|it| mesh.knows(it));
+        assert_eq!(used.take(&files), Ok(()));
+        assert_eq!(known(), [true, false, false, true]);
+
+        fs::write(&rules, "kind: Nonsense\n").unwrap();
+        fs::write(&places, endpoints("shop")).unwrap();
+        assert!(used.take(&files).unwrap_err().contains("rules.yaml"));
+        assert_eq!(known(), [false, true, false, true], "what was good of it stays");
+
+        fs::remove_file(&rules).unwrap();
+        fs::write(&places, endpoints("bank")).unwrap();
+        assert!(used.take(&files).unwrap_err().contains("rules.yaml"));
+        assert_eq!(known(), [false, false, true, true]);
+
+        fs::write(&rules, endpoints("stock")).unwrap();
+        assert_eq!(used.take(&files), Ok(()));
+        assert_eq!(known(), [true, false, true, false]);
+    }
 }
