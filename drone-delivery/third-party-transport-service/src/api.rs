@@ -9,7 +9,7 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use base::Code;
+use base::{Code, Direction};
 use contracts::{Body, Location, document::Name};
 use http::StatusCode;
 use service_kit::{
@@ -141,9 +141,13 @@ async fn delete_shipment(
 ) -> Result<Response, Problem> {
     check_id(&id)?;
     let let_go = asking::all_let_go(&shared, &id, context.deadline).await?;
+    let is_undo = operation.direction() == Some(Direction::Undo);
     let release = move |transaction: &mut Transaction<'_>| {
         let_go?;
-        booking::release(transaction, &id)
+        match is_undo {
+            true => booking::release(transaction, &id),
+            false => booking::call_off(transaction, &id),
+        }
     };
     let effect = move |transaction: &mut Transaction<'_>| match release(transaction) {
         Ok(()) => Ok(reply::empty(200)),

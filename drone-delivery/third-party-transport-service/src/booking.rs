@@ -202,6 +202,18 @@ pub(crate) fn release(
     Ok(companies::call_at(transaction, delivery_id, later)?)
 }
 
+/// The same for who asks to call the delivery off: of a package that is stranded its delivery fails, and
+/// until Delivery has heard of that, nobody may say that it was called off.
+pub(crate) fn call_off(
+    transaction: &mut Transaction<'_>,
+    delivery_id: &str,
+) -> Result<(), ReleaseError> {
+    match table::find(transaction, delivery_id)? {
+        Some(Found::Shipment(known)) if known.is_stranded => Err(PickedUp.into()),
+        _ => release(transaction, delivery_id),
+    }
+}
+
 /// Moves a delivery to other doors, where its carrier goes there and has not picked it up.
 pub(crate) fn relocate(
     transaction: &mut Transaction<'_>,

@@ -284,6 +284,29 @@ async fn a_carrier_that_breaks_down_with_the_package_has_failed() {
 }
 
 #[tokio::test]
+async fn what_is_stranded_with_its_carrier_cannot_be_called_off_and_is_let_go_by_its_end() {
+    let (directory, clock) = (TempDir::new().unwrap(), manual_clock());
+    let mut here = process(&directory.path().join("transport.db"), &clock).await;
+    let kind = CarrierKind::Simulated(ALWAYS);
+    here.depot.carriers = Arc::new([Carrier { name: "only".to_owned(), vehicles: 9, kind }]);
+    let call_off = async |id: &str| {
+        let id = id.to_owned();
+        here.store.write(move |it| call_off(it, &id)).await.map_err(refused)
+    };
+    for (before_pickup, expected) in
+        [(false, Err(ReleaseError::PickedUp(PickedUp))), (true, Ok(()))]
+    {
+        let id = breaking(before_pickup);
+        here.book(&id, heavy()).await.unwrap();
+        here.send(&id).await;
+        clock.advance(Duration::from_secs(36_000));
+        while here.advance().await > 0 {}
+        assert_eq!(call_off(&id).await, expected, "before the pick-up: {before_pickup}");
+        assert_eq!(here.release(&id).await, Ok(()), "its delivery has failed");
+    }
+}
+
+#[tokio::test]
 async fn a_move_beyond_what_carriers_drive_leaves_the_trip_as_it_was() {
     let (directory, clock) = (TempDir::new().unwrap(), manual_clock());
     let here = process(&directory.path().join("transport.db"), &clock).await;

@@ -35,6 +35,9 @@ pub(crate) struct Shipment {
     /// Of the newest move.
     #[serde(default)]
     pub(crate) revision: u64,
+    /// Whether it broke down with the package on board.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_stranded: bool,
     /// Where its carrier is a company outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) outside: Option<Outside>,
@@ -92,6 +95,7 @@ impl Shipment {
             fate,
             tried,
             revision,
+            is_stranded: false,
             outside: None,
         };
         let change = booked.reach(phase, now, roads);
@@ -243,6 +247,7 @@ impl Shipment {
         at: Timestamp,
         roads: &Roads,
     ) -> PhaseChange {
+        self.is_stranded = phase == CarrierPhase::Failed && self.phase == CarrierPhase::PickedUp;
         self.phase = phase;
         self.sequence += 1;
         let expected = |tour: Tour| match phase {

@@ -342,7 +342,8 @@ async fn a_company_that_talks_nonsense_changes_nothing_and_holds_up_no_other_del
     town.company.says("a", json!({"phase": "Lost in space", "sequence": 9}));
     town.company.says("b", json!({"phase": "PickedUp", "sequence": 1}));
     town.stands("b", "PickedUp").await;
-    town.stands("a", "Booked").await;
+    let kept = town.stands("a", "Booked").await;
+    assert_eq!(kept["carrier"], "acme", "nonsense is no word that it has lost the booking");
 }
 
 #[tokio::test]
