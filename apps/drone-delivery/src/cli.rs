@@ -61,6 +61,8 @@ pub(crate) enum RunCommand {
     },
     /// Lists its processes.
     Ps,
+    /// Lists what kinds of process there are: where each listens, what sets it, what is public of it.
+    Roles,
     /// Ends a role or an instance in order and starts it again.
     Restart {
         /// Role, such as `scheduler`, a version of it, such as `scheduler@v2`, or instance, such as

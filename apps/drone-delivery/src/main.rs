@@ -4,6 +4,7 @@
 //! the exit codes. It decides nothing about deliveries: that is the services' part.
 
 mod addresses;
+mod catalog;
 mod cli;
 mod curl;
 mod deliveries;
@@ -76,6 +77,7 @@ async fn run(data: &Path, command: RunCommand, output: Output) -> Result<Exit, F
         RunCommand::Up(arguments) => up::up(data, &arguments, output).await,
         RunCommand::Down { wipe } => up::down(data, wipe, output).await,
         RunCommand::Ps => up::ps(data, output).await,
+        RunCommand::Roles => catalog::roles(data, output),
         RunCommand::Restart { name } => up::restart(data, &name, output).await,
         RunCommand::Logs(arguments) => logs::logs(data, &arguments, output).await,
         RunCommand::Config { settings, .. } => config(&settings, output),

@@ -40,6 +40,16 @@ const AUTHORIZATION: (&str, &str) =
 /// The public routes.
 const PUBLIC: (&str, &str) = ("edge.yaml", include_str!("../../../deploy/mesh/edge.yaml"));
 
+/// The public routes, as the edge reads them.
+///
+/// # Errors
+/// Never with the file that the program was built with.
+pub(crate) fn public() -> Result<Policy, Failure> {
+    let (name, text) = PUBLIC;
+    let source = SourceFile { name: name.to_owned(), text: text.to_owned() };
+    schema::read(&[source]).map_err(|it| refused(failure::chain(&PolicyError::Findings(it))))
+}
+
 /// What `up` keeps current, what comes with the program, and what the user adds.
 pub(crate) fn followed(settings: &Settings, data: &Path) -> PolicyFiles {
     everywhere(PolicyFiles::new(), settings)

@@ -11,7 +11,7 @@ use skein::supervise::{Lifeline, ProcessSpec, Readiness, ports::FreePorts};
 use crate::{
     addresses::{collector, loopback},
     instances::{Instance, instances},
-    roles::Role,
+    roles::{Kind, Role},
     settings::{ForeignService, Settings},
     sidecars,
 };
@@ -21,10 +21,10 @@ use crate::{
 const PROXY_STAGE: u32 = 1;
 
 const fn stage(role: Role) -> u32 {
-    match role {
-        Role::Broker | Role::Dashboard => 0,
-        Role::Gateway => 3,
-        _ => 2,
+    match role.kind() {
+        Kind::Log | Kind::Page => 0,
+        Kind::Service => 2,
+        Kind::Edge => 3,
     }
 }
 

@@ -132,7 +132,7 @@ fn service_config(
     config.limits = settings.limits.clone();
     config.call_timeout = Duration::from_millis(settings.call_timeout_ms);
     // The broker listens by its own protocol, and calls nobody.
-    if role != Role::Broker {
+    if role.is_called() {
         config.services = addresses(settings);
         config.http = told.port.map_or_else(|| role.address(settings), loopback);
     }

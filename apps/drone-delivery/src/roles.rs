@@ -5,53 +5,89 @@ use std::{fmt, str::FromStr};
 /// One kind of process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
-    Broker,
-    Dashboard,
+    Gateway,
+    Ingestion,
+    Scheduler,
+    Supervisor,
     Account,
     ThirdPartyTransport,
     Package,
     Drone,
     Delivery,
     History,
-    Ingestion,
-    Scheduler,
-    Supervisor,
-    Gateway,
+    Dashboard,
+    Broker,
 }
 
+/// What a role is to the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The way in.
+    Edge,
+    /// A service of the business: it may run in several versions, as a program of somebody else, and
+    /// behind a proxy.
+    Service,
+    /// What people look at.
+    Page,
+    /// What all others write to.
+    Log,
+}
+
+/// What is known of a role before anything is set.
+#[derive(Debug)]
+struct Spec {
+    role: Role,
+    /// In calls, logs, traces and commands.
+    name: &'static str,
+    kind: Kind,
+    /// Distance of its port from the base.
+    port: u16,
+    /// Its section of the settings.
+    settings: &'static str,
+}
+
+/// The roles, in the order in which `ps` lists them. What each is started with stands in `role.rs`; the
+/// program, its tests (`drone-delivery roles -o json`) and the documentation's ports are held to this.
+#[rustfmt::skip]
+const TABLE: [Spec; 12] = {
+    use Kind::{Edge, Log, Page, Service};
+    [
+        Spec { role: Role::Gateway, name: "gateway", kind: Edge, port: 80, settings: "gateway" },
+        Spec { role: Role::Ingestion, name: "ingestion", kind: Service, port: 101, settings: "ingestion" },
+        Spec { role: Role::Scheduler, name: "scheduler", kind: Service, port: 102, settings: "scheduler" },
+        Spec { role: Role::Supervisor, name: "supervisor", kind: Service, port: 103, settings: "supervisor" },
+        Spec { role: Role::Account, name: "account", kind: Service, port: 104, settings: "account" },
+        Spec { role: Role::ThirdPartyTransport, name: "third-party-transport", kind: Service, port: 108, settings: "third_party_transport" },
+        Spec { role: Role::Package, name: "package", kind: Service, port: 106, settings: "package" },
+        Spec { role: Role::Drone, name: "drone", kind: Service, port: 107, settings: "drone" },
+        Spec { role: Role::Delivery, name: "delivery", kind: Service, port: 105, settings: "delivery" },
+        Spec { role: Role::History, name: "history", kind: Service, port: 109, settings: "history" },
+        Spec { role: Role::Dashboard, name: "dashboard", kind: Page, port: 0, settings: "dashboard" },
+        Spec { role: Role::Broker, name: "broker", kind: Log, port: 92, settings: "broker" },
+    ]
+};
+
 impl Role {
-    /// All of them, in the order in which `ps` lists them.
-    pub(crate) const ALL: [Self; 12] = [
-        Self::Gateway,
-        Self::Ingestion,
-        Self::Scheduler,
-        Self::Supervisor,
-        Self::Account,
-        Self::ThirdPartyTransport,
-        Self::Package,
-        Self::Drone,
-        Self::Delivery,
-        Self::History,
-        Self::Dashboard,
-        Self::Broker,
-    ];
+    /// All of them, in the order of the table.
+    pub(crate) const ALL: [Self; TABLE.len()] = {
+        let mut all = [Self::Gateway; TABLE.len()];
+        let mut index = 0;
+        while index < TABLE.len() {
+            all[index] = TABLE[index].role;
+            index += 1;
+        }
+        all
+    };
+
+    /// Its line: they stand in the order of the roles.
+    const fn spec(self) -> &'static Spec {
+        const ROWS: &[Spec] = &TABLE;
+        &ROWS[self as usize]
+    }
 
     /// Its name, in calls, logs, traces and commands.
     pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Broker => "broker",
-            Self::Dashboard => "dashboard",
-            Self::Account => "account",
-            Self::ThirdPartyTransport => "third-party-transport",
-            Self::Package => "package",
-            Self::Drone => "drone",
-            Self::Delivery => "delivery",
-            Self::History => "history",
-            Self::Ingestion => "ingestion",
-            Self::Scheduler => "scheduler",
-            Self::Supervisor => "supervisor",
-            Self::Gateway => "gateway",
-        }
+        self.spec().name
     }
 
     /// The role of a name.
@@ -59,46 +95,54 @@ impl Role {
         Self::ALL.into_iter().find(|it| it.name() == name)
     }
 
+    /// What it is to the system.
+    pub(crate) const fn kind(self) -> Kind {
+        self.spec().kind
+    }
+
     /// Distance of its port from the base.
     pub(crate) const fn port(self) -> u16 {
-        match self {
-            Self::Dashboard => 0,
-            Self::Gateway => 80,
-            Self::Broker => 92,
-            Self::Ingestion => 101,
-            Self::Scheduler => 102,
-            Self::Supervisor => 103,
-            Self::Account => 104,
-            Self::Delivery => 105,
-            Self::Package => 106,
-            Self::Drone => 107,
-            Self::ThirdPartyTransport => 108,
-            Self::History => 109,
-        }
+        self.spec().port
+    }
+
+    /// Its section of the settings.
+    pub(crate) const fn settings(self) -> &'static str {
+        self.spec().settings
     }
 
     /// What its port is called in `ps`.
     pub(crate) const fn port_name(self) -> &'static str {
-        match self {
-            Self::Broker => "kafka",
-            _ => "http",
+        match self.kind() {
+            Kind::Log => "kafka",
+            Kind::Edge | Kind::Service | Kind::Page => "http",
         }
     }
 
     /// Whether the other roles can call it.
     pub(crate) const fn is_called(self) -> bool {
-        !matches!(self, Self::Broker)
+        !matches!(self.kind(), Kind::Log)
     }
 
     /// Whether several processes may share its database.
     pub(crate) const fn is_replicated(self) -> bool {
-        !matches!(self, Self::Broker | Self::Dashboard)
+        matches!(self.kind(), Kind::Service | Kind::Edge)
     }
 
-    /// Whether it is a service of the business: it may run in several versions, as a program of
-    /// somebody else, and behind a proxy.
+    /// Whether it is a service of the business.
     pub(crate) const fn is_service(self) -> bool {
-        !matches!(self, Self::Broker | Self::Dashboard | Self::Gateway)
+        matches!(self.kind(), Kind::Service)
+    }
+}
+
+impl Kind {
+    /// The word for it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Service => "service",
+            Self::Page => "page",
+            Self::Log => "log",
+        }
     }
 }
 
@@ -192,6 +236,22 @@ mod tests {
         let ports: BTreeSet<_> = Role::ALL.iter().map(|it| it.port()).collect();
         assert_eq!((names.len(), ports.len()), (Role::ALL.len(), Role::ALL.len()));
         assert!(Role::ALL.iter().all(|it| Role::parse(it.name()) == Some(*it)));
+        assert!(Role::ALL.iter().all(|it| it.spec().role == *it), "a line in another's place");
+    }
+
+    #[test]
+    fn the_ports_that_are_documented_are_those_of_the_table() {
+        let text = include_str!("../../../docs/operations.md").replace('\n', " ");
+        let ports = text.split("## Ports ").nth(1).unwrap().split("## ").next().unwrap();
+        for role in Role::ALL {
+            let words = match role {
+                Role::Dashboard => "page".to_owned(),
+                Role::Broker => "Kafka protocol".to_owned(),
+                _ => role.name().replace("third-party-", "third-party "),
+            };
+            let line = format!("+{} {words}", role.port());
+            assert!(ports.contains(&line), "{line} is not said: {ports}");
+        }
     }
 
     #[test]

@@ -201,6 +201,11 @@ impl System {
             .collect()
     }
 
+    /// What kinds of process there are.
+    pub(crate) fn roles(&self) -> Vec<Value> {
+        self.command_json(&["roles"]).as_array().unwrap().clone()
+    }
+
     /// The processes of one role.
     pub(crate) fn role(&self, role: &str) -> Vec<Process> {
         self.processes().into_iter().filter(|it| it.service == role).collect()
