@@ -183,7 +183,7 @@ impl Snapshot {
         let workflows = (self.completed() - before.completed()).max(1.0);
         let mut cpu = BTreeMap::new();
         let (mut cpu_all, mut syncs, mut bytes, mut events) = (0.0, 0.0, 0.0, 0.0);
-        let mut steps = Scrape::default();
+        let (mut steps, mut fleet) = (Scrape::default(), Scrape::default());
         for (role, (usage, scrape)) in &self.roles {
             let (was, counted) = before.roles.get(role).cloned().unwrap_or_default();
             let milliseconds = (usage.cpu_ms - was.cpu_ms) / workflows;
@@ -195,7 +195,8 @@ impl Snapshot {
             syncs += sum("durable_log_syncs_total") + sum("store_commits_total");
             match role.as_str() {
                 "drone" => {
-                    events += sum("drone_moves_total") + sum("drone_positions_published_total")
+                    events += sum("drone_moves_total") + sum("drone_positions_published_total");
+                    fleet = grown;
                 }
                 "scheduler" => steps = grown,
                 _ => {}
@@ -210,6 +211,7 @@ impl Snapshot {
             "syncsPerWorkflow": syncs / workflows,
             "bytesWrittenPerWorkflow": bytes / workflows,
             "droneEventsPerSecond": events / seconds,
+            "promiseErrorSeconds": fleet.quantiles("drone_promise_error_seconds", "moment"),
             "stepSeconds": steps.quantiles("saga_step_duration_seconds", "step"),
             "workflowSeconds": steps.quantiles("saga_duration_seconds", "definition"),
         })

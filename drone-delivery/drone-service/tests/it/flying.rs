@@ -54,6 +54,7 @@ struct System {
     client: Client,
     messaging: Messaging,
     heard: Heard,
+    telemetry: Telemetry,
     _broker: BoundBroker,
     _directory: TempDir,
 }
@@ -77,7 +78,8 @@ async fn system(time_scale: f64) -> System {
     let broker = Broker::start(config, clock.clone(), &Telemetry::disabled(), &tasks).unwrap();
     let mut config = ServiceConfig::new("drone", "drone-1", directory.path());
     config.bootstrap = vec![broker.address.to_string()];
-    let context = ServiceContext::new(config, clock, Telemetry::disabled(), tasks.clone());
+    let telemetry = Telemetry::disabled();
+    let context = ServiceContext::new(config, clock, telemetry.clone(), tasks.clone());
     let messaging = context.require_messaging().unwrap();
     let fleet = FleetConfig { drones: 3, time_scale, ..FleetConfig::default() };
     let bound = run(context, fleet, DroneConfig::default()).await.unwrap();
@@ -86,7 +88,7 @@ async fn system(time_scale: f64) -> System {
     let heard = Heard::default();
     let everything = Subscription::tail([topics::DRONE_EVENTS, topics::DRONE_POSITIONS]);
     messaging.subscribe(&everything, heard.clone(), &tasks).unwrap();
-    System { client, messaging, heard, _broker: broker, _directory: directory }
+    System { client, messaging, heard, telemetry, _broker: broker, _directory: directory }
 }
 
 impl System {
@@ -180,6 +182,25 @@ async fn a_drone_flies_once_its_delivery_was_made_and_says_where_it_is() {
     };
     assert!(positions.iter().all(follows), "each has the number of its phase: {positions:?}");
     assert_eq!(system.status_of("d1").await, 200);
+}
+
+#[tokio::test]
+async fn what_was_promised_is_held_against_what_came_in_seconds_of_wall_time() {
+    let system = system(100.0).await;
+    let drone = system.book("d1").await;
+    system.say("d1", &drone, DeliveryStage::Created, 1).await;
+    system.until("it is back", |it| has(it, DronePhase::Idle)).await;
+    let text = system.telemetry.metrics().encode();
+    for moment in ["pickup", "arrival"] {
+        let figure = |of: &str| {
+            let name = format!("drone_promise_error_seconds_{of}{{moment=\"{moment}\"}} ");
+            let found = text.lines().find_map(|it| it.strip_prefix(&name));
+            found.and_then(|it| it.parse::<f64>().ok()).unwrap_or_else(|| panic!("{name}: {text}"))
+        };
+        assert_eq!(figure("count"), 1.0, "{moment}");
+        // More than the whole test may take would be another clock's time.
+        assert!(figure("sum") < SOON.as_secs_f64(), "{moment}: {}", figure("sum"));
+    }
 }
 
 #[tokio::test]

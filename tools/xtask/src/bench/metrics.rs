@@ -81,7 +81,7 @@ impl Scrape {
             .sum()
     }
 
-    /// Median and 99th percentile of a histogram, for each value of `label`: upper bounds of buckets.
+    /// Median, 90th and 99th percentile of a histogram, for each value of `label`: upper bounds of buckets.
     pub(crate) fn quantiles(&self, name: &str, label: &str) -> Value {
         let mut buckets: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
         for (sample, count) in &self.0 {
@@ -95,7 +95,8 @@ impl Scrape {
         }
         let rows = buckets.into_iter().map(|(of, mut counts)| {
             counts.sort_by(|one, other| one.0.total_cmp(&other.0));
-            (of, json!({"p50": quantile(&counts, 0.5), "p99": quantile(&counts, 0.99)}))
+            let at = |share| quantile(&counts, share);
+            (of, json!({"p50": at(0.5), "p90": at(0.9), "p99": at(0.99)}))
         });
         Value::Object(rows.collect())
     }
@@ -140,6 +141,6 @@ mod tests {
     #[test]
     fn quantiles_are_upper_bounds_of_buckets() {
         let quantiles = Scrape::parse(TEXT).quantiles("d", "step");
-        assert_eq!(quantiles, json!({"s": {"p50": 0.1, "p99": 0.5}}));
+        assert_eq!(quantiles, json!({"s": {"p50": 0.1, "p90": 0.5, "p99": 0.5}}));
     }
 }

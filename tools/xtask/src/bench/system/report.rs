@@ -6,7 +6,7 @@ use super::Placement;
 use crate::bench::middle;
 
 /// Figures of a line: name, and where a round has it.
-const FIGURES: [(&str, &str); 9] = [
+const FIGURES: [(&str, &str); 11] = [
     ("drainCpuMs", "/drain/cpuMsPerWorkflow"),
     ("drainPerSecond", "/drain/workflowsPerSecond"),
     ("steadyCpuMs", "/steady/cpuMsPerWorkflow"),
@@ -14,6 +14,8 @@ const FIGURES: [(&str, &str); 9] = [
     ("workflowP99Ms", "/steady/workflowMs/p99"),
     ("ingestionP50Ms", "/steady/generator/p50"),
     ("ingestionP99Ms", "/steady/generator/p99"),
+    ("etaErrorP50S", "/steady/promiseErrorSeconds/arrival/p50"),
+    ("etaErrorP90S", "/steady/promiseErrorSeconds/arrival/p90"),
     ("idlePssMiB", "/idlePssKiB"),
     ("processes", "/processes"),
 ];
