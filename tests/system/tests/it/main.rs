@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
+mod burst;
+#[cfg(test)]
 mod cancelling;
 #[cfg(test)]
 mod compatibility;
@@ -14,6 +16,8 @@ mod durability;
 mod edge;
 #[cfg(test)]
 mod failures;
+#[cfg(test)]
+mod failures_of_changes;
 #[cfg(test)]
 mod first_minute;
 #[cfg(test)]
@@ -30,6 +34,8 @@ mod http;
 mod instances;
 #[cfg(test)]
 mod kills;
+#[cfg(test)]
+mod kills_of_changes;
 #[cfg(test)]
 mod operating;
 #[cfg(test)]
