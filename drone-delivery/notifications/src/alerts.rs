@@ -7,9 +7,9 @@ mod form;
 mod groups;
 mod rows;
 
-pub use desk::{AlertDesk, OpenDeskError};
+pub use desk::{AlertDesk, OpenDeskError, SHOWN_MAX};
 pub use groups::{AlertGroup, LatestAlert};
-pub use rows::{AlertRow, forget_old};
+pub use rows::{AlertPlace, AlertRow, forget_old};
 
 use base::Timestamp;
 

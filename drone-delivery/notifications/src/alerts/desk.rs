@@ -9,7 +9,7 @@ use telemetry::Telemetry;
 use tokio::{sync::Notify, time::sleep};
 
 use super::{
-    AlertGroup, AlertRow, Raised, form, groups,
+    AlertGroup, AlertPlace, AlertRow, Raised, form, groups,
     rows::{self, DueAlert, MIGRATIONS, Of},
 };
 use crate::{
@@ -22,8 +22,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Alerts of one call.
 const ROUND_MAX: u32 = 64;
-/// Alerts that are shown.
-const SHOWN_MAX: u32 = 1_000;
+/// Alerts that are shown at a time.
+pub const SHOWN_MAX: u32 = 1_000;
 
 /// Why a desk cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -85,12 +85,26 @@ impl AlertDesk {
         Ok(())
     }
 
-    /// Alerts, those that need somebody most first.
+    /// Alerts, those that need somebody most first, as many as are shown.
     ///
     /// # Errors
     /// The tables failed.
     pub async fn list(&self, with_acknowledged: bool) -> Result<Vec<AlertRow>, ReadError> {
-        self.store.read(move |it| rows::list(it, with_acknowledged, SHOWN_MAX)).await
+        self.page(with_acknowledged, None, SHOWN_MAX).await
+    }
+
+    /// A page of them: at most `limit` behind a place.
+    ///
+    /// # Errors
+    /// The tables failed.
+    pub async fn page(
+        &self,
+        with_acknowledged: bool,
+        after: Option<AlertPlace>,
+        limit: u32,
+    ) -> Result<Vec<AlertRow>, ReadError> {
+        let limit = limit.min(SHOWN_MAX);
+        self.store.read(move |it| rows::list(it, with_acknowledged, after.as_ref(), limit)).await
     }
 
     /// The same by their reasons.

@@ -51,6 +51,9 @@ const CONSUMER: &str = "alerts";
 const COLUMNS: &str = "id, severity, service, delivery_id, text, first_seen, last_seen, count,
   acknowledged_at, acknowledged_by, reason";
 
+/// The severity of what comes first.
+const CRITICAL: &str = "critical";
+
 /// An alert, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -77,6 +80,47 @@ pub struct AlertRow {
     pub acknowledged_at: Option<Timestamp>,
     /// Who.
     pub acknowledged_by: Option<String>,
+}
+
+/// Where a page of the list ended. An alert that is raised again meanwhile stands at the front again, as
+/// news: it comes in no page twice, and a reader who wants news begins anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertPlace {
+    is_critical: bool,
+    last_seen: Timestamp,
+    id: String,
+}
+
+impl AlertRow {
+    /// Its place in the list.
+    #[must_use]
+    pub fn place(&self) -> AlertPlace {
+        let is_critical = self.severity == CRITICAL;
+        AlertPlace { is_critical, last_seen: self.last_seen, id: self.id.clone() }
+    }
+}
+
+impl std::fmt::Display for AlertPlace {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rank = u8::from(!self.is_critical);
+        write!(formatter, "{rank}.{}.{}", self.last_seen.as_millis(), self.id)
+    }
+}
+
+impl AlertPlace {
+    /// The place that was written so.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '.');
+        let is_critical = match parts.next()? {
+            "0" => true,
+            "1" => false,
+            _ => return None,
+        };
+        let last_seen = Timestamp::from_millis(parts.next()?.parse().ok()?);
+        let id = parts.next().filter(|it| !it.is_empty())?.to_owned();
+        Some(Self { is_critical, last_seen, id })
+    }
 }
 
 /// An alert whose webhook is due.
@@ -148,17 +192,21 @@ fn name_of(what: &[u8], [service, delivery, rest]: [&str; 3]) -> String {
     hex(&hmac(what, &parts)[..12])
 }
 
-/// Alerts, critical ones first, then the newest.
+/// Alerts, critical ones first, then the newest: those behind a place, where there is one.
 pub(super) fn list(
     reader: &Reader<'_>,
     with_acknowledged: bool,
+    after: Option<&AlertPlace>,
     limit: u32,
 ) -> Result<Vec<AlertRow>, SqlError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM alerts WHERE ?1 OR acknowledged_at IS NULL
-         ORDER BY severity = 'critical' DESC, last_seen DESC, id LIMIT ?2"
+        "SELECT {COLUMNS} FROM alerts WHERE (?1 OR acknowledged_at IS NULL)
+         AND (?2 IS NULL OR (severity <> '{CRITICAL}', -last_seen, id) > (?2, -?3, ?4))
+         ORDER BY severity = '{CRITICAL}' DESC, last_seen DESC, id LIMIT ?5"
     );
-    reader.query_all(&sql, &[&with_acknowledged, &limit], alert)
+    let rank = after.map(|it| i64::from(!it.is_critical));
+    let (seen, id) = (after.map(|it| it.last_seen), after.map(|it| it.id.as_str()));
+    reader.query_all(&sql, &[&with_acknowledged, &rank, &seen, &id, &limit], alert)
 }
 
 /// Somebody looks after an alert, or all that are meant now. Again, they stay with who was first.

@@ -3,7 +3,7 @@
 use base::Timestamp;
 use notifications::{
     AlertConfig, Patience,
-    alerts::{AlertDesk, Raised},
+    alerts::{AlertDesk, AlertPlace, Raised},
     testing::Postbox,
 };
 use runtime::{SystemClock, Tasks};
@@ -111,6 +111,37 @@ async fn an_alert_that_somebody_looks_after_stays_with_who_said_so_first() {
     let [row] = &office.desk.list(true).await.unwrap()[..] else { panic!("one alert") };
     assert_eq!((row.acknowledged_by.as_deref(), row.count), (Some("ann"), 2));
     assert!(!office.desk.acknowledge("no such", "ann").await.unwrap());
+}
+
+#[tokio::test]
+async fn the_pages_of_the_list_hold_each_alert_once_although_others_are_raised_meanwhile() {
+    let office = Office::open().await;
+    let raise = async |name: &str, severity: &str, at: i64| {
+        office.desk.raise(raised(&format!("{name}/{at}"), severity, name, at)).await.unwrap();
+    };
+    // Two of one time, and two of each severity.
+    for (name, severity, at) in
+        [("a", "warning", 5), ("b", "warning", 9), ("c", "critical", 3), ("d", "critical", 3)]
+    {
+        raise(name, severity, at).await;
+    }
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = office.desk.page(false, after, 1).await.unwrap();
+        let Some(last) = page.last() else { break };
+        seen.push(last.text.clone());
+        let written = last.place().to_string();
+        after = AlertPlace::parse(&written);
+        assert_eq!(after, Some(last.place()), "{written}");
+        // What was seen is raised again, and something new: both at the front.
+        raise(&last.text, &last.severity, 100).await;
+        raise("new", "critical", 200).await;
+    }
+    seen[..2].sort_unstable();
+    assert_eq!(seen, ["c", "d", "b", "a"]);
+    for wrong in ["", "2.5.a", "0.x.a", "0.5.", "0.5"] {
+        assert_eq!(AlertPlace::parse(wrong), None, "{wrong}");
+    }
 }
 
 /// About a delivery, for that reason.

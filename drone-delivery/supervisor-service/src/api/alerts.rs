@@ -1,16 +1,16 @@
 //! What somebody should look at, and that somebody does.
 
 use axum::{
-    Json,
-    extract::{Path, Query, State},
+    extract::{Path, Query, RawQuery, State},
+    response::Response,
 };
 use base::{Code, Timestamp};
 use contracts::{Body, document::Name};
 use http::{Method, StatusCode};
-use notifications::alerts::AlertRow;
+use notifications::alerts::{AlertPlace, AlertRow, SHOWN_MAX};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use service_kit::{Change, JsonBody, MutatingRoute, Problem, Repetition, Sample, SampleCall};
+use service_kit::{Change, JsonBody, MutatingRoute, Problem, Repetition, Sample, SampleCall, page};
 use utoipa::ToSchema;
 
 use super::Shared;
@@ -69,17 +69,29 @@ impl From<AlertRow> for AlertView {
 pub(super) struct Wanted {
     #[serde(default)]
     pub(super) all: bool,
+    limit: Option<u32>,
+    after: Option<String>,
 }
 
-/// Alerts, the critical ones first, then the newest; those that somebody looks after with `all`.
-#[utoipa::path(get, path = "/api/alerts", params(("all" = Option<bool>, Query)),
-    responses((status = 200, body = Vec<AlertView>)))]
+/// Alerts, the critical ones first, then the newest; those that somebody looks after with `all`. `Link`
+/// leads to the next page.
+#[utoipa::path(get, path = "/api/alerts", params(("all" = Option<bool>, Query),
+        ("limit" = Option<u32>, Query, description = "1000 when it is not said; more counts as that"),
+        ("after" = Option<String>, Query, description = "those behind the place that `Link` names")),
+    responses((status = 200, body = Vec<AlertView>),
+        (status = 400, description = "`after` is no place of the list")))]
 pub(super) async fn list_alerts(
     State(shared): State<Shared>,
     Query(wanted): Query<Wanted>,
-) -> Result<Json<Vec<AlertView>>, Problem> {
-    let rows = shared.desk.list(wanted.all).await?;
-    Ok(Json(rows.into_iter().map(Into::into).collect()))
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let nowhere = || Problem::of(Code::InvalidRequest, "`after` is no place of the list");
+    let after = wanted.after.as_deref().map(|it| AlertPlace::parse(it).ok_or_else(nowhere));
+    let limit = wanted.limit.unwrap_or(SHOWN_MAX).min(SHOWN_MAX);
+    let rows = shared.desk.page(wanted.all, after.transpose()?, limit).await?;
+    let last = rows.last().map(|it| it.place().to_string());
+    let views: Vec<AlertView> = rows.into_iter().map(Into::into).collect();
+    Ok(page(&views, limit as usize, query.as_deref(), last.as_deref()))
 }
 
 /// Somebody looks after an alert. Who said so first stays.
