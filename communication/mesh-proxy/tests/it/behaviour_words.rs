@@ -44,6 +44,30 @@ async fn a_host_is_matched_without_port_and_case_and_an_absolute_target_names_it
     assert_eq!(backend.seen()[1].field("host"), Some("Shop.EXAMPLE:81"));
 }
 
+/// mesh 12b: 11. What Gateway API answers 500 has the word here that every missing endpoint has.
+#[tokio::test]
+async fn the_share_of_a_backend_that_is_nowhere_is_503_and_no_other_request_is() {
+    let backend = Backend::new(|_, _| ok()).await;
+    let plan = Plan::to(&[&backend]);
+    let mut policy = plan.policy();
+    let backends = &mut policy.routes[0].rules[0].backends;
+    let mut nowhere = backends[0].clone();
+    nowhere.service = "nowhere".to_owned();
+    backends.push(nowhere);
+    let stage = Stage::with_policy(Placement::Edge, policy, plan.limits);
+    let mut refused = 0;
+    for _ in 0..400 {
+        let answer = stage.get("/").await;
+        if answer.status != 200 {
+            assert_eq!((answer.status, answer.code()), (503, Some("no_endpoint")));
+            refused += 1;
+        }
+    }
+    // Half of them; a coin is further away once in a thousand million runs.
+    assert!((139..=261).contains(&refused), "{refused} of 400");
+    assert_eq!(backend.hits(), 400 - refused);
+}
+
 #[tokio::test]
 async fn the_time_left_shrinks_and_none_left_is_504_without_a_connection() {
     for placement in [Placement::Door, Placement::InProcess] {
