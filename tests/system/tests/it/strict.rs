@@ -237,7 +237,8 @@ async fn shown(system: &System, process: &Process) -> Option<Value> {
 
 #[tokio::test]
 async fn a_killed_role_comes_back_with_an_identity_of_its_own() {
-    let system = System::up(&["--tls", "strict"]);
+    // Beside a proxy it is the proxy that shows who the role is.
+    let system = System::up(&["--tls", "strict", "--mesh", "in-process"]);
     delivers(&system, "before").await;
     let account = system.role("account").remove(0);
     let before = shown(&system, &account).await.expect("an identity");
@@ -304,7 +305,8 @@ async fn two_requests(system: &System) -> Vec<String> {
 #[tokio::test]
 async fn issuer_and_anchor_are_replaced_under_load_and_no_request_fails() {
     const WITHIN: Duration = Duration::from_secs(200);
-    let system = System::up(&["--tls", "strict", "--set", "identity_life_s=10"]);
+    let brief = ["--set", "identity_life_s=10"];
+    let system = System::up(&[&["--tls", "strict", "--mesh", "in-process"], &brief[..]].concat());
     let ingestion = system.role("ingestion").remove(0);
     let before = shown(&system, &ingestion).await.expect("an identity");
     let old = anchors(&standing(&system)).remove(0);
@@ -348,7 +350,8 @@ async fn issuer_and_anchor_are_replaced_under_load_and_no_request_fails() {
 /// mesh 12b: 52.
 #[tokio::test]
 async fn whoever_shows_a_denied_identity_is_not_talked_to_until_he_is_started_again() {
-    let system = System::up(&["--tls", "strict"]);
+    // Beside a proxy it is the proxy that shows who the role is.
+    let system = System::up(&["--tls", "strict", "--mesh", "in-process"]);
     delivers(&system, "before").await;
     let account = system.role("account").remove(0);
     let scheduler = system.role("scheduler").remove(0);
