@@ -55,6 +55,14 @@ impl Standing {
     }
 }
 
+impl Future for Standing {
+    type Output = Over;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Over> {
+        self.0.as_mut().poll(context)
+    }
+}
+
 impl fmt::Debug for Standing {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Standing")
@@ -128,7 +136,7 @@ impl AsyncRead for Proved {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if let Some(standing) = &mut self.standing
-            && let Poll::Ready(over) = standing.0.as_mut().poll(context)
+            && let Poll::Ready(over) = Pin::new(standing).poll(context)
         {
             self.standing = Some(Standing::of(std::future::ready(over)));
             return Poll::Ready(Err(io::Error::new(

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use identity::{Entrance, Handshakes, Known, Over};
+use identity::{Entrance, Handshakes, Known, Over, SpiffeId};
 use runtime::{Shutdown, Tasks};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -11,12 +11,18 @@ use tokio::{
 };
 
 use super::{Handler, Site, detect, doors::Place};
-use crate::{closing::Closing, head::Peer, stream::Stream};
+use crate::{
+    closing::Closing,
+    head::Peer,
+    stream::{Standing, Stream},
+};
 
 /// Connections that the kernel holds for us.
 const BACKLOG: u32 = 1_024;
 /// Wait after a failed accept, which means that file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What a panic of a connection's task is logged under.
+const TASK: &str = "http connection";
 /// Wait when every place is busy.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
@@ -107,23 +113,24 @@ impl<H: Handler> Entry<H> {
         }
     }
 
+    /// Two kinds of task, so that a connection that shows nothing has no room for what it would show.
     fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
         let (site, closed) = (Arc::clone(&self.site), self.closed.clone());
-        self.tasks.spawn("http connection", move |_| async move {
-            site.counts.open.add(1.0);
-            match site.handshakes.clone() {
-                Some(handshakes) => {
-                    serve_known(&site, &handshakes, stream, peer, place, closed).await;
+        match site.handshakes.clone() {
+            Some(handshakes) => self.tasks.spawn(TASK, move |_| async move {
+                site.counts.open.add(1.0);
+                serve_known(&site, &handshakes, stream, peer, place, closed).await;
+                site.counts.open.add(-1.0);
+            }),
+            None => self.tasks.spawn(TASK, move |_| async move {
+                site.counts.open.add(1.0);
+                if let Ok(stream) = Stream::plain(stream) {
+                    let peer = Peer { address: peer, identity: None };
+                    detect::serve(&site, stream, peer, place, closed).await;
                 }
-                None => {
-                    if let Ok(stream) = Stream::plain(stream) {
-                        let peer = Peer { address: peer, identity: None };
-                        detect::serve(&site, stream, peer, place, closed).await;
-                    }
-                }
-            }
-            site.counts.open.add(-1.0);
-        });
+                site.counts.open.add(-1.0);
+            }),
+        }
     }
 }
 
@@ -136,17 +143,15 @@ async fn serve_known<H: Handler>(
     place: Place,
     mut closed: Closing,
 ) {
-    // Answers are small pieces; waiting for more of them only delays. A connection that is gone says so.
-    let _gone = stream.set_nodelay(true);
     let known = tokio::select! {
-        known = handshakes.accept(stream, address.ip(), Entrance::Service) => known,
+        // Boxed, so that nothing of the handshake is held once it is over.
+        known = Box::pin(knowing(handshakes, stream, address)) => known,
         () = place.told_to_go() => return site.counts.ended("gave_way"),
         () = closed.said() => return,
     };
     // Why it was refused is counted where it was judged.
-    let Ok(Known { stream, peer, valid_for, .. }) = known else { return };
-    let standing = handshakes.clone().over(peer.clone(), valid_for);
-    let peer = Peer { address, identity: Some(Arc::new(peer.id)) };
+    let Some((stream, id, standing)) = known else { return };
+    let peer = Peer { address, identity: Some(id) };
     let (ending, ends) = watch::channel(false);
     let over = async {
         tokio::select! {
@@ -163,8 +168,65 @@ async fn serve_known<H: Handler>(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = detect::serve(site, Stream::known(stream), peer, place, Closing::of(ends)) => {}
+        () = detect::serve(site, stream, peer, place, Closing::of(ends)) => {}
         // Dropped, everything that was under way for it ends with it.
         () = over => {}
+    }
+}
+
+/// The handshake: the connection, who the client is, and what resolves when it may stand no longer.
+async fn knowing(
+    handshakes: &Handshakes,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> Option<(Stream, Arc<SpiffeId>, Standing)> {
+    // Answers are small pieces; waiting for more of them only delays. A connection that is gone says so.
+    let _gone = stream.set_nodelay(true);
+    let known = handshakes.accept(stream, address.ip(), Entrance::Service).await;
+    let Known { stream, peer, valid_for, .. } = known.ok()?;
+    let standing = Standing::of(handshakes.clone().over(peer.clone(), valid_for));
+    Some((Stream::known(stream), Arc::new(peer.id), standing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        body::{RequestBody, Upload},
+        head::RequestHead,
+        reply::Reply,
+    };
+
+    struct Nobody;
+
+    impl Handler for Nobody {
+        async fn handle<B: RequestBody>(
+            &self,
+            _head: RequestHead,
+            _peer: Peer,
+            _upload: &mut Upload<B>,
+        ) -> Reply {
+            Reply::reset()
+        }
+    }
+
+    /// What a task of this kind takes for as long as its connection is open.
+    fn bytes_of<A, F: Future>(_task: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_that_waits_holds_nothing_of_requests_handshakes_and_rare_ways() {
+        type Plain<'a> = (&'a Arc<Site<Nobody>>, Stream, Peer, Place, Closing);
+        let plain = bytes_of(|(site, stream, peer, place, closing): Plain<'static>| {
+            detect::serve(site, stream, peer, place, closing)
+        });
+        assert!(plain <= 2 << 10, "{plain} bytes");
+        type Known<'a> = (&'a Arc<Site<Nobody>>, &'a Handshakes, TcpStream, Place, Closing);
+        let known = bytes_of(|(site, handshakes, stream, place, closing): Known<'static>| {
+            let address = SocketAddr::from(([127, 0, 0, 1], 0));
+            serve_known(site, handshakes, stream, address, place, closing)
+        });
+        assert!(known <= 3 << 10, "{known} bytes");
     }
 }

@@ -76,7 +76,7 @@ pub(super) async fn serve<H: Handler>(
             return site.counts.ended(Code::Forbidden.as_str());
         }
         place.busy();
-        return tcp::serve(site, stream, tunnel, closing).await;
+        return Box::pin(tcp::serve(site, stream, tunnel, closing)).await;
     }
     // A server that speaks first is not even asked.
     let tunnel = tunnel.filter(|_| !guard.is_some_and(|it| it.would_refuse_bytes(&peer)));
@@ -94,10 +94,10 @@ pub(super) async fn serve<H: Handler>(
     match found {
         Some(Found::Greeted(greeted)) => {
             place.busy();
-            greeted.carry(site, stream, closing).await;
+            Box::pin(greeted.carry(site, stream, closing)).await;
         }
         Some(Found::Spoken(Spoken::Http2)) => {
-            h2::serve(Arc::clone(site), stream, received, peer, place, closing).await;
+            Box::pin(h2::serve(Arc::clone(site), stream, received, peer, place, closing)).await;
         }
         Some(Found::Spoken(Spoken::Tls)) => {
             site.counts.refused("tls_on_plain_port");
@@ -131,7 +131,7 @@ async fn find(
         biased;
         spoken = first(stream, received) => spoken.map(Found::Spoken),
         // A server that waits as well leaves it to the client.
-        Some(greeted) = Greeted::wait(tunnel) => Some(Found::Greeted(greeted)),
+        Some(greeted) = Box::pin(Greeted::wait(tunnel)) => Some(Found::Greeted(greeted)),
     }
 }
 

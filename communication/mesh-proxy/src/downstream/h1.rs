@@ -101,7 +101,8 @@ impl<H: Handler> Connection<'_, H> {
             let line = self.next(&mut reader, place, since).await;
             place.busy();
             let next = match line {
-                Ok(line) => match self.exchange(reader, line).await {
+                // Boxed, so that a connection that waits holds nothing of it.
+                Ok(line) => match Box::pin(self.exchange(reader, line)).await {
                     Some((next, back)) => {
                         reader = back;
                         next
@@ -113,8 +114,9 @@ impl<H: Handler> Connection<'_, H> {
                     self.site.counts.ended("gave_way");
                     Next::End
                 }
-                Err(NoRequest::TooSlow) => self.too_slow(&reader).await,
-                Err(NoRequest::Refused(malformed)) => self.malformed(malformed).await,
+                // Nor of what is rare.
+                Err(NoRequest::TooSlow) => Box::pin(self.too_slow(&reader)).await,
+                Err(NoRequest::Refused(malformed)) => Box::pin(self.malformed(malformed)).await,
             };
             match next {
                 Next::Request => since = place.waiting(),
@@ -163,7 +165,7 @@ impl<H: Handler> Connection<'_, H> {
         let head = match self.head(&line, block) {
             Ok(head) => head,
             Err(refusal) => {
-                let next = self.refuse(refusal).await;
+                let next = Box::pin(self.refuse(refusal)).await;
                 return Some((next, reader));
             }
         };
@@ -171,15 +173,14 @@ impl<H: Handler> Connection<'_, H> {
             // Before anybody is asked: what is too long is not begun.
             self.site.counts.refused("body_too_large");
             let detail = "the body is longer than may be";
-            let next = self.refuse(Refusal::new(Code::BodyTooLarge, detail)).await;
+            let next = Box::pin(self.refuse(Refusal::new(Code::BodyTooLarge, detail))).await;
             return Some((next, reader));
         }
         let (method, version) = (head.method.clone(), head.version);
         let body = Inbound::new(reader, &line, &self.site.limits);
         let mut upload = Upload::new(body);
         let site = self.site;
-        // Boxed, so that a connection that waits holds nothing of it.
-        let handling = Box::pin(site.answer(head, self.peer.clone(), &mut upload));
+        let handling = site.answer(head, self.peer.clone(), &mut upload);
         // Who is gone waits for nothing: dropped, the call behind is cancelled.
         let answered = tokio::select! {
             biased;
@@ -195,7 +196,7 @@ impl<H: Handler> Connection<'_, H> {
             return None;
         }
         if reply.head.status == StatusCode::SWITCHING_PROTOCOLS {
-            self.switch(reply, upload.into_inner()).await;
+            Box::pin(self.switch(reply, upload.into_inner())).await;
             return None;
         }
         let mut persists = line.persists && !self.closing.is_closing();
