@@ -40,6 +40,8 @@ impl Script {
         // Ends with the script's output.
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
+                // A test that fails shows it.
+                println!("{line}");
                 *heard.lock().unwrap() = line;
             }
         });

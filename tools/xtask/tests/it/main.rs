@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod circles;
 #[cfg(test)]
+mod dependencies;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod floors;

@@ -6,7 +6,7 @@ use super::Placement;
 use crate::bench::middle;
 
 /// Figures of a line: name, and where a round has it.
-const FIGURES: [(&str, &str); 11] = [
+const FIGURES: [(&str, &str); 12] = [
     ("drainCpuMs", "/drain/cpuMsPerWorkflow"),
     ("drainPerSecond", "/drain/workflowsPerSecond"),
     ("steadyCpuMs", "/steady/cpuMsPerWorkflow"),
@@ -16,6 +16,7 @@ const FIGURES: [(&str, &str); 11] = [
     ("ingestionP99Ms", "/steady/generator/p99"),
     ("etaErrorP50S", "/steady/promiseErrorSeconds/arrival/p50"),
     ("etaErrorP90S", "/steady/promiseErrorSeconds/arrival/p90"),
+    ("droneEventsPerS", "/steady/droneEventsPerSecond"),
     ("idlePssMiB", "/idlePssKiB"),
     ("processes", "/processes"),
 ];
@@ -37,12 +38,12 @@ fn median(rounds: &[Value], pointer: &str) -> f64 {
 /// CPU counts every process that `ps` shows, proxies included; the load generator is none of them.
 pub(super) fn print(seen: &[(Placement, Vec<Value>)]) {
     crate::say("\nmedians; CPU-ms a workflow of all processes, proxies included");
-    let names: String = FIGURES.iter().map(|(name, _)| format!(" {name:>14}")).collect();
+    let names: String = FIGURES.iter().map(|(name, _)| format!(" {name:>15}")).collect();
     crate::say(&format!("{:<12}{names}", "mesh"));
     for (placement, rounds) in seen {
         let figures: String = FIGURES
             .iter()
-            .map(|(_, pointer)| format!(" {:>14.2}", median(rounds, pointer)))
+            .map(|(_, pointer)| format!(" {:>15.2}", median(rounds, pointer)))
             .collect();
         crate::say(&format!("{:<12}{figures}", placement.as_str()));
     }
