@@ -276,7 +276,31 @@ fn may_be_strict(arguments: &[&str]) -> bool {
 
 impl Drop for System {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.show_complaints();
+        }
         self.command(&["down"]);
+    }
+}
+
+/// Lines of each log that a failed test shows.
+const COMPLAINTS_SHOWN: usize = 20;
+
+impl System {
+    /// What each process complained of last, for whoever reads why a test failed: the logs are removed
+    /// with the system.
+    fn show_complaints(&self) {
+        let logs = std::fs::read_dir(self.data.join("logs")).into_iter().flatten().flatten();
+        for log in logs {
+            let text = std::fs::read_to_string(log.path()).unwrap_or_default();
+            let is_complaint = |it: &&str| !it.contains(r#""level":"info""#);
+            let mut last: Vec<&str> =
+                text.lines().rev().filter(is_complaint).take(COMPLAINTS_SHOWN).collect();
+            last.reverse();
+            for line in last {
+                println!("{line}");
+            }
+        }
     }
 }
 

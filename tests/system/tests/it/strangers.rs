@@ -134,6 +134,28 @@ async fn a_stock_validator_accepts_the_nine_documents() {
     }
 }
 
+/// What Schemathesis looks at in each answer. Not among it: whether every request that no document
+/// describes is refused; spellings of the original are taken and not advertised.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+                      response_headers_conformance,response_schema_conformance,unsupported_method";
+
+#[tokio::test]
+async fn schemathesis_finds_no_server_error_and_no_answer_that_a_document_does_not_describe() {
+    let Some(python) = python_with("schemathesis") else {
+        return not_run("no Python here has schemathesis");
+    };
+    let system = System::up(&[]);
+    for port in SERVICES {
+        let url = system.url(port, "/openapi.json");
+        // A stream has no end to wait for.
+        let cut = ["--exclude-path-regex", "/stream$", "--phases", "coverage,fuzzing"];
+        let same = ["--seed", "1", "--max-examples", "10", "--suppress-health-check", "all"];
+        let first = ["-m", "schemathesis.cli", "run", &url, "--checks", CHECKS];
+        let checked = run(&python, &[&first[..], &cut, &same].concat(), b"");
+        assert_eq!(checked, Ok(()), "port {port}");
+    }
+}
+
 /// Reads metrics and fails when a family stands there twice, has no samples' type, or when no
 /// counter is typed as one.
 const READ_METRICS: &str = r#"
