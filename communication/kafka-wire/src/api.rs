@@ -141,11 +141,31 @@ pub fn read_request_head(reader: &mut Reader) -> Result<RequestHead, WireError> 
     Ok(RequestHead { api_key, version, correlation_id, client_id })
 }
 
+/// The version in which our client asks.
+#[must_use]
+pub const fn asked_in(api: ApiKey) -> i16 {
+    match api {
+        // Its flexible form says nothing that we want to say.
+        ApiKey::ApiVersions => 0,
+        api => api.latest(),
+    }
+}
+
 /// A whole request.
 #[must_use]
 pub fn request<T: Field>(api: ApiKey, correlation_id: i32, client_id: &str, body: &T) -> Bytes {
-    // The flexible form of the one request that has it says nothing that we want to say.
-    let version = if api == ApiKey::ApiVersions { 0 } else { api.latest() };
+    request_in(api, asked_in(api), correlation_id, client_id, body)
+}
+
+/// The same in another version; one of the flexible form brings the tags of its head itself.
+#[must_use]
+pub fn request_in<T: Field>(
+    api: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    client_id: &str,
+    body: &T,
+) -> Bytes {
     let mut writer = Writer::frame();
     writer.i16(api.key());
     writer.i16(version);

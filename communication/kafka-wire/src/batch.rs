@@ -9,10 +9,11 @@
 
 mod compression;
 
+use std::io;
+
 use bytes::Bytes;
 
-use self::compression::Codec;
-pub use self::compression::EXPANDED_BYTES_MAX;
+pub use self::compression::{Codec, EXPANDED_BYTES_MAX};
 use crate::{error::WireError, reader::Reader, writer::Writer};
 
 /// Bytes before the first record.
@@ -125,6 +126,29 @@ pub fn encode(records: &[Record], producer: Option<Producer>) -> Bytes {
     let crc = crc32c::crc32c(writer.written(COVERED_FROM));
     writer.put_at(CRC_AT, &crc.to_be_bytes());
     writer.into_bytes()
+}
+
+/// The same batch with its records compressed, as other clients send them. What it holds behind one
+/// batch is left out.
+///
+/// # Errors
+/// It is no plain batch, or the codec failed.
+pub fn compress(plain: &Bytes, codec: Codec) -> io::Result<Bytes> {
+    let head = check(plain).ok().filter(|it| !it.is_compressed);
+    let head = head.ok_or(io::ErrorKind::InvalidInput)?;
+    let mut bytes = plain[..HEAD_BYTES].to_vec();
+    bytes.extend(codec.pack(&plain[HEAD_BYTES..head.bytes])?);
+    seal(bytes, codec.attributes())
+}
+
+/// The batch with these attributes, its length and its checksum as they must be.
+fn seal(mut bytes: Vec<u8>, attributes: i16) -> io::Result<Bytes> {
+    let length = i32::try_from(bytes.len() - LENGTH_FROM).map_err(io::Error::other)?;
+    bytes[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
+    bytes[8..LENGTH_FROM].copy_from_slice(&length.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[COVERED_FROM..]);
+    bytes[CRC_AT..COVERED_FROM].copy_from_slice(&crc.to_be_bytes());
+    Ok(bytes.into())
 }
 
 fn encode_record(writer: &mut Writer, record: &Record, delta: i64, first_time: i64) {
@@ -377,110 +401,103 @@ mod tests {
         assert_eq!(check(&bytes.into()), Err(BatchError::Count));
     }
 
-    /// The records of a plain batch, compressed by `codec`, as another client sends them.
-    fn compressed(codec: i16, compress: impl Fn(&[u8]) -> Vec<u8>, records: &[Record]) -> Bytes {
+    /// The records of a plain batch, compressed, as another client sends them.
+    fn compressed((codec, pack): Packing, records: &[Record]) -> Bytes {
         let plain = encode(records, None);
         let mut bytes = plain[..HEAD_BYTES].to_vec();
-        bytes.extend(compress(&plain[HEAD_BYTES..]));
-        reseal(bytes, codec)
+        bytes.extend(pack(codec, &plain[HEAD_BYTES..]));
+        seal(bytes, codec.attributes()).unwrap()
     }
 
-    fn reseal(mut bytes: Vec<u8>, codec: i16) -> Bytes {
-        bytes[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&codec.to_be_bytes());
-        let length = i32::try_from(bytes.len() - LENGTH_FROM).unwrap();
-        bytes[8..LENGTH_FROM].copy_from_slice(&length.to_be_bytes());
-        let crc = crc32c::crc32c(&bytes[COVERED_FROM..]);
-        bytes[CRC_AT..COVERED_FROM].copy_from_slice(&crc.to_be_bytes());
-        bytes.into()
-    }
+    type Pack = fn(Codec, &[u8]) -> Vec<u8>;
+    type Packing = (Codec, Pack);
 
-    type Compress = fn(&[u8]) -> Vec<u8>;
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        std::io::Write::write_all(&mut encoder, bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    fn snappy(bytes: &[u8]) -> Vec<u8> {
-        snap::raw::Encoder::new().compress_vec(bytes).unwrap()
+    fn pack(codec: Codec, bytes: &[u8]) -> Vec<u8> {
+        codec.pack(bytes).unwrap()
     }
 
     /// As the Java client writes it, in blocks of 32 KiB.
-    fn xerial(bytes: &[u8]) -> Vec<u8> {
+    fn xerial(codec: Codec, bytes: &[u8]) -> Vec<u8> {
         let mut whole = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
         for block in bytes.chunks(32 << 10) {
-            let block = snappy(block);
+            let block = pack(codec, block);
             whole.extend(u32::try_from(block.len()).unwrap().to_be_bytes());
             whole.extend(block);
         }
         whole
     }
 
-    fn lz4(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = lz4::EncoderBuilder::new().build(Vec::new()).unwrap();
-        std::io::Write::write_all(&mut encoder, bytes).unwrap();
-        let (whole, ended) = encoder.finish();
-        ended.unwrap();
-        whole
-    }
-
-    fn zstd(bytes: &[u8]) -> Vec<u8> {
-        zstd::encode_all(bytes, 3).unwrap()
-    }
-
-    const CODECS: [(i16, Compress); 5] = [(1, gzip), (2, snappy), (2, xerial), (3, lz4), (4, zstd)];
+    const PACKINGS: [Packing; 5] = [
+        (Codec::Gzip, pack),
+        (Codec::Snappy, pack),
+        (Codec::Snappy, xerial),
+        (Codec::Lz4, pack),
+        (Codec::Zstd, pack),
+    ];
 
     #[test]
     fn what_another_client_compressed_is_decoded() {
         let long = Record { value: Some(vec![7; 100_000].into()), ..Record::default() };
         for records in [records(), vec![long; 3]] {
-            for (codec, compress) in CODECS {
-                let batch = compressed(codec, compress, &records);
+            for packing @ (codec, _) in PACKINGS {
+                let batch = compressed(packing, &records);
                 let head = check(&batch).unwrap();
-                assert_eq!(check_compressed(&batch, &head), Ok(()), "codec {codec}");
+                assert_eq!(check_compressed(&batch, &head), Ok(()), "{codec:?}");
                 let decoded = decode(&batch).unwrap();
                 let decoded: Vec<_> = decoded.into_iter().map(|it| it.1).collect();
-                assert_eq!(decoded, records, "codec {codec}");
+                assert_eq!(decoded, records, "{codec:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_plain_batch_is_compressed_and_a_compressed_one_is_refused() {
+        for codec in Codec::ALL {
+            let packed = compress(&encode(&records(), Some(PRODUCER)), codec).unwrap();
+            let head = check(&packed).unwrap();
+            assert_eq!((head.is_compressed, head.producer), (true, Some(PRODUCER)), "{codec:?}");
+            let decoded: Vec<_> = decode(&packed).unwrap().into_iter().map(|it| it.1).collect();
+            assert_eq!(decoded, records(), "{codec:?}");
+            assert!(compress(&packed, codec).is_err(), "{codec:?}");
         }
     }
 
     #[test]
     fn what_grows_past_the_bound_is_refused_by_every_codec() {
-        let bomb = |compress: Compress| move |_: &[u8]| compress(&vec![0; EXPANDED_BYTES_MAX + 1]);
-        for (codec, compress) in CODECS {
-            let batch = compressed(codec, bomb(compress), &records());
+        for (codec, pack) in PACKINGS {
+            let mut bytes = encode(&records(), None)[..HEAD_BYTES].to_vec();
+            bytes.extend(pack(codec, &vec![0; EXPANDED_BYTES_MAX + 1]));
+            let batch = seal(bytes, codec.attributes()).unwrap();
             let head = check(&batch).unwrap();
             let refused = Err(BatchError::Expanded { bytes_max: EXPANDED_BYTES_MAX });
-            assert_eq!(check_compressed(&batch, &head), refused, "codec {codec}");
-            assert_eq!(decode(&batch).map(|it| it.len()), refused.map(|()| 0), "codec {codec}");
+            assert_eq!(check_compressed(&batch, &head), refused, "{codec:?}");
+            assert_eq!(decode(&batch).map(|it| it.len()), refused.map(|()| 0), "{codec:?}");
         }
     }
 
     #[test]
     fn compressed_records_that_are_fewer_or_more_than_the_batch_says_are_refused() {
-        for (codec, compress) in CODECS {
+        for packing @ (codec, _) in PACKINGS {
             for claimed in [1_i32, 2, 4, i32::MAX] {
-                let mut bytes = compressed(codec, compress, &records()).to_vec();
+                let mut bytes = compressed(packing, &records()).to_vec();
                 bytes[57..61].copy_from_slice(&claimed.to_be_bytes());
                 bytes[23..27].copy_from_slice(&(claimed - 1).to_be_bytes());
-                let batch = reseal(bytes, codec);
+                let batch = seal(bytes, codec.attributes()).unwrap();
                 let head = check(&batch).unwrap();
                 let refused = check_compressed(&batch, &head);
-                assert_eq!(refused, Err(BatchError::Count), "codec {codec}: {claimed}");
-                assert!(decode(&batch).is_err(), "codec {codec}: {claimed}");
+                assert_eq!(refused, Err(BatchError::Count), "{codec:?}: {claimed}");
+                assert!(decode(&batch).is_err(), "{codec:?}: {claimed}");
             }
         }
-        let unknown = reseal(encode(&records(), None).to_vec(), 5);
+        let unknown = seal(encode(&records(), None).to_vec(), 5).unwrap();
         assert_eq!(check(&unknown), Err(BatchError::Codec(5)));
     }
 
     #[test]
     fn no_cut_and_no_flipped_byte_of_compressed_records_panics() {
         let mut random = fastrand::Rng::with_seed(7);
-        for (codec, compress) in CODECS {
-            let whole = compressed(codec, compress, &records()).to_vec();
+        for packing @ (codec, _) in PACKINGS {
+            let whole = compressed(packing, &records()).to_vec();
             for _ in 0..2_000 {
                 let mut bytes = whole.clone();
                 bytes.truncate(random.usize(HEAD_BYTES..=whole.len()));
@@ -490,7 +507,7 @@ mod tests {
                         bytes[at] = random.u8(..);
                     }
                 }
-                let batch = reseal(bytes, codec);
+                let batch = seal(bytes, codec.attributes()).unwrap();
                 if let Ok(head) = check(&batch) {
                     check_compressed(&batch, &head).ok();
                     decode(&batch).ok();

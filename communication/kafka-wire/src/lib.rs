@@ -15,8 +15,8 @@ mod reader;
 mod writer;
 
 pub use api::{
-    API_VERSIONS_FLEXIBLE, ApiKey, RequestHead, SUPPORTED, Versions, read_request_head, request,
-    response,
+    API_VERSIONS_FLEXIBLE, ApiKey, RequestHead, SUPPORTED, Versions, asked_in, read_request_head,
+    request, request_in, response,
 };
 pub use error::{ErrorCode, WireError};
 pub use field::Field;

@@ -1,10 +1,20 @@
 //! The messages, as the protocol guide gives them, for the versions in [`SUPPORTED`](crate::SUPPORTED).
 
 pub mod admin;
+pub mod number;
 
 use bytes::Bytes;
 
-use crate::{error::ErrorCode, field::message};
+use crate::{api::ApiKey, error::ErrorCode, field::message};
+
+impl ApiVersionsResponse {
+    /// Whether the broker speaks a request in a version.
+    #[must_use]
+    pub fn speaks(&self, api: ApiKey, version: i16) -> bool {
+        let of = self.apis.iter().find(|it| it.api_key == api.key());
+        of.is_some_and(|it| (it.min_version..=it.max_version).contains(&version))
+    }
+}
 
 message! {
     /// Which versions the broker speaks. Read and written by hand from version 3 on.

@@ -3,10 +3,10 @@
 //! A batch of some hundred bytes can claim gigabytes. Nothing is expanded past the bound, whatever
 //! the codec says about the length, and no window is larger than 8 MiB.
 
-use std::io::Read;
+use std::io::{self, Read, Write as _};
 
 use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
+use flate2::{read::MultiGzDecoder, write::GzEncoder};
 
 use super::BatchError;
 
@@ -21,14 +21,50 @@ const XERIAL_HEAD_BYTES: usize = 16;
 
 /// How the records of a batch are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Codec {
+pub enum Codec {
+    /// RFC 1952.
     Gzip,
+    /// One raw block.
     Snappy,
+    /// The frame format.
     Lz4,
+    /// RFC 8878.
     Zstd,
 }
 
 impl Codec {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+
+    /// The low bits of the attributes that name it.
+    pub(super) const fn attributes(self) -> i16 {
+        match self {
+            Self::Gzip => 1,
+            Self::Snappy => 2,
+            Self::Lz4 => 3,
+            Self::Zstd => 4,
+        }
+    }
+
+    /// Compresses records.
+    pub(super) fn pack(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip => {
+                let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+                encoder.write_all(bytes)?;
+                encoder.finish()
+            }
+            Self::Snappy => snap::raw::Encoder::new().compress_vec(bytes).map_err(io::Error::other),
+            Self::Lz4 => {
+                let mut encoder = lz4::EncoderBuilder::new().build(Vec::new())?;
+                encoder.write_all(bytes)?;
+                let (whole, ended) = encoder.finish();
+                ended.map(|()| whole)
+            }
+            Self::Zstd => zstd::encode_all(bytes, zstd::DEFAULT_COMPRESSION_LEVEL),
+        }
+    }
+
     /// The codec that the low bits of the attributes name; none for plain records.
     pub(super) fn of(attributes: i16) -> Result<Option<Self>, BatchError> {
         Ok(Some(match attributes & 0x07 {
