@@ -1,8 +1,10 @@
 //! One connection: requests in, answers out in their order, within bounds.
 
+mod oversized;
+
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use kafka_wire::{FRAME_HEAD_BYTES, WireError, frame_bytes};
 use runtime::Shutdown;
 use tokio::{
@@ -11,6 +13,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use self::oversized::PASSED_BYTES_MAX;
 use crate::{
     dispatch::{BeginError, Question, begin},
     rights::Client,
@@ -103,8 +106,11 @@ async fn take_in(
     loop {
         let frame = next_frame(&mut stream, &mut buffer, bytes_max);
         let frame = timeout(Duration::from_millis(idle), frame).await;
-        let Some(frame) = frame.map_err(|_| ConnectionError::Idle)?? else { return Ok(()) };
-        let question = begin(shared, client, frame)?;
+        let question = match frame.map_err(|_| ConnectionError::Idle)?? {
+            None => return Ok(()),
+            Some(Frame::Whole(frame)) => begin(shared, client, frame)?,
+            Some(Frame::TooLong(refused)) => refused,
+        };
         // The writer ends first only when the connection broke.
         if questions.send((question, Instant::now())).await.is_err() {
             return Ok(());
@@ -112,12 +118,19 @@ async fn take_in(
     }
 }
 
+/// What came.
+enum Frame {
+    Whole(Bytes),
+    /// It was read past; with its answer.
+    TooLong(Question),
+}
+
 /// The next frame; `None` when the client ended the connection between two.
 async fn next_frame(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     bytes_max: usize,
-) -> Result<Option<Bytes>, ConnectionError> {
+) -> Result<Option<Frame>, ConnectionError> {
     while buffer.len() < FRAME_HEAD_BYTES {
         if stream.read_buf(buffer).await? == 0 {
             let whole = buffer.is_empty();
@@ -125,7 +138,13 @@ async fn next_frame(
         }
     }
     let head = [buffer[0], buffer[1], buffer[2], buffer[3]];
-    let bytes = FRAME_HEAD_BYTES + frame_bytes(head, bytes_max)?;
+    let claimed = frame_bytes(head, bytes_max.max(PASSED_BYTES_MAX))?;
+    if claimed > bytes_max {
+        buffer.advance(FRAME_HEAD_BYTES);
+        let refused = oversized::refuse(stream, buffer, claimed).await?;
+        return Ok(Some(Frame::TooLong(refused)));
+    }
+    let bytes = FRAME_HEAD_BYTES + claimed;
     while buffer.len() < bytes {
         // Grows with what has arrived, never to what is claimed.
         buffer.reserve(bytes.saturating_sub(buffer.len()).min(buffer.len().max(FIRST_BYTES)));
@@ -134,7 +153,7 @@ async fn next_frame(
         }
     }
     let mut frame = buffer.split_to(bytes);
-    Ok(Some(frame.split_off(FRAME_HEAD_BYTES).freeze()))
+    Ok(Some(Frame::Whole(frame.split_off(FRAME_HEAD_BYTES).freeze())))
 }
 
 async fn answer(
