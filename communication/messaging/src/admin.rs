@@ -246,7 +246,8 @@ impl Messaging {
             let topics = vec![FetchTopic { name: topic.to_owned(), partitions }];
             let request = FetchRequest {
                 replica_id: -1,
-                max_wait_ms: 0,
+                // Nothing is waited for, but there are logs that do not even look within no time.
+                max_wait_ms: 100,
                 bytes_min: 0,
                 bytes_max: READ_BYTES,
                 isolation_level: 0,

@@ -12,7 +12,9 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use identity::{Handshakes, Known, Over, Protocol, SpiffeId};
-use kafka_wire::{ApiKey, FRAME_HEAD_BYTES, Field, Reader, WireError, frame_bytes, request};
+use kafka_wire::{
+    ApiKey, FRAME_HEAD_BYTES, Field, Reader, WireError, asked_in, frame_bytes, request_in,
+};
 use runtime::{Shutdown, Tasks};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split},
@@ -174,8 +176,19 @@ impl Connection {
         question: &Q,
         within: Duration,
     ) -> Result<A, CallError> {
+        self.call_in(api, asked_in(api), question, within).await
+    }
+
+    /// The same in another version than usual.
+    pub(crate) async fn call_in<Q: Field, A: Field>(
+        &self,
+        api: ApiKey,
+        version: i16,
+        question: &Q,
+        within: Duration,
+    ) -> Result<A, CallError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let frame = request(api, id, &self.client_id, question);
+        let frame = request_in(api, version, id, &self.client_id, question);
         let (reply, answer) = oneshot::channel();
         let at = Instant::now();
         // It stays there when nobody waits any more: a peer that is gone is known by what it owes.
@@ -197,7 +210,6 @@ impl Connection {
             Err(_) => return Err(CallError::NoAnswer("no answer in time".to_owned())),
         };
         let mut reader = Reader::new(bytes);
-        let version = if api == ApiKey::ApiVersions { 0 } else { api.latest() };
         let read = A::read(&mut reader, version).and_then(|it| reader.end().map(|()| it));
         read.map_err(|error| CallError::NoAnswer(error.to_string()))
     }

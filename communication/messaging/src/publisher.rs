@@ -17,8 +17,9 @@ use bytes::Bytes;
 use kafka_wire::{
     ApiKey, ErrorCode,
     messages::{
-        InitProducerIdRequest, InitProducerIdResponse, ProducePartition, ProduceRequest,
-        ProduceResponse, ProduceTopic,
+        ApiVersionsRequest, ApiVersionsResponse, InitProducerIdRequest, InitProducerIdResponse,
+        ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic,
+        number::{FLEXIBLE_NUMBER, FlexibleNumberRequest, FlexibleNumberResponse},
     },
     partition_of,
 };
@@ -279,9 +280,9 @@ impl Publisher {
             let encoded = partition.fill(producer_id);
             by_leader.entry(leader).or_default().push((place.clone(), encoded));
         }
-        let timeout = Duration::from_millis(self.cluster.config().publish_timeout_ms);
+        let within = attempt_within(&self.cluster);
         for (leader, batches) in by_leader {
-            self.asked.spawn(produce(self.cluster.clone(), leader, batches, timeout));
+            self.asked.spawn(produce(self.cluster.clone(), leader, batches, within));
         }
         for (name, letter_of) in wanted {
             self.ask(name, letter_of, now);
@@ -370,12 +371,30 @@ impl Publisher {
     }
 }
 
+/// How long one attempt may take: a publish that may take longer is sent again in its time when a
+/// peer that vanished owes the answer.
+fn attempt_within(cluster: &Cluster) -> Duration {
+    Duration::from_millis(cluster.config().publish_timeout_ms).min(cluster.request_timeout())
+}
+
 /// Asks for the number of this producer.
 async fn number(cluster: Cluster) -> Heard {
-    let request = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 0 };
-    let within = Duration::from_millis(cluster.config().publish_timeout_ms);
-    let asked = cluster.call(Purpose::Publish, None, ApiKey::InitProducerId, &request, within);
-    Heard::Number(asked.await)
+    Heard::Number(numbered(&cluster).await)
+}
+
+/// In the flexible form where the log speaks it: there are logs that give a number in no other.
+async fn numbered(cluster: &Cluster) -> Result<InitProducerIdResponse, CallError> {
+    let (api, within) = (ApiKey::InitProducerId, attempt_within(cluster));
+    let connection = cluster.connect(Purpose::Publish, None).await?;
+    let spoken: ApiVersionsResponse =
+        connection.call(ApiKey::ApiVersions, &ApiVersionsRequest {}, within).await?;
+    if spoken.speaks(api, FLEXIBLE_NUMBER) {
+        let asked = connection.call_in(api, FLEXIBLE_NUMBER, &FlexibleNumberRequest, within);
+        let FlexibleNumberResponse(answer) = asked.await?;
+        return Ok(answer);
+    }
+    let plain = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 0 };
+    connection.call(api, &plain, within).await
 }
 
 /// Sends batches to one leader.

@@ -263,6 +263,26 @@ async fn a_peer_that_vanished_is_given_up_and_found_again() {
     assert!(back.elapsed() < REQUEST_TIMEOUT + Duration::from_secs(8), "{:?}", back.elapsed());
 }
 
+/// A publish that may take longer than a request does not spend all of its time on the first attempt.
+#[tokio::test]
+async fn a_publish_with_time_left_is_sent_again_when_its_peer_has_vanished() {
+    let mut fixture = Fixture::between().await;
+    let change = |it: &mut MessagingConfig| it.publish_timeout_ms = 25_000;
+    let client = fixture.configured_client(change, &fixture.tasks, &Telemetry::disabled());
+    client.publish("orders", message("a", 0)).await.unwrap();
+    fixture.vanish().await;
+    let mut publishing = tokio::task::JoinSet::new();
+    let own = client.clone();
+    publishing.spawn(async move { own.publish("orders", message("a", 1)).await });
+    // It is on its way over a connection that carries nothing any more.
+    tokio::task::yield_now().await;
+    fixture.come_back();
+    publishing.join_next().await.unwrap().unwrap().unwrap();
+    let info = client.topic("orders").await.unwrap();
+    let total: u64 = info.partitions.values().map(|(start, end)| end - start).sum();
+    assert_eq!(total, 2);
+}
+
 #[tokio::test]
 async fn a_topic_that_cannot_be_learned_holds_up_no_other() {
     let fixture = Fixture::between().await;
