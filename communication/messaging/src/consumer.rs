@@ -6,7 +6,7 @@
 mod fetching;
 mod processing;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
 use base::Timestamp;
 use bytes::Bytes;
@@ -123,7 +123,7 @@ impl<H: Handler> Consumer<H> {
 
     async fn run(mut self, shutdown: Shutdown) {
         let end = loop {
-            let end = match shutdown.or_cancel(self.begin_round()).await {
+            let end = match self.begun(&shutdown).await {
                 None => RoundEnd::Stopped,
                 Some(Ok(assigned)) => {
                     tracing::debug!(group = self.name(), partitions = assigned, "round begun");
@@ -159,6 +159,20 @@ impl<H: Handler> Consumer<H> {
             member.leave().await;
         }
         self.cluster.forget(self.slot);
+    }
+
+    /// Begins a round; none when the process stops. A join that is under way then is waited for: dropped, it
+    /// would leave somebody in the group who never answers, and whom all others wait for.
+    async fn begun(&mut self, shutdown: &Shutdown) -> Option<Result<usize, GroupError>> {
+        let mut beginning = pin!(self.begin_round());
+        tokio::select! {
+            begun = beginning.as_mut() => Some(begun),
+            () = shutdown.cancelled() => {
+                // What comes of it, and whether in time, changes nothing: we leave.
+                drop(timeout(FINISH, beginning).await);
+                None
+            }
+        }
     }
 
     /// A commit does not say who asks, only which member: whether another process has our name, a sign

@@ -283,6 +283,30 @@ async fn a_publish_with_time_left_is_sent_again_when_its_peer_has_vanished() {
     assert_eq!(total, 2);
 }
 
+/// Whoever stays in a group and never answers is waited for by all others, for as long as its session is.
+#[tokio::test]
+async fn a_process_that_ends_while_it_joins_leaves_the_group() {
+    let fixture = Fixture::between().await;
+    let tasks = Tasks::new();
+    let client = fixture.client("one", &tasks);
+    let (ending, left) = (tasks.clone(), Arc::new(AtomicBool::new(false)));
+    let seen = Arc::clone(&left);
+    fixture.meddler().change(move |api, _, body| {
+        match api {
+            // The group has it as a member, and it has not heard of that yet.
+            ApiKey::JoinGroup => ending.stop(),
+            ApiKey::LeaveGroup => seen.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+        Some(body)
+    });
+    let group = Subscription::new(["orders"], "g");
+    client.subscribe(&group, Memory::default(), &tasks).unwrap();
+    until("it has left", || left.load(Ordering::Relaxed)).await;
+    let asker = fixture.client("asker", &fixture.tasks);
+    assert!(asker.group("g").await.map_or(true, |it| it.members.is_empty()));
+}
+
 #[tokio::test]
 async fn a_topic_that_cannot_be_learned_holds_up_no_other() {
     let fixture = Fixture::between().await;
