@@ -1,6 +1,7 @@
 //! Commands about a mesh, for any program on top of it.
 //!
-//! Those of [`files`] read files of policy, those of [`log`] the files of a log. The others ask a mesh that
+//! Those of [`files`] read files of policy, those of [`log`] the files of a log; [`conformance`] tries a log
+//! over the network. The others ask a mesh that
 //! runs: they know nothing but the operators' addresses of processes, each with a name. They only read,
 //! except [`fault`] and [`outbox`]. Figures come from two looks at the counters that every process keeps anyway, so that
 //! looking costs the mesh nothing between them.
@@ -9,6 +10,7 @@ pub mod admin;
 pub mod arguments;
 pub mod audit;
 mod cells;
+pub mod conformance;
 pub mod cost;
 pub mod fault;
 pub mod figures;

@@ -9,7 +9,7 @@ use skein::{
     Exit, Failure, Format, Output,
     commands::{
         self, Admins, FileCommand, MeshCommand,
-        arguments::{AdminArguments, CostArguments},
+        arguments::{AdminArguments, ConformanceArguments, CostArguments},
     },
     mesh::{self, PolicyFiles},
     program, proxy,
@@ -61,6 +61,12 @@ enum Command {
     /// Measures what a door in front of a service costs: time, processor, memory.
     #[command(after_help = "Examples:\n  skein mesh-cost --target http://127.0.0.1:8080/health")]
     MeshCost(CostArguments),
+    /// Tries what our client promises over a log that speaks Kafka's protocol, such as Kafka's own. Topics
+    /// and groups that it makes begin with `conformance-`, and go at the end where the log lets them.
+    #[command(after_help = "Examples:\n  skein conformance --bootstrap 127.0.0.1:9092\n  \
+                            skein conformance --bootstrap kafka:9092 --only queues/ -o json\n  \
+                            skein conformance --list\n\nWhat holds where: docs/conformance.md")]
+    Conformance(ConformanceArguments),
     #[command(flatten)]
     Files(FileCommand),
     #[command(flatten)]
@@ -87,6 +93,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
                 files.read().map_err(|it| mesh::refused("the policy cannot be used", &it))?;
             commands::cost::run(&arguments, policy, output).await
         }
+        Command::Conformance(arguments) => commands::conformance::run(&arguments, output).await,
         Command::Files(command) => commands::files::run(&command, &[], output),
         Command::Mesh(command) => {
             if cli.admin.addresses.is_empty() {

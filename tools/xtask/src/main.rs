@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod clients;
+mod conformance;
 mod counts;
 
 use counts::Counts;
@@ -39,6 +40,9 @@ enum Task {
     /// Lets stock clients of Kafka's protocol work with our log (`.ci/peers` installs them); writes the
     /// table of what each can do to `docs/stock-clients.md`.
     TestClients(clients::TestClients),
+    /// Tries what our client promises on our broker and on foreign logs (`.ci/peers` installs them); writes
+    /// what holds where to `docs/conformance.md`.
+    Conformance(conformance::Conformance),
     /// Measures; writes what it saw below `bench/results/`.
     Bench {
         #[command(subcommand)]
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
             test(filter.as_deref(), &told.collect::<Vec<_>>())
         }
         Task::TestClients(clients) => clients.run(&root()),
+        Task::Conformance(conformance) => conformance.run(&root()),
         Task::Bench { what } => {
             let measured = match what {
                 Bench::System(system) => system.run(&root()),

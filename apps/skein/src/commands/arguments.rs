@@ -49,6 +49,20 @@ pub enum LogCommand {
     },
 }
 
+/// Which log, and what is tried on it.
+#[derive(Debug, Args)]
+pub struct ConformanceArguments {
+    /// Addresses to begin with, in plain text.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', required_unless_present = "list")]
+    pub bootstrap: Vec<String>,
+    /// Only scenarios whose group and name contain this, such as `queues/` or `compressed`.
+    #[arg(long, value_name = "PATTERN")]
+    pub only: Option<String>,
+    /// Names the scenarios and what each promises; tries nothing.
+    #[arg(long)]
+    pub list: bool,
+}
+
 /// Which files, and how strictly.
 #[derive(Debug, Args)]
 pub struct AnalyzeArguments {
