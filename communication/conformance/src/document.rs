@@ -16,6 +16,7 @@ against each log below. Do not edit it. To try a log of your own:
 
 *holds*: the promised end was seen. *does not hold*: it was not; the reason stands below the tables.
 *not offered*: the log lacks something that was probed beforehand; that stands below the tables too.
+What a foreign log keeps at times stands in `communication/conformance/tests/it/known.rs`, with the reasons.
 
 Proven here is what these tables say, and nothing else. Apache Kafka, Redpanda and Azure Event Hubs
 could not be run where they were written: **nothing is proven about them**. The client speaks plain
