@@ -35,6 +35,8 @@ pub enum Code {
     StoreUnavailable,
     /// No address, or none that answers, is known for the service.
     UpstreamUnavailable,
+    /// Nobody is known by what the request shows.
+    Unauthenticated,
     /// No rule allows this caller to do that.
     Forbidden,
     /// The service did not prove who it must be, or does not take us for who we are.
@@ -86,6 +88,7 @@ impl Code {
         Self::LogUnavailable,
         Self::StoreUnavailable,
         Self::UpstreamUnavailable,
+        Self::Unauthenticated,
         Self::Forbidden,
         Self::IdentityRefused,
         Self::UpstreamTimeout,
@@ -122,6 +125,7 @@ impl Code {
             Self::LogUnavailable => "log_unavailable",
             Self::StoreUnavailable => "store_unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
             Self::IdentityRefused => "identity_refused",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -168,6 +172,7 @@ impl Code {
     pub const fn status(self) -> u16 {
         match self {
             Self::InvalidRequest => 400,
+            Self::Unauthenticated => 401,
             Self::Forbidden => 403,
             Self::NotFound | Self::NoRoute => 404,
             Self::MethodNotAllowed => 405,
@@ -214,6 +219,7 @@ impl Code {
             | Self::BodyMismatch
             | Self::DeadlineExpired
             | Self::UpstreamUnavailable
+            | Self::Unauthenticated
             | Self::Forbidden
             | Self::IdentityRefused
             | Self::UpstreamTimeout

@@ -12,6 +12,14 @@ pub const SKEIN_DEADLINE_MS: &str = "skein-deadline-ms";
 pub const SKEIN_ATTEMPT: &str = "skein-attempt";
 /// The short code of a refusal or an error, for those who do not read bodies.
 pub const SKEIN_ERROR: &str = "skein-error";
+/// Who asks, as the edge has found out: set by it alone, taken off whatever comes from outside.
+pub const SKEIN_PRINCIPAL: &str = "skein-principal";
+/// The roles of who asks, with commas between them.
+pub const SKEIN_ROLES: &str = "skein-roles";
+/// How far who asks reaches: `own`, `all` or `nothing`. The edge says it of every request.
+pub const SKEIN_REACH: &str = "skein-reach";
+/// The identity that a caller has shown at the proxy beside a service, which alone says it.
+pub const SKEIN_CALLER: &str = "skein-caller";
 /// W3C trace context: version, trace id, parent span id, flags.
 pub const TRACEPARENT: &str = "traceparent";
 /// W3C trace context: vendor state.

@@ -12,6 +12,7 @@ pub mod balance;
 pub mod breaker;
 pub mod concurrency;
 pub mod destination;
+pub mod edge_access;
 pub mod explain;
 pub mod fault;
 pub mod filter;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     authorization::Authorization,
     destination::{Attachments, Destination, EndpointSet},
+    edge_access::EdgeAccess,
     fault::{At, Fault},
     proxy::Proxy,
     rate::RateLimit,
@@ -29,6 +30,8 @@ pub struct Policy {
     pub faults: Vec<Fault>,
     /// Who may call what.
     pub authorizations: Vec<Authorization>,
+    /// Who may come in at edges.
+    pub edge_access: Vec<EdgeAccess>,
     /// Proxies.
     pub proxies: Vec<Proxy>,
 }

@@ -7,7 +7,7 @@
 //! From `gateway.networking.k8s.io/v1`: `HTTPRoute`, `GRPCRoute`; from
 //! `gateway.networking.x-k8s.io/v1alpha1`: `XBackendTrafficPolicy`; with the bounds that the API's
 //! own schema has (so many rules, matches, characters). Ours, `skein/v1`: `Proxy`, `Endpoints`,
-//! `TrafficPolicy`, `ApiVersions`, `RateLimit`, `Fault`, `Authorization`. Services have flat names: a
+//! `TrafficPolicy`, `ApiVersions`, `RateLimit`, `Fault`, `Authorization`, `EdgeAccess`. Services have flat names: a
 //! reference into another namespace is refused. A port of a reference is read and not used, endpoints carry theirs.
 //!
 //! It refuses to open files: texts come in, a [`Policy`] goes out.
@@ -37,6 +37,7 @@ mod code;
 mod context;
 mod document;
 pub mod duration;
+mod edge_access;
 mod endpoints;
 mod fault;
 mod filters;

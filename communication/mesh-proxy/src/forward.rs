@@ -85,6 +85,12 @@ impl Forward {
     }
 }
 
+/// A program behind a door that has asked who comes in reads it in a header: the connection ends here.
+fn name_caller(head: &mut RequestHead, peer: &Peer) {
+    let Some(identity) = &peer.identity else { return };
+    head.fields.set(base::headers::SKEIN_CALLER, identity.to_string().as_bytes());
+}
+
 impl Handler for Forward {
     fn tunnel(&self) -> Option<Tunnel> {
         match &self.door {
@@ -96,10 +102,11 @@ impl Handler for Forward {
 
     async fn handle<B: RequestBody>(
         &self,
-        head: RequestHead,
+        mut head: RequestHead,
         peer: Peer,
         upload: &mut Upload<B>,
     ) -> Reply {
+        name_caller(&mut head, &peer);
         let context = Context { peer: Some(peer.clone()), ..Context::default() };
         match &self.door {
             Way::To(door @ Door::Edge(_)) => self.at_edge(door, head, peer, upload).await,

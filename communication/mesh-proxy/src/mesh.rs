@@ -19,7 +19,8 @@ use std::{
     time::Duration,
 };
 
-use base::{Code, Random};
+use base::{Code, Random, SharedClock, Timestamp};
+use callers::{Callers, Principal, Refused};
 use identity::Handshakes;
 use mesh_policy::{
     Moment, Policy,
@@ -61,6 +62,15 @@ struct Inner {
     view: Option<View>,
     access_log: OnceLock<AccessLog>,
     handshakes: OnceLock<Handshakes>,
+    /// Nobody is known at an edge until somebody says who is.
+    recognition: RwLock<Option<Recognition>>,
+}
+
+/// Whom an edge knows, and the clock by which their time is over.
+#[derive(Debug, Clone)]
+struct Recognition {
+    callers: Arc<Callers>,
+    clock: SharedClock,
 }
 
 /// Where its requests go.
@@ -154,6 +164,7 @@ impl Mesh {
             view,
             access_log: OnceLock::new(),
             handshakes: OnceLock::new(),
+            recognition: RwLock::default(),
         }));
         mesh.plant_all(faults);
         Ok(mesh)
@@ -341,6 +352,29 @@ impl Mesh {
     #[must_use]
     pub fn handshakes(&self) -> Option<&Handshakes> {
         self.0.handshakes.get()
+    }
+
+    /// These are whom an edge knows from now on. Before the first word it knows nobody.
+    pub fn recognize(&self, callers: Callers, clock: SharedClock) {
+        let recognition = Recognition { callers: Arc::new(callers), clock };
+        let mut place = self.0.recognition.write().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(recognition);
+    }
+
+    /// Who a request at an edge comes from, by its credentials; a refusal is counted.
+    pub(crate) fn identify<'a>(
+        &self,
+        edge: &str,
+        credentials: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Principal, Refused> {
+        let place = self.0.recognition.read().unwrap_or_else(PoisonError::into_inner);
+        let known = place.clone();
+        drop(place);
+        let identified = match known {
+            Some(known) => known.callers.identify(credentials, known.clock.now()),
+            None => Callers::default().identify(credentials, Timestamp::default()),
+        };
+        identified.inspect_err(|reason| self.0.families.unauthenticated(edge, reason.as_str()))
     }
 
     /// Listens to its requests from now on.

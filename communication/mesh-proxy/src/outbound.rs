@@ -3,6 +3,7 @@
 //! The same in all three placements: in front of a client inside a service, beside a program in any
 //! language, at the edge. What differs is who hands the request over and who takes the answer.
 
+mod access;
 mod attempt;
 mod deadline;
 mod filters;
@@ -135,6 +136,8 @@ impl Outbound {
         if let Some(tap) = tap {
             tap.routed(&lane.route, lane.target());
         }
+        // Access: at an edge, who asks and whether he may; what comes after may count and limit by it.
+        access::check(&self.0.mesh, snapshot, door, &lane.route, head).map_err(at)?;
         // Rate: who asks too much costs nothing further.
         let peer = context.peer.as_ref();
         let limits = limits::check(&self.0.mesh, snapshot, door, &lane.route, head, peer);

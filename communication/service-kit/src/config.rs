@@ -185,6 +185,9 @@ pub struct ServiceConfig {
     /// Longest wait for a call to another service, where the call does not name its own. A step of a
     /// saga names one: the service that defines it takes it from here.
     pub call_timeout: Duration,
+    /// The service whose identity the edge shows, where callers have to show who they are: what it says of
+    /// those outside is believed, and what it does not say is not made up.
+    pub edge: Option<String>,
     /// How long a draining process still accepts connections after `/readyz` said no.
     pub drain_delay: Duration,
 }
@@ -213,6 +216,7 @@ impl ServiceConfig {
             faults: FaultHook::Off,
             limits: Limits::default(),
             call_timeout: Duration::from_secs(2),
+            edge: None,
             drain_delay: Duration::from_millis(200),
         }
     }

@@ -7,6 +7,7 @@
 
 mod admin;
 mod body;
+mod caller;
 pub mod client;
 mod config;
 mod context;
@@ -36,6 +37,7 @@ mod system;
 mod tap;
 pub mod testing;
 
+pub use caller::Caller;
 pub use client::{Call, CallError, CallReply, Client, PLAIN_SOURCE, Refused, segment};
 pub use config::{FaultHook, Limits, PortSharing, Profile, ServiceAddresses, ServiceConfig};
 pub use context::ServiceContext;

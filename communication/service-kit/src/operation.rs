@@ -18,6 +18,7 @@ use store::{
 };
 
 use crate::{
+    caller::Caller,
     idempotency::{KEPT_FOR as CLIENT_KEYS_KEPT, key_of},
     problem::Problem,
     reply::respond,
@@ -173,7 +174,13 @@ impl<S: Sync> FromRequestParts<S> for Operation {
                 })?),
             };
         let path = parts.uri.path_and_query().map_or("", |it| it.as_str());
-        Ok(Self { key, epoch, target: format!("{} {path}", parts.method) })
+        let target = format!("{} {path}", parts.method);
+        // Keys of people outside are each one's own: nobody is given what another was answered.
+        let target = match parts.extensions.get::<Caller>() {
+            Some(Caller::Outside { name: Some(name), .. }) => format!("{name}\n{target}"),
+            Some(Caller::Outside { name: None, .. } | Caller::Inside) | None => target,
+        };
+        Ok(Self { key, epoch, target })
     }
 }
 

@@ -18,6 +18,7 @@ use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use http::{Request, Uri, request::Parts};
 use http_body::{Body as _, Frame, SizeHint};
+use identity::SpiffeId;
 use mesh_policy::path::Slashes;
 use mesh_proxy::{
     Guard, Handler, Mesh, Peer, Reply, Source,
@@ -29,6 +30,7 @@ use runtime::Tasks;
 use telemetry::Telemetry;
 
 use crate::{
+    caller::Caller,
     config::{Limits, PortSharing},
     stack::{Dropped, Stack},
     system::System,
@@ -120,10 +122,13 @@ impl Handler for Stack {
     async fn handle<B: RequestBody>(
         &self,
         head: RequestHead,
-        _peer: Peer,
+        peer: Peer,
         upload: &mut Upload<B>,
     ) -> Reply {
-        match self.answer(parts_of(&head), upload).await {
+        let parts = parts_of(&head);
+        let shown = peer.identity.as_deref().map(SpiffeId::service);
+        let caller = Caller::of(&parts.headers, shown, self.edge.as_deref());
+        match self.answer(parts, caller, upload).await {
             Ok(response) => reply_of(response),
             Err(Dropped) => Reply::reset(),
         }

@@ -165,6 +165,7 @@ impl Service {
         let mut stack = stack_of(std::mem::take(&mut self.routes), context);
         stack.faults = faults.clone();
         stack.audience = self.audience;
+        stack.edge.clone_from(&context.config.edge);
         let guard = context.door().map(|it| (it, context.config.role.as_str()));
         self.open(context, faults, stack, (Slashes::Kept, guard))
     }

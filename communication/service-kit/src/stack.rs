@@ -24,6 +24,7 @@ use tracing::Instrument as _;
 
 use crate::{
     body::{self, Memory},
+    caller::Caller,
     client::status_class,
     config::Limits,
     faults::{FaultEffect, Faults},
@@ -48,6 +49,8 @@ pub(crate) struct Stack {
     pub(crate) gate: Gate,
     /// To whom a refusal is told.
     pub(crate) audience: Audience,
+    /// The service whose identity the edge shows, where callers have to show one.
+    pub(crate) edge: Option<String>,
     pub(crate) memory: Memory,
     pub(crate) faults: Faults,
     pub(crate) telemetry: Telemetry,
@@ -72,6 +75,7 @@ impl Stack {
             table,
             gate: Gate::new(limits.concurrency_max, limits.queue_max),
             audience: Audience::Operators,
+            edge: None,
             memory: Memory::new(limits.buffered_bytes_max),
             limits: limits.clone(),
             faults: Faults::default(),
@@ -103,6 +107,7 @@ impl Stack {
     pub(crate) async fn answer<B: RequestBody>(
         &self,
         parts: Parts,
+        caller: Caller,
         upload: &mut Upload<B>,
     ) -> Result<Response, Dropped> {
         let started = Instant::now();
@@ -115,7 +120,8 @@ impl Stack {
         // Trace: first, so that every refusal below stands in the trace of the caller too.
         let mut span = self.span(&parts, template);
         let trace = span.context();
-        let outcome = self.serve(parts, upload, found, trace).instrument(span.log_span()).await;
+        let served = self.serve(parts, caller, upload, (found, trace));
+        let outcome = served.instrument(span.log_span()).await;
         let dropped = matches!(outcome, Err(Refused::Dropped));
         let mut response = match outcome {
             Ok(response) => response,
@@ -131,9 +137,9 @@ impl Stack {
     async fn serve<B: RequestBody>(
         &self,
         parts: Parts,
+        caller: Caller,
         upload: &mut Upload<B>,
-        found: Found,
-        trace: TraceContext,
+        (found, trace): (Found, TraceContext),
     ) -> Result<Response, Refused> {
         let (template, path, prefix) = match found {
             Found::Route { template, path, prefix } => (template, path, prefix),
@@ -163,6 +169,7 @@ impl Stack {
         }
         let mut known = Extensions::new();
         known.insert(context);
+        known.insert(caller);
         known.insert(DepthMax(self.limits.json_depth_max));
         let request = rebuild(parts, path, known, body);
         // A panic is a defect of one request, not of the process.

@@ -19,7 +19,7 @@ use notifications::Outbox;
 use runtime::Tasks;
 use serde::{Deserialize, Serialize};
 use service_kit::{
-    FieldError, JsonBody, MutatingRoute, Operation, Problem, RequestContext, Routes, reply,
+    Caller, FieldError, JsonBody, MutatingRoute, Operation, Problem, RequestContext, Routes, reply,
 };
 use store::{Store, StoredReply, Transaction};
 use utoipa::ToSchema;
@@ -95,9 +95,9 @@ pub fn rows() -> Vec<MutatingRoute> {
 async fn get_delivery(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    caller: Caller,
 ) -> Result<Json<DeliveryView>, Problem> {
-    let found = shared.store.read(move |reader| table::find(reader, &id)).await?;
-    Ok(Json(DeliveryView::from(&found.ok_or_else(unknown)?)))
+    Ok(Json(DeliveryView::from(&shared.find(&id, &caller).await?)))
 }
 
 /// Reads who ships.
@@ -106,9 +106,9 @@ async fn get_delivery(
 async fn get_owner(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    caller: Caller,
 ) -> Result<Json<OwnerView>, Problem> {
-    let found = shared.store.read(move |reader| table::find(reader, &id)).await?;
-    Ok(Json(OwnerView::from(&found.ok_or_else(unknown)?.order.owner)))
+    Ok(Json(OwnerView::from(&shared.find(&id, &caller).await?.order.owner)))
 }
 
 /// Reads stage, position and expected times.
@@ -117,12 +117,16 @@ async fn get_owner(
 async fn get_status(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    caller: Caller,
 ) -> Result<Json<StatusView>, Problem> {
     let newest = shared.positions.newest(&id);
     let found = shared
         .store
         .read(move |reader| {
-            let Some(delivery) = table::find(reader, &id)? else { return Ok(None) };
+            let Some(delivery) = table::find(reader, &id)?.filter(|it| is_there(it, &caller))
+            else {
+                return Ok(None);
+            };
             // In flight only: at an end the last report of a phase is where it is.
             let flies = !delivery.stage.is_end();
             let written = if flies { table::position(reader, &id)? } else { None };
@@ -138,11 +142,12 @@ async fn get_status(
 async fn get_events(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    caller: Caller,
 ) -> Result<Json<Vec<DeliveryEvent>>, Problem> {
     let found = shared
         .store
         .read(move |reader| {
-            let known = table::find(reader, &id)?.is_some();
+            let known = table::find(reader, &id)?.is_some_and(|it| is_there(&it, &caller));
             Ok(if known { Some(table::events(reader, &id, 0)?) } else { None })
         })
         .await?;
@@ -156,11 +161,10 @@ async fn get_events(
 async fn stream_events(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let known = id.clone();
-    let found = shared.store.read(move |reader| table::find(reader, &known)).await?;
-    found.ok_or_else(unknown)?;
+    shared.find(&id, &caller).await?;
     let seen = headers.get("last-event-id").and_then(|it| it.to_str().ok()?.parse().ok());
     let (sender, response) = stream::open();
     let Shared { store, changes, tasks, .. } = shared;
@@ -359,16 +363,20 @@ fn read_carrier(body: &JsonBody) -> Result<bool, Problem> {
 #[utoipa::path(post, path = "/api/deliveries/{id}/notifymerequests",
     request_body = document::NotifySchema,
     responses((status = 204, description = "kept, also before there is a delivery of this id"),
-        (status = 400, description = "a member is wrong, or the id")))]
+        (status = 400, description = "a member is wrong, or the id"),
+        (status = 404, description = "another's delivery")))]
 async fn notify_me(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    caller: Caller,
     operation: Operation,
     body: JsonBody,
 ) -> Result<Response, Problem> {
     check_id(&id)?;
-    let request = read_notify_request(&body)?;
+    let asker = caller.bound_to()?.map(str::to_owned);
+    let request = NotifyRequest { asker, ..read_notify_request(&body)? };
     let effect = move |transaction: &mut Transaction<'_>| {
+        check_asking(transaction, &id, &caller, Early::MayCome)?;
         table::keep_notify_request(transaction, &id, &request)?;
         Ok(reply::empty(204))
     };
@@ -384,6 +392,7 @@ fn read_notify_request(body: &JsonBody) -> Result<NotifyRequest, Problem> {
         email_address: given("emailAddress"),
         sms: given("sms"),
         language: given("language").unwrap_or_default(),
+        asker: None,
     };
     if request.email_address.is_none() && request.sms.is_none() {
         members.fault("emailAddress", "an e-mail address or a phone number is needed");
@@ -393,18 +402,45 @@ fn read_notify_request(body: &JsonBody) -> Result<NotifyRequest, Problem> {
 
 /// Erases the addresses of [`notify_me`].
 #[utoipa::path(delete, path = "/api/deliveries/{id}/notifymerequests",
-    responses((status = 204, description = "none is kept any more")))]
+    responses((status = 204, description = "none is kept any more"),
+        (status = 404, description = "another's delivery")))]
 async fn forget_me(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    caller: Caller,
     operation: Operation,
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let effect = move |transaction: &mut Transaction<'_>| {
+        check_asking(transaction, &id, &caller, Early::MustHaveCome)?;
         table::erase_notify_request(transaction, &id)?;
         Ok(reply::empty(204))
     };
     shared.run(operation, &body, effect).await
+}
+
+/// Whether somebody may ask about a delivery of which nobody has heard yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Early {
+    MayCome,
+    MustHaveCome,
+}
+
+/// Refuses who asks about another's delivery, or has another's address replaced or erased.
+fn check_asking(
+    transaction: &Transaction<'_>,
+    id: &str,
+    caller: &Caller,
+    early: Early,
+) -> Result<(), Problem> {
+    let Some(owner) = caller.bound_to()? else { return Ok(()) };
+    let is_his = match (table::find(transaction, id)?, table::notify_request(transaction, id)?) {
+        (Some(delivery), _) => is_there(&delivery, caller),
+        // Before there is a delivery an address is his who gave it.
+        (None, Some(kept)) => kept.asker.as_deref() == Some(owner),
+        (None, None) => early == Early::MayCome,
+    };
+    if is_his { Ok(()) } else { Err(unknown()) }
 }
 
 #[derive(Debug, Deserialize)]
@@ -425,19 +461,31 @@ struct Summary {
 #[utoipa::path(get, path = "/api/deliveries/summary",
     params(("ownerId" = String, Query), ("year" = inline(contracts::document::Year), Query),
         ("month" = inline(contracts::document::Month), Query)),
-    responses((status = 200, body = Summary), (status = 400, description = "no such month")))]
+    responses((status = 200, body = Summary), (status = 400, description = "no such month"),
+        (status = 404, description = "no such account")))]
 async fn summarize(
     State(shared): State<Shared>,
     Query(month): Query<Month>,
+    caller: Caller,
 ) -> Result<Json<Summary>, Problem> {
     let (from, to) = month_range(month.year, month.month)
         .ok_or_else(|| Problem::of(Code::InvalidRequest, "year and month name no month"))?;
     let owner = month.owner_id;
+    if !caller.reaches(&owner) {
+        return Err(Problem::not_found("no account of this name is there"));
+    }
     let count = shared.store.read(move |reader| table::count(reader, &owner, from, to)).await?;
     Ok(Json(Summary { count }))
 }
 
 impl Shared {
+    /// The delivery of an id, where it is there for who asks: another's is not.
+    async fn find(&self, id: &str, caller: &Caller) -> Result<Delivery, Problem> {
+        let known = id.to_owned();
+        let found = self.store.read(move |reader| table::find(reader, &known)).await?;
+        found.filter(|it| is_there(it, caller)).ok_or_else(unknown)
+    }
+
     /// Runs a change, and tells readers of the stream.
     async fn run(
         &self,
@@ -465,6 +513,11 @@ fn change_delivery(
         events::commit(transaction, &delivery, &reached, voice)?;
     }
     Ok(())
+}
+
+/// Whether a delivery is there for who asks.
+fn is_there(delivery: &Delivery, caller: &Caller) -> bool {
+    caller.reaches(&delivery.order.owner.account_id)
 }
 
 /// Where an id is kept, it is one that the others can show.

@@ -70,10 +70,13 @@ impl AddressBook for Contacts {
             Ok((table::notify_request(reader, &id)?, owner))
         });
         let (asked, owner) = found.await.map_err(|it| NotNow(it.to_string()))?;
+        let owner = owner.or_else(|| notice.owner_id.clone());
+        // Who asked for another's before it was there is told nothing of it.
+        let asked = asked.filter(|it| it.asker.is_none() || it.asker == owner);
         if let Some(asked) = asked {
             return Ok(asked.into());
         }
-        match owner.or_else(|| notice.owner_id.clone()) {
+        match owner {
             Some(owner) => self.of_account(&owner).await,
             None => Ok(Contact::default()),
         }

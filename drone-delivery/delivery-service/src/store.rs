@@ -15,6 +15,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, name: "what is overdue", sql: FOURTH },
     Migration { version: 5, name: "who asks before there is a delivery", sql: FIFTH },
     Migration { version: 6, name: "deliveries and events by number", sql: SIXTH },
+    Migration { version: 7, name: "who asks to be told", sql: SEVENTH },
 ];
 
 // The state is one JSON text: it is read and written whole. What is asked for stands in columns.
@@ -115,6 +116,9 @@ DROP TABLE delivery_events;
 ALTER TABLE delivery_events_6 RENAME TO delivery_events;
 ";
 
+// Who asks early asks for a delivery whose owner is not known yet: he is told if it is himself.
+const SEVENTH: &str = "ALTER TABLE notify_requests ADD COLUMN asker TEXT;";
+
 /// Deliveries, tombstones or addresses that one transaction forgets.
 const SLICE: u32 = 200;
 
@@ -125,6 +129,8 @@ pub(crate) struct NotifyRequest {
     pub(crate) sms: Option<String>,
     /// As a language tag; empty for English.
     pub(crate) language: String,
+    /// The account of who asked, where he asked for himself.
+    pub(crate) asker: Option<String>,
 }
 
 /// One delivery.
@@ -320,11 +326,20 @@ pub(crate) fn keep_notify_request(
 ) -> Result<(), SqlError> {
     let (now, is_early) = (transaction.now(), find(transaction, id)?.is_none());
     transaction.execute(
-        "INSERT INTO notify_requests (delivery_id, email_address, sms, asked_at, language, early)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO notify_requests
+           (delivery_id, email_address, sms, asked_at, language, early, asker)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (delivery_id) DO UPDATE
-         SET email_address = ?2, sms = ?3, asked_at = ?4, language = ?5, early = ?6",
-        &[&id, &request.email_address, &request.sms, &now, &request.language, &is_early],
+         SET email_address = ?2, sms = ?3, asked_at = ?4, language = ?5, early = ?6, asker = ?7",
+        &[
+            &id,
+            &request.email_address,
+            &request.sms,
+            &now,
+            &request.language,
+            &is_early,
+            &request.asker,
+        ],
     )?;
     if is_early {
         transaction.execute(
@@ -343,11 +358,11 @@ pub(crate) fn notify_request(
     id: &str,
 ) -> Result<Option<NotifyRequest>, SqlError> {
     reader.query_optional(
-        "SELECT email_address, sms, language FROM notify_requests WHERE delivery_id = ?1",
+        "SELECT email_address, sms, language, asker FROM notify_requests WHERE delivery_id = ?1",
         &[&id],
         |row| {
             let (email_address, sms) = (row.get(0)?, row.get(1)?);
-            Ok(NotifyRequest { email_address, sms, language: row.get(2)? })
+            Ok(NotifyRequest { email_address, sms, language: row.get(2)?, asker: row.get(3)? })
         },
     )
 }
@@ -500,7 +515,12 @@ mod tests {
                 keep_notify_request(
                     transaction,
                     id,
-                    &NotifyRequest { email_address: None, sms, language: String::new() },
+                    &NotifyRequest {
+                        email_address: None,
+                        sms,
+                        language: String::new(),
+                        asker: None,
+                    },
                 )
             })
             .await;
@@ -648,6 +668,7 @@ mod tests {
             email_address: Some("a@example.org".to_owned()),
             sms: None,
             language: String::new(),
+            asker: None,
         };
         fixture
             .write(move |transaction| {

@@ -7,7 +7,7 @@ use axum::{
 };
 use contracts::shipping::DeliveryEvent;
 use serde::Deserialize;
-use service_kit::{Problem, Routes, page};
+use service_kit::{Caller, Problem, Routes, page};
 use store::Store;
 use utoipa::OpenApi;
 
@@ -47,9 +47,11 @@ pub(crate) struct Document;
 async fn get_history(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    caller: Caller,
 ) -> Result<Json<History>, Problem> {
     let events = shared.store.read(move |reader| table::of_delivery(reader, &id)).await?;
-    History::of(events).map(Json).ok_or_else(unknown)
+    let history = History::of(events).filter(|it| caller.reaches(it.owner_id()));
+    history.map(Json).ok_or_else(unknown)
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,13 +67,18 @@ struct Wanted {
     params(("ownerId" = String, Query), ("limit" = Option<u32>, Query, description = "more than 1000 counts as that"),
         ("after" = Option<String>, Query, description = "those behind the event of this id")),
     responses((status = 200, body = Vec<DeliveryEvent>),
-        (status = 400, description = "no owner is named, or the limit is no number")))]
+        (status = 400, description = "no owner is named, or the limit is no number"),
+        (status = 404, description = "no such account")))]
 async fn list_events(
     State(shared): State<Shared>,
     Query(wanted): Query<Wanted>,
+    caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let Wanted { owner_id, limit, after } = wanted;
+    if !caller.reaches(&owner_id) {
+        return Err(Problem::not_found("no account of this name is there"));
+    }
     let limit = limit.unwrap_or(LIMIT).min(LIMIT_MAX);
     let found = shared
         .store

@@ -16,6 +16,11 @@ pub(crate) struct History {
 }
 
 impl History {
+    /// The account that ships.
+    pub(crate) fn owner_id(&self) -> &str {
+        &self.owner_id
+    }
+
     /// The history that events of one delivery make, given in their order; `None` without any.
     pub(crate) fn of(events: Vec<DeliveryEvent>) -> Option<Self> {
         let newest = events.last()?;

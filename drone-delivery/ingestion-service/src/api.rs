@@ -20,9 +20,9 @@ use contracts::{
 use http::StatusCode;
 use messaging::{Messaging, PublishError, Receipt};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use service_kit::{
-    FieldError, JsonBody, Problem, Profile, RequestContext, Routes, idempotency::Try, reply,
+    Caller, FieldError, JsonBody, Problem, Profile, RequestContext, Routes, idempotency::Try, reply,
 };
 use store::{Store, StoredReply};
 use telemetry::{SpanKind, Telemetry};
@@ -30,17 +30,19 @@ use telemetry::{SpanKind, Telemetry};
 pub(crate) use self::document::Document;
 use self::once::Once;
 use crate::{
+    allowance::{Allowance, Share},
     backlog::Backlog,
     disk::Disk,
     domain::{RequestRecord, RequestState, TooLate},
     events::{self, Request},
-    store as table,
+    store::{self as table, Accepted},
 };
 
 /// What every handler shares.
 #[derive(Debug, Clone)]
 pub struct Shared {
     pub(crate) store: Store,
+    pub(crate) allowance: Allowance,
     pub(crate) messaging: Messaging,
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) disk: Arc<Disk>,
@@ -71,28 +73,40 @@ pub fn routes(shared: Shared) -> Routes<()> {
         "the same key and body give the first reply; kept for 24 h per owner")),
     responses((status = 202, description = "it is durable and will end; `Location` says how far it is"),
         (status = 400, description = "members are missing or malformed; each is named"),
+        (status = 403, description = "who asks may order for himself alone"),
         (status = 409, description = "the same key is being served right now"),
         (status = 422, description = "the key was used with another body"),
-        (status = 429, description = "the backlog is too long; see Retry-After"),
+        (status = 429, description = "the backlog is too long, or the account holds as much as it may; see Retry-After"),
         (status = 503, description = "the log cannot take it; see Retry-After")))]
 async fn schedule(
     State(shared): State<Shared>,
     context: RequestContext,
+    caller: Caller,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let value = body.parse()?;
     let request = DeliveryRequest::read(&Body::new(&value)).map_err(Problem::of_faults)?;
+    if !caller.reaches(&request.owner_id) {
+        return Err(of_another());
+    }
     shared.check_places(&request.pickup_location, &request.dropoff_location)?;
     check_horizon(request.pickup_time, shared.clock.now(), shared.pickup_ahead)?;
     let (asker, deadline) = (shared.clone(), context.deadline);
     let scope = format!("{}\nPOST /api/deliveryrequests", request.owner_id);
     let once = Once { scope, headers: &headers, body: &body, deadline };
-    if let Err(full) = shared.check_room() {
+    let share = match shared.room_for(&caller, &request).await {
+        Ok(share) => share,
         // Nothing new; who comes again for an answer gets it.
-        return shared.replayed(&once).await?.ok_or(full);
-    }
-    shared.once(once, |it| async move { asker.accept(it.id, request, value, context).await }).await
+        Err(full) => return shared.replayed(&once).await?.ok_or(full),
+    };
+    let work = |it: Try| async move {
+        let accepted = asker.accept(it.id, request, share.is_some(), value, context).await;
+        // Until here it counts as under way, from here on by its row.
+        drop(share);
+        accepted
+    };
+    shared.once(once, work).await
 }
 
 /// Moves a delivery.
@@ -108,6 +122,7 @@ async fn reschedule(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     context: RequestContext,
+    caller: Caller,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Problem> {
@@ -116,7 +131,7 @@ async fn reschedule(
     shared.check_places(&request.pickup_location, &request.dropoff_location)?;
     check_horizon(request.pickup_time, shared.clock.now(), shared.pickup_ahead)?;
     check_id(&id)?;
-    let record = shared.find(&id).await?;
+    let record = shared.find(&id, &caller).await?.record;
     let request = RescheduleRequest { delivery_id: id.clone(), ..request };
     let (asker, deadline) = (shared.clone(), context.deadline);
     let scope = format!("PATCH /api/deliveryrequests/{id}");
@@ -146,11 +161,12 @@ async fn cancel(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     context: RequestContext,
+    caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     check_id(&id)?;
     // Nothing durable for an id that nobody has.
-    let record = shared.find(&id).await?;
+    let record = shared.find(&id, &caller).await?.record;
     let (asker, deadline) = (shared.clone(), context.deadline);
     let scope = format!("DELETE /api/deliveryrequests/{id}");
     let ask = |this: Try| async move {
@@ -173,9 +189,9 @@ async fn cancel(
 async fn get_request(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    caller: Caller,
 ) -> Result<Json<RequestRecord>, Problem> {
-    let found = shared.store.read(move |reader| table::find(reader, &id)).await?;
-    let table::Found { mut record, position } = found.ok_or_else(unknown)?;
+    let table::Found { mut record, position, .. } = shared.find(&id, &caller).await?;
     let taken =
         position.is_some_and(|(partition, offset)| shared.backlog.is_taken(partition, offset));
     if record.state == RequestState::Accepted && taken {
@@ -197,10 +213,26 @@ impl Shared {
         Ok(())
     }
 
-    async fn find(&self, id: &str) -> Result<RequestRecord, Problem> {
+    /// Room for what is asked, as long as the share lives that those have who order for themselves.
+    async fn room_for(
+        &self,
+        caller: &Caller,
+        request: &DeliveryRequest,
+    ) -> Result<Option<Share>, Problem> {
+        self.check_room()?;
+        let Some(owner) = caller.bound_to()? else { return Ok(None) };
+        let now = self.clock.now();
+        let share = self.allowance.share(&self.store, owner, request.pickup_time, now);
+        share.await.map(Some)
+    }
+
+    /// The request of an id, where it is there for who asks: another's is not.
+    async fn find(&self, id: &str, caller: &Caller) -> Result<table::Found, Problem> {
         let known = id.to_owned();
         let found = self.store.read(move |reader| table::find(reader, &known)).await?;
-        Ok(found.ok_or_else(unknown)?.record)
+        // One whose owner is not known is nobody's own.
+        let found = found.filter(|it| caller.reaches(it.owner_id.as_deref().unwrap_or_default()));
+        found.ok_or_else(unknown)
     }
 
     fn new_id(&self) -> String {
@@ -228,7 +260,8 @@ impl Shared {
         &self,
         id: String,
         mut request: DeliveryRequest,
-        echo: Value,
+        counts: bool,
+        sent: Value,
         context: RequestContext,
     ) -> Result<StoredReply, Problem> {
         if request.package_info.package_id.is_empty()
@@ -241,15 +274,21 @@ impl Shared {
         // a crash is the same message again.
         let receipt =
             self.publish(Operation::Delivery, &id, id.clone(), &request, &context).await?;
-        let row = id.clone();
         let Receipt { partition, offset, .. } = receipt;
-        let kept = self.store.write(move |it| table::accept(it, &row, partition, offset)).await;
+        let row = Accepted {
+            id: id.clone(),
+            owner_id: request.owner_id,
+            position: (partition, offset),
+            counts,
+            pickup_at: request.pickup_time,
+        };
+        let kept = self.store.write(move |it| table::accept(it, &row)).await;
         if let Err(error) = kept {
             // It is durable and will end: what is missing is only our own early view of it.
             tracing::warn!(delivery = id, %error, "an accepted request is not in the read model yet");
         }
         let location = format!("{}/api/deliveryrequests/{id}", context.version_prefix);
-        Ok(reply::json(202, &echo_of(echo, &id))?.header("location", &location))
+        Ok(reply::json(202, &echo_of(sent, &id))?.header("location", &location))
     }
 
     /// Makes a cancel or a move durable.
@@ -316,19 +355,51 @@ fn check_horizon(
     Err(Problem::invalid(vec![FieldError { pointer: "/pickupTime".to_owned(), detail }]))
 }
 
-/// What the client sent, with the id that the delivery got.
+/// Members of a request that are shown again; of any other nothing is kept, whatever a client thinks that
+/// it sets by them.
+const SHOWN: [&str; 8] = [
+    "ownerId",
+    "pickupLocation",
+    "dropOffLocation",
+    "pickupTime",
+    "deadline",
+    "expedited",
+    "confirmationRequired",
+    "packageInfo",
+];
+const SHOWN_OF_PACKAGE: [&str; 4] = ["packageId", "size", "weight", "tag"];
+
+/// What the client sent and we read, with the id that the delivery got.
 fn echo_of(mut sent: Value, id: &str) -> Value {
     if let Some(members) = sent.as_object_mut() {
-        members.retain(|name, _| !name.eq_ignore_ascii_case("deliveryId"));
+        keep(members, &SHOWN);
+        let package = members.iter_mut().find(|it| it.0.eq_ignore_ascii_case("packageInfo"));
+        if let Some(package) = package.and_then(|it| it.1.as_object_mut()) {
+            keep(package, &SHOWN_OF_PACKAGE);
+        }
         members.insert("deliveryId".to_owned(), Value::from(id));
     }
     sent
+}
+
+fn keep(members: &mut Map<String, Value>, shown: &[&str]) {
+    members.retain(|name, _| shown.iter().any(|it| name.eq_ignore_ascii_case(it)));
 }
 
 /// An id that no request can have is not led on to those who would keep it.
 fn check_id(id: &str) -> Result<(), Problem> {
     let detail = "an id has 1 to 200 characters, none of them a control character";
     if is_name(id) { Ok(()) } else { Err(Problem::of(Code::InvalidRequest, detail)) }
+}
+
+/// Nothing of the other account is told by it: it is the answer also where there is none.
+fn of_another() -> Problem {
+    let errors = vec![FieldError {
+        pointer: "/ownerId".to_owned(),
+        detail: "who asks may order for himself alone".to_owned(),
+    }];
+    let detail = "another's account cannot be ordered for";
+    Problem { errors, ..Problem::of(Code::Forbidden, detail) }
 }
 
 fn unknown() -> Problem {
@@ -375,9 +446,10 @@ mod tests {
     }
 
     #[test]
-    fn the_echo_is_what_was_sent_with_our_id() {
-        let sent = json!({"DeliveryId": "theirs", "ownerId": "o", "extra": 1});
-        let expected = json!({"deliveryId": "ours", "ownerId": "o", "extra": 1});
+    fn the_echo_is_what_was_sent_and_read_with_our_id() {
+        let sent = json!({"DeliveryId": "theirs", "ownerid": "o", "status": "Completed", "droneId": "x",
+            "packageInfo": {"Weight": 1, "ownerId": "other"}});
+        let expected = json!({"deliveryId": "ours", "ownerid": "o", "packageInfo": {"Weight": 1}});
         assert_eq!(echo_of(sent, "ours"), expected);
     }
 }

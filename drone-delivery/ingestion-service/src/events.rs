@@ -77,7 +77,7 @@ impl Handler for ReadModel {
                 if answers && table::find(it, &event.delivery_id)?.is_none() {
                     return Ok(());
                 }
-                table::fold(it, &event.delivery_id, event.occurred_at, |record| {
+                table::fold(it, (&event.delivery_id, None), event.occurred_at, |record| {
                     record.heard_of_request(&event);
                 })
             })
@@ -86,7 +86,8 @@ impl Handler for ReadModel {
             return self
                 .store
                 .write(move |it| {
-                    table::fold(it, &event.delivery_id, event.occurred_at, |record| {
+                    let of = (event.delivery_id.as_str(), Some(event.owner_id.as_str()));
+                    table::fold(it, of, event.occurred_at, |record| {
                         record.heard_of_delivery(&event);
                     })
                 })

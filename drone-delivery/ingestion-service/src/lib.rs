@@ -4,6 +4,7 @@
 //! judge whether a delivery is feasible: that is found out later, and read at the `Location`. What
 //! it shows there is a read model, folded from the events of those who know.
 
+mod allowance;
 mod api;
 mod backlog;
 mod disk;

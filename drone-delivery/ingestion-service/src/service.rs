@@ -12,6 +12,7 @@ use store::StoreSettings;
 use utoipa::OpenApi as _;
 
 use crate::{
+    allowance::{Allowance, Holding},
     api::{Document, Shared, routes},
     backlog::{Backlog, Limits},
     disk::Disk,
@@ -36,6 +37,10 @@ pub struct IngestionConfig {
     /// Seconds after which a request that was accepted and is not begun is brought before a person;
     /// more than `backlog_seconds_max`, which is load and no fault.
     pub stuck_after_s: u32,
+    /// Deliveries that one account which orders for itself may have open at a time; more is 429.
+    pub open_per_owner_max: u64,
+    /// Those of them whose pickup may lie more than an hour ahead; more is 429.
+    pub booked_per_owner_max: u64,
     /// Days that a request is shown after the last thing that was heard of it.
     pub requests_kept_days: u32,
 }
@@ -48,6 +53,8 @@ impl Default for IngestionConfig {
             backlog_seconds_max: 900,
             disk_free_bytes_min: 64 << 20,
             stuck_after_s: 1_800,
+            open_per_owner_max: 50,
+            booked_per_owner_max: 10,
             requests_kept_days: 37,
         }
     }
@@ -83,7 +90,9 @@ pub async fn run(
     let read_model = ReadModel::new(store.clone());
     messaging.subscribe(&Subscription::new(heard, ROLE), read_model, &context.tasks)?;
     start_forgetting(&context, &store, "requests", config.requests_kept_days, forget_old);
+    let most = Holding { open: config.open_per_owner_max, booked: config.booked_per_owner_max };
     let shared = Shared {
+        allowance: Allowance::new(most),
         store: store.clone(),
         messaging,
         backlog,

@@ -3,13 +3,17 @@
 use base::Timestamp;
 use store::{Migration, Reader, SqlError, Transaction};
 
-use crate::domain::{RequestRecord, RequestState};
+use crate::{
+    allowance::Holding,
+    domain::{RequestRecord, RequestState},
+};
 
 /// History of the tables. Never edit one: append.
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "requests", sql: FIRST },
     Migration { version: 2, name: "requests that wait", sql: SECOND },
     Migration { version: 3, name: "requests by number", sql: THIRD },
+    Migration { version: 4, name: "owners of requests", sql: FOURTH },
 ];
 
 // Since when a request waits to be begun; none once it was, or once somebody was told that it is not.
@@ -49,49 +53,100 @@ CREATE INDEX requests_age ON requests (updated_at);
 CREATE INDEX requests_waiting ON requests (waiting_since) WHERE waiting_since IS NOT NULL;
 ";
 
+// Whose a request is; and of whose allowance it is a part, until it ends. Who orders for others has none, and
+// of his requests no index is written.
+const FOURTH: &str = "
+ALTER TABLE requests ADD COLUMN owner_id TEXT;
+ALTER TABLE requests ADD COLUMN open_of TEXT;
+ALTER TABLE requests ADD COLUMN pickup_at INTEGER;
+CREATE INDEX requests_open ON requests (open_of) WHERE open_of IS NOT NULL;
+";
+
 /// A request, and where it stands in the log.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
     pub(crate) record: RequestRecord,
     /// Partition and offset of its record.
     pub(crate) position: Option<(u32, u64)>,
+    /// The account that ships; not known of one that was written before owners were, or of which only
+    /// events were heard, until one of its delivery says it.
+    pub(crate) owner_id: Option<String>,
+}
+
+/// A request that has just become durable.
+#[derive(Debug, Clone)]
+pub(crate) struct Accepted<I> {
+    pub(crate) id: I,
+    pub(crate) owner_id: I,
+    /// Partition and offset of its record.
+    pub(crate) position: (u32, u64),
+    /// Whether it is a part of its owner's allowance.
+    pub(crate) counts: bool,
+    pub(crate) pickup_at: Option<Timestamp>,
 }
 
 /// One request.
 pub(crate) fn find(reader: &Reader<'_>, id: &str) -> Result<Option<Found>, SqlError> {
     reader.query_optional(
-        "SELECT record, partition, log_offset FROM requests WHERE delivery_id = ?1",
+        "SELECT record, partition, log_offset, owner_id FROM requests WHERE delivery_id = ?1",
         &[&id],
         |row| {
             let (partition, offset): (Option<u32>, Option<u64>) = (row.get(1)?, row.get(2)?);
-            Ok(Found { record: decode(&row.get::<String>(0)?)?, position: partition.zip(offset) })
+            let (position, owner_id) = (partition.zip(offset), row.get(3)?);
+            Ok(Found { record: decode(&row.get::<String>(0)?)?, position, owner_id })
         },
     )
 }
 
 /// Writes a request that was just published. Its events may have come first; then only its place
 /// in the log is new.
-pub(crate) fn accept(
+pub(crate) fn accept<I: AsRef<str>>(
     transaction: &mut Transaction<'_>,
-    id: &str,
-    partition: u32,
-    offset: u64,
+    accepted: &Accepted<I>,
 ) -> Result<(), SqlError> {
-    let now = transaction.now();
+    let (now, id, owner) = (transaction.now(), accepted.id.as_ref(), accepted.owner_id.as_ref());
+    let has_ended = find(transaction, id)?.is_some_and(|it| it.record.state.is_end());
+    let open_of = (accepted.counts && !has_ended).then_some(owner);
     let record = RequestRecord::accepted(id.to_owned(), now);
+    let (partition, offset) = accepted.position;
     transaction.execute(
-        "INSERT INTO requests (delivery_id, record, partition, log_offset, updated_at, waiting_since)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?5)
-         ON CONFLICT (delivery_id) DO UPDATE SET partition = ?3, log_offset = ?4",
-        &[&id, &encode(&record)?, &partition, &offset, &now],
+        "INSERT INTO requests (delivery_id, record, partition, log_offset, updated_at, waiting_since,
+           owner_id, open_of, pickup_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8)
+         ON CONFLICT (delivery_id) DO UPDATE SET partition = ?3, log_offset = ?4, owner_id = ?6,
+           open_of = ?7, pickup_at = ?8",
+        &[
+            &id,
+            &encode(&record)?,
+            &partition,
+            &offset,
+            &now,
+            &owner,
+            &open_of,
+            &accepted.pickup_at,
+        ],
     )?;
     Ok(())
+}
+
+/// What an owner holds of his allowance; booked is what is fetched later than `booked_from`.
+pub(crate) fn held(
+    reader: &Reader<'_>,
+    owner: &str,
+    booked_from: Timestamp,
+) -> Result<Holding, SqlError> {
+    let held = reader.query_optional(
+        "SELECT COUNT(*), COUNT(CASE WHEN pickup_at > ?2 THEN 1 END) FROM requests WHERE open_of = ?1",
+        &[&owner, &booked_from],
+        |row| Ok(Holding { open: row.get(0)?, booked: row.get(1)? }),
+    )?;
+    Ok(held.unwrap_or_default())
 }
 
 /// Folds something that was heard into a request; makes the row when there is none yet.
 pub(crate) fn fold(
     transaction: &mut Transaction<'_>,
-    id: &str,
+    (id, owner): (&str, Option<&str>),
     happened_at: Timestamp,
     change: impl FnOnce(&mut RequestRecord),
 ) -> Result<(), SqlError> {
@@ -103,10 +158,18 @@ pub(crate) fn fold(
         return Ok(());
     }
     transaction.execute(
-        "INSERT INTO requests (delivery_id, record, updated_at) VALUES (?1, ?2, ?3)
+        "INSERT INTO requests (delivery_id, record, updated_at, owner_id) VALUES (?1, ?2, ?3, ?5)
          ON CONFLICT (delivery_id) DO UPDATE SET record = ?2, updated_at = ?3,
+           owner_id = COALESCE(owner_id, ?5), open_of = CASE WHEN ?6 THEN NULL ELSE open_of END,
            waiting_since = CASE WHEN ?4 THEN waiting_since END",
-        &[&id, &encode(&record)?, &record.updated_at, &(record.state == RequestState::Accepted)],
+        &[
+            &id,
+            &encode(&record)?,
+            &record.updated_at,
+            &(record.state == RequestState::Accepted),
+            &owner,
+            &record.state.is_end(),
+        ],
     )?;
     Ok(())
 }
@@ -189,8 +252,15 @@ mod tests {
             Store::open(path, migrations, settings, SystemClock::shared(), &telemetry).unwrap()
         };
         let old = open(&MIGRATIONS[..2]);
-        let written: Result<(), WriteError<SqlError>> =
-            old.write(|it| accept(it, "d", 3, 44)).await;
+        let written: Result<u64, WriteError<SqlError>> = old
+            .write(|it| {
+                let record = encode(&RequestRecord::accepted("d".to_owned(), it.now()))?;
+                let row = "INSERT INTO requests
+                    (delivery_id, record, partition, log_offset, updated_at, waiting_since)
+                    VALUES ('d', ?1, 3, 44, 5, 5)";
+                it.execute(row, &[&record])
+            })
+            .await;
         written.unwrap();
         drop(old);
         let new = open(MIGRATIONS);

@@ -82,6 +82,7 @@ mod tests {
     use telemetry::Telemetry;
 
     use super::*;
+    use crate::store::Accepted;
 
     #[tokio::test]
     async fn a_request_that_is_not_begun_is_said_once_and_one_that_was_begun_is_not() {
@@ -101,11 +102,15 @@ mod tests {
         };
         let made = store.write(move |it| {
             for id in ["begun", "stuck", "asked"] {
-                table::accept(it, id, 0, 1)?;
+                let (owner_id, position) = ("me", (0, 1));
+                let row = Accepted { id, owner_id, position, counts: false, pickup_at: None };
+                table::accept(it, &row)?;
             }
             // What a client asks for is no sign of a Scheduler.
             table::ask(it, "asked", "m1".to_owned(), "cancel")?;
-            table::fold(it, "begun", scheduled.occurred_at, |it| it.heard_of_request(&scheduled))
+            table::fold(it, ("begun", None), scheduled.occurred_at, |it| {
+                it.heard_of_request(&scheduled)
+            })
         });
         let made: Result<(), WriteError<SqlError>> = made.await;
         made.unwrap();

@@ -1,6 +1,6 @@
 //! Doors through which nobody comes, and doors through which everybody does.
 
-use super::Report;
+use super::{Report, limits::judge_route};
 use crate::{
     Policy,
     authorization::Caller,
@@ -8,6 +8,18 @@ use crate::{
 };
 
 pub(super) fn analyze(policy: &Policy, report: &mut Report<'_>) {
+    for access in &policy.edge_access {
+        let subject = format!("edge-access {}", access.name);
+        for (index, route) in access.anonymous.iter().enumerate() {
+            judge_route(policy, Some(route), (&subject, &format!("anonymous[{index}]")), report);
+        }
+        for (index, rule) in access.rules.iter().enumerate() {
+            for (number, route) in rule.routes.iter().enumerate() {
+                let place = format!("rules[{index}].routes[{number}]");
+                judge_route(policy, Some(route), (&subject, &place), report);
+            }
+        }
+    }
     for authorization in &policy.authorizations {
         let (subject, service) =
             (format!("authorization {}", authorization.name), &authorization.service);

@@ -9,11 +9,11 @@ use crate::{
 pub(super) fn analyze(policy: &Policy, report: &mut Report<'_>) {
     for limit in &policy.rate_limits {
         let subject = format!("rate-limit {}", limit.name);
-        judge_route(policy, limit.route.as_deref(), &subject, report);
+        judge_route(policy, limit.route.as_deref(), (&subject, "route"), report);
     }
     for fault in &policy.faults {
         let subject = format!("fault {}", fault.name);
-        judge_route(policy, fault.route.as_deref(), &subject, report);
+        judge_route(policy, fault.route.as_deref(), (&subject, "route"), report);
         if fault.expires_after.is_none() {
             let message = "this fault stands until somebody takes it away".to_owned();
             let hint = Some("set `expiresAfter`".to_owned());
@@ -31,7 +31,13 @@ pub(super) fn analyze(policy: &Policy, report: &mut Report<'_>) {
     }
 }
 
-fn judge_route(policy: &Policy, route: Option<&str>, subject: &str, report: &mut Report<'_>) {
+/// A route that no file has, at the place that names it.
+pub(super) fn judge_route(
+    policy: &Policy,
+    route: Option<&str>,
+    at: (&str, &str),
+    report: &mut Report<'_>,
+) {
     let Some(route) = route else { return };
     let known: Vec<&str> = policy.routes.iter().map(|it| it.name.as_str()).collect();
     if known.contains(&route) {
@@ -39,5 +45,5 @@ fn judge_route(policy: &Policy, route: Option<&str>, subject: &str, report: &mut
     }
     let near = nearest::nearest(route, &known).map(|it| format!("did you mean `{it}`?"));
     let message = format!("no file has a route `{route}`");
-    report.tell_with((subject, "route"), Level::Error, Code::UnknownRoute, message, near);
+    report.tell_with(at, Level::Error, Code::UnknownRoute, message, near);
 }

@@ -67,6 +67,7 @@ fn of_code(code: Code) -> Reason {
         | Code::RateLimited
         | Code::Overloaded
         | Code::PlantedFault
+        | Code::Unauthenticated
         | Code::Forbidden
         | Code::DeadlineExpired => of_decision(code),
         Code::UpstreamUnavailable
@@ -117,8 +118,16 @@ const fn of_decision(code: Code) -> (&'static str, &'static str) {
             "Mend the service: its own log says why it fails. `endpoints SERVICE` shows each breaker \
              and when its next probe goes; `breaker` in its TrafficPolicy says when one opens.",
         ),
+        Code::Unauthenticated => (
+            "An edge asks who calls, and nobody is known by what the request shows: no credential, several, \
+             or one that is not good. The caller is told nothing further.",
+            "`mesh_unauthenticated_requests_total` counts by reason. A request carries one \
+             `Authorization: Bearer` with a key (`key list`), or with a token of an issuer that an EdgeAccess \
+             names.",
+        ),
         Code::Forbidden => (
-            "No Authorization of the service has a rule that allows this caller to do that. `detail` of the \
+            "No Authorization of the service has a rule that allows this caller to do that, or at an edge no \
+             EdgeAccess allows it to one of his roles. At a service `detail` of the \
              answer says how near it came: `no_policy`, `no_identity`, `caller_not_allowed`, \
              `path_not_allowed` or `method_not_allowed_for_caller`. The service did not see the request.",
             "`why SERVICE METHOD PATH --from CALLER` names the rule that decides; `mesh_denied_requests_total` \

@@ -4,7 +4,7 @@ use super::{
     Code, api_versions, authorization, budget,
     context::Context,
     document::{Document, Kind},
-    endpoints, fault, grpc_route, http_route,
+    edge_access, endpoints, fault, grpc_route, http_route,
     names::Names,
     origin::Spot,
     proxy, rate_limit, traffic_policy,
@@ -45,6 +45,11 @@ impl Assembly {
             Kind::Authorization => {
                 self.add(document, "authorization", authorization::read, |it, _, policy| {
                     it.authorizations.push(policy);
+                });
+            }
+            Kind::EdgeAccess => {
+                self.add(document, "edge-access", edge_access::read, |it, _, access| {
+                    it.edge_access.push(access);
                 });
             }
             Kind::TrafficPolicy => {
@@ -117,6 +122,7 @@ pub(super) fn phase(document: &Document<'_>) -> u8 {
         | Kind::ApiVersions
         | Kind::RateLimit
         | Kind::Fault
-        | Kind::Authorization => 0,
+        | Kind::Authorization
+        | Kind::EdgeAccess => 0,
     }
 }

@@ -6,7 +6,7 @@ use super::{
     document::Document,
     section::Section,
     values::{self, word},
-    yaml::{Node, Value},
+    yaml::Node,
 };
 use crate::authorization::{Authorization, Caller, Mode, Rule, Template};
 
@@ -51,27 +51,10 @@ fn rule(context: &Context<'_>, node: &Node) -> Option<Rule> {
     let section = Section::of(context, node, "a rule", &["callers", "methods", "paths"])?;
     section.need("callers");
     Some(Rule {
-        callers: each(&section, "callers", caller),
-        methods: each(&section, "methods", method),
-        paths: each(&section, "paths", template),
+        callers: section.some_of("callers", ITEMS_MAX, caller),
+        methods: section.some_of("methods", ITEMS_MAX, method),
+        paths: section.some_of("paths", ITEMS_MAX, template),
     })
-}
-
-/// The items of a list. One that is there and has none would mean every one to the reader of the rule
-/// and none to its writer, or the other way round.
-fn each<'a, T>(
-    section: &Section<'a>,
-    name: &str,
-    parse: impl Fn(&'a Context<'a>, &'a Node) -> Option<T>,
-) -> Vec<T> {
-    if let Some(node) = section.get(name)
-        && matches!(&node.value, Value::List(items) if items.is_empty())
-    {
-        let message = format!("`{name}` names none: name one, or leave the rule or the member out");
-        section.context.error(node.spot, Code::OutOfRange, message);
-    }
-    let items = section.list(name, ITEMS_MAX).iter();
-    items.filter_map(|it| parse(section.context, it)).collect()
 }
 
 /// A method of HTTP, or what a log is asked for.

@@ -26,9 +26,10 @@ pub(super) enum Kind {
     RateLimit,
     Fault,
     Authorization,
+    EdgeAccess,
 }
 
-const KINDS: [(&str, &str, Kind); 10] = [
+const KINDS: [(&str, &str, Kind); 11] = [
     ("HTTPRoute", GATEWAY, Kind::HttpRoute),
     ("GRPCRoute", GATEWAY, Kind::GrpcRoute),
     ("XBackendTrafficPolicy", EXPERIMENTAL, Kind::BackendTrafficPolicy),
@@ -39,6 +40,7 @@ const KINDS: [(&str, &str, Kind); 10] = [
     ("RateLimit", OURS, Kind::RateLimit),
     ("Fault", OURS, Kind::Fault),
     ("Authorization", OURS, Kind::Authorization),
+    ("EdgeAccess", OURS, Kind::EdgeAccess),
 ];
 
 /// A document whose head is right.

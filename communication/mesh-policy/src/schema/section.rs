@@ -110,6 +110,24 @@ impl<'a> Section<'a> {
         &items[..items.len().min(max)]
     }
 
+    /// The values of a list that is left out where it would be empty: one that is there and has none would
+    /// mean every one to one reader, and none to another.
+    pub(super) fn some_of<T>(
+        &self,
+        name: &str,
+        max: usize,
+        parse: impl Fn(&'a Context<'a>, &'a Node) -> Option<T>,
+    ) -> Vec<T> {
+        if let Some(node) = self.get(name)
+            && matches!(&node.value, Value::List(items) if items.is_empty())
+        {
+            let message =
+                format!("`{name}` names none: name one, or leave the rule or the member out");
+            self.context.error(node.spot, Code::OutOfRange, message);
+        }
+        self.list(name, max).iter().filter_map(|it| parse(self.context, it)).collect()
+    }
+
     /// The items of a member that is a list, or the one thing that stands in its place.
     pub(super) fn one_or_more(&self, name: &str, max: usize) -> &'a [Node] {
         match self.get(name) {

@@ -237,6 +237,12 @@ pub(super) fn identity(context: &Context<'_>, node: &Node) -> Option<String> {
     formed(context, node, form, holds).map(str::to_owned)
 }
 
+/// A role: one label of a name.
+pub(super) fn role(context: &Context<'_>, node: &Node) -> Option<String> {
+    let holds = |it: &str| is_domain(it) && !it.contains('.');
+    formed(context, node, "role (a-z, 0-9 and -)", holds).map(str::to_owned)
+}
+
 fn is_domain(text: &str) -> bool {
     let is_label = |label: &str| {
         let inner = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-';

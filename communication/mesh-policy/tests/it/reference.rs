@@ -13,7 +13,7 @@ use crate::schema::rendered;
 const REFERENCE: &str = include_str!("../../../../docs/policy.md");
 
 /// Each file of the reader with the section that is about it.
-const SECTIONS: [(&str, &str); 13] = [
+const SECTIONS: [(&str, &str); 14] = [
     ("document", "A document"),
     ("gateway", "HTTPRoute"),
     ("http_route", "HTTPRoute"),
@@ -27,6 +27,7 @@ const SECTIONS: [(&str, &str); 13] = [
     ("rate_limit", "RateLimit"),
     ("fault", "Fault"),
     ("authorization", "Authorization"),
+    ("edge_access", "EdgeAccess"),
 ];
 
 fn section(title: &str) -> &'static str {
@@ -73,7 +74,7 @@ fn known(file: &str) -> BTreeSet<String> {
 #[test]
 fn every_example_of_the_reference_is_read_and_meant() {
     let blocks = blocks();
-    assert_eq!(blocks.len(), 11, "each section but the first has one example");
+    assert_eq!(blocks.len(), 12, "each section but the first has one example");
     for block in blocks {
         let files = std::slice::from_ref(&block);
         let (policy, origins) = read_with_origins(files)
@@ -119,6 +120,7 @@ fn every_kind_has_a_section_with_an_example_of_it() {
         "RateLimit",
         "Fault",
         "Authorization",
+        "EdgeAccess",
     ];
     assert_eq!(kinds_that_are_read(), kinds.map(str::to_owned).into());
     for kind in kinds {

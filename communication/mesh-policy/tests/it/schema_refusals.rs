@@ -136,6 +136,28 @@ fn kinds_of_our_own_are_as_strict() {
     check_ours("Authorization", &method, "get", Code::UnknownWord);
     let member = rules(&format!("{one}, path: [/a]"));
     check_ours("Authorization", &member, "path", Code::UnknownMember);
+    let access = |rule: &str| format!("{{gateway: e, keys: k, rules: [{{{rule}}}]}}");
+    check_ours("EdgeAccess", "{gateway: e, keys: k}", "{gateway", Code::MissingMember);
+    check_ours("EdgeAccess", "{gateway: e, rules: []}", "{gateway", Code::MissingMember);
+    check_ours("EdgeAccess", &access("reach: own"), "{reach", Code::MissingMember);
+    check_ours("EdgeAccess", &access("roles: [a]"), "{roles", Code::MissingMember);
+    check_ours("EdgeAccess", &access("roles: [], reach: own"), "[]", Code::OutOfRange);
+    check_ours("EdgeAccess", &access("roles: [A], reach: own"), "A]", Code::Malformed);
+    check_ours("EdgeAccess", &access("roles: [a], reach: nothing"), "nothing", Code::UnknownWord);
+    check_ours(
+        "EdgeAccess",
+        &access("roles: [a], reach: all, methods: [get]"),
+        "get",
+        Code::UnknownWord,
+    );
+    check_ours(
+        "EdgeAccess",
+        &access("roles: [a], reach: all, paths: [/a]"),
+        "paths",
+        Code::UnknownMember,
+    );
+    let token = "{gateway: e, rules: [], tokens: [{issuer: i, audience: a}]}";
+    check_ours("EdgeAccess", token, "{issuer", Code::MissingMember);
     let target = "targetRef: {kind: Gateway, name: a}";
     let limit = |more: &str| format!("{{{target}, requests: 1, {more}}}");
     check_ours("RateLimit", &limit("period: 0s"), "0s", Code::OutOfRange);

@@ -15,6 +15,7 @@ pub(crate) struct Families {
     duration: HistogramFamily,
     sizes: HistogramFamily,
     refusals: CounterFamily,
+    unauthenticated: CounterFamily,
     attempts: CounterFamily,
     attempt_duration: HistogramFamily,
     retries: CounterFamily,
@@ -76,6 +77,11 @@ impl Families {
                 "mesh_refusals_total",
                 "Requests that the mesh answered by itself, by reason.",
                 &["source", "destination", "code"],
+            ),
+            unauthenticated: metrics.counter(
+                "mesh_unauthenticated_requests_total",
+                "Requests at an edge by whom nobody is known, by reason.",
+                &["edge", "reason"],
             ),
             attempts: metrics.counter(
                 "mesh_attempts_total",
@@ -144,6 +150,10 @@ impl Families {
             endpoints: self.endpoints.with(&[destination]),
             tcp: self.tcp.clone(),
         }
+    }
+
+    pub(crate) fn unauthenticated(&self, edge: &str, reason: &str) {
+        self.unauthenticated.with(&[edge, reason]).inc();
     }
 
     pub(crate) fn refused(&self, source: &str, destination: &str, code: Code) {

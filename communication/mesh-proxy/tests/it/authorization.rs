@@ -224,3 +224,20 @@ async fn bytes_pass_for_whom_a_rule_allows_everything_and_for_nobody_else() {
     tasks.drain(LONG).await;
     echoing.drain(LONG).await;
 }
+
+#[tokio::test]
+async fn a_program_behind_a_door_hears_who_has_shown_himself_there_and_nothing_else_of_it() {
+    let (mut world, tasks) = (World::new(3_600), Tasks::new());
+    let (cart, till) = (world.party("cart"), world.party("till"));
+    let backend = crate::stage::Backend::new(|_, _| crate::stage::ok()).await;
+    let behind = policy(Protocol::Http1, &[backend.address]);
+    let policy = judged_by(behind, Mode::Enforce, vec![rule(&["till"], &[], &[])]);
+    let (there, _) = door(&world, Some(&cart), policy, &tasks);
+    let till = caller(&world, &till, &[("cart", there, Some("cart"))], &tasks);
+    let said = format!("skein-caller: {}\r\n{CLOSE}", id("stock"));
+    ask(till, "GET /", &said).await;
+    let seen = backend.last();
+    let named: Vec<_> = seen.fields.iter().filter(|it| it.0 == "skein-caller").collect();
+    assert_eq!(named, [&("skein-caller".to_owned(), id("till").to_string())]);
+    tasks.drain(LONG).await;
+}

@@ -16,6 +16,7 @@ mod behaviour_h1;
 mod behaviour_retry;
 #[cfg(test)]
 mod behaviour_words;
+mod edge_access;
 #[cfg(test)]
 mod floods;
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The service behind the proxy.
 pub(crate) const SERVICE: &str = "stock";
 /// The edge before it.
-const EDGE: &str = "public";
+pub(crate) const EDGE: &str = "public";
 
 /// Waits for what must come.
 #[track_caller]

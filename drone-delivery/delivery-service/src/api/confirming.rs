@@ -14,15 +14,15 @@ use http::Method;
 use serde::Serialize;
 use serde_json::json;
 use service_kit::{
-    Change, JsonBody, MutatingRoute, Operation, Problem, Repetition, RequestContext, Sample,
-    SampleCall, reply,
+    Caller, Change, JsonBody, MutatingRoute, Operation, Problem, Repetition, RequestContext,
+    Sample, SampleCall, reply,
 };
 use sha2::{Digest as _, Sha256};
 use store::Transaction;
 use utoipa::ToSchema;
 
-use super::{Shared, change_delivery, unknown};
-use crate::{domain::Evidence, events::Voice, store as table};
+use super::{Shared, change_delivery};
+use crate::{domain::Evidence, events::Voice};
 
 /// What the recipient gives.
 #[derive(ToSchema)]
@@ -70,9 +70,9 @@ impl From<Evidence> for EvidenceView {
 pub(super) async fn get_evidence(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    caller: Caller,
 ) -> Result<Json<Vec<EvidenceView>>, Problem> {
-    let found = shared.store.read(move |reader| table::find(reader, &id)).await?;
-    let evidence = found.ok_or_else(unknown)?.evidence;
+    let evidence = shared.find(&id, &caller).await?.evidence;
     Ok(Json(evidence.into_iter().map(Into::into).collect()))
 }
 
@@ -85,10 +85,12 @@ pub(super) async fn confirm(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     context: RequestContext,
+    caller: Caller,
     operation: Operation,
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let given = read(&body)?;
+    shared.find(&id, &caller).await?;
     let audience = shared.audience;
     let effect = move |transaction: &mut Transaction<'_>| {
         let evidence = given.at(transaction.now());
@@ -161,7 +163,7 @@ mod tests {
     use crate::{
         DeliveryConfig,
         domain::{Milestone, Report},
-        run,
+        run, store as table,
     };
 
     const PATH: &str = "/api/deliveries/d1/confirmations";

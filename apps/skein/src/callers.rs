@@ -1,0 +1,236 @@
+//! Whom an edge knows, from the files that its policy names: read at the start, followed while it runs,
+//! the last good state of each kept.
+//!
+//! A key that is taken back is refused within a second and a request. A file that cannot be used changes
+//! nothing, is logged and counted; one of keys that never was there means that there are none.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use base::SharedClock;
+use callers::{Callers, Issuer, KeyFile, Signers};
+use mesh_policy::edge_access::{EdgeAccess, TokenIssuer};
+use mesh_proxy::Mesh;
+use runtime::Tasks;
+use telemetry::Telemetry;
+use tokio::time::interval;
+
+use crate::{failure::chain, mesh::FileStamp};
+
+/// How often the files are looked at: how long a key that was taken back may still be good.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A file of as many keys as may be has less.
+const FILE_BYTES_MAX: u64 = 8 << 20;
+
+/// Lets the edges of a mesh know whom the files of its policy name, now and from now on. Relative paths
+/// begin at `root`.
+pub fn follow(
+    mesh: &Mesh,
+    root: &Path,
+    clock: SharedClock,
+    telemetry: &Telemetry,
+    tasks: &Tasks,
+) {
+    let metrics = telemetry.metrics();
+    let refused = metrics
+        .counter(
+            "mesh_caller_files_refused_total",
+            "Changes of files of keys and signers that could not be used.",
+            &[],
+        )
+        .with(&[]);
+    let (mesh, mut known) = (mesh.clone(), Known { root: root.to_owned(), ..Known::default() });
+    let mut look = move || {
+        let policies = mesh.policy().edge_access;
+        let (changed, troubles) = known.read(&policies);
+        for trouble in troubles {
+            refused.inc();
+            tracing::error!(%trouble, "a file of callers was refused, its last good state stays");
+        }
+        if changed {
+            mesh.recognize(known.callers(&policies), clock.clone());
+        }
+    };
+    // Before the first request comes.
+    look();
+    tasks.spawn("callers", move |shutdown| async move {
+        let mut ticks = interval(LOOK_EVERY);
+        while shutdown.or_cancel(ticks.tick()).await.is_some() {
+            look();
+        }
+    });
+}
+
+/// What the files said when they could last be used.
+#[derive(Debug, Default)]
+struct Known {
+    root: PathBuf,
+    policies: Vec<EdgeAccess>,
+    keys: BTreeMap<PathBuf, Last<KeyFile>>,
+    signers: BTreeMap<PathBuf, Last<Signers>>,
+}
+
+/// A file as it was last seen, and what it said when it could last be used.
+#[derive(Debug)]
+struct Last<T> {
+    stamp: Option<FileStamp>,
+    good: Option<T>,
+}
+
+impl Known {
+    /// Reads what has changed. Whether that changes whom anybody knows, and what cannot be used.
+    fn read(&mut self, policies: &[EdgeAccess]) -> (bool, Vec<String>) {
+        let mut changed = self.policies != policies;
+        self.policies = policies.to_vec();
+        let mut troubles = Vec::new();
+        let (keys, sets) = (policies.iter().filter_map(|it| it.keys.as_ref()), policies.iter());
+        for path in keys {
+            let parse = |text: &str| KeyFile::read(text).map_err(|it| chain(&it));
+            note(refresh(&mut self.keys, &self.root, path, parse), &mut changed, &mut troubles);
+        }
+        for path in sets.flat_map(|it| &it.tokens).map(|it| &it.keys) {
+            let parse = |text: &str| Signers::read(text).map_err(|it| chain(&it));
+            let read = refresh(&mut self.signers, &self.root, path, parse);
+            let read = read.and_then(|it| match self.signers[path].good {
+                Some(_) => Ok(it),
+                None if it => Err(format!("{}: there is no such file", path.display())),
+                None => Ok(false),
+            });
+            note(read, &mut changed, &mut troubles);
+        }
+        (changed, troubles)
+    }
+
+    fn callers(&self, policies: &[EdgeAccess]) -> Callers {
+        let keys = policies.iter().filter_map(|it| self.keys.get(it.keys.as_ref()?)?.good.as_ref());
+        let issuers = policies.iter().flat_map(|it| &it.tokens).map(|it| self.issuer(it));
+        Callers::new(keys, issuers.collect())
+    }
+
+    fn issuer(&self, told: &TokenIssuer) -> Issuer {
+        let signers = self.signers.get(&told.keys).and_then(|it| it.good.clone());
+        Issuer {
+            name: told.issuer.clone(),
+            audience: told.audience.clone(),
+            roles_claim: told.roles_claim.clone(),
+            // Both are labels of the same letters.
+            roles: told.roles.iter().filter_map(|it| it.parse().ok()).collect(),
+            signers: signers.unwrap_or_default(),
+        }
+    }
+}
+
+fn note(read: Result<bool, String>, changed: &mut bool, troubles: &mut Vec<String>) {
+    match read {
+        Ok(is_new) => *changed |= is_new,
+        Err(trouble) => troubles.push(trouble),
+    }
+}
+
+/// Reads a file that is not as it was. Whether it says something since.
+fn refresh<T>(
+    known: &mut BTreeMap<PathBuf, Last<T>>,
+    root: &Path,
+    path: &PathBuf,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<bool, String> {
+    let whole = root.join(path);
+    let stamp = fs::metadata(&whole).ok().map(|it| FileStamp::of(&it));
+    let is_first = !known.contains_key(path);
+    let last = known.entry(path.clone()).or_insert(Last { stamp: None, good: None });
+    if last.stamp == stamp && !is_first {
+        return Ok(false);
+    }
+    let had = last.stamp.is_some();
+    last.stamp = stamp;
+    let gone = |what: String| format!("{}: {what}", path.display());
+    match read(&whole) {
+        Ok(text) => {
+            last.good = Some(parse(&text).map_err(gone)?);
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !had => Ok(is_first),
+        Err(error) => Err(gone(error.to_string())),
+    }
+}
+
+/// A regular file, whole, up to a bound.
+fn read(path: &Path) -> io::Result<String> {
+    let file = fs::File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        let what = format!("it is longer than {FILE_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Timestamp;
+    use callers::{ApiKey, Grant, Refused};
+
+    use super::*;
+
+    fn policies() -> Vec<EdgeAccess> {
+        vec![EdgeAccess {
+            name: "front".to_owned(),
+            gateway: "front".to_owned(),
+            keys: Some("keys.json".into()),
+            tokens: Vec::new(),
+            anonymous: Vec::new(),
+            rules: Vec::new(),
+        }]
+    }
+
+    #[test]
+    fn what_is_good_of_a_file_stays_until_something_better_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        let mut known = Known { root: folder.path().to_owned(), ..Known::default() };
+        let now = Timestamp::from_millis(0);
+        let ask = |known: &Known, key: &ApiKey| {
+            let bearer = format!("Bearer {}", key.reveal());
+            let callers = known.callers(&policies());
+            callers.identify([bearer.as_bytes()].into_iter(), now).map(|it| it.name.to_string())
+        };
+        let put = |text: &str| {
+            let draft = folder.path().join("draft");
+            fs::write(&draft, text).unwrap();
+            fs::rename(&draft, &path).unwrap();
+        };
+        // No file yet: nobody is known, and that is nobody's mistake.
+        assert_eq!(known.read(&policies()), (true, Vec::new()));
+        assert_eq!(known.read(&policies()), (false, Vec::new()));
+
+        let mut file = KeyFile::default();
+        let grant = Grant { principal: "ann".parse().unwrap(), roles: Vec::new(), expires_at: None };
+        let drawn = file.create(grant, now).unwrap();
+        assert_eq!(ask(&known, &drawn.key), Err(Refused::UnknownKey));
+        put(&file.text());
+        assert_eq!(known.read(&policies()), (true, Vec::new()));
+        assert_eq!(ask(&known, &drawn.key), Ok("ann".to_owned()));
+
+        put("{\"version\": 1, \"keys\": [");
+        let (changed, troubles) = known.read(&policies());
+        assert!(!changed && troubles.len() == 1 && troubles[0].starts_with("keys.json"), "{troubles:?}");
+        assert_eq!(known.read(&policies()), (false, Vec::new()), "it is told once");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(known.read(&policies()).1.len(), 1);
+        assert_eq!(ask(&known, &drawn.key), Ok("ann".to_owned()));
+
+        file.revoke(&drawn.entry.sha256.id(), now).unwrap();
+        put(&file.text());
+        assert_eq!(known.read(&policies()), (true, Vec::new()));
+        assert_eq!(ask(&known, &drawn.key), Err(Refused::RevokedKey));
+    }
+}
