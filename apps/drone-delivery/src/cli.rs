@@ -8,7 +8,7 @@ use messaging::GroupStart;
 use serde_json::Value;
 use skein::{
     Format,
-    commands::{FileCommand, MeshCommand, arguments::CostArguments},
+    commands::{FileCommand, MeshCommand, arguments::CostArguments, key::KeyCommand},
 };
 
 /// Where the state is kept when nobody says.
@@ -127,6 +127,9 @@ pub(crate) enum AskCommand {
     /// Who the processes show themselves to be, and who vouches for them.
     #[command(subcommand)]
     Identity(IdentityCommand),
+    /// Keys of the gateway: who may come in from outside.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// What people have done to the system.
     #[command(subcommand)]
     Audit(AuditCommand),

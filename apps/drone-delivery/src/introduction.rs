@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::IsTerminal as _,
     path::{Path, PathBuf},
 };
 
@@ -10,7 +11,7 @@ use skein::{
     supervise::{ProcessState, ProcessStatus},
 };
 
-use crate::{cli::DATA, roles::Role, settings::Settings};
+use crate::{cli::DATA, keys, roles::Role, settings::Settings};
 
 /// A request that flies whatever the names of the city are.
 const REQUEST: &str = r#"{"ownerId": "me", "pickupLocation": "60.17,24.94", "dropOffLocation": "60.18,24.95", "packageInfo": {"size": "Small", "weight": 1}}"#;
@@ -91,11 +92,31 @@ fn what_to_try(settings: &Settings, invocation: &Invocation) -> String {
     if invocation.has_examples {
         tries.push(invocation.command(&format!("submit {EXAMPLES} --wait")));
     }
+    let (key, shown) = match keys::holder(settings, &invocation.data) {
+        Some(path) => {
+            let file = quoted(&path.to_string_lossy());
+            let shown = format!("-H \"Authorization: Bearer $(cat {file})\" ");
+            (format!("Key   {}\n", key_line(&path)), shown)
+        }
+        None => (String::new(), String::new()),
+    };
     tries.push(format!(
-        "curl -i http://{gateway}/api/deliveryrequests -H 'content-type: application/json' \
+        "curl -i http://{gateway}/api/deliveryrequests {shown}-H 'content-type: application/json' \
          -d '{REQUEST}'"
     ));
-    format!("Map   http://{page}\nMesh  http://{page}/topology\nTry   {}", tries.join("\n      "))
+    format!(
+        "{key}Map   http://{page}\nMesh  http://{page}/topology\nTry   {}",
+        tries.join("\n      ")
+    )
+}
+
+/// The key itself to a person who looks; to a file, as the log of a process in the background, where it is.
+fn key_line(path: &Path) -> String {
+    let key = std::fs::read_to_string(path).ok().filter(|_| std::io::stderr().is_terminal());
+    match key {
+        Some(key) => format!("{} (in {})", key.trim(), path.display()),
+        None => format!("in {}", path.display()),
+    }
 }
 
 /// The table of processes. A port that has two names is shown once.

@@ -13,6 +13,7 @@ mod groups;
 mod identities;
 mod instances;
 mod introduction;
+mod keys;
 mod load;
 mod logs;
 mod mesh;
@@ -35,6 +36,7 @@ mod vouching;
 use std::{path::Path, process::ExitCode};
 
 use clap::Parser as _;
+use runtime::SystemClock;
 use skein::{
     Exit, Failure, Output, Table,
     commands::{self, arguments::CostArguments},
@@ -104,6 +106,10 @@ async fn ask(data: &Path, command: AskCommand, output: Output) -> Result<Exit, F
         AskCommand::Dlq(command) => messages::letters(system()?, command, output).await,
         AskCommand::Identity(command) => vouching::run(data, command, output).await,
         AskCommand::Audit(command) => audit(data, &command, output),
+        AskCommand::Key(command) => {
+            let now = SystemClock::shared().now();
+            commands::key::run(&keys::store(data), command, now, output)
+        }
         AskCommand::Curl(arguments) => curl::curl(data, &arguments, output).await,
     }
 }

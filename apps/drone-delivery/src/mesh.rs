@@ -22,7 +22,7 @@ use crate::{
     endpoints,
     instances::instances,
     roles::Role,
-    settings::{MeshPlacement, Settings, Tls},
+    settings::{Asking, MeshPlacement, Settings, Tls},
     sidecars,
 };
 
@@ -40,6 +40,10 @@ const AUTHORIZATION: (&str, &str) =
 /// The public routes.
 const PUBLIC: (&str, &str) = ("edge.yaml", include_str!("../../../deploy/mesh/edge.yaml"));
 
+/// Who may come in from outside.
+const ACCESS: (&str, &str) =
+    ("edge-access.yaml", include_str!("../../../deploy/mesh/edge-access.yaml"));
+
 /// The public routes, as the edge reads them.
 ///
 /// # Errors
@@ -52,10 +56,18 @@ pub(crate) fn public() -> Result<Policy, Failure> {
 
 /// What `up` keeps current, what comes with the program, and what the user adds.
 pub(crate) fn followed(settings: &Settings, data: &Path) -> PolicyFiles {
-    everywhere(PolicyFiles::new(), settings)
-        .with_text(PUBLIC.0, PUBLIC.1)
+    at_edge(everywhere(PolicyFiles::new(), settings), settings)
         .with_file(endpoints::path(data))
         .with_files(&settings.route_files)
+}
+
+/// With what the edge reads.
+fn at_edge(files: PolicyFiles, settings: &Settings) -> PolicyFiles {
+    let files = files.with_text(PUBLIC.0, PUBLIC.1);
+    match settings.gateway.auth {
+        Asking::Required => files.with_text(ACCESS.0, ACCESS.1),
+        Asking::Off => files,
+    }
 }
 
 /// With what every process of the system reads.
@@ -92,7 +104,7 @@ pub(crate) fn check(settings: &Settings) -> Result<Vec<String>, Failure> {
     if settings.mesh == MeshPlacement::Sidecar {
         read(everywhere.clone())?;
     }
-    read(everywhere.with_text(PUBLIC.0, PUBLIC.1))
+    read(at_edge(everywhere, settings))
 }
 
 const REFUSED: &str = "the policy of the mesh cannot be used";

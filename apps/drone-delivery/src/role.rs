@@ -131,6 +131,7 @@ fn service_config(
     config.faults = faults(settings);
     config.limits = settings.limits.clone();
     config.call_timeout = Duration::from_millis(settings.call_timeout_ms);
+    config.edge = (settings.tls == Tls::Strict).then(|| Role::Gateway.name().to_owned());
     // The broker listens by its own protocol, and calls nobody.
     if role.is_called() {
         config.services = addresses(settings);
@@ -167,9 +168,14 @@ async fn start(
                 // As our own commands and services call it. No stranger's page has a name without a dot.
                 hosts.push(role.name().to_owned());
             }
+            let data = data.to_owned();
             Box::pin(async move {
                 let missing = || StartError::Part { what: "the mesh", source: "none".into() };
-                skein::edge::run(&own, &mesh.ok_or_else(missing)?, mesh::EDGE, &hosts)
+                let mesh = mesh.ok_or_else(missing)?;
+                let ServiceContext { clock, telemetry, tasks, .. } = &own;
+                // Before it listens: who is known is known from the first request on.
+                skein::callers::follow(&mesh, &data, clock.clone(), telemetry, tasks);
+                skein::edge::run(&own, &mesh, mesh::EDGE, &hosts)
             })
         }
         Role::Dashboard => {

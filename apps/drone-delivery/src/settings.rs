@@ -160,11 +160,25 @@ pub(crate) struct GatewaySettings {
     /// Hosts that are ours. A page of a stranger whose name was made to point here is refused; none
     /// means every one.
     pub(crate) hosts: Vec<String>,
+    /// Whether who comes in shows a key or a token.
+    pub(crate) auth: Asking,
+}
+
+/// Whether an edge asks who comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Asking {
+    /// Nobody comes in without a key or a token that is good.
+    #[default]
+    Required,
+    /// Whoever reaches the port may read, cancel and move anybody's deliveries.
+    Off,
 }
 
 impl Default for GatewaySettings {
     fn default() -> Self {
-        Self { hosts: ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec() }
+        let hosts = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec();
+        Self { hosts, auth: Asking::default() }
     }
 }
 

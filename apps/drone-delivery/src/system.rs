@@ -6,7 +6,7 @@ use std::{
 };
 
 use base::Code;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use identity::{Handshakes, JoinToken};
 use mesh_proxy::{Mesh, Outbound};
 use messaging::{Messaging, MessagingConfig};
@@ -25,7 +25,7 @@ use crate::{
     addresses::addresses,
     endpoints,
     identities::{self, Surroundings},
-    mesh,
+    keys, mesh,
     roles::Role,
     settings::{Settings, Tls},
 };
@@ -45,6 +45,8 @@ pub(crate) struct System {
     data: PathBuf,
     telemetry: Telemetry,
     tasks: Tasks,
+    /// What is shown at the gateway.
+    key: Option<String>,
     // Boxed: every command holds one while it waits.
     settings: Box<Settings>,
 }
@@ -66,13 +68,20 @@ impl System {
             }
             Tls::Strict => OnceCell::new(),
         };
+        let key = keys::shown(data)?;
         let (data, settings) = (data.to_owned(), Box::new(settings));
-        Ok(Self { client, telemetry, tasks, settings, data })
+        Ok(Self { client, telemetry, tasks, key, settings, data })
     }
 
     /// Calls a service; any status is a reply.
     pub(crate) async fn call(&self, call: Call) -> Result<CallReply, CallError> {
         let client = self.client.get_or_init(|| self.known()).await;
+        let call = match &self.key {
+            Some(key) if call.service == Role::Gateway.name() => {
+                call.header(header::AUTHORIZATION, &format!("Bearer {key}"))
+            }
+            Some(_) | None => call,
+        };
         client.call(call).await
     }
 
@@ -157,9 +166,10 @@ impl System {
 fn refusal(service: &str, reply: &CallReply) -> Failure {
     let exit = if reply.status == StatusCode::NOT_FOUND { Exit::NotFound } else { Exit::Failed };
     let what = format!("{service} answered {}", reply.status.as_u16());
-    match reply.problem() {
+    let failure = match reply.problem() {
         Some(problem) => Failure::new(problem.code, what).because(problem.detail),
         None => Failure::new("refused", what),
-    }
-    .exit(exit)
+    };
+    let failure = failure.exit(exit);
+    if reply.status == StatusCode::UNAUTHORIZED { failure.next(keys::advice()) } else { failure }
 }

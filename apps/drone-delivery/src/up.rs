@@ -35,7 +35,7 @@ use crate::{
     identities::{self, Authority, Surroundings},
     instances::bearers,
     introduction::{Invocation, Ports, introduce, quoted, table},
-    mesh,
+    keys, mesh,
     plan::Plan,
     processes::ProcessesFile,
     roles::Role,
@@ -133,6 +133,7 @@ fn start(
     let write = || {
         settings.write(data).map_err(io::Error::other)?;
         plan.write()?;
+        keys::prepare(settings, data, clock.now())?;
         if settings.tls == Tls::Strict {
             let telemetry = &Telemetry::disabled();
             authority
@@ -316,7 +317,13 @@ async fn until_down(data: &Path) -> Result<(), Failure> {
 
 /// Removes what a system keeps, by name: whatever else lies in the directory stays.
 fn forget(data: &Path) -> io::Result<()> {
-    let folders = Role::ALL.iter().map(|it| it.name()).chain(["logs", "mesh", "identity", "audit"]);
+    let folders = Role::ALL.iter().map(|it| it.name()).chain([
+        "logs",
+        "mesh",
+        "identity",
+        "audit",
+        keys::FOLDER,
+    ]);
     let missing_is_fine = |removed: io::Result<()>| match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),

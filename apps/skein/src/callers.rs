@@ -29,13 +29,7 @@ const FILE_BYTES_MAX: u64 = 8 << 20;
 
 /// Lets the edges of a mesh know whom the files of its policy name, now and from now on. Relative paths
 /// begin at `root`.
-pub fn follow(
-    mesh: &Mesh,
-    root: &Path,
-    clock: SharedClock,
-    telemetry: &Telemetry,
-    tasks: &Tasks,
-) {
+pub fn follow(mesh: &Mesh, root: &Path, clock: SharedClock, telemetry: &Telemetry, tasks: &Tasks) {
     let metrics = telemetry.metrics();
     let refused = metrics
         .counter(
@@ -213,7 +207,8 @@ mod tests {
         assert_eq!(known.read(&policies()), (false, Vec::new()));
 
         let mut file = KeyFile::default();
-        let grant = Grant { principal: "ann".parse().unwrap(), roles: Vec::new(), expires_at: None };
+        let grant =
+            Grant { principal: "ann".parse().unwrap(), roles: Vec::new(), expires_at: None };
         let drawn = file.create(grant, now).unwrap();
         assert_eq!(ask(&known, &drawn.key), Err(Refused::UnknownKey));
         put(&file.text());
@@ -222,7 +217,10 @@ mod tests {
 
         put("{\"version\": 1, \"keys\": [");
         let (changed, troubles) = known.read(&policies());
-        assert!(!changed && troubles.len() == 1 && troubles[0].starts_with("keys.json"), "{troubles:?}");
+        assert!(
+            !changed && troubles.len() == 1 && troubles[0].starts_with("keys.json"),
+            "{troubles:?}"
+        );
         assert_eq!(known.read(&policies()), (false, Vec::new()), "it is told once");
         fs::remove_file(&path).unwrap();
         assert_eq!(known.read(&policies()).1.len(), 1);

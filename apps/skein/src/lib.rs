@@ -4,10 +4,12 @@
 //! them; see `apps/drone-delivery`.
 
 pub mod audit;
+pub mod callers;
 pub mod commands;
 pub mod edge;
 pub mod exit;
 pub mod failure;
+pub mod keys;
 pub mod letters;
 pub mod mesh;
 pub mod output;

@@ -10,7 +10,9 @@ use skein::{
     commands::{
         self, Admins, FileCommand, MeshCommand,
         arguments::{AdminArguments, ConformanceArguments, CostArguments},
+        key::KeyCommand,
     },
+    keys::KeyStore,
     mesh::{self, PolicyFiles},
     program, proxy,
     supervise::lifeline::{WatchInput, farewell},
@@ -67,6 +69,14 @@ enum Command {
                             skein conformance --bootstrap kafka:9092 --only queues/ -o json\n  \
                             skein conformance --list\n\nWhat holds where: docs/conformance.md")]
     Conformance(ConformanceArguments),
+    /// Keys of an edge, in the file that its EdgeAccess names.
+    Key {
+        /// The file.
+        #[arg(long)]
+        file: PathBuf,
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
     #[command(flatten)]
     Files(FileCommand),
     #[command(flatten)]
@@ -94,6 +104,10 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             commands::cost::run(&arguments, policy, output).await
         }
         Command::Conformance(arguments) => commands::conformance::run(&arguments, output).await,
+        Command::Key { file, command } => {
+            let now = SystemClock::shared().now();
+            commands::key::run(&KeyStore::at(file), command, now, output)
+        }
         Command::Files(command) => commands::files::run(&command, &[], output),
         Command::Mesh(command) => {
             if cli.admin.addresses.is_empty() {

@@ -78,14 +78,14 @@ type Stamp = Vec<Option<FileStamp>>;
 /// What tells one state of a file from another. Times that were copied and lengths may be the same; which
 /// file it is, and when it last changed in any way, are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileStamp {
+pub(crate) struct FileStamp {
     number: u64,
     length: u64,
     changed: (i64, i64),
 }
 
 impl FileStamp {
-    fn of(metadata: &fs::Metadata) -> Self {
+    pub(crate) fn of(metadata: &fs::Metadata) -> Self {
         Self {
             number: metadata.ino(),
             length: metadata.len(),
@@ -113,6 +113,12 @@ impl PolicyFiles {
     pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.paths.push(path.into());
         self
+    }
+
+    /// The folder of the first file, from which paths in it are counted.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.paths.first().and_then(|it| it.parent()).unwrap_or_else(|| Path::new("."))
     }
 
     /// With files.

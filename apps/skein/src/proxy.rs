@@ -16,7 +16,7 @@ use runtime::Tasks;
 use service_kit::{Health, Routes, Service, ServiceConfig, ServiceContext, StartError};
 
 use crate::{
-    Exit, Failure, failure,
+    Exit, Failure, callers, failure,
     mesh::{PolicyError, PolicyFiles, follow, refused},
 };
 
@@ -70,6 +70,10 @@ pub fn start(
     let start_failed = |why: String| {
         Failure::new("start_failed", format!("the proxy {} cannot start", proxy.name)).because(why)
     };
+    if !proxy.edges.is_empty() {
+        let ServiceContext { clock, telemetry, tasks, .. } = context;
+        callers::follow(&mesh, files.folder(), clock.clone(), telemetry, tasks);
+    }
     let program = Program::start(proxy, &mesh, limits, &context.telemetry, &context.tasks)
         .map_err(|it| start_failed(failure::chain(&it)))?;
     let admin = Service::new(Routes::new())

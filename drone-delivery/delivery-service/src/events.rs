@@ -504,6 +504,7 @@ mod tests {
             email_address: Some("a@example.org".to_owned()),
             sms: None,
             language: String::new(),
+            asker: None,
         };
         let made = store.write(move |it| {
             table::insert(it, &Delivery::create("d1".to_owned(), order))?;

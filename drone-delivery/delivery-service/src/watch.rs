@@ -143,7 +143,8 @@ mod tests {
                 table::insert(it, &Delivery::create(id, order.clone()))?;
             }
             let email_address = Some("a@example.org".to_owned());
-            let wish = NotifyRequest { email_address, sms: None, language: String::new() };
+            let (sms, language, asker) = (None, String::new(), None);
+            let wish = NotifyRequest { email_address, sms, language, asker };
             table::keep_notify_request(it, "d444", &wish)
         });
         let made: Result<(), WriteError<SqlError>> = made.await;

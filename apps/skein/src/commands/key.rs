@@ -1,0 +1,138 @@
+//! `key create|list|revoke`: who may come in at an edge by a key. Nothing has to run; an edge that does
+//! knows within a second.
+
+use std::time::Duration;
+
+use base::Timestamp;
+use callers::{Grant, KeyEntry, Name, RevokeError, Revoked, Role};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::arguments::duration;
+use crate::{
+    Exit, Failure, Output, Table,
+    failure::chain,
+    keys::{KeyStore, KeyStoreError},
+};
+
+/// Keys of an edge.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Draws a key and shows it, once.
+    Create {
+        /// Whose it is: what things that are his name as their owner.
+        principal: Name,
+        /// A role that policy speaks of; may be given again.
+        #[arg(long = "role", default_value = "customer", value_name = "ROLE")]
+        roles: Vec<Role>,
+        /// How long it is good; for ever where nothing is said.
+        #[arg(long, value_parser = duration, value_name = "TIME")]
+        expires_in: Option<Duration>,
+    },
+    /// Lists the keys: whose each is, and whether it is good. No key is shown.
+    List,
+    /// Takes a key back.
+    Revoke {
+        /// What its id begins with, as `key list` shows it.
+        id: String,
+    },
+}
+
+/// Runs one of the commands on the keys of a file.
+///
+/// # Errors
+/// The file cannot be read or written, or no one key is meant.
+pub fn run(
+    store: &KeyStore,
+    command: KeyCommand,
+    now: Timestamp,
+    output: Output,
+) -> Result<Exit, Failure> {
+    match command {
+        KeyCommand::Create { principal, roles, expires_in } => {
+            let grant = Grant { principal, roles, expires_at: expires_in.map(|it| now + it) };
+            create(store, grant, now, output)
+        }
+        KeyCommand::List => list(store, now, output),
+        KeyCommand::Revoke { id } => revoke(store, &id, now, output),
+    }
+}
+
+fn create(store: &KeyStore, grant: Grant, now: Timestamp, output: Output) -> Result<Exit, Failure> {
+    let drawn = store.change(|it| it.create(grant, now)).map_err(|it| unusable(&it))?;
+    let drawn = drawn.map_err(|it| Failure::new("no_key", it.to_string()))?;
+    let mut row = row(&drawn.entry, now);
+    row["key"] = Value::from(drawn.key.reveal());
+    let mut table = Table::new(&["KEY", "ID", "PRINCIPAL", "ROLES"]);
+    let text = |it: &Value| it.as_str().unwrap_or_default().to_owned();
+    table.row([text(&row["key"]), text(&row["id"]), text(&row["principal"]), roles(&drawn.entry)]);
+    output.result(&row, &table);
+    output.remark("it is shown this once: what is kept cannot be turned back into it");
+    Ok(Exit::Done)
+}
+
+fn list(store: &KeyStore, now: Timestamp, output: Output) -> Result<Exit, Failure> {
+    let file = store.read().map_err(|it| unusable(&it))?;
+    let mut table = Table::new(&["ID", "PRINCIPAL", "ROLES", "CREATED", "STATE"]);
+    for entry in file.keys() {
+        table.row([
+            entry.sha256.id(),
+            entry.principal.to_string(),
+            roles(entry),
+            entry.created_at.to_string(),
+            state(entry, now),
+        ]);
+    }
+    let rows: Vec<Value> = file.keys().iter().map(|it| row(it, now)).collect();
+    output.result(&rows, &table);
+    Ok(Exit::Done)
+}
+
+fn revoke(store: &KeyStore, id: &str, now: Timestamp, output: Output) -> Result<Exit, Failure> {
+    let revoked = store.change(|it| it.revoke(id, now)).map_err(|it| unusable(&it))?;
+    let revoked = revoked.map_err(|error| {
+        let (code, exit) = match error {
+            RevokeError::Unknown(_) => ("no_such_key", Exit::NotFound),
+            RevokeError::Ambiguous(..) => ("ambiguous_key", Exit::Usage),
+        };
+        Failure::new(code, error.to_string()).exit(exit).next("drone-delivery key list")
+    })?;
+    if revoked == Revoked::Before {
+        output.remark("it was taken back before");
+    }
+    let mut table = Table::new(&["REVOKED"]);
+    table.row([id.to_owned()]);
+    output.result(&json!({"revoked": id}), &table);
+    Ok(Exit::Done)
+}
+
+fn row(entry: &KeyEntry, now: Timestamp) -> Value {
+    json!({
+        "id": entry.sha256.id(),
+        "principal": entry.principal,
+        "roles": entry.roles,
+        "createdAt": entry.created_at,
+        "expiresAt": entry.expires_at,
+        "revokedAt": entry.revoked_at,
+        "good": entry.is_good(now),
+    })
+}
+
+fn roles(entry: &KeyEntry) -> String {
+    entry.roles.iter().map(Role::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn state(entry: &KeyEntry, now: Timestamp) -> String {
+    match (entry.revoked_at, entry.expires_at) {
+        (Some(at), _) => format!("revoked {at}"),
+        (None, Some(at)) if at <= now => format!("expired {at}"),
+        (None, Some(at)) => format!("good until {at}"),
+        (None, None) => "good".to_owned(),
+    }
+}
+
+/// The failure of a command that cannot use the file.
+#[must_use]
+pub fn unusable(error: &KeyStoreError) -> Failure {
+    Failure::new("bad_keys", "the file of keys cannot be used").because(chain(error))
+}
