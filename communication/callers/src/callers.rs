@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use base::Timestamp;
 
 use crate::{
+    issuer::Issuer,
     key::{ApiKey, KeyDigest, PREFIX},
     key_file::{KeyEntry, KeyFile},
-    principal::{Principal, Role},
+    principal::Principal,
     refused::Refused,
-    signers::Signers,
     token,
 };
 
@@ -18,21 +18,6 @@ use crate::{
 pub struct Callers {
     keys: BTreeMap<KeyDigest, KeyEntry>,
     issuers: Vec<Issuer>,
-}
-
-/// Somebody whose tokens are believed.
-#[derive(Debug, Clone)]
-pub struct Issuer {
-    /// What it calls itself in `iss`, letter by letter.
-    pub name: String,
-    /// What it calls us in `aud`.
-    pub audience: String,
-    /// The claim that lists roles.
-    pub roles_claim: String,
-    /// The roles of whom no roles are claimed for.
-    pub roles: Vec<Role>,
-    /// Who signs for it.
-    pub signers: Signers,
 }
 
 impl Callers {
@@ -81,5 +66,40 @@ impl Callers {
         } else {
             Err(Refused::ExpiredKey)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key_file::{Drawn, Grant};
+
+    #[test]
+    fn one_credential_of_the_scheme_bearer_is_read() {
+        let mut file = KeyFile::default();
+        let now = Timestamp::from_millis(1_000);
+        let grant =
+            |expires_at| Grant { principal: "bob".parse().unwrap(), roles: Vec::new(), expires_at };
+        let good = file.create(grant(None), now).unwrap();
+        let over = file.create(grant(Some(now)), now).unwrap();
+        let revoked = file.create(grant(None), now).unwrap();
+        file.revoke(&revoked.entry.sha256.id(), now).unwrap();
+        let callers = Callers::new([&file], Vec::new());
+        let identify = |given: &[&str]| {
+            let given = given.iter().map(|it| it.as_bytes());
+            callers.identify(given, now).map(|it| it.name.as_str().to_owned())
+        };
+        let bearer = |it: &Drawn| format!("Bearer {}", it.key.reveal());
+        assert_eq!(identify(&[&bearer(&good)]), Ok("bob".to_owned()));
+        assert_eq!(identify(&[&bearer(&good).replace("Bearer", "bEARER")]), Ok("bob".to_owned()));
+        assert_eq!(identify(&["Bearer a.b.c"]), Err(Refused::Malformed));
+        assert_eq!(identify(&[]), Err(Refused::Missing));
+        assert_eq!(identify(&[&bearer(&good), &bearer(&good)]), Err(Refused::Malformed));
+        assert_eq!(identify(&[good.key.reveal()]), Err(Refused::Malformed));
+        assert_eq!(identify(&[&bearer(&good).replace("Bearer", "Basic")]), Err(Refused::Malformed));
+        assert_eq!(identify(&[&bearer(&over)]), Err(Refused::ExpiredKey));
+        assert_eq!(identify(&[&bearer(&revoked)]), Err(Refused::RevokedKey));
+        let unknown = ApiKey::draw().unwrap();
+        assert_eq!(identify(&[&format!("Bearer {}", unknown.reveal())]), Err(Refused::UnknownKey));
     }
 }

@@ -9,6 +9,7 @@
 
 mod base64url;
 mod callers;
+mod issuer;
 mod key;
 mod key_file;
 mod principal;
@@ -16,7 +17,8 @@ mod refused;
 mod signers;
 mod token;
 
-pub use callers::{Callers, Issuer};
+pub use callers::Callers;
+pub use issuer::Issuer;
 pub use key::{ApiKey, DrawKeyError, KeyDigest};
 pub use key_file::{
     Drawn, Grant, KEYS_MAX, KeyEntry, KeyFile, ReadKeysError, RevokeError, Revoked,

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     base64url,
-    callers::Issuer,
+    issuer::Issuer,
     principal::{Principal, Role},
     refused::Refused,
 };

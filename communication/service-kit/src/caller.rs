@@ -43,13 +43,13 @@ impl Caller {
     /// The one owner whose things are there for him; `None` where those of everybody are.
     ///
     /// # Errors
-    /// 403 for whom nothing is there.
+    /// 401 for whom nothing is there.
     pub fn bound_to(&self) -> Result<Option<&str>, Problem> {
         match self {
             Self::Inside | Self::Outside { reach: Reach::All, .. } => Ok(None),
             Self::Outside { reach: Reach::Own, name: Some(name) } => Ok(Some(name)),
             Self::Outside { .. } => Err(Problem::of(
-                base::Code::Forbidden,
+                base::Code::Unauthenticated,
                 "who asks is not known, and nothing is everybody's here",
             )),
         }

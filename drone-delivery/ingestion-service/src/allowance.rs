@@ -16,21 +16,12 @@ use http::StatusCode;
 use service_kit::Problem;
 use store::Store;
 
-use crate::store as table;
+use crate::store::{self as table, Holding};
 
 /// A pickup farther ahead is a booking: the drone that is promised for then is nobody else's then.
 const BOOKED_AHEAD: Duration = Duration::from_secs(3_600);
 /// When to come back: deliveries end in minutes.
 const COME_BACK: Duration = Duration::from_secs(60);
-
-/// What one owner holds, or may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Holding {
-    /// Deliveries that have not ended.
-    pub(crate) open: u64,
-    /// Those of them whose pickup lies far ahead.
-    pub(crate) booked: u64,
-}
 
 /// The bound, and what is just being added.
 #[derive(Debug, Clone)]

@@ -399,7 +399,7 @@ fn of_another() -> Problem {
         detail: "who asks may order for himself alone".to_owned(),
     }];
     let detail = "another's account cannot be ordered for";
-    Problem { errors, ..Problem::of(Code::Forbidden, detail) }
+    Problem { errors, ..Problem::refusal(StatusCode::FORBIDDEN, "other_account", detail) }
 }
 
 fn unknown() -> Problem {

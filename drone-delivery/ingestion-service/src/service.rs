@@ -12,12 +12,12 @@ use store::StoreSettings;
 use utoipa::OpenApi as _;
 
 use crate::{
-    allowance::{Allowance, Holding},
+    allowance::Allowance,
     api::{Document, Shared, routes},
     backlog::{Backlog, Limits},
     disk::Disk,
     events::{ROLE, ReadModel},
-    store::{MIGRATIONS, forget_old},
+    store::{Holding, MIGRATIONS, forget_old},
     watch::watch,
 };
 

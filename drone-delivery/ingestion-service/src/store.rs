@@ -3,10 +3,7 @@
 use base::Timestamp;
 use store::{Migration, Reader, SqlError, Transaction};
 
-use crate::{
-    allowance::Holding,
-    domain::{RequestRecord, RequestState},
-};
+use crate::domain::{RequestRecord, RequestState};
 
 /// History of the tables. Never edit one: append.
 pub(crate) const MIGRATIONS: &[Migration] = &[
@@ -71,6 +68,15 @@ pub(crate) struct Found {
     /// The account that ships; not known of one that was written before owners were, or of which only
     /// events were heard, until one of its delivery says it.
     pub(crate) owner_id: Option<String>,
+}
+
+/// What one owner holds, or may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Holding {
+    /// Deliveries that have not ended.
+    pub(crate) open: u64,
+    /// Those of them whose pickup lies far ahead.
+    pub(crate) booked: u64,
 }
 
 /// A request that has just become durable.

@@ -10,7 +10,7 @@ use ring::{
 use serde_json::json;
 
 use super::*;
-use crate::{base64url::encode, callers::Callers, signers::Signers};
+use crate::{base64url::encode, signers::Signers};
 
 const NOW_S: i64 = 1_800_000_000;
 
@@ -224,38 +224,4 @@ fn what_is_no_token_is_refused() {
     for text in ["", ".", "..", "a.b", "a.b.c", "e30.e30.", "e30.e30.AA", &"a".repeat(1 << 20)] {
         keys.check(text, Err(Refused::Malformed));
     }
-}
-
-#[test]
-fn one_credential_of_the_scheme_bearer_is_read() {
-    let keys = Keys::new();
-    let mut file = crate::KeyFile::default();
-    let now = Timestamp::from_millis(NOW_S * 1_000);
-    let grant = |expires_at| crate::Grant {
-        principal: "bob".parse().unwrap(),
-        roles: Vec::new(),
-        expires_at,
-    };
-    let good = file.create(grant(None), now).unwrap();
-    let over = file.create(grant(Some(now)), now).unwrap();
-    let revoked = file.create(grant(None), now).unwrap();
-    file.revoke(&revoked.entry.sha256.id(), now).unwrap();
-    let callers = Callers::new([&file], keys.issuers());
-    let identify = |given: &[&str]| {
-        let given = given.iter().map(|it| it.as_bytes());
-        callers.identify(given, now).map(|it| it.name.as_str().to_owned())
-    };
-    let bearer = |it: &crate::Drawn| format!("Bearer {}", it.key.reveal());
-    let token = keys.token(&json!({"alg": "ES256", "kid": "p"}), &claims(), "p");
-    assert_eq!(identify(&[&bearer(&good)]), Ok("bob".to_owned()));
-    assert_eq!(identify(&[&bearer(&good).replace("Bearer", "bEARER")]), Ok("bob".to_owned()));
-    assert_eq!(identify(&[&format!("Bearer {token}")]), Ok("alice".to_owned()));
-    assert_eq!(identify(&[]), Err(Refused::Missing));
-    assert_eq!(identify(&[&bearer(&good), &bearer(&good)]), Err(Refused::Malformed));
-    assert_eq!(identify(&[good.key.reveal()]), Err(Refused::Malformed));
-    assert_eq!(identify(&[&bearer(&good).replace("Bearer", "Basic")]), Err(Refused::Malformed));
-    assert_eq!(identify(&[&bearer(&over)]), Err(Refused::ExpiredKey));
-    assert_eq!(identify(&[&bearer(&revoked)]), Err(Refused::RevokedKey));
-    let unknown = crate::ApiKey::draw().unwrap();
-    assert_eq!(identify(&[&format!("Bearer {}", unknown.reveal())]), Err(Refused::UnknownKey));
 }

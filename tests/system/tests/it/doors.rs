@@ -53,6 +53,14 @@ struct Known {
     tasks: Tasks,
 }
 
+/// Where a key lies in a data directory that a test has made, where the profile makes none.
+pub(crate) const OWN_KEY: &str = "edge/tests.key";
+
+/// That key, where there is one.
+pub(crate) fn own_key(data: &Path) -> Option<PathBuf> {
+    Some(data.join(OWN_KEY)).filter(|it| it.exists())
+}
+
 /// The identity of a service of the system.
 pub(crate) fn id(service: &str) -> SpiffeId {
     SpiffeId::new(DOMAIN, "default", service).unwrap()
@@ -70,6 +78,14 @@ impl Doors {
         let settings = std::fs::read(self.data.join("settings.json")).ok()?;
         let settings: Value = serde_json::from_slice(&settings).ok()?;
         (settings["tls"] == "strict").then_some(service)
+    }
+
+    /// What is shown at a port where it is the gateway's.
+    pub(crate) fn key(&self, port: u16) -> Option<HeaderValue> {
+        let is_gateway = port.checked_sub(self.port_base) == Some(80);
+        let made = || own_key(&self.data).unwrap_or_else(|| self.data.join("edge/demo.key"));
+        let key = is_gateway.then(|| std::fs::read_to_string(made()))?.ok()?;
+        Some(HeaderValue::from_str(&format!("Bearer {}", key.trim())).unwrap())
     }
 
     /// Sends one request over a connection of its own.

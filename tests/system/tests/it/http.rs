@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -51,7 +51,8 @@ impl Http {
         Self { plain: builder.build_http(), doors: None }
     }
 
-    /// The same client, which enters these doors as an operator where they ask.
+    /// The same client, which enters these doors as an operator where they ask, and the gateway by the key of
+    /// profile demo where a call says nothing else.
     pub(crate) fn entering(doors: Doors) -> Self {
         Self { doors: Some(doors), ..Self::new() }
     }
@@ -67,8 +68,13 @@ impl Http {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(body.into())).unwrap();
+        let mut request = request.body(Full::new(body.into())).unwrap();
         let port = request.uri().port_u16().unwrap_or(80);
+        if !request.headers().contains_key(AUTHORIZATION)
+            && let Some(key) = self.doors.as_ref().and_then(|it| it.key(port))
+        {
+            request.headers_mut().insert(AUTHORIZATION, key);
+        }
         let strict = self.doors.as_ref().and_then(|it| Some((it, it.strict(port)?)));
         let call = async {
             let answered = match strict {

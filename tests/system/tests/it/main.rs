@@ -39,6 +39,8 @@ mod kills_of_changes;
 #[cfg(test)]
 mod operating;
 #[cfg(test)]
+mod owasp;
+#[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod program;

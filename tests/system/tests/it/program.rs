@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    doors::Doors,
+    doors::{Doors, OWN_KEY, own_key},
     http::{Http, Reply},
     wait::until,
 };
@@ -114,8 +114,19 @@ impl System {
         if !tls.is_empty() && may_be_strict(arguments) {
             all.extend(["--tls", &tls]);
         }
+        if arguments.contains(&"strict") && !arguments.contains(&"--tls") {
+            self.make_key();
+        }
         let output = self.command(&all);
         assert!(output.status.success(), "up failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Profile strict makes no key: its operator does.
+    fn make_key(&self) {
+        if own_key(&self.data).is_none() {
+            let drawn = self.command_json(&["key", "create", "tests", "--role", "operator"]);
+            std::fs::write(self.data.join(OWN_KEY), drawn["key"].as_str().unwrap()).unwrap();
+        }
     }
 
     /// Runs one command of the program on this system.
@@ -124,6 +135,7 @@ impl System {
             .args(arguments)
             .arg("--data")
             .arg(&self.data)
+            .envs(own_key(&self.data).map(|it| ("DRONE_DELIVERY_KEY_FILE", it)))
             .stdin(Stdio::null())
             .output()
             .unwrap()
