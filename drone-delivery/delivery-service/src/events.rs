@@ -199,7 +199,7 @@ fn notify(
     turn: Option<&str>,
     voice: Voice<'_>,
 ) -> Result<(), SqlError> {
-    let has_asked = table::notify_request(transaction, &delivery.id)?.is_some();
+    let has_asked = table::is_asked_for(transaction, &delivery.id)?;
     if voice.audience == Audience::Askers && !has_asked {
         return Ok(());
     }

@@ -352,6 +352,12 @@ pub(crate) fn keep_notify_request(
     Ok(())
 }
 
+/// Whether somebody wants to hear of a delivery.
+pub(crate) fn is_asked_for(reader: &Reader<'_>, id: &str) -> Result<bool, SqlError> {
+    let sql = "SELECT 1 FROM notify_requests WHERE delivery_id = ?1";
+    Ok(reader.query_optional(sql, &[&id], |row| row.get::<i64>(0))?.is_some())
+}
+
 /// Where a customer wants to hear of a delivery.
 pub(crate) fn notify_request(
     reader: &Reader<'_>,

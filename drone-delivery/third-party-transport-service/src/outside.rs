@@ -103,10 +103,14 @@ impl Companies {
         });
         let reply = self.call(carrier, (Method::PUT, id, ""), Some(&body), deadline).await?;
         match reply.status.as_u16() {
-            200 | 201 => {
-                let delivery_eta = reading::eta(&reply.json().unwrap_or_default());
-                Ok(Taken::Yes { delivery_eta })
-            }
+            // Whoever answers with something else than was agreed may be anybody.
+            200 | 201 => match reply.json() {
+                None if !reply.body.is_empty() => Err(no_json(carrier)),
+                said => {
+                    let delivery_eta = reading::eta(&said.unwrap_or_default());
+                    Ok(Taken::Yes { delivery_eta })
+                }
+            },
             409 | 422 => Ok(Taken::No),
             _ => Err(unexpected(carrier, &reply)),
         }
@@ -160,10 +164,7 @@ impl Companies {
     async fn news(&self, carrier: &str, id: &str) -> Result<Option<Value>, NoAnswer> {
         let reply = self.call(carrier, (Method::GET, id, ""), None, None).await?;
         match reply.status {
-            StatusCode::OK => reply.json().map(Some).ok_or_else(|| NoAnswer {
-                carrier: carrier.to_owned(),
-                why: "its answer is no JSON".to_owned(),
-            }),
+            StatusCode::OK => reply.json().map(Some).ok_or_else(|| no_json(carrier)),
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
             _ => Err(unexpected(carrier, &reply)),
         }
@@ -191,6 +192,10 @@ impl Companies {
         call = call.within(deadline.map_or(own, |it| it.min(own)));
         self.client.call(call).await.map_err(|it| no_answer(it.to_string()))
     }
+}
+
+fn no_json(carrier: &str) -> NoAnswer {
+    NoAnswer { carrier: carrier.to_owned(), why: "its answer is no JSON".to_owned() }
 }
 
 fn unexpected(carrier: &str, reply: &CallReply) -> NoAnswer {
