@@ -184,6 +184,18 @@ impl Caller {
 pub(crate) struct Line(http1::SendRequest<Full<Bytes>>);
 
 impl Line {
+    /// The status of an answer whose body ends.
+    pub(crate) async fn status(&mut self, path: &str, fields: &[(&str, &str)]) -> u16 {
+        let mut request = Request::builder().uri(path).header(header::HOST, "door");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let answer = self.0.send_request(request.body(Full::default()).unwrap()).await.unwrap();
+        let status = answer.status().as_u16();
+        drop(answer.into_body().collect().await);
+        status
+    }
+
     /// Whether the door lets a call in. The connection is good for another one only where it does not:
     /// nobody waits for the end of an answer that may be a stream.
     pub(crate) async fn lets_in(&mut self, method: &str, path: &str) -> bool {

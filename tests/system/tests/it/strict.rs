@@ -386,3 +386,21 @@ async fn whoever_shows_a_denied_identity_is_not_talked_to_until_he_is_started_ag
     assert!(is_noted(&deny, "done"), "{noted}");
     assert!(is_noted("restart account", &format!("done: {}", account.instance)), "{noted}");
 }
+
+/// The edge says of everybody how far he reaches: by its silence nobody becomes a service of ours.
+#[tokio::test]
+async fn a_call_of_the_gateway_that_does_not_say_who_asks_reaches_nothing() {
+    let system = System::up(&["--tls", "strict"]);
+    let id = system.accepted(&sample_request()).await;
+    let forger = Forger::of(system.data());
+    let gateway = forger.caller("gateway").await;
+    let mut line = gateway.open("ingestion", system.port(101)).await;
+    let path = format!("/api/deliveryrequests/{id}");
+    let owner = [("skein-principal", "myowner"), ("skein-reach", "own")];
+    let other = [("skein-principal", "other"), ("skein-reach", "own")];
+    let caller = ("skein-caller", "spiffe://drone-delivery/ns/default/svc/scheduler");
+    assert_eq!(line.status(&path, &owner).await, 200);
+    for fields in [&[][..], &other, &owner[..1], &[("skein-reach", "everything")], &[caller]] {
+        assert_eq!(line.status(&path, fields).await, 404, "{fields:?}");
+    }
+}
