@@ -26,6 +26,11 @@ pub(crate) const ALL: &[OwnReason] = &[
     ("no_carrier", "No carrier takes this package or this way; the delivery is refused."),
     ("not_booked", "No drone is booked for this delivery, so there is nothing to change."),
     (
+        "other_account",
+        "Who asks may order for his own account alone. An operator orders for whomever he names: `key create \
+         NAME --role operator`.",
+    ),
+    (
         "other_confirmation",
         "The delivery was confirmed before, in another way; the first one stands.",
     ),
@@ -45,6 +50,16 @@ pub(crate) const ALL: &[OwnReason] = &[
     (
         "stale_revision",
         "A newer change of the booking was seen before this one; the newer one stands.",
+    ),
+    (
+        "too_many_booked",
+        "The account has as many pickups more than an hour ahead as it may (`ingestion.booked_per_owner_max`). \
+         Come back when some were fetched, or call one off.",
+    ),
+    (
+        "too_many_open",
+        "The account has as many deliveries that have not ended as it may (`ingestion.open_per_owner_max`). \
+         Come back when some have ended.",
     ),
     (
         "too_early",

@@ -12,16 +12,12 @@ use std::{
 };
 
 use base::Timestamp;
-use http::StatusCode;
-use service_kit::Problem;
-use store::Store;
+use store::{ReadError, Store};
 
 use crate::store::{self as table, Holding};
 
 /// A pickup farther ahead is a booking: the drone that is promised for then is nobody else's then.
 const BOOKED_AHEAD: Duration = Duration::from_secs(3_600);
-/// When to come back: deliveries end in minutes.
-const COME_BACK: Duration = Duration::from_secs(60);
 
 /// The bound, and what is just being added.
 #[derive(Debug, Clone)]
@@ -39,6 +35,26 @@ pub(crate) struct Share {
     adding: Arc<Mutex<BTreeMap<String, Holding>>>,
 }
 
+/// Why there is no room for one more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ShareError {
+    /// As many as may be have not ended.
+    #[error("one account has at most {most} deliveries that have not ended")]
+    Open {
+        /// So many.
+        most: u64,
+    },
+    /// As many as may be are booked far ahead.
+    #[error("one account books at most {most} pickups more than an hour ahead")]
+    Booked {
+        /// So many.
+        most: u64,
+    },
+    /// What the owner holds is not known.
+    #[error("the read model does not answer")]
+    Unknown(#[source] ReadError),
+}
+
 /// Which pickups count as booked, at a time.
 pub(crate) fn booked_from(now: Timestamp) -> Timestamp {
     now + BOOKED_AHEAD
@@ -52,20 +68,21 @@ impl Allowance {
     /// Room for one more of this owner.
     ///
     /// # Errors
-    /// 429 `too_many_open` or `too_many_booked`; 503 where the read model does not answer.
+    /// [`ShareError`].
     pub(crate) async fn share(
         &self,
         store: &Store,
         owner: &str,
         pickup: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<Share, Problem> {
+    ) -> Result<Share, ShareError> {
         let from = booked_from(now);
         let one = Holding { open: 1, booked: u64::from(pickup.is_some_and(|it| it > from)) };
         // First, so that two at once see each other.
         let (share, adding) = self.add(owner, one);
         let known = owner.to_owned();
-        let held = store.read(move |reader| table::held(reader, &known, from)).await?;
+        let held = store.read(move |reader| table::held(reader, &known, from)).await;
+        let held = held.map_err(ShareError::Unknown)?;
         self.judge(
             Holding { open: held.open + adding.open, booked: held.booked + adding.booked },
             one,
@@ -82,19 +99,12 @@ impl Allowance {
         (share, *adding)
     }
 
-    fn judge(&self, with: Holding, one: Holding) -> Result<(), Problem> {
-        let Holding { open, booked } = self.most;
-        let refused = |code, detail: String| {
-            Err(Problem::refusal(StatusCode::TOO_MANY_REQUESTS, code, detail).retryable(COME_BACK))
-        };
-        if with.open > open {
-            let detail = format!("one account has at most {open} deliveries that have not ended");
-            return refused("too_many_open", detail);
+    const fn judge(&self, with: Holding, one: Holding) -> Result<(), ShareError> {
+        if with.open > self.most.open {
+            return Err(ShareError::Open { most: self.most.open });
         }
-        if one.booked > 0 && with.booked > booked {
-            let detail =
-                format!("one account books at most {booked} pickups more than an hour ahead");
-            return refused("too_many_booked", detail);
+        if one.booked > 0 && with.booked > self.most.booked {
+            return Err(ShareError::Booked { most: self.most.booked });
         }
         Ok(())
     }
@@ -144,10 +154,14 @@ mod tests {
             Self { store, allowance, _directory: directory }
         }
 
-        async fn share(&self, owner: &str, ahead: Duration) -> Result<Share, String> {
+        async fn share(&self, owner: &str, ahead: Duration) -> Result<Share, &'static str> {
             let now = Timestamp::from_millis(NOW_MS);
             let share = self.allowance.share(&self.store, owner, Some(now + ahead), now).await;
-            share.map_err(|it| it.code.into_owned())
+            share.map_err(|error| match error {
+                ShareError::Open { .. } => "open",
+                ShareError::Booked { .. } => "booked",
+                ShareError::Unknown(_) => "unknown",
+            })
         }
 
         async fn accept(&self, id: &'static str, owner: &'static str, ahead: Duration) {
@@ -186,7 +200,7 @@ mod tests {
         let fixture = Fixture::new(2, 9);
         fixture.accept("d1", "ann", SOON).await;
         fixture.accept("d2", "ann", SOON).await;
-        assert_eq!(fixture.share("ann", SOON).await.unwrap_err(), "too_many_open");
+        assert_eq!(fixture.share("ann", SOON).await.unwrap_err(), "open");
         assert!(fixture.share("ben", SOON).await.is_ok());
         fixture.fail("d1").await;
         assert!(fixture.share("ann", SOON).await.is_ok());
@@ -200,7 +214,7 @@ mod tests {
     async fn what_is_under_way_counts_until_it_is_dropped() {
         let fixture = Fixture::new(2, 9);
         let (one, _two) = (fixture.share("ann", SOON).await, fixture.share("ann", SOON).await);
-        assert_eq!(fixture.share("ann", SOON).await.unwrap_err(), "too_many_open");
+        assert_eq!(fixture.share("ann", SOON).await.unwrap_err(), "open");
         drop(one);
         drop(fixture.share("ann", SOON).await.unwrap());
         drop(_two);
@@ -211,7 +225,7 @@ mod tests {
     async fn far_bookings_have_a_bound_of_their_own_and_leave_room_for_what_is_near() {
         let fixture = Fixture::new(9, 1);
         fixture.accept("d1", "ann", LATER).await;
-        assert_eq!(fixture.share("ann", LATER).await.unwrap_err(), "too_many_booked");
+        assert_eq!(fixture.share("ann", LATER).await.unwrap_err(), "booked");
         assert!(fixture.share("ann", SOON).await.is_ok());
     }
 }

@@ -30,7 +30,7 @@ use telemetry::{SpanKind, Telemetry};
 pub(crate) use self::document::Document;
 use self::once::Once;
 use crate::{
-    allowance::{Allowance, Share},
+    allowance::{Allowance, Share, ShareError},
     backlog::Backlog,
     disk::Disk,
     domain::{RequestRecord, RequestState, TooLate},
@@ -223,7 +223,7 @@ impl Shared {
         let Some(owner) = caller.bound_to()? else { return Ok(None) };
         let now = self.clock.now();
         let share = self.allowance.share(&self.store, owner, request.pickup_time, now);
-        share.await.map(Some)
+        share.await.map(Some).map_err(no_room)
     }
 
     /// The request of an id, where it is there for who asks: another's is not.
@@ -400,6 +400,19 @@ fn of_another() -> Problem {
     }];
     let detail = "another's account cannot be ordered for";
     Problem { errors, ..Problem::refusal(StatusCode::FORBIDDEN, "other_account", detail) }
+}
+
+/// When to come back for room: deliveries end in minutes.
+const ROOM_AFTER: Duration = Duration::from_secs(60);
+
+fn no_room(error: ShareError) -> Problem {
+    let code = match error {
+        ShareError::Open { .. } => "too_many_open",
+        ShareError::Booked { .. } => "too_many_booked",
+        ShareError::Unknown(error) => return error.into(),
+    };
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    Problem::refusal(status, code, error.to_string()).retryable(ROOM_AFTER)
 }
 
 fn unknown() -> Problem {
