@@ -83,6 +83,8 @@ pub struct Upload<B> {
     resent: usize,
     is_ended: bool,
     is_whole_kept: bool,
+    /// What was asked for last has not come.
+    is_awaited: bool,
 }
 
 impl<B: RequestBody> Upload<B> {
@@ -99,6 +101,7 @@ impl<B: RequestBody> Upload<B> {
             resent: 0,
             is_ended,
             is_whole_kept: true,
+            is_awaited: false,
         }
     }
 
@@ -125,6 +128,12 @@ impl<B: RequestBody> Upload<B> {
         self.is_ended && self.resent == self.kept.len()
     }
 
+    /// Whether the client is who keeps the request waiting: a piece could go out and has not come.
+    #[must_use]
+    pub const fn is_awaited(&self) -> bool {
+        self.is_awaited
+    }
+
     /// Whether it could go out once more from its beginning.
     #[must_use]
     pub const fn is_replayable(&self) -> bool {
@@ -149,7 +158,9 @@ impl<B: RequestBody> Upload<B> {
         if self.is_ended {
             return Poll::Ready(None);
         }
-        let piece = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        let piece = Pin::new(&mut self.body).poll_frame(context);
+        self.is_awaited = piece.is_pending();
+        let piece = std::task::ready!(piece);
         match &piece {
             Some(Ok(frame)) => self.remember(frame),
             // A body that broke cannot be sent again.

@@ -73,6 +73,21 @@ pub(crate) struct Request<'a> {
     pub(crate) tap: &'a mut Option<Box<Pending>>,
 }
 
+impl Request<'_> {
+    /// How long one try may take; `None` where policy sets no bound.
+    fn try_longest(&self) -> Option<Duration> {
+        let by_rule = self.rule.and_then(|it| it.timeouts.backend_request);
+        bound(by_rule.unwrap_or(self.lane.destination.settings.timeouts.backend_request))
+    }
+
+    /// The least of that and of what all tries together may take.
+    fn longest(&self) -> Option<Duration> {
+        let by_rule = self.rule.and_then(|it| it.timeouts.request);
+        let all = bound(by_rule.unwrap_or(self.lane.destination.settings.timeouts.request));
+        [self.try_longest(), all].into_iter().flatten().min()
+    }
+}
+
 impl Outbound {
     /// A worker of a mesh, with connections of its own.
     #[must_use]

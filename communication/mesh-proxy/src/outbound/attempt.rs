@@ -14,7 +14,7 @@ use mesh_policy::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{Outbound, Request, bound};
+use super::{Outbound, Request};
 use crate::{
     body::{BodyError, RequestBody, Upload},
     h1::{self, Known},
@@ -36,6 +36,10 @@ const ANSWER: h1::Limits =
 /// Longest look ahead for the status of a gRPC answer; a head that comes later than it could is worse
 /// than a try that is not made.
 const PEEK_LONGEST: Duration = Duration::from_millis(100);
+
+/// A caller's own deadline that gives an endpoint less than this (or than policy does, if that is less)
+/// says nothing of it: one caller in a hurry must not shut a service for all others.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where nobody set a bound.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
@@ -87,16 +91,21 @@ impl<'a> Try<'a> {
         upload: &mut Upload<B>,
         repeatable: Repeatable,
     ) -> Result<Answer, TryError> {
-        let timeouts = &self.destination.settings.timeouts;
-        let by_rule = request.rule.and_then(|it| it.timeouts.backend_request);
-        let longest = bound(by_rule.unwrap_or(timeouts.backend_request));
-        let own = longest.map(|it| self.began + it);
+        let own = request.try_longest().map(|it| self.began + it);
         let end = [own, request.deadline.instant()].into_iter().flatten().min();
-        let (head, mut body) = if self.is_over_h2(request) {
+        let answered = if self.is_over_h2(request) {
             Box::pin(self.make_h2(request, upload, end)).await
         } else {
             self.make_h1(request, upload, repeatable, end).await
-        }?;
+        };
+        let (head, mut body) = answered.map_err(|it| match it {
+            // A client that sends too slowly is not what its endpoint answers for. Of a gRPC call, which
+            // may have both sides speak in turn, nobody can tell.
+            TryError::TimedOut { has_begun: true } if upload.is_awaited() && !is_grpc(request) => {
+                TryError::Upload(BodyError::TimedOut)
+            }
+            other => other,
+        })?;
         // The status of a gRPC call may stand in trailers right behind the head: a look ahead, where
         // another try could follow. A server that may wait for more of the request is not waited for.
         let is_open = repeatable == Repeatable::Yes
@@ -193,8 +202,14 @@ impl<'a> Try<'a> {
         Ok((head, ReplyBody::http2(stream, sending)))
     }
 
-    /// Tells balancer and breaker what came of it.
-    pub(super) fn settle(&mut self, outcome: &Result<Answer, TryError>, now: Instant) {
+    /// Tells balancer and breaker what came of it. `by_policy` is how long a request may take, whatever its
+    /// caller says.
+    pub(super) fn settle(
+        &mut self,
+        outcome: &Result<Answer, TryError>,
+        by_policy: Option<Duration>,
+        now: Instant,
+    ) {
         self.is_settled = true;
         let elapsed = now.saturating_duration_since(self.began);
         let retry_after = outcome.as_ref().ok().and_then(|it| retry_after(&it.0));
@@ -206,6 +221,12 @@ impl<'a> Try<'a> {
                 verdict => (Sample::Answered(elapsed), Some(verdict)),
             },
             Err(TryError::Upload(_) | TryError::Unprocessed(_)) => {
+                (Sample::Cancelled(elapsed), None)
+            }
+            // A caller who waits for so short a time is like one who went away.
+            Err(TryError::TimedOut { .. })
+                if elapsed < by_policy.map_or(PATIENCE, |it| it.min(PATIENCE)) =>
+            {
                 (Sample::Cancelled(elapsed), None)
             }
             Err(_) => {
@@ -300,6 +321,10 @@ pub(super) fn grpc_status((head, body): &Answer) -> Option<u32> {
         Some(status) => status.parse().ok(),
         None => body.peeked_grpc_status(),
     }
+}
+
+fn is_grpc(request: &Request<'_>) -> bool {
+    Grpc::of(request.head.fields.get(Known::ContentType)) == Grpc::Yes
 }
 
 /// Whether a gRPC answer has begun whose status comes at its end.

@@ -84,7 +84,7 @@ pub(super) async fn run<B: RequestBody>(
         let mut attempt = Try::new(outbound, destination, chosen, began);
         let outcome = attempt.make(request, upload, repeatable).await;
         let at = Instant::now();
-        attempt.settle(&outcome, at);
+        attempt.settle(&outcome, request.longest(), at);
         tell(&mut span, &attempt, &outcome);
         tries += 1;
         is_unprocessed &= outcome.as_ref().is_err_and(|it| code_of(it).1);

@@ -4,7 +4,7 @@ use std::{future::poll_fn, task::Poll, time::Duration};
 
 use mesh_policy::{
     breaker, concurrency,
-    destination::{Attachments, Endpoint, EndpointSet},
+    destination::{Attachments, Endpoint, EndpointSet, Timeouts},
     retry,
     route::{Match, PathMatch, Rule},
 };
@@ -15,7 +15,8 @@ use mesh_proxy::{
 use tokio::task::JoinSet;
 
 use super::stage::{
-    Act, Backend, EVERYWHERE, Placement, Plan, SERVICE, Stage, head, ok, status, until, within,
+    Act, Backend, EVERYWHERE, LISTENING, Placement, Plan, SERVICE, Stage, head, ok, status, until,
+    within,
 };
 
 const SHUT: Duration = Duration::from_secs(3_600);
@@ -383,5 +384,40 @@ async fn without_an_endpoint_the_answer_is_503_at_once() {
         let answer = stage.get("/").await;
         assert_eq!((answer.status, answer.code()), (503, Some("no_endpoint")), "{placement:?}");
         assert_eq!(stage.count("mesh_requests_total", &[("class", "none")]), 1);
+    }
+}
+
+#[tokio::test]
+async fn clients_that_send_their_bodies_too_slowly_shut_no_endpoint_for_others() {
+    for placement in LISTENING {
+        let backend = Backend::new(|_, _| ok()).await;
+        let timeouts = Timeouts { request: Duration::from_millis(100), ..Timeouts::default() };
+        let settings = Attachments { timeouts: Some(timeouts), ..breaking(SHUT) };
+        let stage = Stage::new(placement, &Plan { settings, ..Plan::to(&[&backend]) });
+        for _ in 0..8 {
+            let mut client = stage.client().await;
+            client.send("POST /things HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc").await;
+            let answer = client.answer().await;
+            assert_eq!((answer.status, answer.code()), (408, Some("request_timeout")));
+        }
+        assert_eq!(stage.get("/things").await.status, 200, "{placement:?}");
+        assert_eq!(stage.count("mesh_breaker_open_state", &[]), 0, "{placement:?}");
+    }
+}
+
+#[tokio::test]
+async fn callers_in_a_hurry_shut_no_endpoint_for_others() {
+    // At an edge nobody says how long he waits.
+    for placement in [Placement::Door, Placement::InProcess] {
+        let hangs = |line: &str| line.contains("/slow");
+        let backend = Backend::new(move |_, it| if hangs(&it.line) { Act::Hang } else { ok() });
+        let backend = backend.await;
+        let plan = Plan { settings: breaking(SHUT), ..Plan::to(&[&backend]) };
+        let stage = Stage::new(placement, &plan);
+        for _ in 0..8 {
+            let answer = stage.call("GET", "/slow", &[("skein-deadline-ms", "20")], "").await;
+            assert_eq!((answer.status, answer.code()), (504, Some("upstream_timeout")));
+        }
+        assert_eq!(stage.get("/things").await.status, 200, "{placement:?}");
     }
 }
