@@ -34,6 +34,13 @@ pub enum Capability {
     KeepsOverRestart,
 }
 
+/// Topics can be made.
+pub(crate) const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
+/// Groups can be taken part in.
+pub(crate) const JOINS: Capability = Capability::Speaks(ApiKey::JoinGroup);
+/// Producers get a number.
+pub(crate) const NUMBERS: Capability = Capability::Speaks(ApiKey::InitProducerId);
+
 impl Capability {
     /// Its name.
     #[must_use]

@@ -82,8 +82,7 @@ impl Request<'_> {
 
     /// The least of that and of what all tries together may take.
     fn longest(&self) -> Option<Duration> {
-        let by_rule = self.rule.and_then(|it| it.timeouts.request);
-        let all = bound(by_rule.unwrap_or(self.lane.destination.settings.timeouts.request));
+        let all = deadline::longest(self.rule, self.lane.destination.settings.timeouts);
         [self.try_longest(), all].into_iter().flatten().min()
     }
 }

@@ -14,13 +14,12 @@ use messaging::{AdminError, TopicSpec};
 use tokio::task::JoinSet;
 
 use crate::{
-    capability::Capability,
+    capability::{Capability, MAKES},
     judge::{Judged, Stop, eventually, holds, same, short},
     scenario::{Scenario, scenario},
     stage::{Stage, publish, spec},
 };
 
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
 const REMOVES: Capability = Capability::Speaks(ApiKey::DeleteTopics);
 const WIDENS: Capability = Capability::Speaks(ApiKey::CreatePartitions);
 const DESCRIBES: Capability = Capability::Speaks(ApiKey::DescribeConfigs);

@@ -22,8 +22,7 @@ impl Deadline {
         timeouts: Timeouts,
         now: Instant,
     ) -> Result<Self, Refusal> {
-        let by_rule = rule.and_then(|it| it.timeouts.request);
-        let by_policy = bound(by_rule.unwrap_or(timeouts.request)).map(|it| now + it);
+        let by_policy = longest(rule, timeouts).map(|it| now + it);
         let by_header = header(head)?.map(|it| now + it);
         let end = [by_policy, by_header, told].into_iter().flatten().min();
         match end {
@@ -44,6 +43,11 @@ impl Deadline {
     pub fn left(self, now: Instant) -> Option<Duration> {
         self.0.map(|it| it.saturating_duration_since(now))
     }
+}
+
+/// How long a request may take with all its tries, whatever its caller says.
+pub(super) fn longest(rule: Option<&Rule>, timeouts: Timeouts) -> Option<Duration> {
+    bound(rule.and_then(|it| it.timeouts.request).unwrap_or(timeouts.request))
 }
 
 /// Before anything was sent: the caller may rely on it that nothing was done.

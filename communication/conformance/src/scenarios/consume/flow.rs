@@ -3,19 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_wire::{ApiKey, ErrorCode, batch};
+use kafka_wire::{ErrorCode, batch};
 use messaging::Message;
 use tokio::time::Instant;
 
 use crate::{
-    capability::Capability,
+    capability::MAKES,
     judge::{Judged, eventually, holds, same},
     memory::{Memory, all_seen},
     scenario::{Scenario, scenario},
     stage::{Stage, ids, message, publish, spec},
 };
-
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
 
 #[rustfmt::skip]
 pub(crate) const ALL: &[Scenario] = &[

@@ -2,21 +2,19 @@
 
 use bytes::Bytes;
 use kafka_wire::{
-    ApiKey, ErrorCode,
+    ErrorCode,
     batch::{self, Codec, Record},
     partition_of,
 };
 use messaging::{Delivered, Failure};
 
 use crate::{
-    capability::Capability,
+    capability::MAKES,
     judge::{Judged, Stop, same},
     memory::Memory,
     scenario::{Scenario, scenario},
     stage::{Stage, publish},
 };
-
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
 
 #[rustfmt::skip]
 pub(crate) const ALL: &[Scenario] = &[

@@ -15,7 +15,7 @@ use kafka_wire::{
 use messaging::{AdminError, GroupStart, Subscription};
 
 use crate::{
-    capability::Capability,
+    capability::{Capability, MAKES},
     judge::{Judged, Stop, eventually, holds, same, short},
     memory::Memory,
     scenario::{Scenario, scenario},
@@ -23,7 +23,6 @@ use crate::{
     wire::Wire,
 };
 
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
 const DESCRIBES: Capability = Capability::Speaks(ApiKey::DescribeGroups);
 const REMOVES: Capability = Capability::Speaks(ApiKey::DeleteRecords);
 

@@ -7,17 +7,13 @@ use messaging::{Message, PublishError};
 use tokio::{net::TcpListener, time::timeout};
 
 use crate::{
-    capability::Capability,
+    capability::{JOINS, MAKES, NUMBERS},
     front::{Front, Harm},
     judge::{Judged, Stop, eventually, holds, same, short},
     memory::Memory,
     scenario::{Scenario, scenario},
     stage::{Stage, ids, message, publish},
 };
-
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
-const JOINS: Capability = Capability::Speaks(ApiKey::JoinGroup);
-const NUMBERS: Capability = Capability::Speaks(ApiKey::InitProducerId);
 
 #[rustfmt::skip]
 pub(crate) const ALL: &[Scenario] = &[

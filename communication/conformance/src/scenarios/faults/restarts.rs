@@ -2,20 +2,18 @@
 
 use bytes::Bytes;
 use kafka_wire::{
-    ApiKey, ErrorCode,
+    ErrorCode,
     batch::{self, Producer, Record},
 };
 
 use crate::{
-    capability::Capability,
+    capability::{Capability, MAKES, NUMBERS},
     judge::{Judged, Stop, eventually, same},
     memory::Memory,
     scenario::{Scenario, scenario},
     stage::{Client, Stage, ids, message, publish},
 };
 
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
-const NUMBERS: Capability = Capability::Speaks(ApiKey::InitProducerId);
 const RESTART: Capability = Capability::Restart;
 const KEEPS: Capability = Capability::KeepsOverRestart;
 

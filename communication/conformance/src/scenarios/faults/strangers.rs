@@ -5,13 +5,11 @@ use kafka_wire::{
 };
 
 use crate::{
-    capability::Capability,
+    capability::MAKES,
     judge::{Judged, Stop, same},
     scenario::{Scenario, scenario},
     stage::{Stage, publish},
 };
-
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
 
 #[rustfmt::skip]
 pub(crate) const ALL: &[Scenario] = &[

@@ -10,7 +10,7 @@ use kafka_wire::{
 use messaging::{AdminError, GroupStart};
 
 use crate::{
-    capability::Capability,
+    capability::{Capability, JOINS, MAKES},
     judge::{Judged, Stop, eventually, holds, same, short, until},
     memory::Memory,
     scenario::{Scenario, scenario},
@@ -18,8 +18,6 @@ use crate::{
     wire::Wire,
 };
 
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
-const JOINS: Capability = Capability::Speaks(ApiKey::JoinGroup);
 const BEATS: Capability = Capability::Speaks(ApiKey::Heartbeat);
 const DESCRIBES: Capability = Capability::Speaks(ApiKey::DescribeGroups);
 const LISTS: Capability = Capability::Speaks(ApiKey::ListGroups);

@@ -5,15 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use kafka_wire::ApiKey;
 
 use crate::{
-    capability::Capability,
+    capability::{Capability, JOINS, MAKES},
     judge::{Judged, Stop, eventually, holds, same, short},
     memory::{Memory, all_seen},
     scenario::{Scenario, scenario},
     stage::{Client, Stage, ids, message, publish},
 };
 
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
-const JOINS: Capability = Capability::Speaks(ApiKey::JoinGroup);
 const DESCRIBES: Capability = Capability::Speaks(ApiKey::DescribeGroups);
 
 #[rustfmt::skip]

@@ -2,21 +2,18 @@
 
 use bytes::Bytes;
 use kafka_wire::{
-    ApiKey, ErrorCode,
+    ErrorCode,
     batch::{self, Producer, Record},
     messages::ProducedPartition,
 };
 
 use crate::{
-    capability::Capability,
+    capability::{MAKES, NUMBERS},
     judge::{Judged, Stop, holds, same, short},
     scenario::{Scenario, scenario},
     stage::Stage,
     wire::Wire,
 };
-
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
-const NUMBERS: Capability = Capability::Speaks(ApiKey::InitProducerId);
 
 #[rustfmt::skip]
 pub(crate) const ALL: &[Scenario] = &[

@@ -2,18 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kafka_wire::{ApiKey, partition_of};
+use kafka_wire::partition_of;
 use messaging::{Message, Receipt};
 use tokio::task::JoinSet;
 
 use crate::{
-    capability::Capability,
+    capability::MAKES,
     judge::{Judged, Stop, holds, same},
     scenario::{Scenario, scenario},
     stage::{Client, Stage, ids, message, publish},
 };
-
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
 
 #[rustfmt::skip]
 pub(crate) const ALL: &[Scenario] = &[

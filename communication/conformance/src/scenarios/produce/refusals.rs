@@ -11,14 +11,12 @@ use messaging::{Message, PublishError};
 use tokio::time::timeout;
 
 use crate::{
-    capability::Capability,
+    capability::{Capability, MAKES},
     judge::{Judged, Stop, holds, same, short},
     scenario::{Scenario, scenario},
     stage::{Stage, message},
     wire,
 };
-
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
 
 #[rustfmt::skip]
 pub(crate) const ALL: &[Scenario] = &[

@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 
 use base::Timestamp;
 use bytes::Bytes;
-use kafka_wire::{ApiKey, ErrorCode, batch};
+use kafka_wire::{ErrorCode, batch};
 use messaging::{Delivered, Message};
 use telemetry::TraceContext;
 
 use crate::{
-    capability::Capability,
+    capability::MAKES,
     judge::{Judged, Stop, holds, same},
     scenario::{Scenario, scenario},
     stage::{Stage, message},
 };
 
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
 /// Less than Kafka's own bound of a batch, with what goes around it.
 const LARGE: usize = 900 << 10;
 

@@ -1,18 +1,14 @@
 //! Order of a key, and work on many keys at the same time.
 
-use kafka_wire::ApiKey;
 use messaging::Failure;
 
 use crate::{
-    capability::Capability,
+    capability::{JOINS, MAKES},
     judge::{Judged, holds, same, until},
     memory::{Memory, all_seen},
     scenario::{Scenario, scenario},
     stage::{Stage, ids, message, publish},
 };
-
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
-const JOINS: Capability = Capability::Speaks(ApiKey::JoinGroup);
 
 #[rustfmt::skip]
 pub(crate) const ALL: &[Scenario] = &[

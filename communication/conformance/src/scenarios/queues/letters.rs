@@ -6,15 +6,13 @@ use kafka_wire::ApiKey;
 use messaging::{DeadLetter, Failure, Message, dead_letter_topic};
 
 use crate::{
-    capability::Capability,
+    capability::{Capability, JOINS, MAKES},
     judge::{Judged, Stop, eventually, holds, same},
     memory::Memory,
     scenario::{Scenario, scenario},
     stage::{Client, Stage, ids, message, publish},
 };
 
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
-const JOINS: Capability = Capability::Speaks(ApiKey::JoinGroup);
 const DESCRIBES: Capability = Capability::Speaks(ApiKey::DescribeConfigs);
 
 #[rustfmt::skip]

@@ -8,20 +8,16 @@ use std::{
 };
 
 use base::Backoff;
-use kafka_wire::ApiKey;
 use messaging::{Delivered, Failure, Handler, Subscription};
 use tokio::time::Instant;
 
 use crate::{
-    capability::Capability,
+    capability::{JOINS, MAKES},
     judge::{Judged, holds, same, until},
     memory::Memory,
     scenario::{Scenario, scenario},
     stage::{Stage, ids, message, publish},
 };
-
-const MAKES: Capability = Capability::Speaks(ApiKey::CreateTopics);
-const JOINS: Capability = Capability::Speaks(ApiKey::JoinGroup);
 
 #[rustfmt::skip]
 pub(crate) const ALL: &[Scenario] = &[
