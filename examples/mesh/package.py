@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS uses (package TEXT, delivery TEXT, PRIMARY KEY (packa
 CREATE TABLE IF NOT EXISTS operations (operation TEXT PRIMARY KEY, epoch INTEGER NOT NULL,
     done TEXT, undone TEXT);
 """
-database = sqlite3.connect(os.path.join(os.environ["SKEIN_DATA"], "package.db"),
+database = sqlite3.connect(os.path.join(os.environ["SKEIN_DATA"], "package-python.db"),
                            isolation_level=None, check_same_thread=False)
 database.execute("PRAGMA journal_mode = WAL")
 database.execute("PRAGMA synchronous = FULL")
