@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::{
     doors::{Doors, OWN_KEY, own_key},
     http::{Http, Reply},
-    wait::until,
+    wait::{until, until_seen},
 };
 
 /// One process of a running system, as `ps -o json` shows it.
@@ -248,9 +248,9 @@ impl System {
         state: &str,
         within: Duration,
     ) -> impl Future<Output = Value> {
-        until(format!("{id} is {state}"), within, move || async move {
+        until_seen(format!("{id} is {state}"), within, move || async move {
             let document = self.request(id).await;
-            (document["state"] == state).then_some(document)
+            if document["state"] == state { Ok(document) } else { Err(document.to_string()) }
         })
     }
 

@@ -11,14 +11,29 @@ pub(crate) fn until<T, F: Future<Output = Option<T>>>(
     within: Duration,
     mut probe: impl FnMut() -> F,
 ) -> impl Future<Output = T> {
+    until_seen(what, within, move || {
+        let probe = probe();
+        async { probe.await.ok_or_else(String::new) }
+    })
+}
+
+/// The same; what the probe saw last instead stands in the panic.
+#[track_caller]
+pub(crate) fn until_seen<T, F: Future<Output = Result<T, String>>>(
+    what: impl Into<String>,
+    within: Duration,
+    mut probe: impl FnMut() -> F,
+) -> impl Future<Output = T> {
     let deadline = Instant::now() + within;
     let what = format!("{} ({})", what.into(), std::panic::Location::caller());
     async move {
         loop {
-            if let Some(found) = probe().await {
-                return found;
+            match probe().await {
+                Ok(found) => return found,
+                Err(seen) => {
+                    assert!(Instant::now() < deadline, "within {within:?} never: {what} {seen}");
+                }
             }
-            assert!(Instant::now() < deadline, "within {within:?} never: {what}");
             sleep(Duration::from_millis(20)).await;
         }
     }
