@@ -10,7 +10,7 @@
 //! | no time left before sending | transient | complete-by | unsent |
 //! | 408 | transient | attempts | answered |
 //! | 502, 504 | transient | attempts | silent |
-//! | held back by the mesh, which is full | transient | complete-by | unsent |
+//! | held back by the mesh, which is full or knows nobody to ask | transient | complete-by | unsent |
 //! | not connected, held back otherwise, lost before anything was sent | transient | attempts | unsent |
 //! | timed out | transient | attempts | silent |
 //! | connection lost after the request was sent | unknown | attempts | silent |
@@ -18,8 +18,9 @@
 //! | any other 4xx | non-transient | | untouched |
 //!
 //! Two limits, because there are two reasons to wait. A service that *answers* that it is busy asks
-//! for patience: only the saga's complete-by ends that. A call that *fails* is tried
-//! `attempts_max` times. An undo has no complete-by, so there every failure counts.
+//! for patience, and so does one of which no instance can be asked now, because it is being started or
+//! its breakers are open: only the saga's complete-by ends that. Such answers come at once, and attempts
+//! would be over before anybody could be there. A call that *fails* is tried `attempts_max` times. An undo has no complete-by, so there every failure counts.
 //!
 //! *Untouched* is provable: the step is not put in doubt. *Unsent* is more: no service saw the call, so that even
 //! the pivot leaves nothing to undo. *Silent* means that the effect may have
@@ -115,7 +116,8 @@ pub enum Evidence {
 pub enum Patience {
     /// It is one of `attempts_max`.
     Attempts,
-    /// The service asked to wait; only the saga's complete-by ends that.
+    /// The service asked to wait, or none of its instances could be asked; only the saga's complete-by
+    /// ends that.
     CompleteBy,
 }
 
@@ -157,9 +159,13 @@ pub fn classify(call: &Call, result: &CallResult) -> Verdict {
     match result {
         CallResult::Replied(reply) => judge(call, reply),
         CallResult::Refused { code } => {
-            // The answer that the service itself gives when it is full, from before its door.
-            let is_full = matches!(code, Code::Overloaded | Code::RateLimited);
-            unsent(code.as_str(), if is_full { Patience::CompleteBy } else { Patience::Attempts })
+            // What the service itself says when it is full, from before its door; or nobody is behind it.
+            let asks_to_wait = matches!(
+                code,
+                Code::Overloaded | Code::RateLimited | Code::NoEndpoint | Code::BreakerOpen
+            );
+            let limit = if asks_to_wait { Patience::CompleteBy } else { Patience::Attempts };
+            unsent(code.as_str(), limit)
         }
         CallResult::TimedOut => {
             Verdict::Failed(failure("timed_out", Evidence::Silent, Patience::Attempts))
@@ -286,11 +292,11 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_the_mesh_keeps_is_unsent_for_its_reason_and_a_full_one_asks_for_patience() {
+    fn a_call_that_the_mesh_keeps_is_unsent_and_asks_for_patience_where_nobody_can_take_it() {
         for (code, patience) in [
             (Code::UpstreamUnavailable, Attempts),
-            (Code::BreakerOpen, Attempts),
-            (Code::NoEndpoint, Attempts),
+            (Code::BreakerOpen, CompleteBy),
+            (Code::NoEndpoint, CompleteBy),
             (Code::Overloaded, CompleteBy),
             (Code::RateLimited, CompleteBy),
         ] {
