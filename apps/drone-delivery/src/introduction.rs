@@ -11,7 +11,12 @@ use skein::{
     supervise::{ProcessState, ProcessStatus},
 };
 
-use crate::{cli::DATA, keys, roles::Role, settings::Settings};
+use crate::{
+    cli::DATA,
+    keys,
+    roles::Role,
+    settings::{Asking, Settings},
+};
 
 /// A request that flies whatever the names of the city are.
 const REQUEST: &str = r#"{"ownerId": "me", "pickupLocation": "60.17,24.94", "dropOffLocation": "60.18,24.95", "packageInfo": {"size": "Small", "weight": 1}}"#;
@@ -89,10 +94,14 @@ pub(crate) fn introduce(
 fn what_to_try(settings: &Settings, invocation: &Invocation) -> String {
     let (page, gateway) = (Role::Dashboard.address(settings), Role::Gateway.address(settings));
     let mut tries = Vec::new();
+    let holder = keys::holder(settings, &invocation.data);
+    if holder.is_none() && settings.gateway.auth == Asking::Required {
+        tries.push(invocation.command("key create NAME --role operator"));
+    }
     if invocation.has_examples {
         tries.push(invocation.command(&format!("submit {EXAMPLES} --wait")));
     }
-    let (key, shown) = match keys::holder(settings, &invocation.data) {
+    let (key, shown) = match holder {
         Some(path) => {
             let file = quoted(&path.to_string_lossy());
             let shown = format!("-H \"Authorization: Bearer $(cat {file})\" ");

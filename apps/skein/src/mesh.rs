@@ -172,7 +172,16 @@ fn read(path: &Path) -> Result<String, PolicyError> {
         let detail = format!("it is longer than {FILE_BYTES_MAX} bytes");
         return Err(io(io::Error::new(io::ErrorKind::FileTooLarge, detail)));
     }
-    fs::read_to_string(path).map_err(io)
+    let bytes = fs::read(path).map_err(io)?;
+    String::from_utf8(bytes).map_err(|it| io(no_text(it.utf8_error().valid_up_to(), it.as_bytes())))
+}
+
+/// Where what is no UTF-8 begins, by line, as an editor shows it.
+fn no_text(at: usize, bytes: &[u8]) -> io::Error {
+    let line = bytes[..at].iter().filter(|it| **it == b'\n').count() + 1;
+    let detail =
+        format!("line {line} is no UTF-8: byte {:#04x} in it is part of no character", bytes[at]);
+    io::Error::new(io::ErrorKind::InvalidData, detail)
 }
 
 /// What of the files is in use.

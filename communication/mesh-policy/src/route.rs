@@ -102,9 +102,9 @@ pub struct Match {
     pub path: Option<PathMatch>,
     /// The method, in upper case.
     pub method: Option<String>,
-    /// Header fields; names in lower case, each name once.
+    /// Header fields; names in lower case. Of two for one name the first counts, as the API has it.
     pub headers: Vec<ValueMatch>,
-    /// Parameters of the query, each name once.
+    /// Parameters of the query; likewise.
     pub query: Vec<ValueMatch>,
     /// The version that the request asks for; our own.
     pub version: Option<VersionMatch>,

@@ -150,7 +150,7 @@ pub struct TapArguments {
     #[arg(long, value_name = "SERVICE")]
     pub from: Option<String>,
     /// Only requests with this method.
-    #[arg(long)]
+    #[arg(long, value_parser = method)]
     pub method: Option<String>,
     /// Only requests whose path begins so.
     #[arg(long)]
@@ -160,7 +160,7 @@ pub struct TapArguments {
     #[arg(long, value_enum, default_value_t, value_name = "HOPS")]
     pub direction: Hops,
     /// Most requests that are shown in a second.
-    #[arg(long, default_value_t = 100, value_name = "N")]
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_rps: u32,
     /// Ends by itself then.
     #[arg(long = "for", value_parser = duration, value_name = "TIME")]
@@ -271,6 +271,7 @@ pub struct JudgeArguments {
     /// Who is called.
     pub service: String,
     /// Method.
+    #[arg(value_parser = method)]
     pub method: String,
     /// Path.
     pub path: String,
@@ -310,6 +311,7 @@ pub struct WhyArguments {
     /// The service that is called, or that the edge is to lead to.
     pub service: String,
     /// Method.
+    #[arg(value_parser = method)]
     pub method: String,
     /// Path, with a query where routes look at it.
     pub path: String,
@@ -391,6 +393,11 @@ fn header(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn method(text: &str) -> Result<String, String> {
+    let parsed = text.parse::<http::Method>();
+    parsed.map(|it| it.to_string()).map_err(|_| format!("`{text}` is no method such as GET"))
+}
+
 fn window(text: &str) -> Result<Duration, String> {
     let window = duration(text)?;
     let bounds = Duration::from_secs(1)..=Duration::from_secs(3_600);
@@ -457,6 +464,25 @@ mod tests {
         for long in ["2h", "1h1ms"] {
             assert!(of_fault(long).unwrap_err().contains("1h at the longest"), "{long}");
         }
+    }
+
+    #[derive(Debug, clap::Parser)]
+    struct Tap {
+        #[command(flatten)]
+        arguments: TapArguments,
+    }
+
+    #[test]
+    fn what_could_show_nothing_is_no_argument_of_tap() {
+        let parse =
+            |words: &[&str]| <Tap as clap::Parser>::try_parse_from([&["tap"], words].concat());
+        assert_eq!(
+            parse(&["--method", "PATCH"]).unwrap().arguments.method.as_deref(),
+            Some("PATCH")
+        );
+        assert_eq!(parse(&["--max-rps", "1"]).unwrap().arguments.max_rps, 1);
+        assert!(parse(&["--method", "G T"]).unwrap_err().to_string().contains("is no method"));
+        assert!(parse(&["--max-rps", "0"]).is_err());
     }
 
     #[test]

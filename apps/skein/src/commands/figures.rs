@@ -24,6 +24,10 @@ pub struct Row {
     pub tries: f64,
     /// Those with an answer below 500.
     pub good_tries: f64,
+    /// Tries since the processes began.
+    pub tries_ever: f64,
+    /// Those by mutual TLS.
+    pub secured_ever: f64,
     /// Tries beyond the first, in a second.
     pub retries_per_second: f64,
     /// Time to the head of the answer.
@@ -66,6 +70,9 @@ impl Figures {
                 match sample.name.as_str() {
                     "mesh_attempts_total" => {
                         row.tries += grown;
+                        row.tries_ever += sample.value;
+                        row.secured_ever +=
+                            if sample.label("tls") == "true" { sample.value } else { 0.0 };
                         row.good_tries += if is_good(sample.label("class")) { grown } else { 0.0 };
                     }
                     "mesh_retries_total" => row.retries_per_second += grown / seconds,
@@ -160,6 +167,12 @@ impl Row {
         (self.tries > 0.0).then(|| self.good_tries / self.tries)
     }
 
+    /// Whether every try was by mutual TLS; `None` where there was none.
+    #[must_use]
+    pub fn is_secured(&self) -> Option<bool> {
+        (self.tries_ever > 0.0).then_some(self.secured_ever >= self.tries_ever)
+    }
+
     /// A percentile of the latency in milliseconds.
     #[must_use]
     pub fn latency_ms(&self, share: f64) -> Option<f64> {
@@ -195,7 +208,7 @@ impl Row {
                 "p99": self.latency_ms(0.99),
             },
             "breaker": self.breaker(),
-            "tls": false,
+            "tls": self.is_secured(),
         })
     }
 }
@@ -223,8 +236,8 @@ mesh_refusals_total{source="shop",destination="stock",code="planted_fault"} 6
 mesh_refusals_total{source="shop",destination="stock",code="upstream_reset"} 4
 mesh_request_duration_seconds_bucket{source="shop",route="",destination="stock",le="0.001"} 190
 mesh_request_duration_seconds_bucket{source="shop",route="",destination="stock",le="+Inf"} 191
-mesh_attempts_total{destination="stock",endpoint="a",class="2xx"} 80
-mesh_attempts_total{destination="stock",endpoint="b",class="none"} 20
+mesh_attempts_total{destination="stock",endpoint="a",tls="true",class="2xx"} 80
+mesh_attempts_total{destination="stock",endpoint="b",tls="true",class="none"} 20
 mesh_retries_total{destination="stock"} 15
 mesh_breaker_open_state{destination="stock",endpoint="a"} 0
 mesh_breaker_open_state{destination="stock",endpoint="b"} 1
@@ -247,6 +260,7 @@ mesh_endpoints_count{destination="stock"} 2
         assert_eq!((row.requests, row.good, row.per_second), (100.0, 80.0, 10.0));
         assert_eq!((row.success(), row.success_of_tries()), (Some(0.8), Some(0.8)));
         assert_eq!(row.retries_per_second, 1.0);
+        assert_eq!(row.is_secured(), Some(true));
         assert_eq!(row.breaker(), "1/2 open");
         assert!(row.latency_ms(0.99).unwrap() <= 1.0);
     }

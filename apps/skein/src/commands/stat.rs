@@ -104,10 +104,10 @@ pub async fn edges(
     let mut rows = Vec::new();
     for (source, destination, row) in figures.shown(arguments.from.as_deref(), &to) {
         let rate = format!("{:.1}", row.per_second);
-        table.row([source.to_owned(), name(destination), rate, success(row), "no".to_owned()]);
+        table.row([source.to_owned(), name(destination), rate, success(row), secured(row)]);
         rows.push(json!({
             "src": source, "dst": destination, "rps": row.per_second, "success": row.success(),
-            "secured": false,
+            "secured": row.is_secured(),
         }));
     }
     output.result(&rows, &table);
@@ -127,6 +127,11 @@ pub(super) const NOTHING: &str = "nothing was called in that time";
 
 fn success(row: &Row) -> String {
     row.success().map_or_else(none, |it| format!("{:.2}%", it * 100.0))
+}
+
+fn secured(row: &Row) -> String {
+    let word = |it| if it { "yes".to_owned() } else { "no".to_owned() };
+    row.is_secured().map_or_else(none, word)
 }
 
 /// Where no route led on, nobody was called.

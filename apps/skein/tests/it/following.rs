@@ -70,6 +70,17 @@ async fn a_pipe_in_the_place_of_a_file_is_refused_and_a_file_after_it_taken() {
     child.kill().await.unwrap();
 }
 
+#[tokio::test]
+async fn what_is_no_text_is_refused_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut child, mut log) = follower(folder.path()).await;
+    fs::write(folder.path().join("latin"), b"# a\n# caf\xe9\n").unwrap();
+    fs::rename(folder.path().join("latin"), folder.path().join("where.yaml")).unwrap();
+    let refused = until(&mut log, "the policy was refused").await;
+    assert!(refused.contains("line 2 is no UTF-8"), "{refused}");
+    child.kill().await.unwrap();
+}
+
 /// As `cp -p` and `rsync -t` leave it.
 #[tokio::test]
 async fn a_file_of_the_same_length_and_time_is_another_one() {

@@ -16,6 +16,13 @@ use crate::{
 pub(super) fn analyze(policy: &Policy, report: &mut Report<'_>) {
     for route in &policy.routes {
         hidden_rules(route, report);
+        for (index, rule) in route.rules.iter().enumerate() {
+            for (number, it) in rule.matches.iter().enumerate() {
+                let path = format!("{}.matches[{number}]", rule_path(index));
+                repeated_names(&it.headers, (&subject_of(route), &path), report);
+                repeated_names(&it.query, (&subject_of(route), &path), report);
+            }
+        }
     }
     overlaps(&policy.routes, report);
 }
@@ -30,11 +37,12 @@ fn hidden_rules(route: &Route, report: &mut Report<'_>) {
         .collect();
     for (index, rule) in route.rules.iter().enumerate() {
         let matches = effective_matches(rule);
-        let hider = |it: &Match| {
-            let same = first.get(&key_of(it)).copied();
+        let keys: Vec<String> = matches.iter().map(key_of).collect();
+        let hider = |(it, key): (&Match, &String)| {
+            let same = first.get(key).copied();
             same.or_else(|| takes_all.iter().find(|(_, all)| hides(all, it)).map(|(rule, _)| *rule))
         };
-        let hiders: Vec<Option<usize>> = matches.iter().map(hider).collect();
+        let hiders: Vec<Option<usize>> = matches.iter().zip(&keys).map(hider).collect();
         let other = |it: usize| format!("rule {}{}", it + 1, report.at(&subject, &rule_path(it)));
         let mut told = Vec::new();
         if let Some(Some(by)) = hiders.first()
@@ -44,16 +52,27 @@ fn hidden_rules(route: &Route, report: &mut Report<'_>) {
             told.push((rule_path(index), message));
         } else {
             for (number, by) in hiders.iter().enumerate() {
+                let same = keys[..number].iter().position(|it| *it == keys[number]);
+                let by = by.map(other).or_else(|| same.map(|it| format!("match {}", it + 1)));
                 let Some(by) = by else { continue };
-                let message = format!("no request reaches this match: {} takes them", other(*by));
+                let message = format!("no request reaches this match: {by} takes them");
                 told.push((format!("{}.matches[{number}]", rule_path(index)), message));
             }
         }
         for (path, message) in told {
             report.tell((&subject, &path), Level::Warning, Code::UnreachableRule, message);
         }
-        for it in matches {
-            first.entry(key_of(&it)).or_insert(index);
+        for key in keys {
+            first.entry(key).or_insert(index);
+        }
+    }
+}
+
+fn repeated_names(conditions: &[ValueMatch], at: (&str, &str), report: &mut Report<'_>) {
+    for (number, it) in conditions.iter().enumerate() {
+        if conditions[..number].iter().any(|earlier| earlier.name == it.name) {
+            let message = format!("only the first condition on `{}` is looked at", it.name);
+            report.tell(at, Level::Warning, Code::RepeatedCondition, message);
         }
     }
 }
@@ -81,9 +100,15 @@ fn key_of(it: &Match) -> String {
         }
         other => other,
     });
-    it.headers.sort_by(|one, other| one.name.cmp(&other.name));
-    it.query.sort_by(|one, other| one.name.cmp(&other.name));
+    in_order(&mut it.headers);
+    in_order(&mut it.query);
     format!("{it:?}")
+}
+
+/// By name, and of two for one name the first, which counts.
+fn in_order(conditions: &mut Vec<ValueMatch>) {
+    conditions.sort_by(|one, other| one.name.cmp(&other.name));
+    conditions.dedup_by(|later, first| later.name == first.name);
 }
 
 /// Whether the match of every path takes what this one is for: it asks for nothing more.

@@ -1,4 +1,4 @@
-//! Retries that cannot help, and retries that harm.
+//! Retries that cannot help, and retries that harm; calls that nothing bounds.
 
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ pub(super) fn analyze(policy: &Policy, report: &mut Report<'_>) {
         let path = if attachments.timeouts.is_some() { "timeouts" } else { "retry" };
         let at = (&*format!("service {service}"), path);
         judge_time(bounds, at, report);
+        if attachments.timeouts.is_some() {
+            judge_end(bounds, at, report);
+        }
         if attachments.retry.is_some() && attachments.timeouts.is_some() {
             judge_try(bounds, at, report);
         }
@@ -74,6 +77,9 @@ fn judge_rule(
     let bounds = Bounds::of(rule, &policy.destination(&backend.service));
     let path = if asks { retry_path } else { format!("rules[{index}].timeouts") };
     judge_time(bounds, (&subject, &path), report);
+    if has_timeouts {
+        judge_end(bounds, (&subject, &path), report);
+    }
     if asks {
         judge_try(bounds, (&subject, &path), report);
     }
@@ -110,5 +116,13 @@ fn judge_try(bounds: Bounds, at: (&str, &str), report: &mut Report<'_>) {
         let message = "a try that hangs is never tried again: nothing bounds one try".to_owned();
         let hint = Some("set `backendRequest`".to_owned());
         report.tell_with(at, Level::Info, Code::RetriesWithoutTryTimeout, message, hint);
+    }
+}
+
+fn judge_end(bounds: Bounds, at: (&str, &str), report: &mut Report<'_>) {
+    if bounds.request.is_zero() && bounds.one_try.is_zero() {
+        let message = "nothing bounds a call: both time-outs are off".to_owned();
+        let hint = Some("set `request`".to_owned());
+        report.tell_with(at, Level::Warning, Code::NoTimeout, message, hint);
     }
 }

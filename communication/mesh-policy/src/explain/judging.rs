@@ -134,4 +134,22 @@ pub(super) const PAGES: &[Explanation] = &[
         fix: "Name the callers, or what everybody may do.",
         example: "rules: [{callers: [\"*\"], methods: [GET], paths: [/api/items/{id}]}]",
     },
+    Explanation {
+        code: Code::RepeatedCondition,
+        title: "the condition is not looked at",
+        meaning: "Two conditions of one match name the same header or parameter. The first counts, as \
+                  the Gateway API has it, so requests pass that the second was to keep out.",
+        fix: "Take one of them away. For either value write two matches; for both write one regular \
+              expression.",
+        example: "matches: [{headers: [{name: tier, value: gold}]}, {headers: [{name: tier, value: \
+                  silver}]}]",
+    },
+    Explanation {
+        code: Code::NoTimeout,
+        title: "nothing bounds a call",
+        meaning: "Both time-outs are zero, which is none: a callee that hangs holds its callers until \
+                  their own deadline, where they have one, and no breaker ever hears of it.",
+        fix: "Set `request`. For answers that stream for hours it may be long.",
+        example: "timeouts: {request: 1h, backendRequest: 0s}",
+    },
 ];

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     filter::{Filter, HeaderChange},
     route::{Backend, Match, Route, RouteKind, Rule},
-    version::{VersionMatch, VersionSource},
+    version::{self, VersionMatch, VersionSource},
 };
 
 /// Versions of one API; more is refused.
@@ -42,8 +42,10 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Route> {
     let mut rules: Vec<Rule> = Vec::new();
     for node in spec.list("versions", VERSIONS_MAX) {
         let Some(rule) = version(context, node) else { continue };
-        if rules.iter().any(|it| it.name == rule.name) {
-            let message = "a version of this name is here already".to_owned();
+        let is_same = |it: &str| rule.name.as_deref().is_some_and(|own| version::is_same(it, own));
+        if let Some(name) = rules.iter().filter_map(|it| it.name.as_deref()).find(|it| is_same(it))
+        {
+            let message = format!("a version of this name is here already: `{name}`");
             context.error(node.spot, Code::DuplicateName, message);
         }
         context.record(subject, &format!("rules[{}]", rules.len()), node.spot);

@@ -94,6 +94,10 @@ codes! {
     DoorShut = "SK2014",
     /// A rule that lets every known caller do everything.
     DoorOpen = "SK2015",
+    /// A condition that is not looked at.
+    RepeatedCondition = "SK2016",
+    /// Calls that nothing bounds.
+    NoTimeout = "SK2017",
 }
 
 impl fmt::Display for Code {

@@ -46,6 +46,6 @@ fn endpoint(context: &Context<'_>, node: &Node) -> Option<Endpoint> {
         // Without it the endpoint would be called in plain text.
         return None;
     }
-    let address = section.read_needed("address", values::address)?;
+    let address = section.read_needed("address", values::address_to_call)?;
     Some(Endpoint { address, instance, version, weight, identity })
 }

@@ -106,7 +106,7 @@ pub(super) fn hostnames(section: &Section<'_>, subject: &str) -> Vec<String> {
     items.iter().filter_map(|it| values::hostname(section.context, it)).collect()
 }
 
-/// Conditions on header fields. Of two for the same name the first one counts, as the API says.
+/// Conditions on header fields.
 pub(super) fn headers(section: &Section<'_>) -> Vec<ValueMatch> {
     value_matches(section, "headers", values::header_name, 4096)
 }
@@ -122,14 +122,8 @@ fn value_matches(
     name: fn(&Context<'_>, &Node) -> Option<String>,
     value_max: usize,
 ) -> Vec<ValueMatch> {
-    let mut matches: Vec<ValueMatch> = Vec::new();
-    for node in section.list(member, HEADERS_MAX) {
-        let Some(value) = value_match(section.context, node, name, value_max) else { continue };
-        if !matches.iter().any(|it| it.name == value.name) {
-            matches.push(value);
-        }
-    }
-    matches
+    let nodes = section.list(member, HEADERS_MAX).iter();
+    nodes.filter_map(|it| value_match(section.context, it, name, value_max)).collect()
 }
 
 fn value_match(

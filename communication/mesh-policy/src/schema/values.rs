@@ -291,6 +291,17 @@ pub(super) fn address(context: &Context<'_>, node: &Node) -> Option<SocketAddr> 
     parsed(context, node, "address such as `127.0.0.1:9000`")
 }
 
+/// An address that can be called: port 0 and the unspecified address are for listeners.
+pub(super) fn address_to_call(context: &Context<'_>, node: &Node) -> Option<SocketAddr> {
+    let address = address(context, node)?;
+    if address.port() == 0 || address.ip().is_unspecified() {
+        let message = format!("{address} can be listened at, but nobody can be called there");
+        context.error(node.spot, Code::OutOfRange, message);
+        return None;
+    }
+    Some(address)
+}
+
 /// A URL of http or https.
 pub(super) fn url(context: &Context<'_>, node: &Node) -> Option<String> {
     let holds = |it: &str| {

@@ -86,6 +86,7 @@ fn what_is_mended_is_not_told_again() {
     check(Code::FaultWithoutExpiry, ("share", "expiresAfter: 1m\n  share"));
     check(Code::BreakerNeverOpens, ("successRateMin: 0", "successRateMin: 1%"));
     check(Code::PortTwice, ("0.0.0.0", "127.0.0.2"));
+    check(Code::NoTimeout, ("backendRequest: 0s", "backendRequest: 1s"));
     check(
         Code::RetriesWithoutTryTimeout,
         ("- retry", "- timeouts: {backendRequest: 1s}\n      retry"),
@@ -127,6 +128,8 @@ fn a_rule_is_hidden_by_the_same_match_or_by_an_expression_for_every_path() {
     let (one, other) = ("{name: a, value: '1'}", "{name: b, value: '2'}");
     let headers = |one, other| format!("{{headers: [{one}, {other}]}}");
     check_hidden(&headers(one, other), &headers(other, one), &hidden);
+    let same = "{path: {value: /orders}}";
+    check_hidden(&format!("{same}, {same}"), "{path: {value: /stock}}", &hidden);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Small things that are wrong, each with its code and its column.
 
+use std::collections::BTreeMap;
+
 use mesh_policy::{
-    route::ValuePattern,
+    route::{Parent, Table},
     schema::{Code, SourceFile, read},
 };
 
-use crate::schema::rendered;
+use crate::{routing_request::Request, schema::rendered};
 
 /// A policy with `rule` as the only rule of a route is refused at `at`, and for nothing else.
 #[track_caller]
@@ -112,6 +114,10 @@ fn kinds_of_our_own_are_as_strict() {
     check_ours("Fault", "{service: a, at: server, delay: 1s}", "server", Code::UnknownWord);
     let twice = "{endpoints: [{address: '[::1]:1'}, {address: '[::1]:1', weight: 2}]}";
     check_ours("Endpoints", twice, "{address: '[::1]:1', weight", Code::DuplicateName);
+    for uncallable in ["'[::1]:0'", "0.0.0.0:80", "'[::]:80'"] {
+        let endpoints = format!("{{endpoints: [{{address: {uncallable}}}]}}");
+        check_ours("Endpoints", &endpoints, uncallable, Code::OutOfRange);
+    }
     check_ours("Endpoints", "{endpoints: [], protocol: h2}", "h2", Code::UnknownWord);
     check_ours("Fault", "{service: a}", "{service", Code::MissingMember);
     check_ours("Fault", "{service: a, delay: 1s, share: 101%}", "101%", Code::OutOfRange);
@@ -182,6 +188,9 @@ fn versions_name_each_other_right() {
     check_ours("ApiVersions", &versions("unknown: default"), "unknown", Code::MissingMember);
     let link = "{parentRefs: [{name: a}], sources: [path], versions: [{name: v1, backend: a, link: 'http://a>'}]}";
     check_ours("ApiVersions", link, "'http", Code::Malformed);
+    let twins = "{parentRefs: [{name: a}], sources: [path], \
+                 versions: [{name: v1, backend: a}, {name: '1', backend: b}]}";
+    check_ours("ApiVersions", twins, "{name: '1'", Code::DuplicateName);
 }
 
 #[test]
@@ -220,10 +229,13 @@ fn of_two_conditions_on_one_header_the_first_counts() {
                 spec:\n  parentRefs: [{name: edge}]\n  rules:\n    - matches:\n        - headers: \
                 [{name: Color, value: red}, {name: color, value: blue}]\n";
     let policy = read(&[file(text, "")]).unwrap_or_else(|it| panic!("{}", rendered(&it)));
-    let headers = &policy.routes[0].rules[0].matches[0].headers;
-    assert_eq!(headers.len(), 1);
-    assert_eq!(headers[0].name, "color");
-    assert_eq!(headers[0].value, ValuePattern::Exact("red".to_owned()));
+    let edge = Parent::Gateway { name: "edge".to_owned(), section: None };
+    let table = Table::compile(&policy.routes, &edge).unwrap();
+    let is_met = |color: &str| {
+        let headers = BTreeMap::from([("color".to_owned(), color.to_owned())]);
+        table.find(&Request { headers, ..Request::new("GET /") }).is_some()
+    };
+    assert_eq!((is_met("red"), is_met("blue")), (true, false));
 }
 
 #[test]

@@ -85,8 +85,8 @@ impl Families {
             ),
             attempts: metrics.counter(
                 "mesh_attempts_total",
-                "Tries, by endpoint and class of the status; none where no answer came.",
-                &["destination", "endpoint", "class"],
+                "Tries, by endpoint, whether by mutual TLS, and class of the status; none where no answer came.",
+                &["destination", "endpoint", "tls", "class"],
             ),
             attempt_duration: metrics.histogram_with(
                 "mesh_attempt_duration_seconds",
@@ -132,9 +132,15 @@ impl Families {
         }
     }
 
-    pub(crate) fn endpoint(&self, destination: &str, endpoint: &str) -> EndpointSeries {
+    pub(crate) fn endpoint(
+        &self,
+        destination: &str,
+        endpoint: &str,
+        is_secured: bool,
+    ) -> EndpointSeries {
+        let tls = if is_secured { "true" } else { "false" };
         EndpointSeries {
-            classes: CLASSES.map(|it| self.attempts.with(&[destination, endpoint, it])),
+            classes: CLASSES.map(|it| self.attempts.with(&[destination, endpoint, tls, it])),
             duration: self.attempt_duration.with(&[destination, endpoint]),
             breaker_open: self.breaker_open.with(&[destination, endpoint]),
             opened: self.breaker_changes.with(&[destination, endpoint, "open"]),

@@ -231,7 +231,7 @@ impl Destination {
             if let Some(same) = known.filter(|it| it.listed == *listed) {
                 return Arc::clone(same);
             }
-            let series = families.endpoint(name, &name_of(listed));
+            let series = families.endpoint(name, &name_of(listed), listed.identity.is_some());
             Arc::new(match known {
                 // Another weight or name is no other process.
                 Some(known) => known.listed_as(listed.clone(), series),

@@ -84,6 +84,11 @@ async fn is_strict(placement: &str) {
     assert_eq!(says(&system, "account", "GET", "/api/accounts", "delivery"), "path_not_allowed");
     assert_eq!(says(&system, "package", "GET", "/x", "delivery"), "caller_not_allowed");
     the_log_is_strict(&system).await;
+    let edges = system.command_json(&["edges", "-t", "1s"]);
+    let edges = edges.as_array().unwrap();
+    assert!(edges.iter().any(|it| it["src"] == "scheduler" && it["dst"] == "drone"), "{edges:?}");
+    let in_plain = |it: &&Value| it["secured"] == false;
+    assert_eq!(edges.iter().find(in_plain), None, "{edges:?}");
     let audit = system.command_json(&["policy", "audit"]);
     let by_log = audit.as_array().unwrap().iter().any(|it| it["service"] == "broker");
     assert!(!by_log, "no service is denied what it does: {audit}");
