@@ -23,6 +23,11 @@ pub(crate) const ALL: &[OwnReason] = &[
         "infeasible",
         "No drone of the fleet can fly this: too heavy, too large or too far. A carrier is asked.",
     ),
+    (
+        "line_full",
+        "So many changes of this delivery wait for their turn already (`scheduler.engine.waiting_max`). \
+         Ask again when they have their answers.",
+    ),
     ("no_carrier", "No carrier takes this package or this way; the delivery is refused."),
     ("not_booked", "No drone is booked for this delivery, so there is nothing to change."),
     (
