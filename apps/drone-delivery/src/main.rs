@@ -39,6 +39,7 @@ use clap::Parser as _;
 use runtime::SystemClock;
 use skein::{
     Exit, Failure, Output, Table,
+    audit::AuditLog,
     commands::{self, arguments::CostArguments},
     program,
     supervise::{AUDIT, lifeline},
@@ -107,8 +108,10 @@ async fn ask(data: &Path, command: AskCommand, output: Output) -> Result<Exit, F
         AskCommand::Identity(command) => vouching::run(data, command, output).await,
         AskCommand::Audit(command) => audit(data, &command, output),
         AskCommand::Key(command) => {
-            let now = SystemClock::shared().now();
-            commands::key::run(&keys::store(data), command, now, output)
+            let clock = SystemClock::shared();
+            let (store, now) = (keys::store(data), clock.now());
+            let audit = AuditLog::at(data.join(AUDIT), clock);
+            commands::key::run(&store, Some(&audit), command, now, output)
         }
         AskCommand::Curl(arguments) => curl::curl(data, &arguments, output).await,
     }

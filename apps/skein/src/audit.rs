@@ -11,7 +11,6 @@ use std::{
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
 };
 
 use base::{SharedClock, Timestamp};
@@ -103,29 +102,19 @@ pub fn verify(text: &str) -> Result<Vec<Entry>, Broken> {
     Ok(entries)
 }
 
-/// The log of one system; a cheap handle. Its file is opened when there is something to note.
+/// The log of one system. Several processes may note at once: each entry is written under a lock of the
+/// file, behind the last one that is there.
 #[derive(Debug, Clone)]
-pub struct AuditLog(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
+pub struct AuditLog {
     path: PathBuf,
     clock: SharedClock,
-    /// Locked for one entry and its way to the disk.
-    open: Mutex<Option<Open>>,
-}
-
-#[derive(Debug)]
-struct Open {
-    file: File,
-    last: Option<Entry>,
 }
 
 impl AuditLog {
     /// The one at this place.
     #[must_use]
     pub fn at(path: PathBuf, clock: SharedClock) -> Self {
-        Self(Arc::new(Shared { path, clock, open: Mutex::default() }))
+        Self { path, clock }
     }
 
     /// Notes something; it is on stable storage then.
@@ -133,29 +122,24 @@ impl AuditLog {
     /// # Errors
     /// The file cannot be read or written: nothing is noted.
     pub fn note(&self, who: &str, what: &str, decision: &str) -> io::Result<()> {
-        let mut place = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = match place.take() {
-            Some(open) => open,
-            None => open(&self.0.path)?,
-        };
-        let entry = Entry::after(open.last.as_ref(), self.0.clock.now(), [who, what, decision]);
-        let mut file = open.file;
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let mut file =
+            OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&self.path)?;
+        File::open(folder)?.sync_all()?;
+        // Let go of with the file.
+        file.lock()?;
+        let last = last_entry(&mut file)?;
+        let entry = Entry::after(last.as_ref(), self.clock.now(), [who, what, decision]);
         let line = serde_json::to_string(&entry)? + "\n";
-        // Where this fails the file is opened anew for the next entry, without half a line.
+        // Where this fails the next one cuts off what is left of it.
         file.write_all(line.as_bytes())?;
-        file.sync_data()?;
-        *place = Some(Open { file, last: Some(entry) });
-        Ok(())
+        file.sync_data()
     }
 }
 
-/// Opens the file, or makes it, and finds the last entry.
-fn open(path: &Path) -> io::Result<Open> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut file =
-        OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-    File::open(folder)?.sync_all()?;
+/// Finds the last entry, and cuts off half a one behind it.
+fn last_entry(file: &mut File) -> io::Result<Option<Entry>> {
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
     let mut tail = Vec::new();
@@ -164,8 +148,7 @@ fn open(path: &Path) -> io::Result<Open> {
     let whole = tail.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
     file.set_len(length - (tail.len() - whole) as u64)?;
     let last = tail[..whole].split(|it| *it == b'\n').rev().nth(1);
-    let last = last.map(serde_json::from_slice).transpose()?;
-    Ok(Open { file, last })
+    Ok(last.map(serde_json::from_slice).transpose()?)
 }
 
 #[cfg(test)]
@@ -236,5 +219,23 @@ mod tests {
         let entries = verify(&text(&folder)).unwrap();
         let told: Vec<_> = entries.iter().map(|it| it.what.as_str()).collect();
         assert_eq!(told, ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn several_that_note_at_once_make_one_chain() {
+        let folder = tempfile::tempdir().unwrap();
+        let together = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for who in ["up", "a command", "another", "one more"] {
+                let (log, together) = (log(&folder), &together);
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        together.wait();
+                        log.note(who, "key", "done").unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(verify(&text(&folder)).unwrap().len(), 200);
     }
 }

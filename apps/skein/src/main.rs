@@ -106,7 +106,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Conformance(arguments) => commands::conformance::run(&arguments, output).await,
         Command::Key { file, command } => {
             let now = SystemClock::shared().now();
-            commands::key::run(&KeyStore::at(file), command, now, output)
+            commands::key::run(&KeyStore::at(file), None, command, now, output)
         }
         Command::Files(command) => commands::files::run(&command, &[], output),
         Command::Mesh(command) => {

@@ -1,16 +1,18 @@
 //! `key create|list|revoke`: who may come in at an edge by a key. Nothing has to run; an edge that does
-//! knows within a second.
+//! knows within a second. What was done is noted in the audit log, where there is one.
 
 use std::time::Duration;
 
 use base::Timestamp;
 use callers::{Grant, KeyEntry, Name, RevokeError, Revoked, Role};
 use clap::Subcommand;
+use rustix::process::getuid;
 use serde_json::{Value, json};
 
 use super::arguments::duration;
 use crate::{
     Exit, Failure, Output, Table,
+    audit::AuditLog,
     failure::chain,
     keys::{KeyStore, KeyStoreError},
 };
@@ -44,10 +46,48 @@ pub enum KeyCommand {
 /// The file cannot be read or written, or no one key is meant.
 pub fn run(
     store: &KeyStore,
+    audit: Option<&AuditLog>,
     command: KeyCommand,
     now: Timestamp,
     output: Output,
 ) -> Result<Exit, Failure> {
+    let deed = deed(&command);
+    let done = carry_out(store, command, now, output);
+    if let (Some(audit), Some(what)) = (audit, deed) {
+        let who = format!("uid {}, process {}", getuid().as_raw(), std::process::id());
+        let decision = match &done {
+            Ok((_, decision)) => decision.clone(),
+            Err(failure) => format!("refused: {}", failure.code),
+        };
+        // What is not noted is done all the same, as by an order to what runs.
+        if let Err(error) = audit.note(&who, &what, &decision) {
+            output.remark(&format!("it could not be noted in the audit log: {error}"));
+        }
+    }
+    done.map(|it| it.0)
+}
+
+/// What a command changes, in words; nothing where it only looks.
+fn deed(command: &KeyCommand) -> Option<String> {
+    match command {
+        KeyCommand::Create { principal, roles, .. } => {
+            let roles: Vec<&str> = roles.iter().map(Role::as_str).collect();
+            Some(format!("key create {principal} as {}", roles.join(", ")))
+        }
+        KeyCommand::List => None,
+        KeyCommand::Revoke { id } => Some(format!("key revoke {id}")),
+    }
+}
+
+/// How it ended, and that in words for the audit.
+type Done = (Exit, String);
+
+fn carry_out(
+    store: &KeyStore,
+    command: KeyCommand,
+    now: Timestamp,
+    output: Output,
+) -> Result<Done, Failure> {
     match command {
         KeyCommand::Create { principal, roles, expires_in } => {
             let grant = Grant { principal, roles, expires_at: expires_in.map(|it| now + it) };
@@ -58,7 +98,7 @@ pub fn run(
     }
 }
 
-fn create(store: &KeyStore, grant: Grant, now: Timestamp, output: Output) -> Result<Exit, Failure> {
+fn create(store: &KeyStore, grant: Grant, now: Timestamp, output: Output) -> Result<Done, Failure> {
     let drawn = store.change(|it| it.create(grant, now)).map_err(|it| unusable(&it))?;
     let drawn = drawn.map_err(|it| Failure::new("no_key", it.to_string()))?;
     let mut row = row(&drawn.entry, now);
@@ -68,10 +108,10 @@ fn create(store: &KeyStore, grant: Grant, now: Timestamp, output: Output) -> Res
     table.row([text(&row["key"]), text(&row["id"]), text(&row["principal"]), roles(&drawn.entry)]);
     output.result(&row, &table);
     output.remark("it is shown this once: what is kept cannot be turned back into it");
-    Ok(Exit::Done)
+    Ok((Exit::Done, format!("done: key {}", text(&row["id"]))))
 }
 
-fn list(store: &KeyStore, now: Timestamp, output: Output) -> Result<Exit, Failure> {
+fn list(store: &KeyStore, now: Timestamp, output: Output) -> Result<Done, Failure> {
     let file = store.read().map_err(|it| unusable(&it))?;
     let mut table = Table::new(&["ID", "PRINCIPAL", "ROLES", "CREATED", "STATE"]);
     for entry in file.keys() {
@@ -85,10 +125,10 @@ fn list(store: &KeyStore, now: Timestamp, output: Output) -> Result<Exit, Failur
     }
     let rows: Vec<Value> = file.keys().iter().map(|it| row(it, now)).collect();
     output.result(&rows, &table);
-    Ok(Exit::Done)
+    Ok((Exit::Done, String::new()))
 }
 
-fn revoke(store: &KeyStore, id: &str, now: Timestamp, output: Output) -> Result<Exit, Failure> {
+fn revoke(store: &KeyStore, id: &str, now: Timestamp, output: Output) -> Result<Done, Failure> {
     let revoked = store.change(|it| it.revoke(id, now)).map_err(|it| unusable(&it))?;
     let revoked = revoked.map_err(|error| {
         let (code, exit) = match error {
@@ -103,7 +143,7 @@ fn revoke(store: &KeyStore, id: &str, now: Timestamp, output: Output) -> Result<
     let mut table = Table::new(&["REVOKED"]);
     table.row([id.to_owned()]);
     output.result(&json!({"revoked": id}), &table);
-    Ok(Exit::Done)
+    Ok((Exit::Done, "done".to_owned()))
 }
 
 fn row(entry: &KeyEntry, now: Timestamp) -> Value {
@@ -135,4 +175,40 @@ fn state(entry: &KeyEntry, now: Timestamp) -> String {
 #[must_use]
 pub fn unusable(error: &KeyStoreError) -> Failure {
     Failure::new("bad_keys", "the file of keys cannot be used").because(chain(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::SystemClock;
+
+    use super::*;
+    use crate::audit;
+
+    #[test]
+    fn what_is_done_to_keys_is_noted_and_no_key_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = KeyStore::at(folder.path().join("keys.json"));
+        let path = folder.path().join("audit.log");
+        let log = AuditLog::at(path.clone(), SystemClock::shared());
+        let now = Timestamp::from_millis(0);
+        let run = |command| run(&store, Some(&log), command, now, Output::default());
+        let (principal, roles) = ("alice".parse().unwrap(), vec!["auditor".parse().unwrap()]);
+        run(KeyCommand::Create { principal, roles, expires_in: None }).unwrap();
+        run(KeyCommand::List).unwrap();
+        let id = store.read().unwrap().keys()[0].sha256.id();
+        run(KeyCommand::Revoke { id: id.clone() }).unwrap();
+        run(KeyCommand::Revoke { id: "none".to_owned() }).unwrap_err();
+        let entries = audit::verify(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let told: Vec<_> =
+            entries.iter().map(|it| (it.what.as_str(), it.decision.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                ("key create alice as auditor", &*format!("done: key {id}")),
+                (&*format!("key revoke {id}"), "done"),
+                ("key revoke none", "refused: no_such_key"),
+            ]
+        );
+        assert!(entries.iter().all(|it| it.who.starts_with("uid ")), "{entries:?}");
+    }
 }
