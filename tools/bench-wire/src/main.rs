@@ -1,7 +1,8 @@
 //! The two ends of a wire under measurement: a backend that answers, a load that asks, and an
-//! in-process client. Built by `cargo xtask bench mesh`, for every contender the same.
+//! in-process client; for logs a publisher, subscribers and the disk alone. Built by
+//! `cargo xtask bench mesh` and `bench messaging`, for every contender the same.
 //!
-//! Backend and load speak HTTP by hand: prepared bytes out, the least reading in. What they cost
+//! Backend and load speak HTTP by hand, publisher and subscribers what each log speaks: prepared bytes out, the least reading in. What they cost
 //! must stay small beside the cheapest proxy, or the figures would be theirs. They are no servers
 //! for anything else: whatever the bench does not send is an error here.
 
@@ -12,6 +13,7 @@ mod frames;
 mod histogram;
 mod hpack;
 mod load;
+mod log;
 mod measuring;
 mod pace;
 mod tally;
@@ -19,6 +21,7 @@ mod tally;
 use std::{
     io::{self, Write},
     net::SocketAddr,
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -35,7 +38,7 @@ use tally::Window;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Debug, Parser)]
-#[command(about = "Backend, load and in-process client of `cargo xtask bench mesh`")]
+#[command(about = "The two ends of `cargo xtask bench mesh` and `bench messaging`")]
 struct Arguments {
     #[command(subcommand)]
     part: Part,
@@ -91,6 +94,56 @@ enum Part {
         rate: Option<u64>,
         #[command(flatten)]
         span: Span,
+    },
+    /// Publishes to a log and waits for every acknowledgement: messages of 1 KiB, a closed loop.
+    Publish {
+        #[command(flatten)]
+        log: log::Target,
+        /// Publishers, each with one message under way; they share a connection.
+        #[arg(long, default_value_t = 1)]
+        publishers: usize,
+        #[command(flatten)]
+        span: Span,
+    },
+    /// Publishes to a log and counts what subscribers get, in its order and whole.
+    Deliver {
+        #[command(flatten)]
+        log: log::Target,
+        /// Subscribers, each with a connection of its own.
+        #[arg(long, default_value_t = 1)]
+        subscribers: usize,
+        /// Messages in a second, due at fixed times; else as many as are acknowledged.
+        #[arg(long)]
+        rate: Option<u64>,
+        /// Messages that are not acknowledged yet, at the most, without a rate.
+        #[arg(long, default_value_t = 64)]
+        publishers: usize,
+        #[command(flatten)]
+        span: Span,
+    },
+    /// Writes so many messages at a time to a file and syncs it: what the disk alone takes.
+    Floor {
+        /// The file; it is made, and removed at the end.
+        #[arg(long)]
+        file: PathBuf,
+        #[arg(long, value_enum, default_value = "prewritten")]
+        space: log::Space,
+        /// Messages of 1 KiB that share a sync.
+        #[arg(long, default_value_t = 1)]
+        messages: usize,
+        /// Syncs in a second, due at fixed times; else one after the other.
+        #[arg(long)]
+        rate: Option<u64>,
+        #[command(flatten)]
+        span: Span,
+    },
+    /// Our log, until standard input ends.
+    Broker {
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Its directory.
+        #[arg(long)]
+        data: PathBuf,
     },
     /// Opens connections, sends one request on each, and holds them until standard input ends.
     Hold {
@@ -150,6 +203,20 @@ fn run(part: Part) -> io::Result<()> {
                 // Whoever counts our CPU reads it now.
                 until_input_ends().await
             }
+            Part::Publish { log, publishers, span } => {
+                say(&log.publish(publishers, span.window()).await?.to_string());
+                until_input_ends().await
+            }
+            Part::Deliver { log, subscribers, rate, publishers, span } => {
+                let publishing = log::Publishing { rate, publishers };
+                say(&log.deliver(subscribers, publishing, span).await?.to_string());
+                until_input_ends().await
+            }
+            Part::Floor { file, space, messages, rate, span } => {
+                say(&log::floor(file, space, messages, rate, span).await?.to_string());
+                until_input_ends().await
+            }
+            Part::Broker { listen, data } => log::broker(listen, data).await,
             Part::Hold { target, connections } => load::hold(target, connections).await,
         }
     })

@@ -3,8 +3,11 @@
 mod balance;
 mod isolation;
 mod mesh;
+mod messaging;
 mod metrics;
+mod part;
 mod process;
+mod programs;
 mod system;
 
 use std::{
@@ -24,6 +27,7 @@ use process::Usage;
 pub(crate) use balance::Balance;
 pub(crate) use isolation::Isolation;
 pub(crate) use mesh::Mesh;
+pub(crate) use messaging::Messaging;
 pub(crate) use system::System;
 
 /// A failure that ends the measurement, in words.
@@ -43,8 +47,7 @@ impl Running {
     /// Builds the program and starts a system on a fresh directory.
     fn start(root: &Path, arguments: &[&str]) -> Result<Self, Failure> {
         cargo(root, &["build", "--release", "--package", "drone-delivery"])?;
-        let target =
-            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let target = programs::target(root);
         let running = Self {
             program: target.join("release/drone-delivery"),
             data: target.join("bench"),

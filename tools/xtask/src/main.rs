@@ -60,6 +60,8 @@ enum Bench {
     Balance(bench::Balance),
     /// What a proxied request costs: peers and ours, interleaved (`bench/peers` installs peers).
     Mesh(bench::Mesh),
+    /// What a durable message costs: logs and ours, interleaved (`bench/peers` installs peers).
+    Messaging(bench::Messaging),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
                 Bench::Isolation(isolation) => isolation.run(&root()),
                 Bench::Balance(balance) => balance.run(&root()),
                 Bench::Mesh(mesh) => mesh.run(&root()),
+                Bench::Messaging(messaging) => messaging.run(&root()),
             };
             match measured {
                 Ok(()) => ExitCode::SUCCESS,

@@ -10,15 +10,12 @@ mod contender;
 mod memory;
 mod report;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Failure, cargo, keep, machine, now};
+use super::{Failure, cargo, keep, machine, now, part::Program, programs::target};
 use burst::{Backend, Burst, Ends};
 use contender::{Contender, Started};
 
@@ -105,7 +102,7 @@ impl Mesh {
         // is measured.
         cargo(root, &["build", "--release", "--package", "bench-wire", "--package", "skein"])?;
         let (contenders, mut not_run) = self.contenders(root);
-        let ends = Ends { program: target(root).join("release/bench-wire") };
+        let ends = Ends(Program(target(root).join("release/bench-wire")));
         let (machine_before, started) = (machine(), now());
         let mut cases = serde_json::Map::new();
         for case in CASES.iter().filter(|it| self.takes(it.name)) {
@@ -254,8 +251,4 @@ impl Mesh {
 fn leave_out(not_run: &mut Vec<String>, reason: String) {
     crate::say(&format!("not run: {reason}"));
     not_run.push(reason);
-}
-
-fn target(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }

@@ -1,43 +1,18 @@
 //! One burst of load: what was answered, and what the contender spent meanwhile.
 
-use std::{
-    io::{BufRead, BufReader},
-    path::PathBuf,
-    process::{Child, ChildStdout, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::Case;
-use crate::bench::{Failure, process};
-
-/// Core of the contender, and of load and backends.
-const CONTENDER_CORE: &str = "0";
-const ENDS_CORE: &str = "1";
+use crate::bench::{
+    Failure,
+    part::{Core, Part, Program},
+    process,
+};
 
 /// Share of a burst that goes before it, so that connections stand when answers begin to count.
 const WARM_UP_SHARE: u32 = 6;
-
-/// Where a program runs.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Core {
-    Contender,
-    Ends,
-}
-
-impl Core {
-    /// The program, pinned; `taskset` becomes the program, so its id stays.
-    pub(super) fn command(self, program: &std::path::Path) -> Command {
-        let core = match self {
-            Self::Contender => CONTENDER_CORE,
-            Self::Ends => ENDS_CORE,
-        };
-        let mut command = Command::new("taskset");
-        command.args(["-c", core]).arg(program);
-        command
-    }
-}
 
 /// What one burst showed.
 #[derive(Debug, Clone)]
@@ -92,21 +67,11 @@ impl Burst {
 
 /// The program with backend, load and client.
 #[derive(Debug, Clone)]
-pub(super) struct Ends {
-    pub(super) program: PathBuf,
-}
+pub(super) struct Ends(pub(super) Program);
 
 impl Ends {
     pub(super) fn command(&self, core: Core, arguments: &[&str]) -> Result<Part, Failure> {
-        let mut child = core
-            .command(&self.program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|it| format!("{}: {it}", self.program.display()))?;
-        let lines = child.stdout.take().ok_or("no output")?;
-        Ok(Part { child, lines: BufReader::new(lines) })
+        self.0.start(core, arguments)
     }
 
     /// Loads a port and counts the CPU of a process with its children.
@@ -171,38 +136,6 @@ impl Ends {
         let after = process::on_cpu(client.pid()).ok_or("the client is gone")?;
         let load = serde_json::from_str(&answer).map_err(|_| format!("it says: {answer}"))?;
         Ok(Ok(Burst { load, cpu: after.saturating_sub(before) }))
-    }
-}
-
-/// A running part of the two ends; it ends with its scope.
-pub(super) struct Part {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Part {
-    pub(super) fn pid(&self) -> u64 {
-        u64::from(self.child.id())
-    }
-
-    /// The next line of its output.
-    pub(super) fn line(&mut self) -> Result<String, Failure> {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).map_err(|it| it.to_string())?;
-        Ok(line.trim_end().to_owned())
-    }
-
-    pub(super) fn expect(&mut self, wanted: &str) -> Result<(), Failure> {
-        let line = self.line()?;
-        if line == wanted { Ok(()) } else { Err(format!("instead of {wanted}: {line}")) }
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        // Already gone is what is wanted.
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

@@ -2,21 +2,24 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::Duration,
 };
 
 use super::{
     Case,
-    burst::{Backend, Core, Ends},
+    burst::{Backend, Ends},
 };
-use crate::bench::{Failure, now, pause, process, signal};
+use crate::bench::{
+    Failure, now,
+    part::Core,
+    pause,
+    programs::{self, free_ports, on_path, render, site_packages, version},
+};
 
-/// Longest wait until a contender answers as it should, and until it ended.
+/// Longest wait until a contender answers as it should.
 const READY_WITHIN: Duration = Duration::from_secs(10);
-const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// A program that takes part.
 #[derive(Debug)]
@@ -142,42 +145,6 @@ impl Known {
     }
 }
 
-/// Where a system keeps programs; the folders of administrators are not on everybody's path.
-fn on_path(name: &str) -> Vec<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders =
-        std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    folders.map(|it| it.join(name)).collect()
-}
-
-/// The folder of an environment of Python that holds packages, whatever its version is.
-fn site_packages(environment: &Path) -> PathBuf {
-    let versions = fs::read_dir(environment.join("lib")).into_iter().flatten().flatten();
-    let mut folders = versions.map(|it| it.path().join("site-packages")).filter(|it| it.is_dir());
-    folders.next().unwrap_or_else(|| environment.join("lib"))
-}
-
-/// The first line with a digit that the program prints about itself.
-fn version(
-    program: &Path,
-    arguments: &[&str],
-    environment: &[(&'static str, String)],
-) -> Option<String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .envs(environment.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    let has_digit = |line: &&str| line.bytes().any(|it| it.is_ascii_digit());
-    let line = said.lines().find(has_digit)?;
-    // Some name the whole path of the program first.
-    let path = program.display().to_string();
-    Some(line.replace(&path, "").split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
 /// A running contender; it ends with its scope.
 pub(super) struct Started {
     child: Child,
@@ -250,30 +217,8 @@ const PROBE: Duration = Duration::from_millis(30);
 
 impl Drop for Started {
     fn drop(&mut self) {
-        let family = process::family(self.pid());
-        // A master ends its workers when it is asked to, and leaves them alone when it is killed.
-        signal(&[self.pid()], "TERM").ok();
-        let deadline = now() + GONE_WITHIN;
-        while matches!(self.child.try_wait(), Ok(None)) && now() < deadline {
-            pause(Duration::from_millis(10));
-        }
-        if matches!(self.child.try_wait(), Ok(None)) {
-            signal(&family, "KILL").ok();
-        }
-        self.child.wait().ok();
+        programs::end(&mut self.child);
     }
-}
-
-/// Ports that were free a moment ago; all are held at once, so that they differ.
-fn free_ports<const N: usize>() -> Result<[u16; N], Failure> {
-    let mut held = Vec::with_capacity(N);
-    let mut ports = [0; N];
-    for port in &mut ports {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(|it| it.to_string())?;
-        *port = listener.local_addr().map_err(|it| it.to_string())?.port();
-        held.push(listener);
-    }
-    Ok(ports)
 }
 
 /// What templates may name.
@@ -292,31 +237,9 @@ fn values(
     values
 }
 
-/// Puts values in; a name that nobody knows is an error.
-fn render(template: &str, values: &[(String, String)]) -> Result<String, Failure> {
-    let mut text = template.to_owned();
-    for (name, value) in values {
-        text = text.replace(&format!("{{{{{name}}}}}"), value);
-    }
-    match text.split_once("{{") {
-        Some((_, rest)) => {
-            let name = rest.split('}').next().unwrap_or(rest);
-            Err(format!("nothing stands for {name}"))
-        }
-        None => Ok(text),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_template_gets_every_value_or_none_at_all() {
-        let values = [("http1".to_owned(), "7".to_owned())];
-        assert_eq!(render("bind {{http1}}, {{http1}}", &values), Ok("bind 7, 7".to_owned()));
-        assert!(render("bind {{http3}}", &values).is_err());
-    }
 
     #[test]
     fn every_committed_template_names_only_what_is_given() {
@@ -329,11 +252,5 @@ mod tests {
             let rendered = render(&text, &values).map_err(|it| format!("{name}: {it}"));
             assert!(rendered.is_ok(), "{rendered:?}");
         }
-    }
-
-    #[test]
-    fn free_ports_differ() {
-        let [a, b, c] = free_ports().unwrap();
-        assert!(a != b && b != c && a != c);
     }
 }

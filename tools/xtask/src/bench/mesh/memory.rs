@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::{
     CASES, Contender, Started,
-    burst::{Backend, Core, Ends},
+    burst::{Backend, Ends},
     leave_out,
 };
-use crate::bench::{Failure, process};
+use crate::bench::{Failure, part::Core, process};
 
 /// Proportional set size in KiB by contender, at 0, 100 and 1,000 connections.
 pub(super) fn measure(

@@ -1,0 +1,204 @@
+//! Which logs take part: where each program is found, what it is told, and how it is started and ended.
+
+use std::{
+    fs,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+use super::{Kind, burst::Side};
+use crate::bench::{
+    Failure, now,
+    part::Core,
+    pause,
+    programs::{self, free_ports, on_path, render, version},
+};
+
+/// Longest wait until a log takes messages.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// How long a probe publishes.
+const PROBE: Duration = Duration::from_millis(50);
+
+/// A log that takes part.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) name: String,
+    pub(super) version: String,
+    /// What its clients speak, as `bench-wire` calls it.
+    pub(super) wire: &'static str,
+    program: PathBuf,
+    /// `{{folder}}` stands for its own folder, `{{port}}` for where it listens.
+    arguments: &'static [&'static str],
+    /// A file of `bench/messaging` that is written into its folder.
+    template: Option<(&'static str, String)>,
+    folder: PathBuf,
+}
+
+/// What is known of a log before it is looked for.
+struct Known {
+    name: &'static str,
+    wire: &'static str,
+    /// Where its program may stand, the first that exists is taken.
+    places: Vec<PathBuf>,
+    arguments: &'static [&'static str],
+    template: Option<&'static str>,
+}
+
+/// Every log, or why it does not take part.
+pub(super) fn find(root: &Path, target: &Path) -> Vec<Result<Log, String>> {
+    let known = known(target).into_iter();
+    known.map(|it| it.find(root, target)).collect()
+}
+
+fn known(target: &Path) -> Vec<Known> {
+    let ours: &[&str] = &["broker", "--listen", "127.0.0.1:{{port}}", "--data", "{{folder}}/data"];
+    let of_ours = |name, wire| Known {
+        name,
+        wire,
+        places: vec![target.join("release/bench-wire")],
+        arguments: ours,
+        template: None,
+    };
+    vec![
+        Known {
+            name: "nats",
+            wire: "nats",
+            places: [vec![target.join("peers/bin/nats-server")], on_path("nats-server")].concat(),
+            arguments: &["-c", "{{folder}}/nats.conf"],
+            template: Some("nats.conf"),
+        },
+        Known {
+            name: "redis",
+            wire: "redis",
+            places: on_path("redis-server"),
+            arguments: &["{{folder}}/redis.conf"],
+            template: Some("redis.conf"),
+        },
+        of_ours("skein-lean", "kafka"),
+        of_ours("skein", "skein"),
+    ]
+}
+
+impl Known {
+    fn find(self, root: &Path, target: &Path) -> Result<Log, String> {
+        let Self { name, wire, places, arguments, template } = self;
+        let program = places.into_iter().find(|it| it.is_file());
+        let program = program.ok_or_else(|| format!("{name}: install it with bench/peers"))?;
+        let version = match template {
+            Some(_) => version(&program, &["--version"], &[]),
+            // Its own program has no version beside the workspace's.
+            None => Some(env!("CARGO_PKG_VERSION").to_owned()),
+        };
+        let read = |template: &'static str| {
+            let path = root.join("bench/messaging").join(template);
+            let text = fs::read_to_string(&path);
+            text.map(|it| (template, it)).map_err(|it| format!("{}: {it}", path.display()))
+        };
+        Ok(Log {
+            name: name.to_owned(),
+            version: version.unwrap_or_else(|| "unknown".to_owned()),
+            wire,
+            program,
+            arguments,
+            template: template.map(read).transpose()?,
+            folder: target.join("bench-messaging").join(name),
+        })
+    }
+}
+
+/// A running log; it ends with its scope.
+pub(super) struct Started {
+    child: Child,
+    /// What it printed.
+    output: PathBuf,
+    pub(super) port: u16,
+}
+
+impl Started {
+    /// Starts it on core 0, on a fresh directory.
+    pub(super) fn new(log: &Log) -> Result<Self, Failure> {
+        let [port] = free_ports()?;
+        let folder = &log.folder;
+        let data = folder.join("data");
+        if data.exists() {
+            fs::remove_dir_all(&data).map_err(|it| format!("{}: {it}", data.display()))?;
+        }
+        fs::create_dir_all(&data).map_err(|it| format!("{}: {it}", data.display()))?;
+        let values = [
+            ("folder".to_owned(), folder.display().to_string()),
+            ("port".to_owned(), port.to_string()),
+        ];
+        if let Some((name, template)) = &log.template {
+            let text = render(template, &values).map_err(|it| format!("{name}: {it}"))?;
+            fs::write(folder.join(name), text).map_err(|it| format!("{name}: {it}"))?;
+        }
+        let mut command = Core::Contender.command(&log.program);
+        for argument in log.arguments {
+            command.arg(render(argument, &values)?);
+        }
+        let output = folder.join("output.log");
+        let printed = fs::File::create(&output).map_err(|it| it.to_string())?;
+        let errors = printed.try_clone().map_err(|it| it.to_string())?;
+        let child = command
+            .current_dir(folder)
+            // Ours serves until its input ends.
+            .stdin(Stdio::piped())
+            .stdout(printed)
+            .stderr(errors)
+            .spawn()
+            .map_err(|it| it.to_string())?;
+        Ok(Self { child, output, port })
+    }
+
+    /// Waits until it takes messages.
+    pub(super) fn ready(mut self, log: &Log, side: &Side) -> Result<Self, Failure> {
+        let deadline = now() + READY_WITHIN;
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(format!("it ended at once, {status}; see {}", self.output.display()));
+            }
+            let probe = Kind::Publish { publishers: 1 };
+            let seen = TcpStream::connect(("127.0.0.1", self.port))
+                .map_err(|it| it.to_string())
+                .and_then(|_| side.burst(log, &self, probe, PROBE));
+            match seen {
+                Ok(it) if it.errors() == 0 && it.verified() > 0 => return Ok(self),
+                other if now() > deadline => {
+                    return Err(format!("it takes no message in time: {other:?}"));
+                }
+                _ => pause(Duration::from_millis(50)),
+            }
+        }
+    }
+
+    pub(super) fn pid(&self) -> u64 {
+        u64::from(self.child.id())
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        programs::end(&mut self.child);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_committed_template_names_only_what_is_given() {
+        let values = ["folder", "port"].map(|it| (it.to_owned(), "7".to_owned()));
+        let known = known(Path::new("target"));
+        let templates: Vec<&str> = known.iter().filter_map(|it| it.template).collect();
+        assert_eq!(templates.len(), 2);
+        for name in templates {
+            let path = crate::root().join("bench/messaging").join(name);
+            let text = fs::read_to_string(path).unwrap();
+            let rendered = render(&text, &values).map_err(|it| format!("{name}: {it}"));
+            assert!(rendered.is_ok(), "{rendered:?}");
+        }
+    }
+}
