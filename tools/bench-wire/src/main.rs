@@ -123,7 +123,7 @@ enum Part {
     },
     /// Writes so many messages at a time to a file and syncs it: what the disk alone takes.
     Floor {
-        /// The file; it is made, and removed at the end.
+        /// The file; it is made, and stays.
         #[arg(long)]
         file: PathBuf,
         #[arg(long, value_enum, default_value = "prewritten")]

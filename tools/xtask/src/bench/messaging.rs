@@ -21,6 +21,8 @@ use logs::{Log, Started};
 /// The disk alone: the one that others are compared with, and the one whose space is only reserved.
 const FLOOR: &str = "fdatasync";
 const FLOOR_RESERVED: &str = "fdatasync-reserved";
+/// How the space of the first is made, as `bench-wire` calls it.
+const PREWRITTEN: &str = "prewritten";
 /// Logs of others.
 const PEERS: [&str; 2] = ["nats", "redis"];
 /// Ours, by a client as lean as the peers' and by the one that services have.
@@ -110,6 +112,8 @@ impl Messaging {
             report::print(case, &rows);
             cases.push((case, rows));
         }
+        // Only now: a disk that has just heard of free space is slow.
+        std::fs::remove_dir_all(target(root).join("bench-messaging")).ok();
         let gates = gates::judge(&cases);
         gates::print(&gates);
         let versions: serde_json::Map<String, Value> =
@@ -183,18 +187,19 @@ impl Messaging {
     ) -> Result<Vec<Row>, Failure> {
         let mut contenders = Vec::new();
         if matches!(case.kind, Kind::Publish { .. } | Kind::Deliver { rate: Some(_), .. }) {
-            contenders.push(Contender::Disk { name: FLOOR, space: "prewritten" });
+            contenders.push(Contender::Disk { name: FLOOR, space: PREWRITTEN });
             contenders.push(Contender::Disk { name: FLOOR_RESERVED, space: "reserved" });
         }
         for log in logs {
-            match Started::new(log).and_then(|it| it.ready(log, side)) {
+            match Started::new(log).and_then(|it| it.ready(side)) {
                 Ok(it) => contenders.push(Contender::Log(log, it)),
                 Err(reason) => {
                     leave_out(not_run, format!("{} in {}: {reason}", log.name, case.name));
                 }
             }
         }
-        let file = target(root).join("bench-messaging/floor");
+        let files = target(root).join("bench-messaging/disk");
+        std::fs::create_dir_all(&files).map_err(|it| format!("{}: {it}", files.display()))?;
         let row = |it: &Contender| Row { name: it.name().to_owned(), bursts: Vec::new() };
         let mut rows: Vec<Row> = contenders.iter().map(row).collect();
         for round in 0..self.rounds() {
@@ -202,10 +207,16 @@ impl Messaging {
                 let index = (turn + round as usize) % contenders.len();
                 let burst = match &contenders[index] {
                     Contender::Disk { space, .. } => {
-                        side.disk(&file, space, case.kind, self.burst())
+                        // Space that is reserved is new each time; the zeros stay as they are.
+                        let file = if *space == PREWRITTEN {
+                            PREWRITTEN.to_owned()
+                        } else {
+                            format!("{space}-{}-{round}", case.name)
+                        };
+                        side.disk(&files.join(file), space, case.kind, self.burst())
                     }
-                    Contender::Log(log, started) => {
-                        side.burst(log, started, case.kind, self.burst())
+                    Contender::Log(_, started) => {
+                        side.burst(started.door(), case.kind, self.burst())
                     }
                 };
                 // One that died must not take the figures of the others along.

@@ -4,10 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{
-    Kind,
-    logs::{Log, Started},
-};
+use super::Kind;
 use crate::bench::{
     Failure,
     part::{Core, Part, Program},
@@ -119,6 +116,15 @@ impl Burst {
     }
 }
 
+/// Where a log that runs is spoken to, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Door {
+    /// As `bench-wire` calls it.
+    pub(super) wire: &'static str,
+    pub(super) port: u16,
+    pub(super) pid: u64,
+}
+
 /// The side of the clients.
 pub(super) struct Side {
     pub(super) program: Program,
@@ -126,14 +132,8 @@ pub(super) struct Side {
 
 impl Side {
     /// Lets clients of a log publish, and subscribe where the case says so.
-    pub(super) fn burst(
-        &self,
-        log: &Log,
-        started: &Started,
-        kind: Kind,
-        length: Duration,
-    ) -> Result<Burst, Failure> {
-        let target = format!("127.0.0.1:{}", started.port);
+    pub(super) fn burst(&self, door: Door, kind: Kind, length: Duration) -> Result<Burst, Failure> {
+        let target = format!("127.0.0.1:{}", door.port);
         let mut arguments = match kind {
             Kind::Publish { publishers } => {
                 vec!["publish".to_owned(), "--publishers".to_owned(), publishers.to_string()]
@@ -145,8 +145,8 @@ impl Side {
         if let Kind::Deliver { rate: Some(rate), .. } = kind {
             arguments.extend(["--rate".to_owned(), rate.to_string()]);
         }
-        arguments.extend(["--target", &target, "--wire", log.wire].map(str::to_owned));
-        self.measured(Core::Ends, arguments, Some(started.pid()), length)
+        arguments.extend(["--target", &target, "--wire", door.wire].map(str::to_owned));
+        self.measured(Core::Ends, arguments, Some(door.pid), length)
     }
 
     /// Writes what the publishers of the case have under way, and syncs it.

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Kind, burst::Side};
+use super::{
+    Kind,
+    burst::{Door, Side},
+};
 use crate::bench::{
     Failure, now,
     part::Core,
@@ -27,7 +30,7 @@ pub(super) struct Log {
     pub(super) name: String,
     pub(super) version: String,
     /// What its clients speak, as `bench-wire` calls it.
-    pub(super) wire: &'static str,
+    wire: &'static str,
     program: PathBuf,
     /// `{{folder}}` stands for its own folder, `{{port}}` for where it listens.
     arguments: &'static [&'static str],
@@ -113,7 +116,8 @@ pub(super) struct Started {
     child: Child,
     /// What it printed.
     output: PathBuf,
-    pub(super) port: u16,
+    wire: &'static str,
+    port: u16,
 }
 
 impl Started {
@@ -149,11 +153,11 @@ impl Started {
             .stderr(errors)
             .spawn()
             .map_err(|it| it.to_string())?;
-        Ok(Self { child, output, port })
+        Ok(Self { child, output, wire: log.wire, port })
     }
 
     /// Waits until it takes messages.
-    pub(super) fn ready(mut self, log: &Log, side: &Side) -> Result<Self, Failure> {
+    pub(super) fn ready(mut self, side: &Side) -> Result<Self, Failure> {
         let deadline = now() + READY_WITHIN;
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -162,7 +166,7 @@ impl Started {
             let probe = Kind::Publish { publishers: 1 };
             let seen = TcpStream::connect(("127.0.0.1", self.port))
                 .map_err(|it| it.to_string())
-                .and_then(|_| side.burst(log, &self, probe, PROBE));
+                .and_then(|_| side.burst(self.door(), probe, PROBE));
             match seen {
                 Ok(it) if it.errors() == 0 && it.verified() > 0 => return Ok(self),
                 other if now() > deadline => {
@@ -173,8 +177,8 @@ impl Started {
         }
     }
 
-    pub(super) fn pid(&self) -> u64 {
-        u64::from(self.child.id())
+    pub(super) fn door(&self) -> Door {
+        Door { wire: self.wire, port: self.port, pid: u64::from(self.child.id()) }
     }
 }
 
