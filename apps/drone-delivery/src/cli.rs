@@ -1,10 +1,10 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU32, path::PathBuf};
 
 use base::Timestamp;
 use clap::{Args, Parser, Subcommand};
-use messaging::GroupStart;
+use messaging::{GroupStart, LetterQuery};
 use serde_json::Value;
 use skein::{
     Format,
@@ -432,6 +432,8 @@ pub(crate) enum TopicCommand {
         #[arg(short, long)]
         follow: bool,
     },
+    /// What each topic has cost since the log started: appends, bytes, syncs, segments.
+    Cost,
     /// One topic: its settings and each partition.
     Describe {
         /// Which.
@@ -559,12 +561,58 @@ pub(crate) enum LetterCommand {
     Show {
         /// Such as `delivery-requests.scheduler.dead`.
         topic: String,
+        #[command(flatten)]
+        which: LetterArguments,
     },
-    /// Sends every letter back to where it came from.
+    /// Sends letters back to where they came from; they stay here too, until their retention ends.
     Redrive {
         /// Such as `delivery-requests.scheduler.dead`.
         topic: String,
+        #[command(flatten)]
+        which: LetterArguments,
+        /// Letters in a second, at the most; as many as are taken when it is not given.
+        #[arg(long, value_name = "N")]
+        rate: Option<NonZeroU32>,
+        /// Shows the letters that are meant, and sends none.
+        #[arg(long)]
+        dry_run: bool,
     },
+    /// Removes letters for good. Those that stay get new places in their topic.
+    Discard {
+        /// Such as `delivery-requests.scheduler.dead`.
+        topic: String,
+        #[command(flatten)]
+        which: LetterArguments,
+        /// Shows the letters that are meant, and removes none.
+        #[arg(long)]
+        dry_run: bool,
+        /// That it is meant; without it the number of letters is told.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Which letters: those that everything given applies to.
+#[derive(Debug, Default, Args)]
+pub(crate) struct LetterArguments {
+    /// Only those with this key.
+    #[arg(long)]
+    key: Option<String>,
+    /// Only those of this `CloudEvents` type.
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// Only those that died so: `rejected`, `exhausted` or `unreadable`.
+    #[arg(long)]
+    class: Option<String>,
+    /// Only those whose reason contains this.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl From<LetterArguments> for LetterQuery {
+    fn from(LetterArguments { key, kind, class, reason }: LetterArguments) -> Self {
+        Self { key, kind, class, reason }
+    }
 }
 
 #[cfg(test)]

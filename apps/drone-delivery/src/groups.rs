@@ -1,8 +1,6 @@
 //! The groups that read the log.
 
-use std::collections::BTreeMap;
-
-use messaging::{AdminError, GroupStart, Lag, Messaging};
+use messaging::{AdminError, GroupStart, Messaging};
 use serde_json::json;
 use skein::{Exit, Failure, Output, Table};
 
@@ -27,9 +25,10 @@ pub(crate) async fn run(
 async fn list(log: &Messaging, output: Output) -> Result<(), AdminError> {
     let mut table = Table::new(&["GROUP", "STATE", "MEMBERS", "LAG", "SECONDS"]);
     let mut rows = Vec::new();
+    let topics = log.topics().await?;
     for name in log.groups().await? {
         let group = log.group(&name).await?;
-        let lags = lags(log, &name).await?;
+        let lags = log.lags(&name, &topics).await?;
         let records: u64 = lags.values().map(|it| it.records).sum();
         let seconds = lags.values().map(|it| it.seconds).fold(0.0, f64::max);
         let members = group.members.len();
@@ -51,7 +50,7 @@ async fn describe(log: &Messaging, name: &str, output: Output) -> Result<(), Adm
     let group = log.group(name).await?;
     let mut table = Table::new(&["TOPIC", "PARTITIONS", "LAG", "SECONDS"]);
     let mut topics = Vec::new();
-    for (topic, lag) in lags(log, name).await? {
+    for (topic, lag) in log.lags(name, &log.topics().await?).await? {
         table.row([
             topic.clone(),
             lag.committed.len().to_string(),
@@ -90,16 +89,4 @@ async fn reset(
     }
     output.result(&json!({"group": group, "topic": topic, "goesOnAt": places}), &table);
     Ok(())
-}
-
-/// How far a group is behind in each topic of which it has processed something.
-async fn lags(log: &Messaging, group: &str) -> Result<BTreeMap<String, Lag>, AdminError> {
-    let mut lags = BTreeMap::new();
-    for topic in log.topics().await? {
-        let lag = log.lag(group, &topic.name).await?;
-        if !lag.committed.is_empty() {
-            lags.insert(topic.name, lag);
-        }
-    }
-    Ok(lags)
 }

@@ -7,6 +7,7 @@ mod addresses;
 mod catalog;
 mod cli;
 mod curl;
+mod dead_letters;
 mod deliveries;
 mod endpoints;
 mod groups;
@@ -28,6 +29,7 @@ mod settings;
 mod sidecars;
 mod submit;
 mod system;
+mod topic_cost;
 mod trace;
 mod transactions;
 mod up;
@@ -102,9 +104,9 @@ async fn ask(data: &Path, command: AskCommand, output: Output) -> Result<Exit, F
         AskCommand::Trace { id } => trace::trace(system()?, &id, output).await,
         AskCommand::Saga(command) => transactions::saga(system()?, command, output).await,
         AskCommand::Failures(command) => transactions::failures(system()?, command, output).await,
-        AskCommand::Topics(command) => messages::topics(system()?, command, output).await,
+        AskCommand::Topics(command) => messages::topics(data, system()?, command, output).await,
         AskCommand::Groups(command) => groups::run(system()?, command, output).await,
-        AskCommand::Dlq(command) => messages::letters(system()?, command, output).await,
+        AskCommand::Dlq(command) => dead_letters::run(system()?, command, output).await,
         AskCommand::Identity(command) => vouching::run(data, command, output).await,
         AskCommand::Audit(command) => audit(data, &command, output),
         AskCommand::Key(command) => {

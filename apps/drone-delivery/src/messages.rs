@@ -1,27 +1,22 @@
-//! The log's topics and dead letters.
+//! The log's topics.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use base::SharedClock;
 use messaging::{AdminError, Delivered, Message, Messaging, TopicSpec};
 use runtime::{SystemClock, random_from_os};
-use serde_json::{Value, json};
-use skein::{
-    Exit, Failure, Output, Table, failure,
-    letters::{self, RedriveError},
-};
+use serde_json::json;
+use skein::{Exit, Failure, Output, Table, failure, letters};
 use tokio::time::sleep;
 
-use crate::{
-    cli::{LetterCommand, TopicCommand},
-    system::System,
-};
+use crate::{cli::TopicCommand, system::System, topic_cost, up};
 
 /// Pause between two looks for new messages.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Topics.
+/// Runs one of the commands about topics.
 pub(crate) async fn topics(
+    data: &Path,
     system: System,
     command: TopicCommand,
     output: Output,
@@ -37,6 +32,7 @@ pub(crate) async fn topics(
                 followed.map_err(|it| log_failure(&it))?;
             }
         }
+        TopicCommand::Cost => return topic_cost::show(&up::admins(data).await?, output).await,
         TopicCommand::Describe { topic } => {
             describe(&log, &topic, output).await.map_err(|it| log_failure(&it))?;
         }
@@ -66,53 +62,6 @@ pub(crate) async fn topics(
     Ok(Exit::Done)
 }
 
-/// Dead letters.
-pub(crate) async fn letters(
-    system: System,
-    command: LetterCommand,
-    output: Output,
-) -> Result<Exit, Failure> {
-    let log = system.messaging().await;
-    match command {
-        LetterCommand::List => {
-            let topics = letters::topics(&log).await.map_err(|it| log_failure(&it))?;
-            let mut table = Table::new(&["TOPIC", "LETTERS"]);
-            let mut rows = Vec::new();
-            for (topic, number) in topics.into_iter().filter(|it| it.1 > 0) {
-                table.row([topic.clone(), number.to_string()]);
-                rows.push(json!({"topic": topic, "letters": number}));
-            }
-            output.result(&rows, &table);
-        }
-        LetterCommand::Show { topic } => {
-            let found = letters::read(&log, &topic).await.map_err(|it| log_failure(&it))?;
-            let mut table = Table::new(&["PARTITION", "OFFSET", "KEY", "CLASS", "REASON"]);
-            let shown: Vec<Value> = found.iter().map(letters::show).collect();
-            for letter in &shown {
-                let dead = &letter["deadLetter"];
-                table.row(
-                    [
-                        &letter["partition"],
-                        &letter["offset"],
-                        &letter["key"],
-                        &dead["class"],
-                        &dead["reason"],
-                    ]
-                    .map(cell),
-                );
-            }
-            output.result(&shown, &table);
-        }
-        LetterCommand::Redrive { topic } => {
-            let sent = letters::redrive(&log, &topic).await.map_err(redrive_failure)?;
-            let mut table = Table::new(&["REDRIVEN"]);
-            table.row([sent.to_string()]);
-            output.result(&json!({"topic": topic, "redriven": sent}), &table);
-        }
-    }
-    Ok(Exit::Done)
-}
-
 pub(crate) fn log_failure(error: &AdminError) -> Failure {
     let failure = Failure::new("log_refused", "the log did not answer as asked")
         .because(failure::chain(error));
@@ -128,19 +77,6 @@ pub(crate) fn log_failure(error: &AdminError) -> Failure {
             failure
         }
     }
-}
-
-fn redrive_failure(error: RedriveError) -> Failure {
-    match error {
-        RedriveError::Ask(error) => log_failure(&error),
-        RedriveError::Publish { .. } => {
-            Failure::new("not_published", failure::chain(&error)).exit(Exit::Partial)
-        }
-    }
-}
-
-fn cell(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 async fn list(log: &Messaging, output: Output) -> Result<(), AdminError> {

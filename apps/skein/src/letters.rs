@@ -1,41 +1,12 @@
-//! What an operator does with topics and dead letters.
+//! Messages as an operator reads them, dead letters among them.
 
 use std::ops::Range;
 
-use messaging::{AdminError, DeadLetter, Delivered, Messaging, PublishError};
+use messaging::{AdminError, DeadLetter, Delivered, Messaging};
 use serde_json::{Value, json};
 
-/// The end of the name of every dead-letter topic.
-const DEAD: &str = ".dead";
 /// Messages that one look reads from one partition.
 const PAGE: usize = 1_000;
-
-/// Why letters were not sent back.
-#[derive(Debug, thiserror::Error)]
-pub enum RedriveError {
-    /// The log cannot be asked.
-    #[error(transparent)]
-    Ask(#[from] AdminError),
-    /// A message was not taken.
-    #[error("after {sent} messages: {source}")]
-    Publish {
-        /// How many were.
-        sent: u64,
-        /// Why not.
-        source: PublishError,
-    },
-}
-
-/// Dead-letter topics with how many letters each keeps.
-///
-/// # Errors
-/// The log cannot be asked.
-pub async fn topics(messaging: &Messaging) -> Result<Vec<(String, u64)>, AdminError> {
-    let dead = messaging.topics().await?.into_iter().filter(|it| it.name.ends_with(DEAD));
-    Ok(dead
-        .map(|it| (it.name, it.partitions.values().map(|(start, end)| end - start).sum()))
-        .collect())
-}
 
 /// Messages of a topic, oldest first in each partition.
 ///
@@ -67,28 +38,6 @@ pub async fn read_range(
         found.extend(page.into_iter().filter(|it| offsets.contains(&it.offset)));
     }
     Ok(found)
-}
-
-/// Sends every letter of a topic back to where it came from, byte for byte and so under its own id: a
-/// consumer that has seen it drops it. The letters stay where they are until their retention ends.
-///
-/// # Errors
-/// [`RedriveError`].
-pub async fn redrive(messaging: &Messaging, topic: &str) -> Result<u64, RedriveError> {
-    let mut sent = 0;
-    for (partition, (mut offset, end)) in messaging.topic(topic).await?.partitions {
-        while offset < end {
-            let page = messaging.letters(topic, partition, offset, PAGE).await?;
-            let Some((last, _)) = page.last() else { break };
-            offset = last + 1;
-            for letter in page.into_iter().filter(|it| it.0 < end).filter_map(|it| it.1) {
-                let published = messaging.send_back(letter).await;
-                published.map_err(|source| RedriveError::Publish { sent, source })?;
-                sent += 1;
-            }
-        }
-    }
-    Ok(sent)
 }
 
 /// A message as the commands show it.

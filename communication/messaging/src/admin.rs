@@ -64,6 +64,12 @@ pub struct TopicInfo {
     pub partitions: BTreeMap<u32, (u64, u64)>,
 }
 
+impl TopicInfo {
+    fn places(&self) -> impl Iterator<Item = Place> {
+        self.partitions.keys().map(|it| (self.name.clone(), *it))
+    }
+}
+
 impl From<CallError> for AdminError {
     fn from(error: CallError) -> Self {
         Self::Unreachable { message: error.to_string() }
@@ -86,7 +92,11 @@ pub(crate) fn refused(code: ErrorCode, message: Option<String>) -> Result<(), Ad
 }
 
 /// The same of a question about one topic.
-fn of_topic(name: &str, code: ErrorCode, message: Option<String>) -> Result<(), AdminError> {
+pub(crate) fn of_topic(
+    name: &str,
+    code: ErrorCode,
+    message: Option<String>,
+) -> Result<(), AdminError> {
     if code == ErrorCode::UnknownTopicOrPartition {
         return Err(AdminError::UnknownTopic { topic: name.to_owned() });
     }
@@ -165,28 +175,50 @@ impl Messaging {
     /// # Errors
     /// The log cannot be reached, or there is no such topic.
     pub async fn lag(&self, group: &str, topic: &str) -> Result<Lag, AdminError> {
-        let places = self.places(topic).await?;
+        let topic = self.topic(topic).await?;
+        let places: Vec<Place> = topic.places().collect();
         let committed = self.stranger(group).committed(&places).await?;
-        let ends = list_offsets(self.cluster(), &places, At::End).await?;
-        let starts = if committed.len() == places.len() {
-            BTreeMap::new()
-        } else {
-            list_offsets(self.cluster(), &places, At::Beginning).await?
-        };
+        self.lag_in(&topic, &committed).await
+    }
+
+    /// The same of many topics at once: of those in which the group has committed something.
+    ///
+    /// # Errors
+    /// The log cannot be reached.
+    pub async fn lags(
+        &self,
+        group: &str,
+        topics: &[TopicInfo],
+    ) -> Result<BTreeMap<String, Lag>, AdminError> {
+        let places: Vec<Place> = topics.iter().flat_map(TopicInfo::places).collect();
+        let committed = self.stranger(group).committed(&places).await?;
+        let mut lags = BTreeMap::new();
+        for topic in topics.iter().filter(|it| it.places().any(|it| committed.contains_key(&it))) {
+            lags.insert(topic.name.clone(), self.lag_in(topic, &committed).await?);
+        }
+        Ok(lags)
+    }
+
+    async fn lag_in(
+        &self,
+        topic: &TopicInfo,
+        committed: &BTreeMap<Place, u64>,
+    ) -> Result<Lag, AdminError> {
         let mut lag = Lag::default();
         let mut behind = Vec::new();
-        for place in places {
-            let end = ends.get(&place).copied().unwrap_or(0);
+        for place in topic.places() {
+            let partition = place.1;
+            let (start, end) = topic.partitions[&partition];
             let done = committed.get(&place).copied();
-            lag.committed.extend(done.map(|it| (place.1, it)));
-            let from = done.or_else(|| starts.get(&place).copied()).unwrap_or(0);
+            lag.committed.extend(done.map(|it| (partition, it)));
+            let from = done.unwrap_or(start);
             if end > from {
                 lag.records += end - from;
-                behind.push((place.1, from));
+                behind.push((partition, from));
             }
         }
         if !behind.is_empty() {
-            lag.seconds = self.age_of_oldest(topic, &behind).await?;
+            lag.seconds = self.age_of_oldest(&topic.name, &behind).await?;
         }
         Ok(lag)
     }
@@ -306,7 +338,7 @@ impl Messaging {
         Ok(records.map(|(at, it)| self.delivered(topic, partition, at, it)).collect())
     }
 
-    /// The same for a dead-letter topic, each with its offset: nothing for a record that is no letter.
+    /// The same for a dead-letter topic, each with the letter: nothing for a record that is none.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -316,12 +348,15 @@ impl Messaging {
         partition: u32,
         offset: u64,
         max: usize,
-    ) -> Result<Vec<(u64, Option<Letter>)>, AdminError> {
+    ) -> Result<Vec<(Delivered, Option<Letter>)>, AdminError> {
         let records = self.records(topic, partition, offset, max).await?.into_iter();
-        Ok(records.map(|(at, it)| (at, Letter::of_record(it))).collect())
+        let read = |(at, it): (u64, batch::Record)| {
+            (self.delivered(topic, partition, at, it.clone()), Letter::of_record(it))
+        };
+        Ok(records.map(read).collect())
     }
 
-    async fn records(
+    pub(crate) async fn records(
         &self,
         topic: &str,
         partition: u32,
@@ -349,7 +384,7 @@ impl Messaging {
         Ok(found)
     }
 
-    fn delivered(
+    pub(crate) fn delivered(
         &self,
         topic: &str,
         partition: u32,

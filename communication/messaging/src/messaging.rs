@@ -58,6 +58,10 @@ impl Messaging {
         self.outlet.cluster()
     }
 
+    pub(crate) const fn outlet(&self) -> &Outlet {
+        &self.outlet
+    }
+
     pub(crate) fn clock(&self) -> &SharedClock {
         self.outlet.clock()
     }

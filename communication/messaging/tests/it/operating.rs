@@ -98,3 +98,32 @@ async fn what_nobody_knows_is_said_to_be_unknown() {
     assert_eq!(client.group("nobody").await, Err(AdminError::UnknownGroup { group }));
     assert!(client.groups().await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn what_is_discarded_is_gone_and_what_stays_keeps_its_bytes_and_its_order() {
+    let fixture = Fixture::new();
+    let client = fixture.client("one", &fixture.tasks);
+    let mut home = None;
+    for number in 0..20 {
+        // One key: one partition.
+        home = Some(client.publish("orders", message("a", number)).await.unwrap().partition);
+    }
+    let home = home.unwrap();
+    let before = client.read("orders", home, 0, 99).await.unwrap();
+    let (_, end) = client.topic("orders").await.unwrap().partitions[&home];
+    let behind = client.publish("orders", message("a", 20)).await.unwrap();
+    let is_even = |offset: u64| offset.is_multiple_of(2);
+    let gone = client.discard("orders", home, end, |it| is_even(it.offset)).await.unwrap();
+    assert_eq!(gone, 10);
+    let (begin, _) = client.topic("orders").await.unwrap().partitions[&home];
+    assert_eq!(begin, end, "what came behind the end is not touched");
+    let after = client.read("orders", home, begin, 99).await.unwrap();
+    assert_eq!(after[0].offset, behind.offset);
+    let staying = before.iter().filter(|it| !is_even(it.offset));
+    let staying: Vec<_> = staying.map(|it| (&it.message, it.published_at)).collect();
+    let found: Vec<_> = after[1..].iter().map(|it| (&it.message, it.published_at)).collect();
+    assert_eq!(found, staying);
+    let nothing = client.discard("orders", home, end + 1, |_| false).await.unwrap();
+    assert_eq!(nothing, 0);
+    assert_eq!(client.topic("orders").await.unwrap().partitions[&home].0, begin, "nothing moved");
+}
