@@ -1,6 +1,7 @@
 //! The page, its data, and the collector that takes spans in.
 
 mod alerts;
+mod queues;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -23,6 +24,7 @@ use service_kit::{
 use telemetry::otlp;
 
 use crate::{
+    queues::Queues,
     sse::{self, Closed, Writer},
     topology::{Report, Topology},
     traces::{TraceSpan, Traces},
@@ -40,14 +42,15 @@ pub(crate) struct Shared {
     pub(crate) view: Arc<Mutex<View>>,
     pub(crate) topology: Arc<Mutex<Topology>>,
     traces: Arc<Mutex<Traces>>,
+    pub(crate) queues: Queues,
     client: Client,
     tasks: Tasks,
 }
 
 impl Shared {
-    pub(crate) fn new(spans_max: usize, client: Client, tasks: Tasks) -> Self {
+    pub(crate) fn new(spans_max: usize, queues: Queues, client: Client, tasks: Tasks) -> Self {
         let traces = Arc::new(Mutex::new(Traces::new(spans_max)));
-        Self { view: Arc::default(), topology: Arc::default(), traces, client, tasks }
+        Self { view: Arc::default(), topology: Arc::default(), traces, queues, client, tasks }
     }
 
     /// The view. A panic elsewhere cannot leave it half-changed in a way that matters to a page.
@@ -65,12 +68,16 @@ pub(crate) fn page(shared: Shared) -> Routes {
     Routes::new()
         .get("/", || async { asset(HTML, include_str!("../assets/index.html")) })
         .get("/topology", || async { asset(HTML, include_str!("../assets/topology.html")) })
+        .get("/queues", || async { asset(HTML, include_str!("../assets/queues.html")) })
         .get("/app.js", || async { asset(SCRIPT, include_str!("../assets/app.js")) })
         .get("/alerts.js", || async { asset(SCRIPT, include_str!("../assets/alerts.js")) })
         .get("/map.js", || async { asset(SCRIPT, include_str!("../assets/map.js")) })
         .get("/trace.js", || async { asset(SCRIPT, include_str!("../assets/trace.js")) })
         .get("/topology.js", || async { asset(SCRIPT, include_str!("../assets/topology.js")) })
         .get("/graph.js", || async { asset(SCRIPT, include_str!("../assets/graph.js")) })
+        .get("/queues.js", || async { asset(SCRIPT, include_str!("../assets/queues.js")) })
+        .get("/backlog.js", || async { asset(SCRIPT, include_str!("../assets/backlog.js")) })
+        .get("/queues.css", || async { asset(STYLE, include_str!("../assets/queues.css")) })
         .get("/topology.css", || async { asset(STYLE, include_str!("../assets/topology.css")) })
         .get("/style.css", || async { asset(STYLE, include_str!("../assets/style.css")) })
         .get("/icon.svg", || async { asset(PICTURE, include_str!("../assets/icon.svg")) })
@@ -79,10 +86,12 @@ pub(crate) fn page(shared: Shared) -> Routes {
         .get("/api/deliveries/{id}", get_delivery)
         .get("/api/traces", list_spans)
         .get("/api/topology", get_topology)
+        .get("/api/queues", queues::report)
         .get("/api/alerts", alerts::list)
         .get("/api/alertgroups", alerts::groups)
         .change(alerts::row(), alerts::acknowledge)
         .change(alerts::group_row(), alerts::acknowledge_group)
+        .change(queues::row(), queues::redrive)
         .with_state(shared)
 }
 

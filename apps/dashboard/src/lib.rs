@@ -1,5 +1,5 @@
 //! The live page and the server that feeds it: streets, drones, deliveries, one delivery's trace,
-//! and who calls whom.
+//! who calls whom, and what waits in the log.
 //!
 //! It is a subscriber like any other: it reads the topics from their start, keeps a bounded view in
 //! memory, and nothing waits for it. It also takes spans in (OTLP over HTTP, JSON), so that a
@@ -8,6 +8,7 @@
 
 mod api;
 mod feed;
+mod queues;
 mod service;
 mod sse;
 mod topology;

@@ -12,7 +12,9 @@ use telemetry::Telemetry;
 
 use crate::{
     api::{self, Shared},
-    feed, topology,
+    feed,
+    queues::Queues,
+    topology,
 };
 
 /// Settings of the role.
@@ -65,7 +67,9 @@ fn start(
     config: &DashboardConfig,
 ) -> Result<(Bound, Bound), StartError> {
     let messaging = context.require_messaging()?;
-    let shared = Shared::new(config.spans_max, context.client().clone(), context.tasks.clone());
+    let queues = Queues::new(messaging.clone());
+    let (client, tasks) = (context.client().clone(), context.tasks.clone());
+    let shared = Shared::new(config.spans_max, queues, client, tasks);
     let own = context.telemetry.clone();
     context.tasks.spawn("own spans", |shutdown| forget_own_spans(own, shutdown));
     // The collector first: whoever waits for the page may send spans when it is ready.

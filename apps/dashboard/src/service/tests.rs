@@ -297,3 +297,66 @@ fn an_unknown_setting_is_refused() {
     let given: DashboardConfig = serde_json::from_str(r#"{"spans_max": 7}"#).unwrap();
     assert_eq!(given.spans_max, 7);
 }
+
+/// Rejects everything; who gave a message up is group `billing`.
+struct Rejecting;
+
+impl messaging::Handler for Rejecting {
+    async fn handle(&self, _: &messaging::Delivered) -> Result<(), messaging::Failure> {
+        Err(messaging::Failure::Rejected("no such account".to_owned()))
+    }
+}
+
+impl System {
+    /// Waits until the page tells of the queues what is expected.
+    async fn queues(&self, holds: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let told = self.get("/api/queues").await.json().unwrap_or_default();
+            if holds(&told) {
+                return told;
+            }
+            assert!(Instant::now() < end, "not in time: {told}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn letters_go_back_from_the_page_and_again_under_their_own_ids() {
+    let before = [(topics::NOTIFICATIONS, "d1", json!({"of": "nobody"}))];
+    let system = system(DashboardConfig::default(), &before).await;
+    let giving_up = Tasks::new();
+    let group = messaging::Subscription::new([topics::NOTIFICATIONS], "billing");
+    system.messaging.subscribe(&group, Rejecting, &giving_up).unwrap();
+    let dead = messaging::dead_letter_topic(topics::NOTIFICATIONS, "billing");
+    let told = system.queues(|it| it["letters"][0]["letters"] == 1).await;
+    assert_eq!(told["letters"][0]["topic"], dead.as_str());
+    let billing = |it: &Value| {
+        let mut rows = it["groups"].as_array().unwrap().iter();
+        rows.any(|it| it["group"] == "billing" && it["lag"] == 0 && it["members"] == 1)
+    };
+    system.queues(billing).await;
+    giving_up.drain(PATIENCE).await;
+
+    let path = format!("/api/queues/letters/{dead}/redrive");
+    let ask = async |body: Value| {
+        let call = Call::new("page", Method::POST, path.clone()).json(&body);
+        system.client.call(call).await.unwrap()
+    };
+    assert_eq!(ask(json!({"class": "exhausted"})).await.json().unwrap()["redriven"], 0);
+    assert_eq!(ask(json!({"klass": "rejected"})).await.status, 400);
+    for _ in 0..2 {
+        assert_eq!(ask(json!({"class": "rejected"})).await.json().unwrap()["redriven"], 1);
+    }
+    let mut ids = Vec::new();
+    for partition in 0..2 {
+        let read = system.messaging.read(topics::NOTIFICATIONS, partition, 0, 9).await;
+        ids.extend(read.unwrap().into_iter().map(|it| it.message.id));
+    }
+    assert_eq!(ids.len(), 3);
+    assert!(ids.iter().all(|it| *it == ids[0]), "{ids:?}");
+    let unknown = Call::new("page", Method::POST, "/api/queues/letters/no.dead/redrive");
+    let reply = system.client.call(unknown.json(&json!({}))).await.unwrap();
+    assert_eq!(reply.status, 404);
+}
