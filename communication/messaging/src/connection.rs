@@ -27,6 +27,8 @@ use tokio::{
 const PIPELINE: usize = 256;
 /// Longest answer that is taken.
 const FRAME_BYTES_MAX: usize = 64 << 20;
+/// A long answer is given memory in such steps as its bytes arrive.
+const READ_BYTES: usize = 1 << 20;
 /// A stopping process looks so often, so many times in a row, whether anybody waits.
 const QUIET_LOOK: Duration = Duration::from_millis(25);
 const QUIET_LOOKS: u32 = 8;
@@ -283,6 +285,8 @@ async fn take_in(mut stream: impl AsyncRead + Unpin, waiting: &Waiting) -> io::R
         let malformed = |error: WireError| io::Error::new(io::ErrorKind::InvalidData, error);
         let bytes = FRAME_HEAD_BYTES + frame_bytes(head, FRAME_BYTES_MAX).map_err(malformed)?;
         while buffer.len() < bytes {
+            // In large steps, or a long answer is copied at each doubling; never all that is claimed.
+            buffer.reserve((bytes - buffer.len()).min(READ_BYTES));
             if stream.read_buf(&mut buffer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

@@ -26,7 +26,7 @@ use kafka_wire::{
 use runtime::Shutdown;
 use tokio::{
     sync::mpsc,
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::{Instant, sleep_until},
 };
 
@@ -134,6 +134,12 @@ impl Publisher {
                 () = shutdown.cancelled(), if !stopping => {
                     drain_until = Some(Instant::now() + DRAIN);
                 }
+            }
+            // Whoever was just answered may publish again: then that is in the next batch, not in the
+            // one behind it.
+            yield_now().await;
+            while let Ok(outgoing) = self.incoming.try_recv() {
+                arrived.push(outgoing);
             }
             for outgoing in arrived.drain(..) {
                 self.place(outgoing);

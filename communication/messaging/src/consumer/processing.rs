@@ -67,7 +67,7 @@ impl<H: Handler> Processor<H> {
                 span.attribute("cloudevents.event_type", message.kind.as_str());
             }
         }
-        let delivered = Delivered {
+        let delivered = Arc::new(Delivered {
             message,
             topic,
             partition,
@@ -76,11 +76,11 @@ impl<H: Handler> Processor<H> {
             published_at,
             trace: span.context(),
             stopping,
-        };
+        });
         if let Some(reason) = unreadable {
             return self.bury(&delivered, raw, "unreadable", &reason).await;
         }
-        if let Some(outcome) = self.move_home(&delivered, raw.clone()).await {
+        if let Some(outcome) = self.move_home(&delivered, &raw).await {
             return outcome;
         }
         let started = Instant::now();
@@ -110,9 +110,9 @@ impl<H: Handler> Processor<H> {
         }
     }
 
-    async fn handle(self: &Arc<Self>, delivered: &Delivered) -> Result<(), Failure> {
+    async fn handle(self: &Arc<Self>, delivered: &Arc<Delivered>) -> Result<(), Failure> {
         // A panic is a failure of one message, not of the subscription.
-        let (processor, given) = (Arc::clone(self), delivered.clone());
+        let (processor, given) = (Arc::clone(self), Arc::clone(delivered));
         let mut handling = JoinSet::new();
         handling.spawn(async move { processor.handler.handle(&given).await });
         match handling.join_next().await {
@@ -190,7 +190,7 @@ impl<H: Handler> Processor<H> {
     /// A foreign producer may put a key into another partition than ours: then two members could
     /// work on one key. It is published again under its key, once, as it is: its key and its headers
     /// need be no text.
-    async fn move_home(&self, delivered: &Delivered, mut record: Record) -> Option<Outcome> {
+    async fn move_home(&self, delivered: &Delivered, record: &Record) -> Option<Outcome> {
         let key = record.key.as_ref()?;
         let was_moved = record.headers.iter().any(|(name, _)| name == REPUBLISHED);
         if self.subscription.group.is_none() || was_moved {
@@ -201,6 +201,7 @@ impl<H: Handler> Processor<H> {
         if partition_of(key, count) == delivered.partition {
             return None;
         }
+        let mut record = record.clone();
         record.headers.push((REPUBLISHED.to_owned(), Some(Bytes::from_static(b"true"))));
         self.outlet.metrics().foreign_partition.with(&[&delivered.topic]).inc();
         Some(match self.outlet.publish_record(&delivered.topic, record, None).await {
