@@ -1,0 +1,169 @@
+use base::Random;
+
+use super::*;
+
+const LEASE: u64 = 3_000;
+
+fn at(millis: u64) -> Monotonic {
+    Monotonic::from_millis(millis)
+}
+
+fn registry() -> Registry {
+    Registry::new(RegistryConfig::default(), at(0))
+}
+
+fn cart(number: u16) -> Registration {
+    Registration {
+        service: "cart".to_owned(),
+        instance: format!("cart-{number}"),
+        version: None,
+        zone: None,
+        capacity: 1,
+        address: ([127, 0, 0, 1], 7_000 + number).into(),
+        protocol: crate::instance::Spoken::Http,
+        ready: true,
+    }
+}
+
+fn id(service: &str) -> Option<SpiffeId> {
+    Some(SpiffeId::new("mesh.test", "shop", service).unwrap())
+}
+
+fn ports(registry: &Registry, now: u64) -> Vec<u16> {
+    let sets = registry.endpoints(at(now));
+    sets.get("cart").map_or_else(Vec::new, |set| {
+        set.endpoints.iter().map(|it| it.address.port() - 7_000).collect()
+    })
+}
+
+#[test]
+fn a_lease_that_is_not_renewed_ends_and_the_service_stays_known() {
+    let mut registry = registry();
+    assert_eq!(registry.register(cart(1), None, at(0)), Ok(Change::Changed));
+    assert_eq!(registry.register(cart(1), None, at(1_000)), Ok(Change::Renewed));
+    assert_eq!(ports(&registry, LEASE + 999), [1]);
+    assert_eq!(registry.next_end(at(LEASE)), Some(at(LEASE + 1_000)));
+    assert_eq!(ports(&registry, LEASE + 1_000), [0_u16; 0]);
+    assert_eq!(registry.expire(at(LEASE + 1_000)).len(), 1);
+    assert!(registry.endpoints(at(LEASE + 1_000)).contains_key("cart"));
+}
+
+#[test]
+fn who_is_not_ready_is_known_and_called_by_nobody() {
+    let mut registry = registry();
+    registry.register(Registration { ready: false, ..cart(1) }, None, at(0)).unwrap();
+    assert_eq!((ports(&registry, 0).len(), registry.instances(at(0)).count()), (0, 1));
+    assert_eq!(registry.register(cart(1), None, at(1)), Ok(Change::Changed));
+    assert_eq!(ports(&registry, 1), [1]);
+}
+
+#[test]
+fn a_certificate_of_another_service_registers_and_withdraws_nothing() {
+    let mut registry = registry();
+    let refused = registry.register(cart(1), id("bank"), at(0));
+    assert_eq!(refused, Err(RegisterError::WrongService));
+    assert!(registry.endpoints(at(0)).is_empty(), "nothing of it is kept");
+    registry.register(cart(1), id("cart"), at(0)).unwrap();
+    assert!(!registry.withdraw("cart", "cart-1", id("bank").as_ref()));
+    assert!(!registry.withdraw("cart", "cart-1", None));
+    assert_eq!(ports(&registry, 0), [1]);
+    assert!(registry.withdraw("cart", "cart-1", id("cart").as_ref()));
+    assert!(ports(&registry, 0).is_empty());
+}
+
+#[test]
+fn a_living_name_is_taken_and_a_new_name_at_an_address_takes_the_place_of_the_old_one() {
+    let mut registry = registry();
+    registry.register(cart(1), None, at(0)).unwrap();
+    let elsewhere = Registration { instance: "cart-1".to_owned(), ..cart(2) };
+    assert_eq!(registry.register(elsewhere.clone(), None, at(1)), Err(RegisterError::Taken));
+    assert_eq!(registry.register(elsewhere, None, at(LEASE)), Ok(Change::Changed));
+    let again = Registration { instance: "cart-9".to_owned(), ..cart(2) };
+    assert_eq!(registry.register(again, None, at(LEASE)), Ok(Change::Changed));
+    assert_eq!(ports(&registry, LEASE), [2], "one address, one endpoint");
+}
+
+#[test]
+fn a_version_has_a_list_of_its_own_beside_that_of_the_service() {
+    let mut registry = registry();
+    registry.register(cart(1), None, at(0)).unwrap();
+    let second = Registration { version: Some("v2".to_owned()), capacity: 4, ..cart(2) };
+    registry.register(second, id("cart"), at(0)).unwrap();
+    let sets = registry.endpoints(at(0));
+    assert_eq!(sets.keys().collect::<Vec<_>>(), ["cart", "cart-v2"]);
+    let found = &sets["cart-v2"].endpoints[0];
+    assert_eq!((found.weight, sets["cart"].endpoints.len()), (4, 2));
+    assert_eq!(found.identity.as_deref(), Some("spiffe://mesh.test/ns/shop/svc/cart"));
+}
+
+#[test]
+fn what_a_service_calls_its_version_brings_it_no_calls_of_another_service() {
+    let mut registry = registry();
+    let thief = Registration { version: Some("bank".to_owned()), ..cart(1) };
+    registry.register(thief.clone(), id("cart"), at(0)).unwrap();
+    let bank = Registration { service: "cart-bank".to_owned(), ..cart(2) };
+    registry.register(bank, id("cart-bank"), at(0)).unwrap();
+    registry.register(thief, id("cart"), at(1)).unwrap();
+    let found = &registry.endpoints(at(1))["cart-bank"].endpoints;
+    assert_eq!(found.iter().map(|it| it.address.port()).collect::<Vec<_>>(), [7_002]);
+}
+
+#[test]
+fn past_the_bound_nobody_new_is_taken_and_who_is_here_renews() {
+    let mut registry = registry();
+    let many = u16::try_from(INSTANCES_MAX).unwrap();
+    for number in 0..many {
+        registry.register(cart(number), None, at(0)).unwrap();
+    }
+    assert_eq!(registry.register(cart(many), None, at(1)), Err(RegisterError::Full));
+    assert_eq!(registry.register(cart(0), None, at(1)), Ok(Change::Renewed));
+    assert_eq!(registry.register(cart(many), None, at(LEASE)), Ok(Change::Changed), "room again");
+}
+
+/// What the registry is held to, written the other way round: a list of who said what when.
+#[derive(Default)]
+struct Model(BTreeMap<u16, u64>);
+
+impl Model {
+    fn living(&self, now: u64) -> Vec<u16> {
+        let lives = self.0.iter().filter(|(_, renewed)| now < **renewed + LEASE);
+        lives.map(|(number, _)| *number).collect()
+    }
+}
+
+/// A thousand histories of instances that come, renew, stop renewing and withdraw, and of a registry
+/// that is restarted in between.
+#[test]
+fn no_lease_outlives_its_time_and_none_that_is_renewed_is_lost() {
+    for seed in 0..1_000 {
+        let mut random = Random::with_seed(seed);
+        let (mut registry, mut model, mut now, mut started) = (registry(), Model::default(), 0, 0);
+        for _ in 0..200 {
+            now += random.below(700);
+            let number = u16::try_from(random.below(8)).unwrap();
+            match random.below(20) {
+                0 => {
+                    let was = registry.withdraw("cart", &format!("cart-{number}"), None);
+                    let is_living = model.living(now).contains(&number);
+                    assert!(was || !is_living, "seed {seed}");
+                    model.0.remove(&number);
+                }
+                1 => drop(registry.expire(at(now))),
+                2 => {
+                    (registry, model) =
+                        (Registry::new(RegistryConfig::default(), at(now)), Model::default());
+                    started = now;
+                }
+                _ => {
+                    registry.register(cart(number), None, at(now)).unwrap();
+                    model.0.insert(number, now);
+                }
+            }
+            assert_eq!(ports(&registry, now), model.living(now), "seed {seed}, at {now}");
+            assert_eq!(registry.is_settled(at(now)), now >= started + LEASE, "seed {seed}");
+            let end = registry.next_end(at(now));
+            let over = |it: Monotonic| it.as_millis() <= now;
+            assert!(registry.expire(at(now)).is_empty() || end.is_some_and(over), "seed {seed}");
+        }
+    }
+}
