@@ -33,11 +33,13 @@ pub enum Protocol {
     Kafka,
     /// Bytes that a proxy passes on as they are.
     Opaque,
+    /// What proxies and instances say to the control plane.
+    Control,
 }
 
 impl Protocol {
     /// Every one of them.
-    pub const ALL: [Self; 4] = [Self::Http2, Self::Http1, Self::Kafka, Self::Opaque];
+    pub const ALL: [Self; 5] = [Self::Http2, Self::Http1, Self::Kafka, Self::Opaque, Self::Control];
 
     /// Its name in the handshake. Those of HTTP are registered with IANA, the others are ours.
     #[must_use]
@@ -47,6 +49,7 @@ impl Protocol {
             Self::Http1 => b"http/1.1",
             Self::Kafka => b"skein-log/1",
             Self::Opaque => b"skein-bytes/1",
+            Self::Control => b"skein-control/1",
         }
     }
 }
@@ -58,11 +61,13 @@ pub enum Entrance {
     Service,
     /// The log.
     Log,
+    /// The control plane.
+    Control,
 }
 
 impl Entrance {
     /// Every one of them.
-    pub const ALL: [Self; 2] = [Self::Service, Self::Log];
+    pub const ALL: [Self; 3] = [Self::Service, Self::Log, Self::Control];
 
     /// What is spoken there, what is liked best first.
     #[must_use]
@@ -70,6 +75,7 @@ impl Entrance {
         match self {
             Self::Service => &[Protocol::Http2, Protocol::Http1, Protocol::Opaque],
             Self::Log => &[Protocol::Kafka],
+            Self::Control => &[Protocol::Control],
         }
     }
 }

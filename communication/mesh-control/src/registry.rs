@@ -2,8 +2,9 @@
 //!
 //! A lease that is not renewed ends by itself; whoever drains withdraws at once. A registry that has
 //! just started knows nothing, and nothing is not the same as nobody: until its grace is over it is
-//! not [settled](Registry::is_settled), and who hears of it takes what is new and drops nothing. The
-//! grace is one lease, in which each instance that runs renews at least twice.
+//! not [settled](Registry::is_settled), and who hears of it takes what is new and drops nothing. In the
+//! grace each instance that runs has connected and renewed several times; who died meanwhile is avoided by
+//! his callers' breakers.
 //!
 //! Time comes in; nothing waits here.
 
@@ -31,8 +32,7 @@ pub struct RegistryConfig {
 
 impl Default for RegistryConfig {
     fn default() -> Self {
-        let lease = Duration::from_secs(3);
-        Self { lease, grace: lease }
+        Self { lease: Duration::from_secs(3), grace: Duration::from_secs(10) }
     }
 }
 

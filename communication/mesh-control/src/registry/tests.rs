@@ -3,13 +3,16 @@ use base::Random;
 use super::*;
 
 const LEASE: u64 = 3_000;
+const GRACE: u64 = 5_000;
+const CONFIG: RegistryConfig =
+    RegistryConfig { lease: Duration::from_millis(LEASE), grace: Duration::from_millis(GRACE) };
 
 fn at(millis: u64) -> Monotonic {
     Monotonic::from_millis(millis)
 }
 
 fn registry() -> Registry {
-    Registry::new(RegistryConfig::default(), at(0))
+    Registry::new(CONFIG, at(0))
 }
 
 fn cart(number: u16) -> Registration {
@@ -150,8 +153,7 @@ fn no_lease_outlives_its_time_and_none_that_is_renewed_is_lost() {
                 }
                 1 => drop(registry.expire(at(now))),
                 2 => {
-                    (registry, model) =
-                        (Registry::new(RegistryConfig::default(), at(now)), Model::default());
+                    (registry, model) = (Registry::new(CONFIG, at(now)), Model::default());
                     started = now;
                 }
                 _ => {
@@ -160,7 +162,7 @@ fn no_lease_outlives_its_time_and_none_that_is_renewed_is_lost() {
                 }
             }
             assert_eq!(ports(&registry, now), model.living(now), "seed {seed}, at {now}");
-            assert_eq!(registry.is_settled(at(now)), now >= started + LEASE, "seed {seed}");
+            assert_eq!(registry.is_settled(at(now)), now >= started + GRACE, "seed {seed}");
             let end = registry.next_end(at(now));
             let over = |it: Monotonic| it.as_millis() <= now;
             assert!(registry.expire(at(now)).is_empty() || end.is_some_and(over), "seed {seed}");
