@@ -10,6 +10,7 @@ pub mod admin;
 pub mod arguments;
 pub mod audit;
 mod cells;
+pub mod check;
 pub mod conformance;
 pub mod cost;
 pub mod fault;
@@ -23,6 +24,7 @@ pub mod names;
 pub mod outbox;
 pub mod pages;
 pub mod policy;
+pub mod services;
 pub mod stat;
 pub mod why;
 
@@ -51,6 +53,8 @@ async fn run_on(admins: &Admins, command: MeshCommand, output: Output) -> Result
         MeshCommand::Tap(arguments) => live::tap(admins, &arguments, output).await,
         MeshCommand::Top(arguments) => live::top(admins, &arguments, output).await,
         MeshCommand::Fault(command) => fault::run(admins, command, output).await,
+        MeshCommand::Check(arguments) => check::run(admins, &arguments, output).await,
+        MeshCommand::Services(command) => services::run(admins, &command, output).await,
         MeshCommand::Policy(command) => policy::run(admins, command, output).await,
         MeshCommand::Outbox(command) => outbox::run(admins, command, output).await,
     }

@@ -5,7 +5,9 @@
 
 pub mod audit;
 pub mod callers;
+pub mod check;
 pub mod commands;
+pub mod control;
 pub mod edge;
 pub mod exit;
 pub mod failure;

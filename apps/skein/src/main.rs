@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use base::SharedClock;
 use clap::{Parser, Subcommand};
 use runtime::{SystemClock, Tasks};
 use service_kit::{FaultHook, ServiceConfig, ServiceContext};
@@ -12,6 +13,7 @@ use skein::{
         arguments::{AdminArguments, ConformanceArguments, CostArguments},
         key::KeyCommand,
     },
+    control::{self, ControlArguments},
     keys::KeyStore,
     mesh::{self, PolicyFiles},
     program, proxy,
@@ -60,6 +62,17 @@ enum Command {
         #[arg(long)]
         enable_faults: bool,
     },
+    /// Runs a control plane: instances register there, proxies hear where they are and what policy holds.
+    #[command(after_help = "Examples:\n  skein control --file rules.yaml\n  \
+                            skein control --dns stock=stock.internal:8080 --lease 5s\n\n\
+                            What it promises, and its wire: docs/control-plane.md")]
+    Control {
+        #[command(flatten)]
+        arguments: ControlArguments,
+        /// What is logged: off, error, warn, info, debug or trace.
+        #[arg(long, default_value = "info")]
+        log: String,
+    },
     /// Measures what a door in front of a service costs: time, processor, memory.
     #[command(after_help = "Examples:\n  skein mesh-cost --target http://127.0.0.1:8080/health")]
     MeshCost(CostArguments),
@@ -97,6 +110,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             let hook = if enable_faults { FaultHook::On } else { FaultHook::Off };
             run_proxy(&config, &log, traces_per_second, hook).await
         }
+        Command::Control { arguments, log } => run_control(&arguments, &log).await,
         Command::MeshCost(arguments) => {
             let files = PolicyFiles::new().with_files(&arguments.policies);
             let policy =
@@ -127,15 +141,9 @@ async fn run_proxy(
     traces_per_second: u32,
     hook: FaultHook,
 ) -> Result<Exit, Failure> {
-    let level = telemetry::logs::level(log).ok_or_else(|| {
-        Failure::new("bad_argument", format!("`{log}` is no level of logs")).exit(Exit::Usage)
-    })?;
     let (proxy, files) = proxy::read(path)?;
     let clock = SystemClock::shared();
-    let (service, instance) = (proxy.name.clone(), format!("{}-proxy", proxy.name));
-    let logs = LogConfig { format: LogFormat::Json, level, service, instance };
-    // A subscriber that is there already writes the same lines.
-    let _installed = telemetry::logs::init(logs, clock.clone());
+    log_as(proxy.name.clone(), format!("{}-proxy", proxy.name), log, &clock)?;
     program::take_descriptors();
     let mut settings = TelemetryConfig { traces_per_second, ..TelemetryConfig::default() };
     if proxy.trace_endpoint.is_none() {
@@ -158,6 +166,36 @@ async fn run_proxy(
     let exit = program::drain(&tasks, longest, why).await;
     running.join(&tasks);
     Ok(exit)
+}
+
+async fn run_control(arguments: &ControlArguments, log: &str) -> Result<Exit, Failure> {
+    let clock = SystemClock::shared();
+    log_as(control::NAME.to_owned(), control::NAME.to_owned(), log, &clock)?;
+    program::take_descriptors();
+    // It carries no request, so it has no span to tell of.
+    let settings = TelemetryConfig { span_queue_max: 0, ..TelemetryConfig::default() };
+    let (telemetry, tasks) = (Telemetry::new(settings, clock.clone()), Tasks::new());
+    let context = ServiceContext::new(control::config(arguments), clock, telemetry, tasks.clone());
+    let running = control::start(arguments, &context, None).await?;
+    tracing::info!(listen = %running.address, admin = %running.admin, "control plane is ready");
+    let why = farewell(WatchInput::No).await;
+    let why = why.map_err(|it| Failure::new("no_signals", it.to_string()))?;
+    Ok(program::drain(&tasks, DRAIN, why).await)
+}
+
+fn log_as(
+    service: String,
+    instance: String,
+    level: &str,
+    clock: &SharedClock,
+) -> Result<(), Failure> {
+    let level = telemetry::logs::level(level).ok_or_else(|| {
+        Failure::new("bad_argument", format!("`{level}` is no level of logs")).exit(Exit::Usage)
+    })?;
+    let logs = LogConfig { format: LogFormat::Json, level, service, instance };
+    // A subscriber that is there already writes the same lines.
+    let _installed = telemetry::logs::init(logs, clock.clone());
+    Ok(())
 }
 
 #[cfg(test)]

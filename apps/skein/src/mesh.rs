@@ -9,9 +9,14 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use mesh_control::{
+    Registration, State, Upstream,
+    sources::{Contribution, Source},
+};
 use mesh_policy::{
     Policy,
     schema::{self, FILE_BYTES_MAX, Finding, SourceFile},
@@ -19,7 +24,7 @@ use mesh_policy::{
 use mesh_proxy::Mesh;
 use runtime::Tasks;
 use telemetry::Telemetry;
-use tokio::time::interval;
+use tokio::{sync::watch, time::interval};
 
 use crate::{Exit, Failure, failure::chain};
 
@@ -184,23 +189,59 @@ fn no_text(at: usize, bytes: &[u8]) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, detail)
 }
 
-/// What of the files is in use.
+/// What of the files, and of a control plane, is in use.
 #[derive(Debug)]
 struct Used {
     meshes: Vec<Mesh>,
     /// Each as it was when it could last be used.
     texts: Vec<SourceFile>,
+    /// What the control plane said when it could last be used.
+    state: State,
+    /// What is wrong with the files, and with what the control plane says.
+    troubles: [Option<String>; 2],
 }
 
 impl Used {
     /// By meshes that were made of these files.
     fn new(files: &PolicyFiles, meshes: Vec<Mesh>) -> Self {
-        Self { meshes, texts: files.texts().into_iter().flatten().collect() }
+        Self {
+            meshes,
+            texts: files.texts().into_iter().flatten().collect(),
+            state: State::default(),
+            troubles: [None, None],
+        }
+    }
+
+    /// Takes in what the control plane says now.
+    fn hear(&mut self, state: &State) -> Result<(), String> {
+        let heard = self.put(&self.texts, state);
+        if heard.is_ok() {
+            self.state.clone_from(state);
+        }
+        let [_, trouble] = &mut self.troubles;
+        *trouble = heard.clone().err();
+        self.show();
+        heard
+    }
+
+    /// Has every mesh show what is wrong.
+    fn show(&self) {
+        let all: Vec<&str> = self.troubles.iter().flatten().map(String::as_str).collect();
+        let trouble = (!all.is_empty()).then(|| all.join("\n"));
+        self.meshes.iter().for_each(|it| it.set_trouble(trouble.clone()));
     }
 
     /// Takes in what the files say now. Where that cannot be used as a whole, each file is that can be
     /// used beside the last good states of the others.
     fn take(&mut self, files: &PolicyFiles) -> Result<(), String> {
+        let taken = self.try_take(files);
+        let [trouble, _] = &mut self.troubles;
+        *trouble = taken.clone().err();
+        self.show();
+        taken
+    }
+
+    fn try_take(&mut self, files: &PolicyFiles) -> Result<(), String> {
         let (mut new, mut error) = (Vec::new(), None);
         for text in files.texts() {
             match text {
@@ -208,7 +249,7 @@ impl Used {
                 Err(it) => error = error.or_else(|| Some(chain(&it))),
             }
         }
-        let error = match error.map_or_else(|| self.put(&new), Err) {
+        let error = match error.map_or_else(|| self.put(&new, &self.state), Err) {
             Ok(()) => {
                 self.texts = new;
                 return Ok(());
@@ -222,28 +263,63 @@ impl Used {
                 Some(known) => *known = text,
                 None => with.push(text),
             }
-            if self.put(&with).is_ok() {
+            if self.put(&with, &self.state).is_ok() {
                 self.texts = with;
             }
         }
         Err(error)
     }
 
-    /// Makes them the policy of every mesh.
-    fn put(&self, texts: &[SourceFile]) -> Result<(), String> {
-        let policy = schema::read(texts).map_err(|it| chain(&PolicyError::Findings(it)))?;
+    /// Makes them the policy of every mesh. Where a text lists a service, it alone is believed.
+    fn put(&self, texts: &[SourceFile], state: &State) -> Result<(), String> {
+        let all: Vec<SourceFile> = texts.iter().chain(&state.documents).cloned().collect();
+        let mut policy = schema::read(&all).map_err(|it| chain(&PolicyError::Findings(it)))?;
+        for (service, set) in &state.sets {
+            policy.endpoints.entry(service.clone()).or_insert_with(|| set.clone());
+        }
         let mut meshes = self.meshes.iter();
         meshes.try_for_each(|it| it.replace(policy.clone()).map_err(|it| it.to_string()))
     }
 }
 
+/// What is followed; a cheap handle.
+#[derive(Debug, Clone)]
+pub struct Following(Arc<Mutex<Used>>);
+
+impl Following {
+    /// Locked while a policy is made, never while anything waits.
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hears a control plane besides the files, from now on, and registers `instances` there.
+    pub fn hear(
+        &self,
+        control: Upstream,
+        name: &str,
+        instances: watch::Receiver<Vec<Registration>>,
+        telemetry: &Telemetry,
+        tasks: &Tasks,
+    ) {
+        let following = self.clone();
+        let apply = move |state: &State| following.used().hear(state);
+        mesh_control::subscribe(control, name.to_owned(), instances, apply, telemetry, tasks);
+    }
+}
+
 /// Follows the files: each good state of them becomes the policy of the meshes.
-pub fn follow(files: PolicyFiles, meshes: Vec<Mesh>, telemetry: &Telemetry, tasks: &Tasks) {
+pub fn follow(
+    files: PolicyFiles,
+    meshes: Vec<Mesh>,
+    telemetry: &Telemetry,
+    tasks: &Tasks,
+) -> Following {
     let metrics = telemetry.metrics();
     let refused = metrics
         .counter("mesh_policy_refused_total", "Changes of policy that could not be used.", &[])
         .with(&[]);
-    let mut following = Used::new(&files, meshes);
+    let following = Following(Arc::new(Mutex::new(Used::new(&files, meshes))));
+    let handle = following.clone();
     tasks.spawn("policy files", move |shutdown| async move {
         let (mut seen, mut was_refused) = (Stamp::new(), false);
         let mut ticks = interval(LOOK_EVERY);
@@ -253,7 +329,7 @@ pub fn follow(files: PolicyFiles, meshes: Vec<Mesh>, telemetry: &Telemetry, task
                 continue;
             }
             seen = stamp;
-            let used = following.take(&files);
+            let used = following.used().take(&files);
             match &used {
                 Err(error) => {
                     refused.inc();
@@ -263,11 +339,46 @@ pub fn follow(files: PolicyFiles, meshes: Vec<Mesh>, telemetry: &Telemetry, task
                 Ok(()) => {}
             }
             was_refused = used.is_err();
-            for mesh in &following.meshes {
-                mesh.set_trouble(used.clone().err());
-            }
         }
     });
+    handle
+}
+
+/// Files as a source of a control plane.
+#[derive(Debug)]
+pub struct FileSource {
+    files: PolicyFiles,
+    seen: Option<Stamp>,
+    said: Result<Contribution, String>,
+}
+
+impl FileSource {
+    /// Of these files.
+    #[must_use]
+    pub fn new(files: PolicyFiles) -> Self {
+        Self { files, seen: None, said: Ok(Contribution::default()) }
+    }
+}
+
+impl Source for FileSource {
+    fn name(&self) -> &'static str {
+        "files"
+    }
+
+    fn every(&self) -> Duration {
+        LOOK_EVERY
+    }
+
+    async fn look(&mut self) -> Result<Contribution, String> {
+        let stamp = self.files.stamp();
+        if self.seen.as_ref() != Some(&stamp) {
+            let documents = self.files.sources().map_err(|it| chain(&it));
+            self.said =
+                documents.map(|it| Contribution { documents: it, ..Contribution::default() });
+            self.seen = Some(stamp);
+        }
+        self.said.clone()
+    }
 }
 
 #[cfg(test)]

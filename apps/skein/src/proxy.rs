@@ -4,21 +4,27 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use identity::Handshakes;
-use mesh_policy::proxy::Proxy;
+use mesh_control::{Registration, Upstream};
+use mesh_policy::proxy::{Control, Proxy};
 use mesh_proxy::{
     Limits, Mesh, Readiness,
     program::{self, Program},
 };
 use runtime::Tasks;
 use service_kit::{Health, Routes, Service, ServiceConfig, ServiceContext, StartError};
+use tokio::{sync::watch, time::interval};
 
 use crate::{
     Exit, Failure, callers, failure,
     mesh::{PolicyError, PolicyFiles, follow, refused},
 };
+
+/// How often the programs behind the doors are asked whether they are ready, for who may call them.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// A proxy that runs.
 #[derive(Debug)]
@@ -64,8 +70,8 @@ pub fn start(
     let policy = files.read().map_err(|it| refused(REFUSED, &it))?;
     let mesh = Mesh::new(proxy.name.clone(), policy, &context.telemetry)
         .map_err(|it| Failure::new("bad_policy", REFUSED).because(it))?;
-    if let Some(handshakes) = known {
-        mesh.know(handshakes);
+    if let Some(handshakes) = &known {
+        mesh.know(handshakes.clone());
     }
     let start_failed = |why: String| {
         Failure::new("start_failed", format!("the proxy {} cannot start", proxy.name)).because(why)
@@ -83,8 +89,78 @@ pub fn start(
         .serve_admin(context)
         .map_err(|it: StartError| start_failed(failure::chain(&it)))?;
     let meshes = vec![mesh, program.inbound.clone()];
-    follow(files, meshes, &context.telemetry, &context.tasks);
+    let following = follow(files, meshes, &context.telemetry, &context.tasks);
+    if let Some(control) = &proxy.control {
+        let upstream = upstream(control, known).map_err(|it| start_failed(it.to_owned()))?;
+        let instances = register(proxy, control, &program.bound, &context.tasks);
+        following.hear(upstream, &proxy.name, instances, &context.telemetry, &context.tasks);
+    }
     Ok(Running { bound: program.bound.clone(), admin, program })
+}
+
+/// Where the control plane is, and who it must be.
+fn upstream(control: &Control, known: Option<Handshakes>) -> Result<Upstream, &'static str> {
+    let address = control.address;
+    let identity = match (known, &control.identity) {
+        (Some(known), Some(id)) => {
+            let id = id.parse().map_err(|_| "the control plane's identity is none")?;
+            Some((known, id))
+        }
+        (None, None) if address.ip().is_loopback() => None,
+        (None, None) => return Err("in plain text a control plane is heard on loopback alone"),
+        (None, Some(_)) => {
+            return Err("the control plane asks who this is, and it has no identity");
+        }
+        (Some(_), None) => return Err("the file does not say who the control plane must be"),
+    };
+    Ok(Upstream { address, identity })
+}
+
+/// What is registered: the instance that the file names, ready while the programs behind its doors are.
+fn register(
+    proxy: &Proxy,
+    control: &Control,
+    bound: &program::Bound,
+    tasks: &Tasks,
+) -> watch::Receiver<Vec<Registration>> {
+    let (registered, instances) = watch::channel(Vec::new());
+    let Some((told, door)) = control.instance.as_ref().zip(bound.inbound.first()) else {
+        return instances;
+    };
+    let registration = Registration {
+        service: proxy.name.clone(),
+        instance: told.name.clone(),
+        version: told.version.clone(),
+        zone: told.zone.clone(),
+        capacity: told.capacity,
+        address: told.address.unwrap_or(*door),
+        protocol: proxy.inbound.first().and_then(|it| it.protocol).unwrap_or_default().into(),
+        ready: false,
+    };
+    let asked: Vec<_> = proxy.inbound.iter().map(Readiness::of).collect();
+    tasks.spawn("readiness for the control plane", move |shutdown| async move {
+        let mut ticks = interval(ASK_EVERY);
+        while shutdown.or_cancel(ticks.tick()).await.is_some() {
+            let Some(ready) = shutdown.or_cancel(are_ready(&asked)).await else { return };
+            let now = vec![Registration { ready, ..registration.clone() }];
+            registered.send_if_modified(|it| {
+                *it != now && {
+                    *it = now;
+                    true
+                }
+            });
+        }
+    });
+    instances
+}
+
+async fn are_ready(asked: &[Readiness]) -> bool {
+    for application in asked {
+        if application.ask().await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 /// Ready is a proxy when the programs behind its doors are: who asks the proxy would send them work.

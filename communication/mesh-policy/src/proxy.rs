@@ -27,6 +27,34 @@ pub struct Proxy {
     pub access_log: Option<AccessLog>,
     /// How long the doors still take connections once `/readyz` says no; 200 ms where nothing is said.
     pub drain_delay: Option<Duration>,
+    /// The control plane that it hears, besides its files.
+    pub control: Option<Control>,
+}
+
+/// The control plane of a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The identity that it must prove; nothing in plain text on loopback.
+    pub identity: Option<String>,
+    /// What is registered there while the program behind the doors is ready.
+    pub instance: Option<Instance>,
+}
+
+/// An instance of the service that a proxy stands beside, as it registers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Its name, such as `orders-1`.
+    pub name: String,
+    /// Its version.
+    pub version: Option<String>,
+    /// Where it runs, such as `rack-7`.
+    pub zone: Option<String>,
+    /// Its weight among the others.
+    pub capacity: u32,
+    /// Where others call it; its first door for calls to the program where nothing is said.
+    pub address: Option<SocketAddr>,
 }
 
 /// Which requests stand in the access log. Those that failed (no answer, a 5xx, an answer that broke)

@@ -84,6 +84,7 @@ impl Bound {
 #[derive(Debug)]
 pub struct Service {
     routes: Routes<()>,
+    pages: Routes<()>,
     health: Health,
     openapi: Option<Value>,
     openapi_path: Option<&'static str>,
@@ -99,6 +100,7 @@ impl Service {
     pub fn new(routes: Routes<()>) -> Self {
         Self {
             routes,
+            pages: Routes::new(),
             health: Health::new(),
             openapi: None,
             openapi_path: None,
@@ -125,6 +127,20 @@ impl Service {
     #[must_use]
     pub fn health(self, health: Health) -> Self {
         Self { health, ..self }
+    }
+
+    /// With one more page at the operators' port, made anew at each look.
+    #[must_use]
+    pub fn shows(
+        self,
+        path: &'static str,
+        page: impl Fn() -> Value + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let look = move || {
+            let shown = page();
+            async move { admin::reply(&shown) }
+        };
+        Self { pages: self.pages.get(path, look), ..self }
     }
 
     /// With an OpenAPI document, served at `/openapi.json`, completed by what every service answers.
@@ -195,7 +211,8 @@ impl Service {
             audience: Audience::Operators,
         };
         let (mesh, inbound) = (self.mesh, self.inbound);
-        let pages = Pages { faults: Faults::default(), store: self.store, mesh, inbound };
+        let pages =
+            Pages { own: self.pages, faults: Faults::default(), store: self.store, mesh, inbound };
         let (admin, _) = open_admin(context, pages, &system)?;
         if let Some(endpoint) = &context.config.trace_endpoint {
             export::start(endpoint, context);
@@ -220,7 +237,8 @@ impl Service {
             audience: Audience::Operators,
         };
         let (mesh, inbound) = (self.mesh, self.inbound);
-        let pages = Pages { faults, store: self.store, mesh, inbound };
+        let own = self.pages;
+        let pages = Pages { own, faults, store: self.store, mesh, inbound };
         let (admin, at) = open_admin(context, pages, &system)?;
         let refused = |address| move |source| StartError::Bind { address, source };
         let at = Listening { address: config.http, sharing: config.sharing, slashes, guard, ..at };
@@ -236,6 +254,7 @@ impl Service {
 
 /// What the operators' port shows.
 struct Pages {
+    own: Routes<()>,
     faults: Faults,
     store: Option<store::Store>,
     mesh: Option<Mesh>,
@@ -267,7 +286,7 @@ fn open_admin<'a>(
         service: it.behind().unwrap_or(&config.role).to_owned(),
     });
     let mesh_routes = admin::mesh_routes(config.faults, mesh, pages.inbound, guarded, shutdown);
-    let routes = routes.merge(mesh_routes);
+    let routes = routes.merge(mesh_routes).merge(pages.own);
     let site = Site { handler: stack_of(routes, context), system: system.clone() };
     let refused = |source| StartError::Bind { address: config.admin, source };
     let admin = listen("admin", site, at, &context.tasks).map_err(refused)?;

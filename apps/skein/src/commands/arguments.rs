@@ -109,6 +109,12 @@ pub enum MeshCommand {
     /// Messages of services that the log refused.
     #[command(subcommand)]
     Outbox(OutboxCommand),
+    /// Looks whether everything is well: processes, policy, endpoints, identities, control plane.
+    #[command(after_help = "Examples:\n  check\n  check --wait 30s\n  check -o json")]
+    Check(CheckArguments),
+    /// Instances that are registered at a control plane, and the proxies that hear it.
+    #[command(subcommand)]
+    Services(ServicesCommand),
     /// Who may call what.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -117,6 +123,26 @@ pub enum MeshCommand {
                             --edge front --host shop.example\n  \
                             why stock GET /items/1 -H 'api-version: 2'")]
     Why(WhyArguments),
+}
+
+/// How long to look.
+#[derive(Debug, Args, Default)]
+pub struct CheckArguments {
+    /// Looks again until nothing is wrong, for so long at the most.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait: Option<Duration>,
+}
+
+/// What of the registry.
+#[derive(Debug, Subcommand)]
+pub enum ServicesCommand {
+    /// Lists the instances, each with what is left of its lease.
+    List,
+    /// Shows one service: its instances, and which proxy has taken which state.
+    Show {
+        /// The service.
+        service: String,
+    },
 }
 
 /// Which endpoints.

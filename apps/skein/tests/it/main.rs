@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod conformance_command;
 #[cfg(test)]
+mod control_plane;
+#[cfg(test)]
 mod file_commands;
 #[cfg(test)]
 mod following;

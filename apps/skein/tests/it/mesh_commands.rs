@@ -28,7 +28,7 @@ use tokio::{
 const WITHIN: Duration = Duration::from_secs(20);
 
 /// Answers every request on every connection with 200 and `hello`.
-async fn backend(tasks: &Tasks) -> SocketAddr {
+pub(crate) async fn backend(tasks: &Tasks) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let of_connections = tasks.clone();

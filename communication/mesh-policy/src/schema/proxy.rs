@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     destination::Protocol,
-    proxy::{AccessLog, Edge, Inbound, Outbound, Proxy},
+    proxy::{AccessLog, Control, Edge, Inbound, Instance, Outbound, Proxy},
 };
 
 /// Doors of one kind, hosts of one edge, and files of one proxy; more is refused.
@@ -33,6 +33,7 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Proxy> {
         "traces",
         "accessLog",
         "drainDelay",
+        "control",
     ];
     let spec = document.section("a Proxy", &known)?;
     if !["edge", "outbound", "inbound"].iter().any(|it| spec.get(it).is_some()) {
@@ -49,6 +50,12 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Proxy> {
         }
         names.push(&edge.name);
     }
+    let control = spec.read("control", control);
+    let registers = control.as_ref().is_some_and(|it| it.instance.is_some());
+    if registers && spec.get("inbound").is_none() {
+        let message = "an instance needs a door: `inbound`".to_owned();
+        spec.context.error(spec.spot_of("control"), Code::MissingMember, message);
+    }
     let files = spec.one_or_more("files", DOORS_MAX).iter();
     let file = |it| values::text_up_to(4096)(spec.context, it).map(PathBuf::from);
     Some(Proxy {
@@ -61,8 +68,32 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Proxy> {
         trace_endpoint: spec.read("traces", values::url),
         access_log: spec.read("accessLog", access_log),
         drain_delay: spec.read("drainDelay", values::duration),
+        control,
         edges,
     })
+}
+
+fn control(context: &Context<'_>, node: &Node) -> Option<Control> {
+    let section =
+        Section::of(context, node, "a control plane", &["address", "identity", "instance"])?;
+    let identity = section.read("identity", values::identity);
+    if section.get("identity").is_some() && identity.is_none() {
+        // Without it anybody would be believed.
+        return None;
+    }
+    let instance = section.read("instance", instance);
+    Some(Control { address: section.read_needed("address", values::address)?, identity, instance })
+}
+
+fn instance(context: &Context<'_>, node: &Node) -> Option<Instance> {
+    let known = ["name", "version", "zone", "capacity", "address"];
+    let section = Section::of(context, node, "an instance", &known)?;
+    let version = section.read("version", values::text_up_to(128));
+    let zone = section.read("zone", values::text_up_to(128));
+    let capacity = section.read("capacity", integer(0, 1_000_000)).unwrap_or(1);
+    let address = section.read("address", values::address);
+    let name = section.read_needed("name", values::text_up_to(128))?;
+    Some(Instance { name, version, zone, capacity, address })
 }
 
 fn integer_of_size(max: usize) -> impl Fn(&Context<'_>, &Node) -> Option<usize> {
