@@ -46,10 +46,10 @@ struct Running {
 impl Running {
     /// Builds the program and starts a system on a fresh directory.
     fn start(root: &Path, arguments: &[&str]) -> Result<Self, Failure> {
-        cargo(root, &["build", "--release", "--package", "drone-delivery"])?;
+        build(root, &["drone-delivery"])?;
         let target = programs::target(root);
         let running = Self {
-            program: target.join("release/drone-delivery"),
+            program: programs::built(&target, "drone-delivery"),
             data: target.join("bench"),
             root: root.to_owned(),
         };
@@ -239,6 +239,15 @@ fn signal(pids: &[u64], name: &str) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Builds packages as they are given to people: what is measured is what they run.
+fn build(root: &Path, packages: &[&str]) -> Result<(), Failure> {
+    let named = packages.iter().flat_map(|it| ["--package", it]);
+    cargo(
+        root,
+        &["build", "--profile", programs::PROFILE].into_iter().chain(named).collect::<Vec<_>>(),
+    )
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<(), Failure> {

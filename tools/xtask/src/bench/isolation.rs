@@ -10,7 +10,9 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Failure, Running, machine, metrics::exchange, now, pause, signal, write};
+use super::{
+    Failure, Running, machine, metrics::exchange, now, pause, programs::PROFILE, signal, write,
+};
 
 /// What to measure, and how long.
 #[derive(Debug, Args)]
@@ -48,6 +50,7 @@ impl Isolation {
         running.load(self.rate, 5)?;
         let result = json!({
             "command": self.command_line(),
+            "profile": PROFILE,
             "unixSeconds": now().as_secs(),
             "machine": machine(),
             "slowDelivery": self.slow_delivery(&running)?,

@@ -15,7 +15,11 @@ use std::{path::Path, time::Duration};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Failure, cargo, keep, machine, now, part::Program, programs::target};
+use super::{
+    Failure, build, keep, machine, now,
+    part::Program,
+    programs::{PROFILE, built, target},
+};
 use burst::{Backend, Burst, Ends};
 use contender::{Contender, Started};
 
@@ -100,9 +104,9 @@ impl Mesh {
         }
         // Together, or whatever both stand on is compiled twice; a program of yesterday is not what
         // is measured.
-        cargo(root, &["build", "--release", "--package", "bench-wire", "--package", "skein"])?;
+        build(root, &["bench-wire", "skein"])?;
         let (contenders, mut not_run) = self.contenders(root);
-        let ends = Ends(Program(target(root).join("release/bench-wire")));
+        let ends = Ends(Program(built(&target(root), "bench-wire")));
         let (machine_before, started) = (machine(), now());
         let mut cases = serde_json::Map::new();
         for case in CASES.iter().filter(|it| self.takes(it.name)) {
@@ -126,6 +130,7 @@ impl Mesh {
             contenders.iter().map(|it| (it.name.clone(), json!(it.version))).collect();
         let result = json!({
             "command": self.command_line(),
+            "profile": PROFILE,
             "unixSeconds": now().as_secs(),
             "tookSeconds": now().saturating_sub(started).as_secs(),
             "machine": machine_before,

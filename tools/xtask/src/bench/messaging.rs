@@ -14,7 +14,11 @@ use std::{path::Path, time::Duration};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Failure, cargo, keep, machine, now, part::Program, programs::target};
+use super::{
+    Failure, build, keep, machine, now,
+    part::Program,
+    programs::{PROFILE, built, target},
+};
 use burst::{Burst, Side};
 use logs::{Log, Started};
 
@@ -102,8 +106,8 @@ impl Messaging {
             return Err("two cores are needed: one for the log, one for its clients".to_owned());
         }
         // With the features of the mesh's bench, or whatever both stand on is compiled twice.
-        cargo(root, &["build", "--release", "--package", "bench-wire", "--package", "skein"])?;
-        let side = Side { program: Program(target(root).join("release/bench-wire")) };
+        build(root, &["bench-wire", "skein"])?;
+        let side = Side { program: Program(built(&target(root), "bench-wire")) };
         let (logs, mut not_run) = self.logs(root);
         let (machine_before, started) = (machine(), now());
         let mut cases: Vec<(Case, Vec<Row>)> = Vec::new();
@@ -122,6 +126,7 @@ impl Messaging {
             cases.iter().map(|(case, rows)| (case.name.to_owned(), report::json(rows))).collect();
         let result = json!({
             "command": self.command_line(),
+            "profile": PROFILE,
             "unixSeconds": now().as_secs(),
             "tookSeconds": now().saturating_sub(started).as_secs(),
             "machine": machine_before,

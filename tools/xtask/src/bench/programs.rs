@@ -19,6 +19,14 @@ pub(super) fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
+/// How what is measured is built: as for people who run it, with optimisation across crates.
+pub(super) const PROFILE: &str = "dist";
+
+/// Where a program of ours is that was built so.
+pub(super) fn built(target: &Path, name: &str) -> PathBuf {
+    target.join(PROFILE).join(name)
+}
+
 /// Where a system keeps programs; the folders of administrators are not on everybody's path.
 pub(super) fn on_path(name: &str) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -11,7 +11,7 @@ use std::{path::Path, time::Duration};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Failure, Running, keep, machine, now, pause, signal};
+use super::{Failure, Running, keep, machine, now, pause, programs::PROFILE, signal};
 
 /// Where the mesh stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -77,6 +77,7 @@ impl System {
         report::print(&seen);
         let result = json!({
             "command": self.command_line(),
+            "profile": PROFILE,
             "unixSeconds": now().as_secs(),
             "tookSeconds": now().saturating_sub(started).as_secs(),
             "machine": machine_before,

@@ -15,7 +15,7 @@ use crate::bench::{
     Failure, now,
     part::Core,
     pause,
-    programs::{self, free_ports, on_path, render, site_packages, version},
+    programs::{self, built, free_ports, on_path, render, site_packages, version},
 };
 
 /// Longest wait until a contender answers as it should.
@@ -115,7 +115,7 @@ fn peers(wheels: &Path) -> Vec<Known> {
 fn ours(target: &Path) -> Known {
     Known {
         name: "skein",
-        places: vec![target.join("release/skein")],
+        places: vec![built(target, "skein")],
         version: &["--version"],
         arguments: &["proxy", "--config", "{{folder}}/features.yaml"],
         environment: Vec::new(),

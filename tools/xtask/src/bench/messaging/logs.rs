@@ -16,7 +16,7 @@ use crate::bench::{
     Failure, now,
     part::Core,
     pause,
-    programs::{self, free_ports, on_path, render, version},
+    programs::{self, built, free_ports, on_path, render, version},
 };
 
 /// Longest wait until a log takes messages.
@@ -60,7 +60,7 @@ fn known(target: &Path) -> Vec<Known> {
     let of_ours = |name, wire| Known {
         name,
         wire,
-        places: vec![target.join("release/bench-wire")],
+        places: vec![built(target, "bench-wire")],
         arguments: ours,
         template: None,
     };
