@@ -221,6 +221,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, tasks: Tasks, shutdo
 }
 
 async fn retire(shared: Arc<Shared>, shutdown: Shutdown) {
+    show(&shared);
     while shutdown.or_cancel(sleep(RETENTION_EVERY)).await.is_some() {
         for topic in shared.topics.all() {
             match topic.retire() {
@@ -230,10 +231,17 @@ async fn retire(shared: Arc<Shared>, shutdown: Shutdown) {
                     tracing::warn!(topic = topic.config.name, %error, "retention failed; will try again");
                 }
             }
-            shared.metrics.show(&topic.config.name, &topic.log.stats());
         }
         shared.topics.remember();
         let kept = Duration::from_millis(shared.config.commits_kept_ms);
         shared.commits.forget(kept, &shared.groups.alive()).await;
+        show(&shared);
+    }
+}
+
+/// Brings the figures of every log up to date.
+fn show(shared: &Shared) {
+    for topic in shared.topics.all() {
+        shared.metrics.show(&topic.config.name, &topic.log.stats());
     }
 }

@@ -44,6 +44,7 @@ mod owasp;
 mod peers;
 #[cfg(test)]
 mod program;
+mod queues;
 #[cfg(test)]
 mod steps;
 #[cfg(test)]

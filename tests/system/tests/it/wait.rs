@@ -28,7 +28,8 @@ pub(crate) fn until_seen<T, F: Future<Output = Result<T, String>>>(
     let what = format!("{} ({})", what.into(), std::panic::Location::caller());
     async move {
         loop {
-            match probe().await {
+            // On the heap: a probe may be large, and stands in every future that waits.
+            match Box::pin(probe()).await {
                 Ok(found) => return found,
                 Err(seen) => {
                     assert!(Instant::now() < deadline, "within {within:?} never: {what} {seen}");
