@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::{
     Failure, build, keep, machine, now,
     part::Program,
-    programs::{PROFILE, built, target},
+    programs::{PROFILE, built, chosen, leave_out, target},
 };
 use burst::{Backend, Burst, Ends};
 use contender::{Contender, Started};
@@ -162,17 +162,7 @@ impl Mesh {
     }
 
     fn contenders(&self, root: &Path) -> (Vec<Contender>, Vec<String>) {
-        let (mut contenders, mut not_run) = (Vec::new(), Vec::new());
-        for found in contender::find(root, &target(root)) {
-            match found {
-                Ok(it) if self.only.is_empty() || self.only.contains(&it.name) => {
-                    contenders.push(it);
-                }
-                Ok(_) => {}
-                Err(reason) => leave_out(&mut not_run, reason),
-            }
-        }
-        (contenders, not_run)
+        chosen(contender::find(root, &target(root)), &self.only, |it| &it.name)
     }
 
     fn takes(&self, case: &str) -> bool {
@@ -250,10 +240,4 @@ impl Mesh {
         rows.retain(|it| !it.bursts.is_empty());
         Ok(rows)
     }
-}
-
-/// Says who does not take part and why, and keeps it for the result.
-fn leave_out(not_run: &mut Vec<String>, reason: String) {
-    crate::say(&format!("not run: {reason}"));
-    not_run.push(reason);
 }

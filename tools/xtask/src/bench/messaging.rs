@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     Failure, build, keep, machine, now,
     part::Program,
-    programs::{PROFILE, built, target},
+    programs::{PROFILE, built, chosen, leave_out, target},
 };
 use burst::{Burst, Side};
 use logs::{Log, Started};
@@ -158,15 +158,7 @@ impl Messaging {
     }
 
     fn logs(&self, root: &Path) -> (Vec<Log>, Vec<String>) {
-        let (mut logs, mut not_run) = (Vec::new(), Vec::new());
-        for found in logs::find(root, &target(root)) {
-            match found {
-                Ok(it) if self.only.is_empty() || self.only.contains(&it.name) => logs.push(it),
-                Ok(_) => {}
-                Err(reason) => leave_out(&mut not_run, reason),
-            }
-        }
-        (logs, not_run)
+        chosen(logs::find(root, &target(root)), &self.only, |it| &it.name)
     }
 
     fn takes(&self, case: &str) -> bool {
@@ -230,10 +222,4 @@ impl Messaging {
         }
         Ok(rows)
     }
-}
-
-/// Says who does not take part and why, and keeps it for the result.
-fn leave_out(not_run: &mut Vec<String>, reason: String) {
-    crate::say(&format!("not run: {reason}"));
-    not_run.push(reason);
 }

@@ -42,6 +42,29 @@ pub(super) fn site_packages(environment: &Path) -> PathBuf {
     folders.next().unwrap_or_else(|| environment.join("lib"))
 }
 
+/// Those that were found and are wanted, everybody where nobody is named; and why others were not found.
+pub(super) fn chosen<T>(
+    found: Vec<Result<T, String>>,
+    only: &[String],
+    name: impl Fn(&T) -> &String,
+) -> (Vec<T>, Vec<String>) {
+    let (mut wanted, mut not_run) = (Vec::new(), Vec::new());
+    for one in found {
+        match one {
+            Ok(it) if only.is_empty() || only.contains(name(&it)) => wanted.push(it),
+            Ok(_) => {}
+            Err(reason) => leave_out(&mut not_run, reason),
+        }
+    }
+    (wanted, not_run)
+}
+
+/// Says who does not take part and why, and keeps it for the result.
+pub(super) fn leave_out(not_run: &mut Vec<String>, reason: String) {
+    crate::say(&format!("not run: {reason}"));
+    not_run.push(reason);
+}
+
 /// The first line with a digit that the program prints about itself.
 pub(super) fn version(
     program: &Path,
