@@ -277,10 +277,11 @@ impl<'b> Members<'b> {
     }
 }
 
-/// Whether a text can name something: not blank, at most 200 characters, none of them control.
+/// Whether a text can name something: not blank, at most 200 characters, none of them control. A name
+/// becomes a segment of a path, so it is none of the two that mean another place (RFC 3986 3.3).
 #[must_use]
 pub fn is_name(text: &str) -> bool {
-    !text.trim().is_empty() && is_plain(text, NAME_CHARS_MAX)
+    !text.trim().is_empty() && !matches!(text, "." | "..") && is_plain(text, NAME_CHARS_MAX)
 }
 
 fn is_plain(text: &str, chars_max: usize) -> bool {
@@ -316,6 +317,16 @@ mod tests {
         let faults = body.finish(()).unwrap_err();
         let pointers: Vec<_> = faults.iter().map(|it| it.pointer.as_str()).collect();
         assert_eq!(pointers, ["/a/latitude", "/w", "/n", "/c", "/none"]);
+    }
+
+    #[test]
+    fn a_name_leads_to_no_other_place() {
+        for text in ["", " ", ".", "..", "a\n", &"x".repeat(NAME_CHARS_MAX + 1)] {
+            assert!(!is_name(text), "{text}");
+        }
+        for text in ["...", ".a", "a/b", "Ä", &"x".repeat(NAME_CHARS_MAX)] {
+            assert!(is_name(text), "{text}");
+        }
     }
 
     #[test]
