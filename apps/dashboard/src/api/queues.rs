@@ -143,9 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_page_says_of_numbers_is_right() {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/backlog.test.js");
-        let ran = std::process::Command::new("node").args(["--test", script]).output();
+    fn what_the_page_says_of_numbers_and_alerts_is_right() {
+        let script = |it| format!("{}/assets/{it}.test.js", env!("CARGO_MANIFEST_DIR"));
+        let scripts = ["alerts", "backlog"].map(script);
+        let ran = std::process::Command::new("node").arg("--test").args(scripts).output();
         let Ok(ran) = ran else {
             assert!(std::env::var_os("CI").is_none(), "not run in CI: there is no node");
             println!("not run: there is no node");

@@ -1,6 +1,8 @@
 //! The whole system, started as a newcomer starts it, seen from outside: HTTP, signals, files.
 
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod browser;
 #[cfg(test)]
 mod burst;
