@@ -130,6 +130,7 @@ fn service_config(
     config.trace_endpoint = Some(format!("http://{}", collector(settings)));
     config.faults = faults(settings);
     config.limits = settings.limits.clone();
+    config.authorities.clone_from(&settings.authorities);
     config.call_timeout = Duration::from_millis(settings.call_timeout_ms);
     config.edge = (settings.tls == Tls::Strict).then(|| Role::Gateway.name().to_owned());
     // The broker listens by its own protocol, and calls nobody.

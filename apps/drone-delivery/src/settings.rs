@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) identity_life_s: u64,
     /// Further files with policy for the mesh.
     pub(crate) route_files: Vec<PathBuf>,
+    /// Authorities that vouch for servers outside, beside the machine's own list: a file of PEM.
+    pub(crate) authorities: Option<PathBuf>,
     /// Whether operators may plant faults.
     pub(crate) faults: bool,
     /// Longest wait for one call of a workflow to a service, in milliseconds; then it is repeated. The
@@ -209,6 +211,7 @@ impl Default for Settings {
             tls: Tls::default(),
             identity_life_s: 3_600,
             route_files: Vec::new(),
+            authorities: None,
             faults: false,
             call_timeout_ms: 2_000,
             silence_max_ms: 3_000,
@@ -313,7 +316,7 @@ impl Layered {
         }
         let mut settings: Settings = layers.read()?;
         // Whoever reads them in the data directory may stand elsewhere.
-        for path in &mut settings.route_files {
+        for path in settings.route_files.iter_mut().chain(&mut settings.authorities) {
             *path = usable_file(path)?;
         }
         for path in settings.programs.values().filter(|it| !it.as_os_str().is_empty()) {
@@ -616,6 +619,7 @@ mod tests {
         );
         check_refused(&["--routes", "/no/such/file"], "/no/such/file cannot be used");
         check_refused(&["--routes", "/"], "/ cannot be used");
+        check_refused(&["--set", "authorities=/no/such/file"], "/no/such/file cannot be used");
         check_refused(&["--set", "logs.level=loud"], "`logs.level` is `loud`, which is no level");
         assert!(gather(&["--replicas", "schedular=2"]).is_err());
         assert!(gather(&["--mesh", "beside"]).is_err());
@@ -664,9 +668,11 @@ mod tests {
     fn files_of_routes_are_known_by_their_whole_path() {
         // Tests run in the folder of their crate.
         let flags = ["--routes", "Cargo.toml", "--routes", "src/main.rs", "--mesh", "off"];
-        let settings = gather(&flags).unwrap().settings;
+        let further = ["--set", "authorities=Cargo.toml"];
+        let settings = gather(&[&flags[..], &further].concat()).unwrap().settings;
         let folder = std::env::current_dir().unwrap();
         let expected = [folder.join("Cargo.toml"), folder.join("src/main.rs")];
+        assert_eq!(settings.authorities.as_ref(), Some(&expected[0]));
         assert_eq!((settings.route_files, settings.mesh), (expected.to_vec(), MeshPlacement::Off));
     }
 

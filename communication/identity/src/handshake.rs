@@ -29,7 +29,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use crate::{
     certificate::Leaf,
     credentials::{Credentials, Entrance, Protocol},
-    judge::refusal_of,
+    judge::refusal_in,
     metrics::{HandshakeMetrics, Side},
     name::SpiffeId,
     refusal::Refusal,
@@ -243,10 +243,7 @@ impl Handshakes {
 fn ended<T, E>(result: Result<io::Result<T>, E>) -> Result<T, Refusal> {
     match result {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => {
-            let inner = error.get_ref().and_then(|it| it.downcast_ref());
-            Err(inner.map_or(Refusal::PeerRefused, refusal_of))
-        }
+        Ok(Err(error)) => Err(refusal_in(&error)),
         Err(_) => Err(Refusal::TimedOut),
     }
 }

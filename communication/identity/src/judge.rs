@@ -1,6 +1,6 @@
 //! The strict judgement of peers in the form that the TLS library asks for it.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use base::SharedClock;
 use rustls::{
@@ -63,6 +63,17 @@ pub(crate) fn refusal_of(error: &Error) -> Refusal {
             inner.downcast_ref().copied().unwrap_or(Refusal::Malformed)
         }
         Error::InvalidCertificate(CertificateError::BadSignature) => Refusal::BadSignature,
+        // These are what the library says of a server outside; of our own peers we say it ourselves.
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => Refusal::UnknownIssuer,
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Refusal::WrongService,
+        Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => Refusal::Expired,
+        Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => Refusal::NotYetValid,
         Error::InvalidCertificate(_) => Refusal::Malformed,
         Error::NoCertificatesPresented => Refusal::NoCertificate,
         Error::NoApplicationProtocol => Refusal::WrongProtocol,
@@ -75,6 +86,12 @@ pub(crate) fn refusal_of(error: &Error) -> Refusal {
         Error::AlertReceived(_) => Refusal::PeerRefused,
         _ => Refusal::NotTls,
     }
+}
+
+/// The same of a handshake as a connection tells it; without a word of TLS the peer went away.
+pub(crate) fn refusal_in(error: &io::Error) -> Refusal {
+    let inner = error.get_ref().and_then(|it| it.downcast_ref());
+    inner.map_or(Refusal::PeerRefused, refusal_of)
 }
 
 impl ServerCertVerifier for Judge {

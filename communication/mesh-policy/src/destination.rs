@@ -85,7 +85,8 @@ pub struct Endpoint {
     /// Its weight among the others; 1 where nothing is said.
     pub weight: u32,
     /// The identity that it must prove, `spiffe://<trust domain>/ns/<namespace>/svc/<service>`: then it
-    /// is called over mutual TLS alone. Where nothing is said, it is called in plain text.
+    /// is called over mutual TLS alone. Or `https://<name>` of a server outside, which no file can say:
+    /// it is called over TLS. Where nothing is said, it is called in plain text.
     pub identity: Option<String>,
 }
 

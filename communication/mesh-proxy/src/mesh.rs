@@ -21,7 +21,7 @@ use std::{
 
 use base::{Code, Random, SharedClock, Timestamp};
 use callers::{Callers, Principal, Refused};
-use identity::Handshakes;
+use identity::{Handshakes, PublicTrust};
 use mesh_policy::{
     Moment, Policy,
     destination::EndpointSet,
@@ -62,6 +62,7 @@ struct Inner {
     view: Option<View>,
     access_log: OnceLock<AccessLog>,
     handshakes: OnceLock<Handshakes>,
+    public_trust: OnceLock<PublicTrust>,
     /// Nobody is known at an edge until somebody says who is.
     recognition: RwLock<Option<Recognition>>,
 }
@@ -164,6 +165,7 @@ impl Mesh {
             view,
             access_log: OnceLock::new(),
             handshakes: OnceLock::new(),
+            public_trust: OnceLock::new(),
             recognition: RwLock::default(),
         }));
         mesh.plant_all(faults);
@@ -352,6 +354,16 @@ impl Mesh {
     #[must_use]
     pub fn handshakes(&self) -> Option<&Handshakes> {
         self.0.handshakes.get()
+    }
+
+    /// Whose word counts about servers outside, from now on; the first setting stays. Without it an
+    /// endpoint that must prove a public name is not called at all.
+    pub fn believe(&self, trust: PublicTrust) {
+        self.0.public_trust.get_or_init(|| trust);
+    }
+
+    pub(crate) fn public_trust(&self) -> Option<&PublicTrust> {
+        self.0.public_trust.get()
     }
 
     /// These are whom an edge knows from now on. Before the first word it knows nobody.

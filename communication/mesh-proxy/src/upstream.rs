@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) stream: Stream,
-    /// Both identities are good for so long; `None` on a plain one.
+    /// Both identities are good for so long; `None` where none was shown.
     pub(crate) valid_for: Option<Duration>,
 }
 
@@ -57,6 +57,14 @@ async fn connect_at_leisure(
             return Ok(Connected { stream, valid_for: None });
         }
         Who::Proved(service) => service,
+        Who::Named(name) => {
+            // As below: without anybody to believe nobody is called.
+            let trust = mesh.public_trust().ok_or_else(|| refused(Refusal::NoIdentity))?;
+            let stream = TcpStream::connect(endpoint.address()).await?;
+            stream.set_nodelay(true)?;
+            let stream = trust.connect(stream, name).await.map_err(refused)?;
+            return Ok(Connected { stream: Stream::known(stream), valid_for: None });
+        }
         Who::Nobody => return Err(refused(Refusal::MalformedName)),
     };
     // Closed rather than open: who has nothing to show does not ask in plain text instead.

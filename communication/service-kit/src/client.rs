@@ -5,15 +5,19 @@
 //! sent* and *maybe processed*, and the mesh gives it with each answer that it makes itself.
 
 mod call;
+mod names;
 
-use std::{borrow::Cow, future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow, collections::BTreeMap, future::poll_fn, path::Path, sync::Arc, time::Duration,
+};
 
 use base::{Code, FailureClass, headers};
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
+use identity::{PublicTrust, PublicTrustError};
 use mesh_policy::{
     Policy, breaker,
-    destination::{Attachments, Timeouts},
+    destination::{Attachments, EndpointSet, Timeouts},
     policy::EVERY,
     retry,
 };
@@ -26,6 +30,8 @@ use telemetry::{HistogramFamily, Telemetry};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{config::ServiceAddresses, deadline::Deadline, problem::Problem};
+
+use names::Names;
 
 pub use call::{Call, CallReply, segment};
 
@@ -130,6 +136,8 @@ pub struct Client {
     outbound: Outbound,
     /// What each service is called in Host; its name where nothing stands here.
     hosts: Arc<ServiceAddresses>,
+    /// Servers outside; empty for services of ours.
+    names: Arc<Names>,
     durations: HistogramFamily,
     timeout: Duration,
 }
@@ -141,17 +149,40 @@ impl Client {
     #[expect(clippy::needless_pass_by_value, reason = "a handle, given away as everywhere")]
     pub fn new(services: ServiceAddresses, timeout: Duration, telemetry: Telemetry) -> Self {
         // Routes alone can fail to compile, and there are none.
-        let mesh = Mesh::new(PLAIN_SOURCE, plain(&services), &telemetry)
+        let mesh = Mesh::new(PLAIN_SOURCE, plain(services.endpoints()), &telemetry)
             .expect("a policy without routes can be compiled");
         let client = Self::over(Outbound::new(mesh), timeout, &telemetry);
         Self { hosts: Arc::new(services), ..client }
+    }
+
+    /// The same for servers outside. One whose address says `https` proves that it is the one of this
+    /// name, by an authority of the machine's own list or of a file; else nothing is said to it.
+    ///
+    /// # Errors
+    /// An address says `https`, and nobody can be believed.
+    #[expect(clippy::needless_pass_by_value, reason = "a handle, given away as everywhere")]
+    pub fn outside(
+        services: ServiceAddresses,
+        timeout: Duration,
+        telemetry: Telemetry,
+        authorities: Option<&Path>,
+    ) -> Result<Self, PublicTrustError> {
+        let nowhere = services.places().map(|(name, _)| (name.to_owned(), EndpointSet::default()));
+        let mesh = Mesh::new(PLAIN_SOURCE, plain(nowhere.collect()), &telemetry)
+            .expect("a policy without routes can be compiled");
+        if services.places().any(|(_, place)| place.is_some_and(|it| it.is_proved)) {
+            mesh.believe(PublicTrust::load(authorities)?);
+        }
+        let client = Self::over(Outbound::new(mesh), timeout, &telemetry);
+        let names = Arc::new(Names::of(&services));
+        Ok(Self { hosts: Arc::new(services), names, ..client })
     }
 
     /// The same through a proxy beside this process, which tells services apart by the names in Host.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "a handle, given away as everywhere")]
     pub fn beside(services: ServiceAddresses, timeout: Duration, telemetry: Telemetry) -> Self {
-        let mesh = Mesh::to_proxy(PLAIN_SOURCE, plain(&services), &telemetry)
+        let mesh = Mesh::to_proxy(PLAIN_SOURCE, plain(services.endpoints()), &telemetry)
             .expect("a policy without routes can be compiled");
         Self::over(Outbound::new(mesh), timeout, &telemetry)
     }
@@ -164,7 +195,7 @@ impl Client {
             "Calls to other services, by outcome: a status class or an error code.",
             &["service", "method", "outcome"],
         );
-        Self { outbound, hosts: Arc::default(), durations, timeout }
+        Self { outbound, hosts: Arc::default(), names: Arc::default(), durations, timeout }
     }
 
     /// The mesh that its calls go through.
@@ -199,6 +230,13 @@ impl Client {
         }
         let own = Deadline::since(started, call.timeout.unwrap_or(self.timeout));
         let deadline = call.deadline.map_or(own, |it| it.min(own));
+        // Whoever cannot be found in time is called where it was before.
+        if let Ok(Some(endpoints)) =
+            timeout_at(deadline.instant(), self.names.look_up(&call.service)).await
+            && let Err(error) = self.mesh().set_endpoints(&*call.service, endpoints)
+        {
+            tracing::warn!(service = %call.service, %error, "a server outside was not found anew");
+        }
         let context = Context {
             route: call.route,
             parent: call.trace.clone(),
@@ -219,7 +257,7 @@ impl Client {
 }
 
 /// Endpoints, and a policy that lets every call go out once, whatever came of the others.
-fn plain(services: &ServiceAddresses) -> Policy {
+fn plain(endpoints: BTreeMap<String, EndpointSet>) -> Policy {
     let once = retry::Settings { attempts: 0, ..retry::Settings::default() };
     let never = breaker::Settings {
         consecutive_failures: 0,
@@ -238,11 +276,7 @@ fn plain(services: &ServiceAddresses) -> Policy {
         timeouts: Some(Timeouts { request: Duration::ZERO, ..Timeouts::default() }),
         ..Attachments::default()
     };
-    Policy {
-        endpoints: services.endpoints(),
-        attachments: [(EVERY.to_owned(), every)].into(),
-        ..Policy::default()
-    }
+    Policy { endpoints, attachments: [(EVERY.to_owned(), every)].into(), ..Policy::default() }
 }
 
 fn refused(code: Code, is_unprocessed: bool, after: Duration) -> CallError {

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     time::Duration,
 };
@@ -73,29 +73,61 @@ impl ServiceAddresses {
         self.get(service).map(authority_of)
     }
 
+    /// Each service with where it is found.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (&str, Option<Place>)> {
+        self.0.iter().map(|(name, url)| (name.as_str(), Place::of(url)))
+    }
+
     /// As endpoints of a mesh. A name is looked up once, now; one that is not known has none.
     pub(crate) fn endpoints(&self) -> BTreeMap<String, EndpointSet> {
-        let listed = |url: &String| {
-            let known = authority_of(url).to_socket_addrs().ok().into_iter().flatten();
-            let endpoints = known
-                .take(1)
-                .map(|address| Endpoint {
-                    address,
-                    instance: None,
-                    version: None,
-                    weight: 1,
-                    identity: None,
-                })
-                .collect();
-            EndpointSet { protocol: Protocol::Http1, endpoints }
+        let listed = |place: Option<Place>| {
+            let known = place.as_ref().and_then(|it| it.host_and_port().to_socket_addrs().ok());
+            let address = known.and_then(|mut it| it.next());
+            place.zip(address).map(|(it, address)| it.at(address)).unwrap_or_default()
         };
-        self.0.iter().map(|(name, url)| (name.clone(), listed(url))).collect()
+        self.places().map(|(name, place)| (name.to_owned(), listed(place))).collect()
     }
 }
 
 fn authority_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split('/').next().unwrap_or_default()
+}
+
+/// Where a service is found, as its URL says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// A name or an address, without brackets.
+    host: String,
+    port: u16,
+    /// Whether it has to prove that name.
+    pub(crate) is_proved: bool,
+}
+
+impl Place {
+    fn of(url: &str) -> Option<Self> {
+        let is_proved = url.starts_with("https://");
+        let authority: http::uri::Authority = authority_of(url).parse().ok()?;
+        let port = authority.port_u16().unwrap_or(if is_proved { 443 } else { 80 });
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some(Self { host, port, is_proved })
+    }
+
+    pub(crate) fn host_and_port(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    /// Whether it has to be looked up.
+    pub(crate) fn is_named(&self) -> bool {
+        self.host.parse::<IpAddr>().is_err()
+    }
+
+    /// The one endpoint there.
+    pub(crate) fn at(&self, address: SocketAddr) -> EndpointSet {
+        let identity = self.is_proved.then(|| format!("https://{}", self.host));
+        let endpoint = Endpoint { address, instance: None, version: None, weight: 1, identity };
+        EndpointSet { protocol: Protocol::Http1, endpoints: vec![endpoint] }
+    }
 }
 
 impl<N: Into<String>, U: Into<String>> FromIterator<(N, U)> for ServiceAddresses {
@@ -188,6 +220,8 @@ pub struct ServiceConfig {
     /// The service whose identity the edge shows, where callers have to show who they are: what it says of
     /// those outside is believed, and what it does not say is not made up.
     pub edge: Option<String>,
+    /// Authorities that vouch for servers outside, as PEM, beside the machine's own list.
+    pub authorities: Option<PathBuf>,
     /// How long a draining process still accepts connections after `/readyz` said no.
     pub drain_delay: Duration,
 }
@@ -217,6 +251,7 @@ impl ServiceConfig {
             limits: Limits::default(),
             call_timeout: Duration::from_secs(2),
             edge: None,
+            authorities: None,
             drain_delay: Duration::from_millis(200),
         }
     }

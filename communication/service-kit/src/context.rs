@@ -1,6 +1,9 @@
 //! What the parts of a service share: one value, made once, passed down.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use base::SharedClock;
 use mesh_proxy::Mesh;
@@ -9,7 +12,12 @@ use runtime::Tasks;
 use store::{Migration, Store, StoreSettings};
 use telemetry::Telemetry;
 
-use crate::{client::Client, config::ServiceConfig, health::Health, service::StartError};
+use crate::{
+    client::Client,
+    config::{ServiceAddresses, ServiceConfig},
+    health::Health,
+    service::StartError,
+};
 
 /// The surroundings of one process of one role; a cheap clone.
 #[derive(Debug, Clone)]
@@ -100,6 +108,22 @@ impl ServiceContext {
         self.client.get_or_init(|| {
             let (services, timeout) = (self.config.services.clone(), self.config.call_timeout);
             Client::new(services, timeout, self.telemetry.clone())
+        })
+    }
+
+    /// Calls to servers outside, named as the service likes. See [`Client::outside`].
+    ///
+    /// # Errors
+    /// [`StartError::Part`] when nobody can be believed, and one of them is called by `https`.
+    pub fn outside(
+        &self,
+        servers: ServiceAddresses,
+        timeout: Duration,
+    ) -> Result<Client, StartError> {
+        let (telemetry, authorities) = (self.telemetry.clone(), self.config.authorities.as_deref());
+        Client::outside(servers, timeout, telemetry, authorities).map_err(|it| StartError::Part {
+            what: "the calls to servers outside",
+            source: it.into(),
         })
     }
 

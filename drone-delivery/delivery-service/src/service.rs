@@ -133,7 +133,8 @@ async fn open_courier(
     let book = Contacts { store: store.clone(), client: context.client().clone() };
     let file = context.config.data.join("notifications.jsonl");
     let surroundings = (clock, telemetry, context.tasks.clone());
-    let courier = Courier::new(config, outbox, book, file, surroundings);
+    let authorities = context.config.authorities.as_deref();
+    let courier = Courier::new(config, outbox, book, file, authorities, surroundings);
     let courier = courier.map_err(|it| part(it.into()))?;
     courier.start();
     Ok(courier)

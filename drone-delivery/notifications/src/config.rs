@@ -96,7 +96,8 @@ pub struct SmtpConfig {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// Whether the connection is encrypted. Certificates are judged by the machine's own list.
+    /// Whether the connection is encrypted. Who it is, the machine's own list of authorities tells, and the
+    /// file beside it.
     pub tls: SmtpTls,
     /// Who we are to it; empty to send without saying.
     pub user: String,
@@ -158,16 +159,24 @@ pub enum ConfigError {
     #[error("`notifications.webhook.secret` is empty, so calls could not be signed")]
     Unsigned,
     /// An address to call is none.
-    #[error("`{setting}` is no http address that can be called")]
+    #[error("`{setting}` is no http or https address that can be called")]
     Url {
         /// The setting.
         setting: &'static str,
+    },
+    /// It is called over TLS, and nobody can be believed about who is there.
+    #[error("`{setting}` cannot be called over TLS: {why}")]
+    Unbelieved {
+        /// The setting.
+        setting: &'static str,
+        /// Why.
+        why: String,
     },
     /// The sender of mails is no address.
     #[error("`notifications.smtp.from` is no mail address")]
     Sender,
     /// The mail server's name cannot be used.
-    #[error("`notifications.smtp` cannot be used")]
+    #[error("`notifications.smtp` cannot be used over TLS")]
     Smtp,
 }
 

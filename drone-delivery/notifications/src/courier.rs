@@ -5,7 +5,12 @@
 //! for a while. A message may reach its reader twice, when a process dies between the sending and
 //! the writing down; it then has the same id.
 
-use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use base::{Random, SharedClock};
 use runtime::{Shutdown, Tasks};
@@ -72,7 +77,8 @@ struct Line<'a> {
 }
 
 impl<B: AddressBook> Courier<B> {
-    /// A courier that writes its lines to `file` and starts nothing yet.
+    /// A courier that writes its lines to `file` and starts nothing yet. Authorities that vouch for
+    /// servers stand in a file of PEM, beside the machine's own list.
     ///
     /// # Errors
     /// A setting that cannot be used.
@@ -81,17 +87,18 @@ impl<B: AddressBook> Courier<B> {
         outbox: Outbox,
         book: B,
         file: PathBuf,
+        authorities: Option<&Path>,
         (clock, telemetry, tasks): (SharedClock, &Telemetry, Tasks),
     ) -> Result<Self, ConfigError> {
         let target = |url: &str, setting| match url {
             "" => Ok(None),
-            url => Target::parse(url).map(Some).ok_or(ConfigError::Url { setting }),
+            url => Target::parse(url, setting, authorities).map(Some),
         };
         if !config.webhook.url.is_empty() && config.webhook.secret.is_empty() {
             return Err(ConfigError::Unsigned);
         }
         let ways = Ways {
-            mail: Mailer::new(&config.smtp, config.patience.timeout())?,
+            mail: Mailer::new(&config.smtp, config.patience.timeout(), authorities)?,
             sms: target(&config.sms.url, "notifications.sms.url")?,
             webhook: target(&config.webhook.url, "notifications.webhook.url")?,
             file: Journal::new(file),

@@ -1,14 +1,14 @@
 //! Mail by SMTP. The library speaks the protocol and writes the message; a connection serves one
 //! mail, so that nothing is kept that a server may have closed.
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 use lettre::{
     Address, AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
     message::{Mailbox, header},
     transport::smtp::{
         authentication::Credentials,
-        client::{Tls, TlsParameters},
+        client::{Certificate, Tls, TlsParameters},
     },
 };
 
@@ -27,12 +27,24 @@ pub(crate) struct Mailer {
 
 impl Mailer {
     /// None when no server is set.
-    pub(crate) fn new(config: &SmtpConfig, timeout: Duration) -> Result<Option<Self>, ConfigError> {
+    pub(crate) fn new(
+        config: &SmtpConfig,
+        timeout: Duration,
+        authorities: Option<&Path>,
+    ) -> Result<Option<Self>, ConfigError> {
         if config.host.is_empty() {
             return Ok(None);
         }
         let from = config.from.parse().map_err(|_| ConfigError::Sender)?;
-        let parameters = || TlsParameters::new(config.host.clone()).map_err(|_| ConfigError::Smtp);
+        let parameters = || {
+            let mut parameters = TlsParameters::builder(config.host.clone());
+            if let Some(path) = authorities {
+                let text = fs::read(path).map_err(|_| ConfigError::Smtp)?;
+                let named = Certificate::from_pem(&text).map_err(|_| ConfigError::Smtp)?;
+                parameters = parameters.add_root_certificate(named);
+            }
+            parameters.build().map_err(|_| ConfigError::Smtp)
+        };
         let tls = match config.tls {
             SmtpTls::None => Tls::None,
             SmtpTls::Starttls => Tls::Required(parameters()?),

@@ -89,8 +89,9 @@ fn open_desk(
     settings: StoreSettings,
 ) -> Result<AlertDesk, StartError> {
     let path = context.config.data.join("alerts.db");
-    let (clock, telemetry) = (context.clock.clone(), &context.telemetry);
-    let desk = AlertDesk::open(&path, config, settings, clock, telemetry)
+    let authorities = context.config.authorities.as_deref();
+    let surroundings = (context.clock.clone(), &context.telemetry);
+    let desk = AlertDesk::open(&path, config, settings, authorities, surroundings)
         .map_err(|it| StartError::Part { what: "the alerts", source: it.into() })?;
     start_sweeper(context, desk.store());
     start_forgetting(context, desk.store(), "alerts", ALERTS_KEPT_DAYS, alerts::forget_old);

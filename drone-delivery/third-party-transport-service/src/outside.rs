@@ -12,8 +12,9 @@ use std::{collections::BTreeMap, time::Duration};
 use base::Timestamp;
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
-use service_kit::{Call, CallReply, Client, Deadline, ServiceAddresses, segment};
-use telemetry::Telemetry;
+use service_kit::{
+    Call, CallReply, Client, Deadline, ServiceAddresses, ServiceContext, StartError, segment,
+};
 
 use crate::domain::{Move, Trip};
 
@@ -21,7 +22,7 @@ use crate::domain::{Move, Trip};
 #[derive(Debug, Clone)]
 pub(crate) struct Company {
     pub(crate) name: String,
-    /// `http://host:port`.
+    /// `http://host:port` or `https://host:port`.
     pub(crate) url: String,
     /// What it knows us by; empty for nothing.
     pub(crate) token: String,
@@ -65,7 +66,13 @@ pub(crate) enum Change {
 }
 
 impl Companies {
-    pub(crate) fn new(companies: Vec<Company>, timeout: Duration, telemetry: Telemetry) -> Self {
+    /// # Errors
+    /// A company is called by TLS, and nobody can be believed about who it is.
+    pub(crate) fn new(
+        companies: Vec<Company>,
+        timeout: Duration,
+        context: &ServiceContext,
+    ) -> Result<Self, StartError> {
         let mut addresses = ServiceAddresses::new();
         let mut known = BTreeMap::new();
         for (number, Company { name, url, token }) in companies.into_iter().enumerate() {
@@ -74,7 +81,7 @@ impl Companies {
             addresses = addresses.with(service.clone(), url);
             known.insert(name, (service, token));
         }
-        Self { client: Client::new(addresses, timeout, telemetry), known, timeout }
+        Ok(Self { client: context.outside(addresses, timeout)?, known, timeout })
     }
 
     /// Whether there is none.

@@ -66,7 +66,8 @@ pub struct CarrierConfig {
     pub late_minutes_max: u32,
     /// Tours of a hundred that break down.
     pub failure_percent: u8,
-    /// Where a company outside takes bookings, `http://host:port`; empty for a simulated one.
+    /// Where a company outside takes bookings, `https://host:port` or `http://host:port`; empty for a
+    /// simulated one.
     pub url: String,
     /// What that company knows us by, as a bearer token.
     pub token: String,
@@ -128,7 +129,7 @@ impl Default for TransportConfig {
 /// Why the carriers of the settings cannot be asked.
 #[derive(Debug, thiserror::Error)]
 enum CarriersError {
-    #[error("`{url}` of carrier `{name}` is no address: http://host:port is expected")]
+    #[error("`{url}` of carrier `{name}` is no address: https://host:port is expected")]
     Url { name: String, url: String },
     #[error("two carriers are called `{name}`")]
     Twice { name: String },
@@ -146,7 +147,8 @@ impl TransportConfig {
         let is_address = |url: &str| {
             let parsed = url.parse::<http::Uri>().ok();
             parsed.is_some_and(|it| {
-                it.scheme_str() == Some("http") && it.host().is_some() && it.path() == "/"
+                let is_known = matches!(it.scheme_str(), Some("http" | "https"));
+                is_known && it.host().is_some() && it.path() == "/"
             })
         };
         match companies.iter().find(|it| !is_address(&it.url)) {
@@ -190,7 +192,7 @@ pub async fn run(
         .companies()
         .map_err(|it| StartError::Part { what: "the carriers", source: it.into() })?;
     let timeout = Duration::from_millis(config.company_timeout_ms);
-    let companies = Companies::new(companies, timeout, context.telemetry.clone());
+    let companies = Companies::new(companies, timeout, &context)?;
     let store = context.open_store(MIGRATIONS, config.store.clone())?;
     let scale = fleet.time_scale;
     let clock = store

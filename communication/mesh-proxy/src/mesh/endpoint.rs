@@ -7,7 +7,7 @@ use std::{
 };
 
 use base::Random;
-use identity::SpiffeId;
+use identity::{PublicName, SpiffeId};
 use mesh_policy::{
     Moment,
     balance::{self, Load, Sample},
@@ -32,23 +32,28 @@ pub(crate) enum Who {
     Anybody,
     /// The one with this identity: it is called over mutual TLS alone.
     Proved(SpiffeId),
+    /// The server outside that goes by this name: it is called over TLS alone, and shown nothing.
+    Named(PublicName),
     /// One of whom nobody can be: what is listed is no identity. It is not called.
     Nobody,
 }
 
 impl Target {
     fn of(listed: &destination::Endpoint) -> Arc<Self> {
-        let who = match listed.identity.as_deref().map(str::parse) {
-            None => Who::Anybody,
-            Some(Ok(id)) => Who::Proved(id),
-            Some(Err(_)) => Who::Nobody,
+        let named = |host: &str| PublicName::of_host(host).map(Who::Named);
+        let who = match listed.identity.as_deref() {
+            None => Some(Who::Anybody),
+            Some(identity) => match identity.strip_prefix("https://") {
+                Some(host) => named(host),
+                None => identity.parse().ok().map(Who::Proved),
+            },
         };
-        Arc::new(Self { address: listed.address, who })
+        Arc::new(Self { address: listed.address, who: who.unwrap_or(Who::Nobody) })
     }
 
-    /// Whether calls to it are plain text.
-    pub(crate) const fn is_plain(&self) -> bool {
-        matches!(self.who, Who::Anybody)
+    /// Whether a proxy of ours is there, to whom all goes over one connection.
+    pub(crate) const fn is_ours(&self) -> bool {
+        matches!(self.who, Who::Proved(_) | Who::Nobody)
     }
 }
 

@@ -130,7 +130,7 @@ impl<'a> Try<'a> {
         match self.destination.protocol {
             Protocol::Http2 => true,
             Protocol::Http1 => {
-                !self.chosen.endpoint.target().is_plain() && request.head.upgrade.is_none()
+                self.chosen.endpoint.target().is_ours() && request.head.upgrade.is_none()
             }
             Protocol::Tcp => false,
         }

@@ -74,10 +74,10 @@ impl Pool {
 
     /// Lets a connection rest.
     ///
-    /// One on which somebody was proved ends instead: requests share an HTTP/2 connection there, and
+    /// One to a proxy of ours ends instead: requests share an HTTP/2 connection there, and
     /// this one was made for a change of protocol that was refused.
     pub(crate) fn put(&self, target: Arc<Target>, stream: Stream, buffers: Buffers) {
-        if !target.is_plain() {
+        if target.is_ours() {
             return;
         }
         let now = Instant::now();

@@ -46,7 +46,8 @@ pub struct AlertDesk {
 }
 
 impl AlertDesk {
-    /// Opens the file or makes it.
+    /// Opens the file or makes it. Authorities that vouch for who takes alerts stand in a file of PEM,
+    /// beside the machine's own list.
     ///
     /// # Errors
     /// The file or a setting cannot be used.
@@ -54,15 +55,12 @@ impl AlertDesk {
         path: &Path,
         config: AlertConfig,
         settings: StoreSettings,
-        clock: SharedClock,
-        telemetry: &Telemetry,
+        authorities: Option<&Path>,
+        (clock, telemetry): (SharedClock, &Telemetry),
     ) -> Result<Self, OpenDeskError> {
         let target = match config.url.as_str() {
             "" => None,
-            url => {
-                let setting = "alerts.url";
-                Some(Target::parse(url).ok_or(ConfigError::Url { setting })?)
-            }
+            url => Some(Target::parse(url, "alerts.url", authorities)?),
         };
         let store = Store::open(path, MIGRATIONS, settings, clock, telemetry)?;
         Ok(Self { store, config, target, news: Arc::default() })

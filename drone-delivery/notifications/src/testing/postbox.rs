@@ -75,6 +75,12 @@ impl Postbox {
         Ok(Self { address, inner, tasks })
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The address of a path of it.
     #[must_use]
     pub fn url(&self, path: &str) -> String {

@@ -45,9 +45,10 @@ impl Office {
         let folder = tempfile::tempdir().unwrap();
         let patience = Patience { first_wait_ms: 20, wait_ms_max: 50, ..Patience::default() };
         let config = AlertConfig { url: receiver.url("/api/v2/alerts"), patience };
-        let (settings, clock) = (StoreSettings::default(), SystemClock::shared());
+        let settings = StoreSettings::default();
+        let (clock, quiet) = (SystemClock::shared(), Telemetry::disabled());
         let path = folder.path().join("alerts.db");
-        let desk = AlertDesk::open(&path, config, settings, clock, &Telemetry::disabled()).unwrap();
+        let desk = AlertDesk::open(&path, config, settings, None, (clock, &quiet)).unwrap();
         desk.start(&tasks);
         Self { desk, receiver, tasks, _folder: folder }
     }

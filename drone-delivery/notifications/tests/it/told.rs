@@ -1,8 +1,13 @@
 //! Customers, at their mailbox, their phone's provider and their program.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use base::Timestamp;
+use identity::testing::Front;
 use notifications::{
     AddressBook, Contact, Courier, Entry, Language, NotNow, Notice, NotificationConfig, Outbox,
     Patience, SmsConfig, SmtpConfig, SmtpTls, State, WebhookConfig,
@@ -36,11 +41,14 @@ struct Town {
     book: Book,
     folder: TempDir,
     tasks: Tasks,
+    /// What stands before the servers.
+    outside: Option<Tasks>,
 }
 
 impl Drop for Town {
     fn drop(&mut self) {
         self.tasks.stop();
+        self.outside.iter().for_each(Tasks::stop);
     }
 }
 
@@ -74,6 +82,52 @@ impl Town {
             patience,
             unsubscribe_url: "https://drones.example/stop".to_owned(),
         };
+        Self::with(config, (mail, phone, program), None).await
+    }
+
+    /// The same behind TLS, each with an authority of its own, of which some are believed.
+    async fn open_by_tls(patience: Patience, believed: [bool; 3]) -> Self {
+        let (mail, phone) = (Mailbox::open().await.unwrap(), Postbox::open().await.unwrap());
+        let program = Postbox::open().await.unwrap();
+        let (tasks, folder) = (Tasks::new(), tempfile::tempdir().unwrap());
+        let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let behind = [local(mail.port()), phone.address(), program.address()];
+        let (mut fronts, mut authorities) = (Vec::new(), String::new());
+        for (behind, is_believed) in behind.into_iter().zip(believed) {
+            let front = Front::open("127.0.0.1", behind, &tasks).await.unwrap();
+            authorities += if is_believed { front.authority() } else { "" };
+            fronts.push(front.address());
+        }
+        let path = folder.path().join("authorities.pem");
+        std::fs::write(&path, authorities).unwrap();
+        let config = NotificationConfig {
+            smtp: SmtpConfig {
+                host: "127.0.0.1".to_owned(),
+                port: fronts[0].port(),
+                tls: SmtpTls::Tls,
+                ..SmtpConfig::default()
+            },
+            sms: SmsConfig {
+                url: format!("https://{}/messages", fronts[1]),
+                ..SmsConfig::default()
+            },
+            webhook: WebhookConfig {
+                url: format!("https://{}/hook", fronts[2]),
+                secret: "secret".to_owned(),
+            },
+            patience,
+            ..NotificationConfig::default()
+        };
+        let mut town = Self::with(config, (mail, phone, program), Some(&path)).await;
+        town.outside = Some(tasks);
+        town
+    }
+
+    async fn with(
+        config: NotificationConfig,
+        (mail, phone, program): (Mailbox, Postbox, Postbox),
+        authorities: Option<&Path>,
+    ) -> Self {
         let (folder, tasks) = (tempfile::tempdir().unwrap(), Tasks::new());
         let (clock, telemetry) = (SystemClock::shared(), Telemetry::disabled());
         let path = folder.path().join("notifications.db");
@@ -83,9 +137,10 @@ impl Town {
         let book = Book(Arc::new(Mutex::new(Ok(contact()))));
         let file = folder.path().join("told.jsonl");
         let surroundings = (clock, &telemetry, tasks.clone());
-        let courier = Courier::new(config, outbox, book.clone(), file, surroundings).unwrap();
+        let courier = Courier::new(config, outbox, book.clone(), file, authorities, surroundings);
+        let courier = courier.unwrap();
         courier.start();
-        Self { mail, phone, program, courier, book, folder, tasks }
+        Self { mail, phone, program, courier, book, folder, tasks, outside: None }
     }
 
     async fn tell(&self, id: &str, template: &str) {
@@ -268,6 +323,31 @@ async fn no_file_of_ours_holds_an_address() {
         for address in [EMAIL, PHONE] {
             let found = bytes.windows(address.len()).any(|it| it == address.as_bytes());
             assert!(!found, "{address} in {}", path.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_leaves_over_tls_reaches_whoever_proves_its_name_and_nobody_else() {
+    let town = Town::open_by_tls(quick(), [true; 3]).await;
+    town.tell("d1/completed", "completed").await;
+    assert_eq!(town.states().await, all(State::Sent));
+    let taken = (town.mail.taken().len(), town.phone.taken().len(), town.program.taken().len());
+    assert_eq!(taken, (1, 1, 1));
+    for stranger in 0..3 {
+        let mut believed = [true; 3];
+        believed[stranger] = false;
+        let town = Town::open_by_tls(Patience { attempts_max: 2, ..quick() }, believed).await;
+        town.tell("d1/completed", "completed").await;
+        let entries = town.settled().await;
+        let taken = [town.mail.taken().len(), town.phone.taken().len(), town.program.taken().len()];
+        assert_eq!(taken, believed.map(usize::from), "{entries:?}");
+        let channel = ["email", "sms", "webhook"][stranger];
+        let entry = entries.iter().find(|it| it.channel.as_str() == channel).unwrap();
+        assert_eq!((entry.state, entry.attempts), (State::GivenUp, 2), "{entry:?}");
+        if channel != "email" {
+            let why = "it did not prove who it is: unknown_issuer";
+            assert_eq!(entry.outcome.as_deref(), Some(why));
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeMap,
     future::{Future, IntoFuture as _},
+    net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -16,6 +18,7 @@ use axum::{
 };
 use base::Timestamp;
 use fleet_rules::FleetConfig;
+use identity::testing::Front;
 use runtime::{SystemClock, Tasks};
 use serde_json::{Value, json};
 use service_kit::{Call, Client, ServiceAddresses, ServiceConfig, ServiceContext};
@@ -126,17 +129,17 @@ impl Company {
         self.books().bookings.contains_key(id)
     }
 
-    async fn open(&self, tasks: &Tasks) -> String {
+    async fn open(&self, tasks: &Tasks) -> SocketAddr {
         let router = Router::new()
             .route("/bookings/{id}", any(bookings))
             .route("/bookings/{id}/departure", post(departure))
             .with_state(self.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         tasks.spawn("company", |shutdown| async move {
             shutdown.or_cancel(axum::serve(listener, router).into_future()).await;
         });
-        url
+        address
     }
 }
 
@@ -158,7 +161,30 @@ impl Town {
     async fn up() -> Self {
         let (directory, tasks) = (TempDir::new().unwrap(), Tasks::new());
         let company = Company::default();
-        let url = company.open(&tasks).await;
+        let url = format!("http://{}", company.open(&tasks).await);
+        Self::asking(company, &url, None, (directory, tasks)).await
+    }
+
+    /// The same behind TLS, and whether the service believes who vouches for it.
+    async fn up_by_tls(is_believed: bool) -> Self {
+        let (directory, tasks) = (TempDir::new().unwrap(), Tasks::new());
+        let company = Company::default();
+        let behind = company.open(&tasks).await;
+        let front = Front::open("127.0.0.1", behind, &tasks).await.unwrap();
+        let stranger = Front::open("127.0.0.1", behind, &tasks).await.unwrap();
+        let path = directory.path().join("authorities.pem");
+        let authority = if is_believed { front.authority() } else { stranger.authority() };
+        std::fs::write(&path, authority).unwrap();
+        let url = format!("https://{}", front.address());
+        Self::asking(company, &url, Some(path), (directory, tasks)).await
+    }
+
+    async fn asking(
+        company: Company,
+        url: &str,
+        authorities: Option<PathBuf>,
+        (directory, tasks): (TempDir, Tasks),
+    ) -> Self {
         let carriers = json!([{"name": "acme", "url": url, "token": "t"}, {"name": "vans"}]);
         let config = TransportConfig {
             carriers: serde_json::from_value(carriers).unwrap(),
@@ -166,7 +192,8 @@ impl Town {
             company_look_every_ms: 20,
             ..TransportConfig::default()
         };
-        let service = ServiceConfig::new("third-party-transport", "one", directory.path());
+        let mut service = ServiceConfig::new("third-party-transport", "one", directory.path());
+        service.authorities = authorities;
         let (clock, quiet) = (SystemClock::shared(), Telemetry::disabled());
         let context = ServiceContext::new(service, clock, quiet.clone(), tasks.clone());
         let bound = run(context, FleetConfig::default(), config).await.unwrap();
@@ -347,9 +374,27 @@ async fn a_company_that_talks_nonsense_changes_nothing_and_holds_up_no_other_del
 }
 
 #[tokio::test]
+async fn a_company_is_asked_over_tls_and_told_nothing_when_it_does_not_prove_who_it_is() {
+    let town = Town::up_by_tls(true).await;
+    assert_eq!(town.book("d1").await, (200, json!(true)));
+    town.stands("d1", "Booked").await;
+    until("the company may leave".to_owned(), || async {
+        (town.company.books().left == ["d1"]).then_some(())
+    })
+    .await;
+    assert!(town.company.books().tokens.iter().all(|it| it == "Bearer t"));
+    let town = Town::up_by_tls(false).await;
+    // Nobody has decided: neither this company nor, in its place, the next carrier.
+    assert_eq!(town.book("d1").await.0, 503);
+    let books = town.company.books();
+    assert_eq!((books.calls.len(), books.tokens.len()), (0, 0), "{:?}", books.calls);
+}
+
+#[tokio::test]
 async fn a_carrier_that_cannot_be_called_is_said_at_the_start() {
     for (carriers, expected) in [
         (json!([{"name": "acme", "url": "acme.example"}]), "acme.example"),
+        (json!([{"name": "acme", "url": "ftp://acme.example"}]), "ftp://acme.example"),
         (json!([{"name": "acme", "url": "http://acme.example/api"}]), "/api"),
         (json!([{"name": "acme"}, {"name": "acme"}]), "two carriers are called `acme`"),
     ] {
