@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use skein::supervise::{Lifeline, ProcessSpec, Readiness, ports::FreePorts};
+use skein::{
+    folder,
+    supervise::{Lifeline, ProcessSpec, Readiness, ports::FreePorts},
+};
 
 use crate::{
     addresses::{collector, loopback},
@@ -71,7 +74,7 @@ impl Plan {
 
     /// Writes what the processes find at their start.
     pub(crate) fn write(&self) -> io::Result<()> {
-        self.folders.iter().try_for_each(fs::create_dir_all)?;
+        self.folders.iter().try_for_each(|it| folder::make_private(it))?;
         self.files.iter().try_for_each(|(path, text)| fs::write(path, text))
     }
 }

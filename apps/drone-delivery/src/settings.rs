@@ -23,7 +23,7 @@ use scheduler_service::SchedulerConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service_kit::{Limits, Profile};
-use skein::{Exit, Failure, failure};
+use skein::{Exit, Failure, failure, folder};
 use supervisor_service::SupervisorConfig;
 use third_party_transport_service::TransportConfig;
 
@@ -349,7 +349,7 @@ impl Settings {
     pub(crate) fn write(&self, data: &Path) -> Result<(), SettingsError> {
         let path = data.join(FILE);
         let io = |source| SettingsError::Io { path: path.clone(), source };
-        fs::create_dir_all(data).map_err(io)?;
+        folder::make_private(data).map_err(io)?;
         let text = serde_json::to_vec_pretty(self)
             .map_err(|source| SettingsError::Syntax { path: path.clone(), source })?;
         // Renamed into place: a role that starts meanwhile reads the old or the new, never half.

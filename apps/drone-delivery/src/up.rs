@@ -15,7 +15,7 @@ use serde_json::Value;
 use skein::{
     Exit, Failure, Format, Output, Table,
     commands::{Admins, Process},
-    failure,
+    failure, folder,
     supervise::{
         self, Admission, IdentityOrder, Orders, ProcessState, ProcessStatus, Running, SystemPlan,
         UpError, Witness,
@@ -258,7 +258,7 @@ impl LogFrom {
 fn start_detached(data: &Path, arguments: &UpArguments) -> io::Result<(LogFrom, Child)> {
     use std::os::unix::process::CommandExt as _;
     let logs = data.join("logs");
-    fs::create_dir_all(&logs)?;
+    folder::make_private(&logs)?;
     let path = logs.join(LOG);
     let is_large = fs::metadata(&path).is_ok_and(|it| it.len() > LOG_BYTES_MAX);
     let log = OpenOptions::new()

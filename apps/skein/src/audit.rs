@@ -7,7 +7,7 @@
 //! only; nothing of it is ever removed. It refuses to hold a secret: a deed is named by its words.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -16,6 +16,8 @@ use std::{
 use base::{SharedClock, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::folder;
 
 /// What the first entry names as the one before it.
 const NOTHING: &str = "";
@@ -123,7 +125,7 @@ impl AuditLog {
     /// The file cannot be read or written: nothing is noted.
     pub fn note(&self, who: &str, what: &str, decision: &str) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
+        folder::make_private(folder)?;
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&self.path)?;
         File::open(folder)?.sync_all()?;
@@ -153,6 +155,8 @@ fn last_entry(file: &mut File) -> io::Result<Option<Entry>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use runtime::SystemClock;
 
     use super::*;

@@ -1,14 +1,16 @@
 //! The file of API keys of one edge: changed by one command at a time, as a whole, its owner's alone.
 
 use std::{
-    fs::{DirBuilder, OpenOptions},
+    fs::OpenOptions,
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use callers::{KeyFile, ReadKeysError};
 use identity::{FileError, read_state, write_state};
+
+use crate::folder;
 
 /// The file of an edge's keys.
 #[derive(Debug, Clone)]
@@ -74,7 +76,7 @@ impl KeyStore {
         let beside = self.0.with_extension("lock");
         let io = |source| KeyStoreError::Io { path: beside.clone(), source };
         if let Some(folder) = self.0.parent().filter(|it| !it.as_os_str().is_empty()) {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
+            folder::make_private(folder).map_err(io)?;
         }
         let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&beside);
         let lock = lock.map_err(io)?;

@@ -11,6 +11,7 @@ pub mod control;
 pub mod edge;
 pub mod exit;
 pub mod failure;
+pub mod folder;
 pub mod keys;
 pub mod letters;
 pub mod mesh;

@@ -1,13 +1,15 @@
 //! One system per data directory: a file lock that names its holder and dies with it.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
 };
 
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::folder;
 
 const FILE_NAME: &str = "lock";
 
@@ -54,7 +56,7 @@ impl DirectoryLock {
     pub fn take(directory: &Path, since: Timestamp) -> Result<Self, LockError> {
         let path = directory.join(FILE_NAME);
         let io = |source| LockError::Io { path: path.clone(), source };
-        fs::create_dir_all(directory).map_err(io)?;
+        folder::make_private(directory).map_err(io)?;
         let mut file = open(&path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}

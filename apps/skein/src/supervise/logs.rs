@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::folder;
+
 /// Bounds of the logs of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogBounds {
@@ -40,7 +42,7 @@ impl RotatingLog {
     /// The folder cannot be made or the file cannot be opened.
     pub fn open(path: PathBuf, bounds: LogBounds) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+            folder::make_private(folder)?;
         }
         let mut log = Self { path, bounds, file: None, written: 0 };
         log.reopen()?;

@@ -107,7 +107,6 @@ pub fn run(
     prepare: impl FnOnce() -> io::Result<()>,
     clock: &SharedClock,
 ) -> Result<Running, UpError> {
-    std::fs::create_dir_all(&plan.data)?;
     let lock = DirectoryLock::take(&plan.data, clock.now())?;
     let fixed = plan.specs.iter().flat_map(|it| it.ports.values());
     for port in fixed {
