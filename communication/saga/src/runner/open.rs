@@ -292,13 +292,13 @@ impl Open {
                 self.reply(|| Ok(Submitted::New));
                 Standing::Gone
             }
-            Some(Appended::Exists { status }) => {
+            Some(Appended::Exists { row, status }) => {
                 self.reply(|| Ok(Submitted::Exists { status }));
-                Standing::Gone
+                self.known(desk, row)
             }
-            Some(Appended::OtherInput) => {
+            Some(Appended::OtherInput { row }) => {
                 self.reply(|| Err(SubmitError::OtherInput));
-                Standing::Gone
+                self.known(desk, row)
             }
             Some(Appended::Stale) if self.claiming => {
                 self.outrun(desk);
@@ -431,6 +431,14 @@ impl Open {
             direction: flight.direction,
             revision: 0,
         }
+    }
+
+    /// The saga that was submitted is in the store already. Where the row names us, the look of a start
+    /// may have passed it over for this submission, which goes now; nobody else will look at it.
+    fn known(&self, desk: &mut Desk, row: i64) -> Standing {
+        debug!(saga = %self.view.id, "the saga was submitted before");
+        desk.orders.push(Order::Look(row));
+        Standing::Gone
     }
 
     /// The row is not as it was when we read it. Where it named us, the last word of our own past

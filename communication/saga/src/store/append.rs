@@ -28,9 +28,9 @@ pub(crate) enum Appended {
     /// away.
     LinedUp,
     /// A saga of that id and input exists.
-    Exists { status: Status },
+    Exists { row: i64, status: Status },
     /// A saga of that id and another input exists.
-    OtherInput,
+    OtherInput { row: i64 },
     /// Somebody else owns the saga, or the owner to take it from is alive, or another saga of its
     /// subject has the turn that this one gave up before.
     Stale,
@@ -146,7 +146,7 @@ fn insert(transaction: &mut Transaction<'_>, append: &Append) -> Result<Inserted
         },
     )?;
     if Some(&hash) != input_hash.as_ref() {
-        return Ok(Inserted::Refused(Appended::OtherInput));
+        return Ok(Inserted::Refused(Appended::OtherInput { row }));
     }
     // The same moment of acceptance under our name and epoch is our own append, tried again.
     if accepted_at == view.accepted_at && was_done_before(transaction, row, append)? {
@@ -154,7 +154,7 @@ fn insert(transaction: &mut Transaction<'_>, append: &Append) -> Result<Inserted
     }
     let status = Status::parse(&status)
         .ok_or_else(|| SqlError::Damaged { message: format!("status `{status}`") })?;
-    Ok(Inserted::Refused(Appended::Exists { status }))
+    Ok(Inserted::Refused(Appended::Exists { row, status }))
 }
 
 /// Whether the row is as this append would leave it.
@@ -293,7 +293,7 @@ fn start<O: Observer>(
             }
         }
         Appended::Exists { .. } => {}
-        refused @ (Appended::OtherInput | Appended::Stale | Appended::LinedUp) => {
+        refused @ (Appended::OtherInput { .. } | Appended::Stale | Appended::LinedUp) => {
             error!(saga = start.id, ?refused, "follow-up was not started");
         }
     }

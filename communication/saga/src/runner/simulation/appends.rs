@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use ::store::{SqlError, WriteError, params};
 use runtime::Tasks;
+use serde_json::json;
 
-use super::{forward, world::AfterCrash, world_with_both};
+use super::{forward, start, world::AfterCrash, world_with_both};
 use crate::{
     config::EngineKind,
-    machine::Status,
+    machine::{Start, Status},
     runner::Order,
     store::{Appended, recover},
 };
@@ -201,4 +202,27 @@ async fn a_sweep_goes_on_until_nothing_is_left() {
     };
     let left: Option<u64> = world.store.read(open).await.unwrap();
     assert_eq!(left, Some(0));
+}
+
+/// A start is sent again by whoever got no answer, and may come before the look that takes what was ours.
+#[tokio::test]
+async fn a_saga_that_is_submitted_again_while_its_owner_starts_anew_is_worked_on() {
+    for input in ["somebody", "somebody else"] {
+        let mut world = world_with_both(21).await;
+        let index = forward(&world);
+        world.submit(index, "again");
+        world.plan(index);
+        while !matches!(world.processes[index].orders.front(), Some(Order::Call(_))) {
+            world.round(index).await;
+            world.plan(index);
+        }
+        // It begins anew with nothing in memory, and looks when it is too late.
+        world.processes[index].core.reset();
+        world.processes[index].orders.clear();
+        let again = Start { input: json!({"for": input}), ..start("again") };
+        world.submit_start(index, again);
+        assert!(world.recover(index, 0, 10).await.is_some());
+        world.settle(AfterCrash::Restart).await;
+        assert_eq!(world.check("again", "again").await, Status::Completed, "{input}");
+    }
 }
