@@ -19,12 +19,7 @@ async fn the_late_append_of_a_stopped_owner_is_refused_and_it_stops() {
     let mut world = world_with_both(14).await;
     let zombie = forward(&world);
     world.submit(zombie, "fenced");
-    // Until its first call is under way.
-    world.plan(zombie);
-    while !matches!(world.processes[zombie].orders.front(), Some(Order::Call(_))) {
-        world.round(zombie).await;
-        world.plan(zombie);
-    }
+    world.until_it_calls(zombie).await;
     world.processes[zombie].asleep = true;
     world.pass(Duration::from_secs(4)).await;
     world.start("forward-b", EngineKind::Forward).await;
@@ -77,11 +72,7 @@ async fn a_late_write_of_a_dead_process_does_not_strand_the_saga_that_its_succes
     let mut world = world_with_both(20).await;
     let index = forward(&world);
     world.submit(index, "late");
-    world.plan(index);
-    while !matches!(world.processes[index].orders.front(), Some(Order::Call(_))) {
-        world.round(index).await;
-        world.plan(index);
-    }
+    world.until_it_calls(index).await;
     world.round(index).await;
     let orders = world.processes[index].core.take_orders();
     let [Order::Append(late)] = &orders[..] else { panic!("{orders:?}") };
@@ -211,11 +202,7 @@ async fn a_saga_that_is_submitted_again_while_its_owner_starts_anew_is_worked_on
         let mut world = world_with_both(21).await;
         let index = forward(&world);
         world.submit(index, "again");
-        world.plan(index);
-        while !matches!(world.processes[index].orders.front(), Some(Order::Call(_))) {
-            world.round(index).await;
-            world.plan(index);
-        }
+        world.until_it_calls(index).await;
         // It begins anew with nothing in memory, and looks when it is too late.
         world.processes[index].core.reset();
         world.processes[index].orders.clear();

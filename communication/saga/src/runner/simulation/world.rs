@@ -288,6 +288,15 @@ impl World {
         Some(!self.processes[index].orders.is_empty())
     }
 
+    /// Goes on until a call of the process is what comes next.
+    pub(super) async fn until_it_calls(&mut self, index: usize) {
+        self.plan(index);
+        while !matches!(self.processes[index].orders.front(), Some(Order::Call(_))) {
+            self.round(index).await;
+            self.plan(index);
+        }
+    }
+
     pub(super) fn plan(&mut self, index: usize) {
         let now = self.now();
         let process = &mut self.processes[index];
