@@ -6,7 +6,12 @@
 mod body;
 mod write;
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::{pending, poll_fn},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use base::Code;
 use bytes::{Bytes, BytesMut};
@@ -30,10 +35,13 @@ use crate::{
     tunnel::{End, Rules, both_ways},
 };
 
-/// Bytes of a refused or unread request that are still read, so that the answer is not lost in a reset.
-const LINGER_BYTES_MAX: usize = 256 << 10;
-/// Longest time for that.
-const LINGER: Duration = Duration::from_secs(1);
+/// Bytes of a refused or unread request that are still read, so that the answer is not lost in a reset:
+/// a client that writes its whole body before it reads must come to its end.
+const LINGER_BYTES_MAX: usize = 16 << 20;
+/// Longest time for that (nginx's `lingering_timeout`).
+const LINGER: Duration = Duration::from_secs(5);
+/// How long a client may take to read a refusal.
+const TOLD: Duration = Duration::from_secs(1);
 
 /// The direction that is read, with what came in and is not used yet.
 #[derive(Debug)]
@@ -342,12 +350,12 @@ impl<H: Handler> Connection<'_, H> {
         let version = Version::Http11;
         write::head(&mut self.outgoing, &mut reply, &Method::GET, version, false);
         let mut nothing = Upload::new(crate::body::Whole::default());
-        let written = timeout(LINGER, self.answer(reply, write::Framing::Length, &mut nothing));
+        let written = timeout(TOLD, self.answer(reply, write::Framing::Length, &mut nothing));
         if written.await.unwrap_or(false) { Next::Linger } else { Next::End }
     }
 
-    /// Ends our direction and reads a little of the other: a close with bytes unread is a reset, which
-    /// may overtake the answer.
+    /// Ends our direction and reads on in the other, then holds it in silence: a close with bytes unread
+    /// is a reset, which may overtake the answer.
     async fn linger(&mut self, mut reader: Reader) {
         let end = async {
             self.write.shutdown().await.ok()?;
@@ -359,7 +367,7 @@ impl<H: Handler> Connection<'_, H> {
                     Ok(more) => read += more,
                 }
             }
-            None
+            pending().await
         };
         // What is left after that is cut.
         let _cut = timeout(LINGER, end).await;
@@ -436,7 +444,7 @@ pub(super) async fn refuse_tls(mut stream: Stream) {
     // Alert, TLS 1.2 record, fatal, protocol_version (RFC 8446 6).
     const ALERT: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x46];
     // Whether it is heard does not matter.
-    let _heard = timeout(LINGER, stream.write_all(&ALERT)).await;
+    let _heard = timeout(TOLD, stream.write_all(&ALERT)).await;
 }
 
 pub(super) const fn is_body(length: BodyLength) -> bool {
