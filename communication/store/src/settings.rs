@@ -12,6 +12,9 @@ pub struct StoreSettings {
     pub writes_max: NonZeroUsize,
     /// Writes that one commit may carry.
     pub group_max: NonZeroUsize,
+    /// Microseconds that a group waits for more while groups have company; 0: never. It costs each of
+    /// them that time, and saves a sync for each that came meanwhile.
+    pub group_wait_us: u32,
     /// Reads that may wait for a reader. One more is refused as overloaded.
     pub reads_max: NonZeroUsize,
     /// Threads that read.
@@ -39,6 +42,7 @@ impl Default for StoreSettings {
         Self {
             writes_max: count(4_096),
             group_max: count(256),
+            group_wait_us: 1_000,
             reads_max: count(4_096),
             readers: count(2),
             lock_wait_ms: NonZeroU32::new(1_000).expect("the default is not zero"),

@@ -1,10 +1,13 @@
 //! The one thread of a process that writes: takes what waits, commits it as a group, answers.
 //!
-//! No timer: a group is whatever queued up while the last one was being synced.
+//! A group is whatever queued up while the last one was being synced. While groups hold more than one
+//! write, others are on their way: each then waits a moment for them (`PostgreSQL`'s `commit_delay`, asked
+//! of the last group instead of `commit_siblings`). Who writes alone never waits.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -109,7 +112,12 @@ impl Writer {
         let mut group = Vec::with_capacity(group_max);
         // A failed disk: the connection must be made anew before anything is acknowledged.
         let mut broken = false;
+        let mut had_company = false;
         while queue.blocking_recv_many(&mut group, group_max) > 0 {
+            if had_company {
+                self.await_company(&mut queue, &mut group);
+            }
+            had_company = group.len() > 1;
             if broken && let Err(reason) = self.reopen() {
                 tracing::error!(path = %self.opener.path.display(), %reason, "the store stays closed");
                 self.fail(&mut group, &GroupFailure::Unavailable(Unavailable::Disk));
@@ -118,6 +126,25 @@ impl Writer {
             broken = self.commit(&mut group);
             self.mind_the_log();
         }
+    }
+
+    /// Waits once, so that nobody who comes has to wake this thread, and takes what came.
+    fn await_company(
+        &self,
+        queue: &mut mpsc::Receiver<Box<dyn Job>>,
+        group: &mut Vec<Box<dyn Job>>,
+    ) {
+        let wait = Duration::from_micros(u64::from(self.settings.group_wait_us));
+        let room = self.settings.group_max.get().saturating_sub(group.len());
+        if wait.is_zero() || room == 0 {
+            return;
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the store's own thread, none of the runtime"
+        )]
+        thread::sleep(wait);
+        group.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(room));
     }
 
     fn retry_after(&self) -> Duration {

@@ -184,18 +184,17 @@ impl Snapshot {
 
     fn since(&self, before: &Self, seconds: f64) -> Value {
         let workflows = (self.completed() - before.completed()).max(1.0);
-        let mut cpu = BTreeMap::new();
-        let (mut cpu_all, mut syncs, mut bytes, mut events) = (0.0, 0.0, 0.0, 0.0);
+        let (mut cpu, mut syncs, mut bytes) = (PerRole::new(), PerRole::new(), PerRole::new());
+        let mut events = 0.0;
         let (mut steps, mut fleet) = (Scrape::default(), Scrape::default());
         for (role, (usage, scrape)) in &self.roles {
             let (was, counted) = before.roles.get(role).cloned().unwrap_or_default();
-            let milliseconds = (usage.cpu_ms - was.cpu_ms) / workflows;
-            cpu_all += milliseconds;
-            cpu.insert(role.clone(), (milliseconds * 1_000.0).round() / 1_000.0);
-            bytes += usage.written_bytes - was.written_bytes;
+            cpu.insert(role, (usage.cpu_ms - was.cpu_ms) / workflows);
+            bytes.insert(role, (usage.written_bytes - was.written_bytes) / workflows);
             let grown = scrape.since(&counted);
             let sum = |name: &str| grown.sum(name, "");
-            syncs += sum("durable_log_syncs_total") + sum("store_commits_total");
+            let synced = sum("durable_log_syncs_total") + sum("store_commits_total");
+            syncs.insert(role, synced / workflows);
             match role.as_str() {
                 "drone" => {
                     events += sum("drone_moves_total") + sum("drone_positions_published_total");
@@ -209,16 +208,25 @@ impl Snapshot {
             "workflows": workflows,
             "seconds": seconds,
             "workflowsPerSecond": workflows / seconds,
-            "cpuMsPerWorkflow": cpu_all,
-            "cpuMsPerWorkflowByRole": cpu,
-            "syncsPerWorkflow": syncs / workflows,
-            "bytesWrittenPerWorkflow": bytes / workflows,
+            "cpuMsPerWorkflow": cpu.values().sum::<f64>(),
+            "cpuMsPerWorkflowByRole": in_thousandths(&cpu),
+            "syncsPerWorkflow": syncs.values().sum::<f64>(),
+            "syncsPerWorkflowByRole": in_thousandths(&syncs),
+            "bytesWrittenPerWorkflow": bytes.values().sum::<f64>(),
+            "bytesWrittenPerWorkflowByRole": in_thousandths(&bytes),
             "droneEventsPerSecond": events / seconds,
             "promiseErrorSeconds": fleet.quantiles("drone_promise_error_seconds", "moment"),
             "stepSeconds": steps.quantiles("saga_step_duration_seconds", "step"),
             "workflowSeconds": steps.quantiles("saga_duration_seconds", "definition"),
         })
     }
+}
+
+/// What each role spent on one workflow.
+type PerRole<'r> = BTreeMap<&'r str, f64>;
+
+fn in_thousandths(spent: &PerRole<'_>) -> Value {
+    spent.iter().map(|(role, it)| (*role, (it * 1_000.0).round() / 1_000.0)).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a measuring tool reads the wall clock")]

@@ -1,4 +1,6 @@
-use store::{Applied, Migration, OpenError, SqlError, Store, StoreSettings, WriteError};
+use store::{
+    Applied, Migration, OpenError, SqlError, Store, StoreSettings, Unavailable, WriteError,
+};
 use telemetry::Telemetry;
 use tokio::{task::JoinSet, time::timeout};
 
@@ -150,4 +152,56 @@ fn a_file_with_another_history_is_refused() {
     let changed = [Migration { sql: "CREATE TABLE other (a INTEGER) STRICT;", ..MIGRATIONS[0] }];
     assert!(matches!(reopen(&changed), Err(OpenError::ChangedMigration { .. })));
     assert!(reopen(MIGRATIONS).is_ok());
+}
+
+/// Pushes a message; the commits that pushed some are counted by `outbox_changed`.
+async fn push(store: &Store, number: u64) {
+    store.write(move |it| it.push(&crate::sharing::message("a", number))).await.unwrap();
+}
+
+#[tokio::test]
+async fn while_groups_have_company_each_waits_for_more() {
+    // In a queue of two a third finds room when the first was taken: it comes too late for that group,
+    // if the group does not wait.
+    let writes_max = std::num::NonZeroUsize::new(2).unwrap();
+    let settings =
+        StoreSettings { writes_max, group_wait_us: 3_000_000, ..StoreSettings::default() };
+    let fixture = Fixture::with(settings);
+    let store = &fixture.store;
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let (inside, is_held) = tokio::sync::oneshot::channel();
+    let held = store.write(move |_| {
+        inside.send(()).unwrap();
+        gate.recv().unwrap();
+        Ok::<_, SqlError>(())
+    });
+    let company = async {
+        is_held.await.unwrap();
+        let opened = async { open.send(()).unwrap() };
+        tokio::join!(push(store, 1), push(store, 2), opened);
+    };
+    let (held, ()) = tokio::join!(held, company);
+    held.unwrap();
+    let so_far = store.outbox_changed(0).await;
+    let late = async {
+        while let Err(error) = store.write(|it| it.push(&crate::sharing::message("a", 5))).await {
+            let reason = Unavailable::Overloaded;
+            assert!(matches!(error, WriteError::Unavailable { reason: it, .. } if it == reason));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(push(store, 3), push(store, 4), late);
+    assert_eq!(store.outbox_changed(0).await, so_far + 1);
+}
+
+#[tokio::test]
+async fn who_writes_alone_never_waits() {
+    let group_wait_us = u32::MAX;
+    let fixture = Fixture::with(StoreSettings { group_wait_us, ..StoreSettings::default() });
+    let alone = async {
+        for number in 0..20 {
+            push(&fixture.store, number).await;
+        }
+    };
+    timeout(PATIENCE, alone).await.unwrap();
 }
