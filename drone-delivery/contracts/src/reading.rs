@@ -172,7 +172,7 @@ impl<'b> Members<'b> {
     #[must_use]
     pub fn optional_number(&self, name: &str) -> Option<f64> {
         let value = self.get(name)?;
-        let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+        let number = value.as_f64().or_else(|| short(value)?.parse().ok());
         let read = number.filter(|it| it.is_finite());
         if read.is_none() {
             self.fault(name, "a number is expected");
@@ -196,7 +196,7 @@ impl<'b> Members<'b> {
     #[must_use]
     pub fn optional_count(&self, name: &str) -> Option<u64> {
         let value = self.get(name)?;
-        let read = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
+        let read = value.as_u64().or_else(|| short(value)?.parse().ok());
         if read.is_none() {
             self.fault(name, "a whole number is expected, not negative");
         }
@@ -207,7 +207,7 @@ impl<'b> Members<'b> {
     #[must_use]
     pub fn flag_or(&self, name: &str, otherwise: bool) -> bool {
         let Some(value) = self.get(name) else { return otherwise };
-        let word = || match value.as_str()?.to_ascii_lowercase().as_str() {
+        let word = || match short(value)?.to_ascii_lowercase().as_str() {
             "true" => Some(true),
             "false" => Some(false),
             _ => None,
@@ -232,11 +232,7 @@ impl<'b> Members<'b> {
     pub fn word_or<T: Words>(&self, name: &str, otherwise: T) -> T {
         let Some(value) = self.get(name) else { return otherwise };
         let of_text = |it: &str| T::from_word(it).or_else(|| T::from_ordinal(it.parse().ok()?));
-        let read = match value {
-            Value::Number(number) => number.as_u64().and_then(T::from_ordinal),
-            Value::String(text) => of_text(text.trim()),
-            _ => None,
-        };
+        let read = value.as_u64().and_then(T::from_ordinal).or_else(|| of_text(short(value)?));
         read.unwrap_or_else(|| {
             self.fault(name, format!("{} is expected", T::WHAT));
             otherwise
@@ -247,11 +243,11 @@ impl<'b> Members<'b> {
     #[must_use]
     pub fn optional_time(&self, name: &str) -> Option<Timestamp> {
         let value = self.get(name)?;
-        if value.as_str().is_some_and(|it| it.trim().is_empty()) {
+        if short(value).is_some_and(str::is_empty) {
             return None;
         }
         let of_number = || TIMES_MS.contains(&value.as_i64()?).then_some(value.as_i64()?);
-        let of_text = || parse_time(value.as_str()?).map(Timestamp::as_millis);
+        let of_text = || parse_time(short(value)?).map(Timestamp::as_millis);
         let millis = of_text().filter(|it| TIMES_MS.contains(it)).or_else(of_number);
         let read = millis.map(Timestamp::from_millis);
         if read.is_none() {
@@ -301,6 +297,11 @@ impl<'b> Members<'b> {
     }
 }
 
+/// A value that is written as text. What surrounds it is no reason to keep it at any length.
+fn short(value: &Value) -> Option<&str> {
+    value.as_str().filter(|it| it.len() <= TEXT_CHARS_MAX).map(str::trim)
+}
+
 /// Two names of one member, when there are.
 fn two_spellings(object: &Map<String, Value>) -> Option<(&str, &str)> {
     fn folded(name: &str) -> impl Iterator<Item = u8> {
@@ -324,7 +325,7 @@ mod tests {
 
     #[test]
     fn names_match_in_any_letter_case_and_null_is_absent() {
-        let value = json!({"OWNERID": "o", "tag": null, "Size": 2, "heavy": "TRUE"});
+        let value = json!({"OWNERID": "o", "tag": null, "Size": 2, "heavy": " TRUE"});
         let body = Body::new(&value);
         let members = body.members();
         assert_eq!(members.name("ownerId"), "o");

@@ -387,7 +387,6 @@ fn keep(members: &mut Map<String, Value>, shown: &[&str]) {
     members.retain(|name, _| shown.iter().any(|it| name.eq_ignore_ascii_case(it)));
 }
 
-/// An id that no request can have is not led on to those who would keep it.
 /// Nothing of the other account is told by it: it is the answer also where there is none.
 fn of_another() -> Problem {
     let errors = vec![FieldError {
