@@ -35,11 +35,13 @@ use crate::{
     identities::{self, Authority, Surroundings},
     instances::bearers,
     introduction::{Invocation, Ports, introduce, quoted, table},
-    keys, mesh,
+    keys,
+    layered::Layered,
+    mesh,
     plan::Plan,
     processes::ProcessesFile,
     roles::Role,
-    settings::{Layered, Settings, Tls},
+    settings::{Settings, Tls},
 };
 
 /// Pause between two questions whether something has happened.
