@@ -72,6 +72,8 @@ pub(crate) fn page(shared: Shared) -> Routes {
         .get("/app.js", || async { asset(SCRIPT, include_str!("../assets/app.js")) })
         .get("/alerts.js", || async { asset(SCRIPT, include_str!("../assets/alerts.js")) })
         .get("/map.js", || async { asset(SCRIPT, include_str!("../assets/map.js")) })
+        .get("/picture.js", || async { asset(SCRIPT, include_str!("../assets/picture.js")) })
+        .get("/projection.js", || async { asset(SCRIPT, include_str!("../assets/projection.js")) })
         .get("/trace.js", || async { asset(SCRIPT, include_str!("../assets/trace.js")) })
         .get("/topology.js", || async { asset(SCRIPT, include_str!("../assets/topology.js")) })
         .get("/graph.js", || async { asset(SCRIPT, include_str!("../assets/graph.js")) })

@@ -124,7 +124,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{roles::Edition, sidecars::Sidecar};
+    use crate::{editions::Edition, sidecars::Sidecar};
 
     fn instance(edition: &str, number: u32) -> Instance {
         let edition: Edition = edition.parse().unwrap();

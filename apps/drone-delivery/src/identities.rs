@@ -77,7 +77,8 @@ pub(crate) struct Authority {
 impl Authority {
     /// Opens what is in the data directory, or founds it there, and serves it until the tasks end.
     pub(crate) fn open(&self, life_s: u64, around: &Surroundings<'_>) -> io::Result<()> {
-        let (folder, socket) = (folder(around.data), socket(around.data));
+        let folder = folder(around.data);
+        let socket = skein::folder::socket(around.data, SOCKET)?;
         match DirBuilder::new().mode(0o700).create(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             Ok(()) | Err(_) => {}

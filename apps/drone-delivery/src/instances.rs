@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, io};
 
 use crate::{
+    editions::Edition,
     identities,
-    roles::{Edition, Role},
+    roles::Role,
     settings::{MeshPlacement, Settings, Tls},
     sidecars::{self, Door, Sidecar},
 };

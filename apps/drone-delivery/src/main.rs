@@ -9,12 +9,14 @@ mod cli;
 mod curl;
 mod dead_letters;
 mod deliveries;
+mod editions;
 mod endpoints;
 mod groups;
 mod identities;
 mod instances;
 mod introduction;
 mod keys;
+mod layered;
 mod load;
 mod logs;
 mod mesh;
@@ -50,7 +52,7 @@ use skein::{
 use crate::{
     cli::{AskCommand, AuditCommand, Cli, Command, RunCommand, SettingArguments, UpArguments},
     introduction::Invocation,
-    settings::Layered,
+    layered::Layered,
     system::System,
 };
 

@@ -26,7 +26,7 @@ const PROXY_STAGE: u32 = 1;
 const fn stage(role: Role) -> u32 {
     match role.kind() {
         Kind::Log | Kind::Page => 0,
-        Kind::Service => 2,
+        Kind::Service(_) => 2,
         Kind::Edge => 3,
     }
 }

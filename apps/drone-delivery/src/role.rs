@@ -1,7 +1,7 @@
 //! One process of one role: made from the settings, run until the pipe to `up` closes or a signal
 //! comes, then drained.
 
-use std::{future::Future, path::Path, pin::Pin, time::Duration};
+use std::{path::Path, time::Duration};
 
 use base::SharedClock;
 use broker::{BoundBroker, Broker, BrokerConfig, Judge, LogDoor, PlainClients, Right, TopicConfig};
@@ -26,7 +26,7 @@ use crate::{
     cli::RoleArguments,
     identities::{self, Surroundings},
     mesh, processes,
-    roles::Role,
+    roles::{Kind, Role},
     settings::{BrokerSettings, Settings, Tls},
     sidecars,
 };
@@ -151,8 +151,6 @@ struct Started {
     broker: Option<BoundBroker>,
 }
 
-type Starting = Pin<Box<dyn Future<Output = Result<Bound, StartError>>>>;
-
 async fn start(
     context: &ServiceContext,
     role: Role,
@@ -161,48 +159,38 @@ async fn start(
     data: &Path,
 ) -> Result<Started, StartError> {
     let own = context.clone();
-    let service: Starting = match role {
-        Role::Broker => return start_broker(context, &settings, mesh.as_ref(), data),
-        Role::Gateway => {
-            let mut hosts = settings.gateway.hosts;
-            if !hosts.is_empty() {
-                // As our own commands and services call it. No stranger's page has a name without a dot.
-                hosts.push(role.name().to_owned());
-            }
-            let data = data.to_owned();
-            Box::pin(async move {
-                let missing = || StartError::Part { what: "the mesh", source: "none".into() };
-                let mesh = mesh.ok_or_else(missing)?;
-                let ServiceContext { clock, telemetry, tasks, .. } = &own;
-                // Before it listens: who is known is known from the first request on.
-                skein::callers::follow(&mesh, &data, clock.clone(), telemetry, tasks);
-                skein::edge::run(&own, &mesh, mesh::EDGE, &hosts)
-            })
-        }
-        Role::Dashboard => {
+    let bound = match role.kind() {
+        Kind::Log => return start_broker(context, &settings, mesh.as_ref(), data),
+        Kind::Edge => start_edge(context, role, settings.gateway.hosts, mesh, data)?,
+        Kind::Page => {
             let surroundings = dashboard::Surroundings {
                 collector: collector(&settings),
                 processes: processes::path(data),
             };
-            Box::pin(dashboard::run(own, surroundings, settings.dashboard))
+            dashboard::run(own, surroundings, settings.dashboard).await?
         }
-        Role::Ingestion => {
-            let ahead = settings.fleet.pickup_ahead();
-            Box::pin(ingestion_service::run(own, settings.ingestion, ahead))
-        }
-        Role::Scheduler => Box::pin(scheduler_service::run(own, settings.scheduler)),
-        Role::Supervisor => Box::pin(supervisor_service::run(own, settings.supervisor)),
-        Role::Account => Box::pin(account_service::run(own, settings.account)),
-        Role::Delivery => Box::pin(delivery_service::run(own, settings.delivery)),
-        Role::Package => Box::pin(package_service::run(own, settings.package)),
-        Role::Drone => Box::pin(drone_service::run(own, settings.fleet, settings.drone)),
-        Role::ThirdPartyTransport => {
-            let (fleet, config) = (settings.fleet, settings.third_party_transport);
-            Box::pin(third_party_transport_service::run(own, fleet, config))
-        }
-        Role::History => Box::pin(history_service::run(own, settings.history)),
+        Kind::Service(start) => start(own, settings).await?,
     };
-    Ok(Started { bound: service.await?, broker: None })
+    Ok(Started { bound, broker: None })
+}
+
+fn start_edge(
+    context: &ServiceContext,
+    role: Role,
+    mut hosts: Vec<String>,
+    mesh: Option<Mesh>,
+    data: &Path,
+) -> Result<Bound, StartError> {
+    if !hosts.is_empty() {
+        // As our own commands and services call it. No stranger's page has a name without a dot.
+        hosts.push(role.name().to_owned());
+    }
+    let missing = || StartError::Part { what: "the mesh", source: "none".into() };
+    let mesh = mesh.ok_or_else(missing)?;
+    let ServiceContext { clock, telemetry, tasks, .. } = context;
+    // Before it listens: who is known is known from the first request on.
+    skein::callers::follow(&mesh, data, clock.clone(), telemetry, tasks);
+    skein::edge::run(context, &mesh, mesh::EDGE, &hosts)
 }
 
 fn start_broker(

@@ -1,5 +1,6 @@
-//! Everything that can be set, in one document: defaults, a file, the environment, flags, in this
-//! order. `up` writes the outcome into the data directory; each role and each command reads it there.
+//! Everything that can be set, in one document. `up` writes it into the data directory; each role and
+//! each command reads it there. What its values come from is [`crate::layered`]'s part, and what the
+//! roles make of it [`crate::editions`]'.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +19,7 @@ use fleet_rules::FleetConfig;
 use history_service::HistoryConfig;
 use ingestion_service::IngestionConfig;
 use package_service::PackageConfig;
-use runtime::config::{ConfigError, Layers, Origin, Setting};
+use runtime::config::{ConfigError, Layers, Origin};
 use scheduler_service::SchedulerConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,19 +28,10 @@ use skein::{Exit, Failure, failure, folder};
 use supervisor_service::SupervisorConfig;
 use third_party_transport_service::TransportConfig;
 
-use crate::{
-    cli::SettingArguments,
-    roles::{Edition, Role},
-};
-
 /// The file in the data directory.
-const FILE: &str = "settings.json";
-/// What names of environment variables begin with; two underscores stand for each dot.
-const ENVIRONMENT: &str = "DRONE_DELIVERY__";
+pub(crate) const FILE: &str = "settings.json";
 /// Lives of identities: shorter ones would be renewed all the time, longer ones outlive what they say.
 const IDENTITY_LIFE_S: RangeInclusive<u64> = 10..=86_400;
-/// Replicas of one role: more would only share the same cores.
-const REPLICAS_MAX: u32 = 16;
 
 /// The settings of a whole system.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -273,9 +265,10 @@ pub(crate) enum SettingsError {
     /// A value was refused.
     #[error(transparent)]
     Refused(#[from] ConfigError),
-    /// A role is named that does not exist, or cannot have so many processes.
+    /// A role is named that does not exist or cannot have so many processes, or two values do not go
+    /// together.
     #[error("{0}")]
-    Roles(String),
+    Unfit(String),
 }
 
 impl From<SettingsError> for Failure {
@@ -285,45 +278,6 @@ impl From<SettingsError> for Failure {
         Self::new("bad_settings", "the settings cannot be used")
             .because(failure::chain(&error))
             .exit(if is_missing { Exit::NotFound } else { Exit::Failed })
-    }
-}
-
-/// Settings with the layer that each value came from.
-#[derive(Debug)]
-pub(crate) struct Layered {
-    pub(crate) settings: Settings,
-    pub(crate) origins: Vec<Setting>,
-}
-
-impl Layered {
-    /// Lays file, environment and flags over the defaults.
-    pub(crate) fn gather(
-        arguments: &SettingArguments,
-        environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, SettingsError> {
-        let mut layers = Layers::over(&Settings::default())?;
-        if let Some(path) = &arguments.config {
-            layers.lay(Origin::File, &read_json(path)?)?;
-        }
-        for (name, value) in environment {
-            if let Some(path) = name.strip_prefix(ENVIRONMENT) {
-                let path = path.to_lowercase().replace("__", ".");
-                layers.set(Origin::Environment, &path, &value)?;
-            }
-        }
-        for (path, value) in arguments.flags() {
-            layers.set(Origin::Flag, &path, &value)?;
-        }
-        let mut settings: Settings = layers.read()?;
-        // Whoever reads them in the data directory may stand elsewhere.
-        for path in settings.route_files.iter_mut().chain(&mut settings.authorities) {
-            *path = usable_file(path)?;
-        }
-        for path in settings.programs.values().filter(|it| !it.as_os_str().is_empty()) {
-            startable(path)?;
-        }
-        settings.check()?;
-        Ok(Self { settings, origins: layers.settings().into_iter().map(veiled).collect() })
     }
 }
 
@@ -362,73 +316,17 @@ impl Settings {
         fs::rename(&draft, &path).map_err(io)
     }
 
-    /// What runs: each role, and behind it its further versions.
-    pub(crate) fn editions(&self) -> Vec<Edition> {
-        let mut others: Vec<Edition> = self
-            .programs
-            .keys()
-            .chain(self.services.keys())
-            // Checked when the settings were made.
-            .filter_map(|it| it.parse().ok())
-            .filter(|it: &Edition| !it.is_first())
-            .collect();
-        others.sort();
-        let all = |role| {
-            let of_role = others.iter().filter(move |it| it.role == role).cloned();
-            std::iter::once(Edition::first(role)).chain(of_role)
+    /// Whether what is set can be together; of what the roles are told, [`crate::editions`] judges.
+    pub(crate) fn check(&self) -> Result<(), SettingsError> {
+        let own = || {
+            self.services.iter().try_for_each(|(name, it)| it.check(name))?;
+            self.check_tls()?;
+            match telemetry::logs::level(&self.logs.level) {
+                Some(_) => Ok(()),
+                None => Err(format!("`logs.level` is `{}`, which is no level", self.logs.level)),
+            }
         };
-        Role::ALL.into_iter().flat_map(all).collect()
-    }
-
-    /// Processes that a role has in a version.
-    pub(crate) fn replicas(&self, edition: &Edition) -> u32 {
-        self.replicas.get(&edition.to_string()).copied().unwrap_or(1)
-    }
-
-    /// Another program file than ours for a role in a version.
-    pub(crate) fn program(&self, edition: &Edition) -> Option<&Path> {
-        let path = self.programs.get(&edition.to_string())?;
-        (!path.as_os_str().is_empty()).then_some(path)
-    }
-
-    /// The program of somebody else that is a role in a version.
-    pub(crate) fn foreign(&self, edition: &Edition) -> Option<&ForeignService> {
-        self.services.get(&edition.to_string())
-    }
-
-    fn check(&self) -> Result<(), SettingsError> {
-        let roles = |text: String| Err(SettingsError::Roles(text));
-        for name in self.programs.keys() {
-            name.parse::<Edition>().map_err(SettingsError::Roles)?;
-        }
-        for (name, service) in &self.services {
-            let edition: Edition = name.parse().map_err(SettingsError::Roles)?;
-            service.check(name, &edition).map_err(SettingsError::Roles)?;
-            if self.programs.contains_key(name) {
-                return roles(format!("{name} is in `programs` and in `services`"));
-            }
-        }
-        self.check_tls().map_err(SettingsError::Roles)?;
-        let editions = self.editions();
-        for name in self.replicas.keys() {
-            let edition: Edition = name.parse().map_err(SettingsError::Roles)?;
-            if !editions.contains(&edition) {
-                return roles(format!(
-                    "{name} has replicas and no program; `--role {name}=` names ours"
-                ));
-            }
-        }
-        for edition in editions {
-            let most = if edition.role.is_replicated() { REPLICAS_MAX } else { 1 };
-            let wanted = self.replicas(&edition);
-            if wanted == 0 || wanted > most {
-                return roles(format!("{edition} runs in 1 to {most} processes, not {wanted}"));
-            }
-        }
-        if telemetry::logs::level(&self.logs.level).is_none() {
-            return roles(format!("`logs.level` is `{}`, which is no level", self.logs.level));
-        }
-        Ok(())
+        own().map_err(SettingsError::Unfit)
     }
 
     fn check_tls(&self) -> Result<(), String> {
@@ -452,10 +350,7 @@ impl Settings {
 }
 
 impl ForeignService {
-    fn check(&self, name: &str, edition: &Edition) -> Result<(), String> {
-        if !edition.role.is_service() {
-            return Err(format!("{name} is no service that another program can be"));
-        }
+    fn check(&self, name: &str) -> Result<(), String> {
         if self.command.is_empty() {
             return Err(format!("`services.{name}.command` names no program"));
         }
@@ -478,226 +373,9 @@ fn absent(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-/// Names of members, last words of paths among them, whose values nobody should read over a shoulder.
-const VEILED: [&str; 3] = ["password", "token", "secret"];
-
-fn veiled(mut setting: Setting) -> Setting {
-    let last = setting.path.rsplit('.').next().unwrap_or_default();
-    veil(last, &mut setting.value);
-    setting
-}
-
-/// Hides a value by its name, and those in a list or an object by theirs.
-fn veil(name: &str, value: &mut Value) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(|it| veil(name, it)),
-        Value::Object(members) => members.iter_mut().for_each(|(name, it)| veil(name, it)),
-        Value::String(text) if VEILED.contains(&name) && !text.is_empty() => {
-            *value = Value::from("(given)");
-        }
-        _ => {}
-    }
-}
-
-/// The same path from anywhere, of a file that exists.
-fn usable_file(path: &Path) -> Result<PathBuf, SettingsError> {
-    let io = |source| SettingsError::Io { path: path.to_owned(), source };
-    if !fs::metadata(path).map_err(io)?.is_file() {
-        return Err(io(io::Error::other("it is no file")));
-    }
-    std::path::absolute(path).map_err(io)
-}
-
-/// A program is started by its path or, where it is a bare name, from the directories of `PATH`.
-fn startable(program: &Path) -> Result<(), SettingsError> {
-    if program.components().count() > 1 {
-        return usable_file(program).map(drop);
-    }
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&folders).any(|it| it.join(program).is_file()) {
-        return Ok(());
-    }
-    let source = io::Error::new(io::ErrorKind::NotFound, "no directory of PATH has it");
-    Err(SettingsError::Io { path: program.to_owned(), source })
-}
-
-fn read_json(path: &Path) -> Result<Value, SettingsError> {
+pub(crate) fn read_json(path: &Path) -> Result<Value, SettingsError> {
     let text = fs::read_to_string(path)
         .map_err(|source| SettingsError::Io { path: path.to_owned(), source })?;
     serde_json::from_str(&text)
         .map_err(|source| SettingsError::Syntax { path: path.to_owned(), source })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn gather(arguments: &[&str]) -> Result<Layered, SettingsError> {
-        let arguments = SettingArguments::of(arguments);
-        let environment = [("DRONE_DELIVERY__SCHEDULER__INTAKE_LANES", "7"), ("HOME", "/nowhere")];
-        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Layered::gather(&arguments, environment)
-    }
-
-    #[test]
-    fn a_program_that_is_not_there_is_refused_by_name_before_anything_starts() {
-        for (program, is_there) in [("/no/such", false), ("no-such-program", false), ("sh", true)] {
-            let gathered = gather(&["--role", &format!("account={program}")]);
-            assert_eq!(gathered.is_ok(), is_there, "{program}");
-            if let Err(error) = gathered {
-                let failure = Failure::from(error);
-                assert!(failure.to_string().contains(program), "{failure}");
-                assert_eq!(failure.exit, Exit::NotFound);
-            }
-        }
-    }
-
-    #[test]
-    fn a_flag_wins_over_the_environment_and_each_value_names_its_origin() {
-        let layered = gather(&[]).unwrap();
-        assert_eq!(layered.settings.scheduler.intake_lanes, 7);
-        let layered = gather(&["--set", "scheduler.intake_lanes=9"]).unwrap();
-        assert_eq!(layered.settings.scheduler.intake_lanes, 9);
-        let origin = |path: &str| layered.origins.iter().find(|it| it.path == path).unwrap().origin;
-        assert_eq!(origin("scheduler.intake_lanes"), Origin::Flag);
-        assert_eq!(origin("scheduler.complete_by_ms"), Origin::Default);
-    }
-
-    #[test]
-    fn the_time_scale_reaches_drones_and_carriers() {
-        let settings = gather(&["--time-scale", "600", "--drones", "3"]).unwrap().settings;
-        // Both roles are given this one section.
-        assert_eq!(settings.fleet.time_scale, 600.0);
-        assert_eq!(settings.fleet.drones, 3);
-    }
-
-    #[test]
-    fn what_is_secret_in_a_list_is_not_shown() {
-        let mut value = serde_json::json!([{"name": "acme", "token": "hunter2"}, {"token": ""}]);
-        veil("companies", &mut value);
-        let shown = serde_json::json!([{"name": "acme", "token": "(given)"}, {"token": ""}]);
-        assert_eq!(value, shown);
-    }
-
-    #[test]
-    fn a_password_is_neither_shown_nor_readable_by_others() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let secret = "notifications.smtp.password";
-        let layered = gather(&["--set", &format!("delivery.{secret}=hunter2")]).unwrap();
-        let shown = layered.origins.iter().find(|it| it.path.ends_with(secret)).unwrap();
-        assert_eq!(shown.value, "(given)");
-        let folder = tempfile::tempdir().unwrap();
-        for _ in 0..2 {
-            layered.settings.write(folder.path()).unwrap();
-        }
-        let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let read = Settings::of(folder.path()).unwrap().unwrap();
-        assert_eq!(read.delivery.notifications.smtp.password, "hunter2");
-    }
-
-    #[track_caller]
-    fn check_refused(arguments: &[&str], expected: &str) {
-        let error = gather(arguments).unwrap_err();
-        assert_eq!(error.to_string(), expected);
-    }
-
-    #[test]
-    fn what_does_not_exist_is_refused_by_name() {
-        check_refused(
-            &["--set", "scheduler.lanes=1"],
-            "unknown setting `scheduler.lanes` from flag",
-        );
-        check_refused(&["--replicas", "broker=2"], "broker runs in 1 to 1 processes, not 2");
-        check_refused(
-            &["--replicas", "account@v2=2"],
-            "account@v2 has replicas and no program; `--role account@v2=` names ours",
-        );
-        check_refused(
-            &["--role", "account@v2=", "--replicas", "account@v2=17"],
-            "account@v2 runs in 1 to 16 processes, not 17",
-        );
-        check_refused(&["--routes", "/no/such/file"], "/no/such/file cannot be used");
-        check_refused(&["--routes", "/"], "/ cannot be used");
-        check_refused(&["--set", "authorities=/no/such/file"], "/no/such/file cannot be used");
-        check_refused(&["--set", "logs.level=loud"], "`logs.level` is `loud`, which is no level");
-        assert!(gather(&["--replicas", "schedular=2"]).is_err());
-        assert!(gather(&["--mesh", "beside"]).is_err());
-    }
-
-    #[track_caller]
-    fn check_foreign(name: &str, service: &str, expected: &str) {
-        check_refused(&["--set", &format!("services.{name}={service}")], expected);
-    }
-
-    #[test]
-    fn a_foreign_service_that_cannot_be_is_refused() {
-        let python = r#"{"command": ["python3"]}"#;
-        check_foreign("broker", python, "broker is no service that another program can be");
-        let expected = "`services.package.command` names no program";
-        check_foreign("package", r#"{"command": []}"#, expected);
-        let expected = "`services.package.port` is 0; leave it out for a free one";
-        check_foreign("package", r#"{"command": ["x"], "port": 0}"#, expected);
-        for path in ["readyz", "/ready z", "/r\\r\\nX: 1"] {
-            let service = format!(r#"{{"command": ["x"], "health": "{path}"}}"#);
-            assert!(gather(&["--set", &format!("services.package={service}")]).is_err(), "{path}");
-        }
-        let both = ["--role", "package@v2=", "--set", &format!("services.package@v2={python}")];
-        check_refused(&both, "package@v2 is in `programs` and in `services`");
-    }
-
-    #[test]
-    fn a_further_version_runs_beside_its_role() {
-        let flags = ["--role", "account@v2=/bin/sh", "--role", "account@v3=", "--replicas"];
-        let settings = gather(&[&flags[..], &["account@v2=2"]].concat()).unwrap().settings;
-        let accounts: Vec<_> = settings
-            .editions()
-            .into_iter()
-            .filter(|it| it.role == Role::Account)
-            .map(|it| (it.to_string(), settings.replicas(&it), settings.program(&it)))
-            .collect();
-        let expected = [
-            ("account".to_owned(), 1, None),
-            ("account@v2".to_owned(), 2, Some(Path::new("/bin/sh"))),
-            ("account@v3".to_owned(), 1, None),
-        ];
-        assert_eq!(accounts, expected);
-    }
-
-    #[test]
-    fn files_of_routes_are_known_by_their_whole_path() {
-        // Tests run in the folder of their crate.
-        let flags = ["--routes", "Cargo.toml", "--routes", "src/main.rs", "--mesh", "off"];
-        let further = ["--set", "authorities=Cargo.toml"];
-        let settings = gather(&[&flags[..], &further].concat()).unwrap().settings;
-        let folder = std::env::current_dir().unwrap();
-        let expected = [folder.join("Cargo.toml"), folder.join("src/main.rs")];
-        assert_eq!(settings.authorities.as_ref(), Some(&expected[0]));
-        assert_eq!((settings.route_files, settings.mesh), (expected.to_vec(), MeshPlacement::Off));
-    }
-
-    #[test]
-    fn strict_is_refused_where_somebody_could_not_speak_it() {
-        let refused = |arguments: &[&str], expected: &str| {
-            let error = gather(arguments).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        };
-        assert!(gather(&["--tls", "strict"]).is_ok());
-        refused(&["--tls", "strict", "--mesh", "off"], "without a mesh");
-        let python = "services.package={\"command\": [\"python3\"]}";
-        refused(&["--tls", "strict", "--set", python], "needs a proxy beside it");
-        assert!(gather(&["--tls", "strict", "--set", python, "--mesh", "sidecar"]).is_ok());
-        refused(&["--set", "identity_life_s=9"], "10 to 86400");
-    }
-
-    #[test]
-    fn what_was_written_is_read_again() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(Settings::of(folder.path()).unwrap().is_none());
-        let mut settings = gather(&["--replicas", "scheduler=2"]).unwrap().settings;
-        settings.port_base = 9_000;
-        settings.write(folder.path()).unwrap();
-        let read = Settings::of(folder.path()).unwrap().unwrap();
-        assert_eq!((read.port_base, read.replicas(&Edition::first(Role::Scheduler))), (9_000, 2));
-    }
 }

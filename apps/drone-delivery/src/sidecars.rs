@@ -169,7 +169,7 @@ pub(crate) async fn run(data: &Path, told: &RoleArguments) -> Result<Exit, Failu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::roles::Edition;
+    use crate::editions::Edition;
 
     fn instance(doors: Vec<Door>) -> Instance {
         let name = "package-proxy-1".to_owned();

@@ -17,9 +17,9 @@ use skein::{
     commands::{Admins, Process},
     failure, folder,
     supervise::{
-        self, Admission, IdentityOrder, Orders, ProcessState, ProcessStatus, Running, SystemPlan,
-        UpError, Witness,
-        control::{Answer, Ask, ControlError, ask},
+        self, Admission, EndError, IdentityOrder, Orders, ProcessState, ProcessStatus, Running,
+        SystemPlan, UpError, Witness,
+        control::{Answer, Ask, ControlError, DoorError, ask},
         lifeline::Farewell,
         lock,
         ports::{self, PortHolder},
@@ -35,11 +35,13 @@ use crate::{
     identities::{self, Authority, Surroundings},
     instances::bearers,
     introduction::{Invocation, Ports, introduce, quoted, table},
-    keys, mesh,
+    keys,
+    layered::Layered,
+    mesh,
     plan::Plan,
     processes::ProcessesFile,
     roles::Role,
-    settings::{Layered, Settings, Tls},
+    settings::{Settings, Tls},
 };
 
 /// Pause between two questions whether something has happened.
@@ -58,6 +60,7 @@ pub(crate) async fn up(
     arguments: &UpArguments,
     output: Output,
 ) -> Result<Exit, Failure> {
+    named_in_text(data)?;
     let layered = Layered::gather(&arguments.settings, std::env::vars())?;
     let invocation = Invocation::of(data);
     // Before anything starts: each process would find it by itself, and say so in a log of its own.
@@ -75,6 +78,7 @@ pub(crate) async fn up(
         .map_err(|it| Failure::new("no_port", "there is no free port").because(it))?;
     let authority = Tasks::new();
     let running = start(&plan, &layered.settings, &data, &clock, &authority)
+        .await
         .map_err(|it| up_failure(&it, &data))?;
     let supervisor = running.supervisor();
     // The end may be asked for before everything is ready.
@@ -92,13 +96,23 @@ pub(crate) async fn up(
     };
     // Last: until they end, processes renew what they show.
     authority.drain(AUTHORITY_DRAIN).await;
-    match why.map_err(|it| Failure::new("no_signals", it.to_string()))? {
+    match why.map_err(|it| end_failure(&it, &data))? {
         Farewell::Interrupted => Ok(Exit::Interrupted),
         Farewell::Orphaned | Farewell::Terminated => Ok(Exit::Done),
     }
 }
 
-fn start(
+/// The words that processes are started with, and their settings, name the directory as text.
+fn named_in_text(data: &Path) -> Result<(), Failure> {
+    let whole = std::path::absolute(data).map_err(|it| no_directory(data, &it))?;
+    if whole.to_str().is_some() {
+        return Ok(());
+    }
+    let error = io::Error::new(io::ErrorKind::InvalidInput, "its path is not UTF-8");
+    Err(no_directory(&whole, &error).next("another --data"))
+}
+
+async fn start(
     plan: &Plan,
     settings: &Settings,
     data: &Path,
@@ -143,7 +157,7 @@ fn start(
         endpoints.write(&[])?;
         processes.write(&[])
     };
-    supervise::run(system, write, clock)
+    supervise::run(system, write, clock).await
 }
 
 fn start_logs(clock: &SharedClock) {
@@ -172,7 +186,21 @@ fn up_failure(error: &UpError, data: &Path) -> Failure {
         UpError::PortBusy { port, holder } => Failure::new("port_busy", error.to_string())
             .at(format!("127.0.0.1:{port}"))
             .next(instead_of(holder.as_ref())),
-        UpError::Io(_) => Failure::new("bad_directory", failure::chain(error)).at(data.display()),
+        UpError::Door(DoorError::Path(_)) => Failure::new("path_too_long", error.to_string())
+            .at(data.display())
+            .next("another --data, whose path is shorter"),
+        UpError::Door(_) | UpError::Io(_) => {
+            Failure::new("bad_directory", failure::chain(error)).at(data.display())
+        }
+    }
+}
+
+fn end_failure(error: &EndError, data: &Path) -> Failure {
+    match error {
+        EndError::DirectoryLost => Failure::new("directory_lost", error.to_string())
+            .at(data.display())
+            .next("drone-delivery up, once it is back; what is gone with it is lost"),
+        EndError::Signals(_) => Failure::new("no_signals", failure::chain(error)),
     }
 }
 
@@ -409,6 +437,15 @@ fn control_failure(error: &ControlError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_cannot_be_named_in_text_is_refused() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let odd = Path::new(std::ffi::OsStr::from_bytes(b"/tmp/\xff"));
+        let refused = named_in_text(odd).unwrap_err().to_string();
+        assert!(refused.contains("not UTF-8"), "{refused}");
+        assert!(named_in_text(Path::new("/tmp/ä b")).is_ok());
+    }
 
     #[track_caller]
     fn check(words: &str, data: Option<&str>) {

@@ -1,5 +1,8 @@
 //! JSON bodies: parsed to a value within a depth limit; reading its members is the domain's part.
 //!
+//! A member that an object gives twice is refused (RFC 7493 2.3): parsers do not agree on which of the
+//! two counts, so what one program has checked would be another one than the next program acts on.
+//!
 //! A body that does not say that it is JSON is refused before it is read. A page of another origin
 //! may have a browser send any text without asking us first, as long as it calls it plain text, a
 //! form or nothing at all; to call it JSON it has to ask, and nobody here says yes.
@@ -11,6 +14,8 @@ use base::Code;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use serde_json::Value;
+
+mod unique;
 
 use crate::{
     config::Limits,
@@ -33,7 +38,7 @@ impl JsonBody {
     /// Its value.
     ///
     /// # Errors
-    /// 400 `invalid_request` when the text is not JSON or is nested too deep.
+    /// 400 `invalid_request` when the text is not JSON, is nested too deep, or gives a member twice.
     pub fn parse(&self) -> Result<Value, Problem> {
         parse(&self.bytes, self.depth.0)
     }
@@ -90,7 +95,7 @@ fn names_json(fields: &HeaderMap) -> bool {
 /// Parses a body whose arrays and objects are nested at most `depth_max` deep.
 ///
 /// # Errors
-/// 400 `invalid_request` when the text is not JSON or is nested deeper.
+/// 400 `invalid_request` when the text is not JSON, is nested deeper, or gives a member twice.
 pub(crate) fn parse(body: &[u8], depth_max: usize) -> Result<Value, Problem> {
     let refuse = |detail: String| {
         let error = FieldError { pointer: String::new(), detail };
@@ -100,7 +105,13 @@ pub(crate) fn parse(body: &[u8], depth_max: usize) -> Result<Value, Problem> {
     if depth(body) > depth_max {
         return Err(refuse(format!("nested deeper than {depth_max}")));
     }
-    serde_json::from_slice(body).map_err(|error| refuse(format!("not JSON: {error}")))
+    unique::parse(body).map_err(|error| match error {
+        unique::Error::Syntax(error) => refuse(format!("not JSON: {error}")),
+        unique::Error::Twice { pointer } => {
+            let detail = "this member is given twice".to_owned();
+            Problem::invalid(vec![FieldError { pointer, detail }])
+        }
+    })
 }
 
 /// A reply body.
@@ -180,6 +191,28 @@ mod tests {
         let problem = parse(nested(33).as_bytes(), 32).unwrap_err();
         assert!(problem.errors[0].detail.contains("deeper"), "{problem:?}");
         assert!(parse(nested(100_000).as_bytes(), 32).is_err());
+    }
+
+    #[test]
+    fn a_member_that_is_given_twice_is_named() {
+        #[track_caller]
+        fn check(text: &str, pointer: Option<&str>) {
+            let refused = parse(text.as_bytes(), 32).map_err(|it| it.errors[0].pointer.clone());
+            assert_eq!(refused.err().as_deref(), pointer, "{text}");
+        }
+        check(r#"{"a":1,"b":{"a":1},"c":[{"a":1},{"a":2}]}"#, None);
+        check(r#"{"a":1,"a":1}"#, Some("/a"));
+        check(r#"{"a":1,"\u0061":null}"#, Some("/a"));
+        check(r#"{"x":{"a":1,"b":2,"a":3}}"#, Some("/x/a"));
+        check(r#"[0,{"a/b~":[{"":1,"":2}]}]"#, Some("/1/a~1b~0/0/"));
+    }
+
+    #[test]
+    fn numbers_and_texts_are_read_as_they_were() {
+        let text = r#"[null,true,-1,18446744073709551615,1.5,1e300,"a\nÄ",{},[]]"#;
+        let expected: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(parse(text.as_bytes(), 32).unwrap(), expected);
+        assert!(parse(b"1 2", 32).is_err(), "something behind the value");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod deadline;
 mod export;
 pub mod faults;
 mod health;
+mod id;
 pub mod idempotency;
 pub mod inbox;
 pub mod json;
@@ -43,6 +44,7 @@ pub use config::{FaultHook, Limits, PortSharing, Profile, ServiceAddresses, Serv
 pub use context::ServiceContext;
 pub use deadline::Deadline;
 pub use health::Health;
+pub use id::check_id;
 pub use json::JsonBody;
 pub use operation::{Operation, hash_of};
 pub use page::page;

@@ -1,6 +1,6 @@
 //! The conformance tests of participants: every route that changes something is called twice, many
-//! times at once, after its undo, before its do, by an owner that is none any more, and with
-//! another body.
+//! times at once, after its undo, before its do, by an owner that is none any more, with another
+//! body, and with one that gives a member twice.
 //!
 //! A service's tests hand its running self and its rows over; [`conforms`] panics with the route
 //! and the rule that does not hold.
@@ -44,6 +44,7 @@ pub async fn conforms(bound: &Bound, rows: &[MutatingRoute]) {
             Kit::stale,
             Kit::other,
             Kit::client_s,
+            Kit::doubled,
         ];
         for rule in rules {
             number += 1;
@@ -227,6 +228,25 @@ impl Kit {
             let refused = ask(&Some(other)).await?;
             let expected = StatusCode::UNPROCESSABLE_ENTITY;
             ensure(refused.status == expected, "another body under the key is refused", &refused)
+        })
+    }
+
+    fn doubled(&self, row: &MutatingRoute, number: u32) -> Rule {
+        let (client, sample) = (self.client.clone(), (row.sample)(number));
+        Box::pin(async move {
+            prepare(&client, &sample.before).await?;
+            let body = sample.call.body.as_ref().and_then(Value::as_object);
+            let Some((name, value)) = body.and_then(|it| it.iter().next()) else { return Ok(()) };
+            let whole = body.map(|it| serde_json::json!(it).to_string()).unwrap_or_default();
+            let rest = whole.strip_prefix('{').unwrap_or_default();
+            let twice = format!("{{{}:{value},{rest}", serde_json::json!(name));
+            let mut call = request(&sample.call);
+            call.body = twice.into();
+            let refused = client.call(call).await.map_err(|it| it.to_string())?;
+            let said = refused.problem().map(|it| it.errors).unwrap_or_default();
+            let is_named = said.iter().any(|it| it.pointer == format!("/{name}"));
+            let holds = refused.status == StatusCode::BAD_REQUEST && is_named;
+            ensure(holds, "a member that is given twice is refused by name", &refused)
         })
     }
 }

@@ -231,7 +231,7 @@ fn read_account(id: AccountId, body: &JsonBody) -> Result<Account, Problem> {
 
 fn field_error(error: &AccountError) -> FieldError {
     let member = match error {
-        AccountError::Id => "accountId",
+        AccountError::Id(_) => "accountId",
         AccountError::Text { member } => member,
     };
     FieldError { pointer: format!("/{member}"), detail: error.to_string() }

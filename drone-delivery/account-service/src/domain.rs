@@ -6,10 +6,9 @@
 
 use std::fmt;
 
+use base::{NotAnId, is_id};
 pub(crate) use contracts::accounts::AccountStatus;
 
-/// Characters of an id.
-const ID_CHARS_MAX: usize = 200;
 /// Characters of a name or an address.
 const TEXT_CHARS_MAX: usize = 320;
 
@@ -20,9 +19,9 @@ pub(crate) struct AccountId(String);
 /// Why an account cannot be as it was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AccountError {
-    /// The id is empty, too long, or holds control characters.
-    #[error("an id has 1 to {ID_CHARS_MAX} characters, none of them a control character")]
-    Id,
+    /// It has no id that can be one.
+    #[error(transparent)]
+    Id(#[from] NotAnId),
     /// A text is too long, or holds control characters.
     #[error("at most {TEXT_CHARS_MAX} characters, none of them a control character")]
     Text {
@@ -38,8 +37,7 @@ impl AccountId {
     /// [`AccountError::Id`].
     pub(crate) fn new(text: impl Into<String>) -> Result<Self, AccountError> {
         let text = text.into();
-        let fits = !text.trim().is_empty() && is_plain(&text, ID_CHARS_MAX);
-        if fits { Ok(Self(text)) } else { Err(AccountError::Id) }
+        if is_id(&text) { Ok(Self(text)) } else { Err(NotAnId.into()) }
     }
 
     /// The text.
@@ -132,7 +130,7 @@ mod tests {
         assert!(AccountId::new("myowner").is_ok());
         assert!(AccountId::new("a/b c@d").is_ok());
         for text in ["", "  ", "a\nb", &"a".repeat(201)] {
-            assert_eq!(AccountId::new(text), Err(AccountError::Id), "{text:?}");
+            assert_eq!(AccountId::new(text), Err(NotAnId.into()), "{text:?}");
         }
     }
 

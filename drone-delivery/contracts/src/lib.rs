@@ -22,6 +22,6 @@ pub mod topics;
 mod words;
 
 pub use location::Location;
-pub use reading::{Body, Fault, Members, is_name};
+pub use reading::{Body, Fault, Members};
 pub use time::{month_range, parse_time};
 pub use words::{ConfirmationType, DeliveryStage, PackageSize, Words, as_ordinal};

@@ -1,22 +1,26 @@
 //! Reading a JSON body as the original's clients write it, with every fault named at once.
 //!
-//! Property names match in any letter case; enumerations are read as ordinals or words; numbers and
+//! Property names match in any letter case, so an object that gives one in two spellings is wrong:
+//! whoever reads after us might take the other (one spelling given twice is refused where the text is
+//! parsed). Enumerations are read as ordinals or words; numbers and
 //! flags also as text. A reader goes on after a fault with a harmless value, so that the caller
 //! learns of all of them, and [`Body::finish`] gives the value only when there was none.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::RangeInclusive};
 
-use base::Timestamp;
+use base::{Timestamp, is_id};
 use serde_json::{Map, Value};
 
 use crate::{Location, Words, parse_time};
 
-/// Characters of a text that names something.
-const NAME_CHARS_MAX: usize = 200;
 /// Characters of any other text.
 const TEXT_CHARS_MAX: usize = 1_000;
 /// Kilograms; past it the number is a mistake.
 const WEIGHT_KG_MAX: f64 = 1_000_000.0;
+
+/// Times, in milliseconds since 1970: what is written with four digits of a year at any offset. An earlier
+/// one is a slip, such as a number that was never set.
+const TIMES_MS: RangeInclusive<i64> = 0..=253_402_207_199_999;
 
 /// Where a body is wrong, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +72,7 @@ impl<'v> Body<'v> {
             let detail = "an object is expected".to_owned();
             self.faults.borrow_mut().push(Fault { pointer: String::new(), detail });
         }
-        Members { object, faults: &self.faults, pointer: String::new() }
+        Members::of(object, &self.faults, String::new())
     }
 
     /// Gives what was read, when nothing was wrong.
@@ -82,6 +86,18 @@ impl<'v> Body<'v> {
 }
 
 impl<'b> Members<'b> {
+    fn of(
+        object: Option<&'b Map<String, Value>>,
+        faults: &'b RefCell<Vec<Fault>>,
+        pointer: String,
+    ) -> Self {
+        let members = Self { object, faults, pointer };
+        if let Some((one, other)) = object.and_then(two_spellings) {
+            members.fault(one, format!("this member is given twice, also as `{other}`"));
+        }
+        members
+    }
+
     /// The member of that name, in any letter case; an explicit null counts as absent.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'b Value> {
@@ -97,7 +113,12 @@ impl<'b> Members<'b> {
         // Below a body that is no object every member is missing; saying so once is enough.
         if self.object.is_some() {
             let pointer = format!("{}/{name}", self.pointer);
-            self.faults.borrow_mut().push(Fault { pointer, detail: detail.into() });
+            let fault = Fault { pointer, detail: detail.into() };
+            let mut faults = self.faults.borrow_mut();
+            // An object may be read in two places.
+            if !faults.contains(&fault) {
+                faults.push(fault);
+            }
         }
     }
 
@@ -119,7 +140,7 @@ impl<'b> Members<'b> {
     #[must_use]
     pub fn optional_name(&self, name: &str) -> Option<String> {
         let text = self.get(name)?.as_str();
-        let read = text.filter(|it| is_name(it)).map(str::to_owned);
+        let read = text.filter(|it| is_id(it)).map(str::to_owned);
         if read.is_none() {
             self.fault(name, "a text of 1 to 200 characters is expected, none of them control");
         }
@@ -151,7 +172,7 @@ impl<'b> Members<'b> {
     #[must_use]
     pub fn optional_number(&self, name: &str) -> Option<f64> {
         let value = self.get(name)?;
-        let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+        let number = value.as_f64().or_else(|| short(value)?.parse().ok());
         let read = number.filter(|it| it.is_finite());
         if read.is_none() {
             self.fault(name, "a number is expected");
@@ -175,7 +196,7 @@ impl<'b> Members<'b> {
     #[must_use]
     pub fn optional_count(&self, name: &str) -> Option<u64> {
         let value = self.get(name)?;
-        let read = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
+        let read = value.as_u64().or_else(|| short(value)?.parse().ok());
         if read.is_none() {
             self.fault(name, "a whole number is expected, not negative");
         }
@@ -186,7 +207,7 @@ impl<'b> Members<'b> {
     #[must_use]
     pub fn flag_or(&self, name: &str, otherwise: bool) -> bool {
         let Some(value) = self.get(name) else { return otherwise };
-        let word = || match value.as_str()?.to_ascii_lowercase().as_str() {
+        let word = || match short(value)?.to_ascii_lowercase().as_str() {
             "true" => Some(true),
             "false" => Some(false),
             _ => None,
@@ -211,11 +232,7 @@ impl<'b> Members<'b> {
     pub fn word_or<T: Words>(&self, name: &str, otherwise: T) -> T {
         let Some(value) = self.get(name) else { return otherwise };
         let of_text = |it: &str| T::from_word(it).or_else(|| T::from_ordinal(it.parse().ok()?));
-        let read = match value {
-            Value::Number(number) => number.as_u64().and_then(T::from_ordinal),
-            Value::String(text) => of_text(text.trim()),
-            _ => None,
-        };
+        let read = value.as_u64().and_then(T::from_ordinal).or_else(|| of_text(short(value)?));
         read.unwrap_or_else(|| {
             self.fault(name, format!("{} is expected", T::WHAT));
             otherwise
@@ -226,13 +243,16 @@ impl<'b> Members<'b> {
     #[must_use]
     pub fn optional_time(&self, name: &str) -> Option<Timestamp> {
         let value = self.get(name)?;
-        if value.as_str().is_some_and(|it| it.trim().is_empty()) {
+        if short(value).is_some_and(str::is_empty) {
             return None;
         }
-        let of_number = || value.as_i64().map(Timestamp::from_millis);
-        let read = value.as_str().and_then(parse_time).or_else(of_number);
+        let of_number = || TIMES_MS.contains(&value.as_i64()?).then_some(value.as_i64()?);
+        let of_text = || parse_time(short(value)?).map(Timestamp::as_millis);
+        let millis = of_text().filter(|it| TIMES_MS.contains(it)).or_else(of_number);
+        let read = millis.map(Timestamp::from_millis);
         if read.is_none() {
-            self.fault(name, "a time is expected: RFC 3339, or milliseconds since 1970");
+            let detail = "a time of the years 1970 to 9999 is expected: RFC 3339, or milliseconds since 1970";
+            self.fault(name, detail);
         }
         read
     }
@@ -267,7 +287,7 @@ impl<'b> Members<'b> {
             (None, Some(_)) => self.fault(name, "an object is expected"),
             (Some(_), _) => {}
         }
-        Self { object, faults: self.faults, pointer: format!("{}/{name}", self.pointer) }
+        Self::of(object, self.faults, format!("{}/{name}", self.pointer))
     }
 
     /// The same, or nothing when it is absent.
@@ -277,11 +297,19 @@ impl<'b> Members<'b> {
     }
 }
 
-/// Whether a text can name something: not blank, at most 200 characters, none of them control. A name
-/// becomes a segment of a path, so it is none of the two that mean another place (RFC 3986 3.3).
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    !text.trim().is_empty() && !matches!(text, "." | "..") && is_plain(text, NAME_CHARS_MAX)
+/// A value that is written as text. What surrounds it is no reason to keep it at any length.
+fn short(value: &Value) -> Option<&str> {
+    value.as_str().filter(|it| it.len() <= TEXT_CHARS_MAX).map(str::trim)
+}
+
+/// Two names of one member, when there are.
+fn two_spellings(object: &Map<String, Value>) -> Option<(&str, &str)> {
+    fn folded(name: &str) -> impl Iterator<Item = u8> {
+        name.bytes().map(|it| it.to_ascii_lowercase())
+    }
+    let mut names: Vec<&str> = object.keys().map(String::as_str).collect();
+    names.sort_by(|one, other| folded(one).cmp(folded(other)));
+    names.windows(2).find(|it| it[0].eq_ignore_ascii_case(it[1])).map(|it| (it[0], it[1]))
 }
 
 fn is_plain(text: &str, chars_max: usize) -> bool {
@@ -297,7 +325,7 @@ mod tests {
 
     #[test]
     fn names_match_in_any_letter_case_and_null_is_absent() {
-        let value = json!({"OWNERID": "o", "tag": null, "Size": 2, "heavy": "TRUE"});
+        let value = json!({"OWNERID": "o", "tag": null, "Size": 2, "heavy": " TRUE"});
         let body = Body::new(&value);
         let members = body.members();
         assert_eq!(members.name("ownerId"), "o");
@@ -320,16 +348,6 @@ mod tests {
     }
 
     #[test]
-    fn a_name_leads_to_no_other_place() {
-        for text in ["", " ", ".", "..", "a\n", &"x".repeat(NAME_CHARS_MAX + 1)] {
-            assert!(!is_name(text), "{text}");
-        }
-        for text in ["...", ".a", "a/b", "Ä", &"x".repeat(NAME_CHARS_MAX)] {
-            assert!(is_name(text), "{text}");
-        }
-    }
-
-    #[test]
     fn a_body_that_is_no_object_has_one_fault() {
         let value = json!([1]);
         let body = Body::new(&value);
@@ -346,5 +364,49 @@ mod tests {
         assert_eq!(members.optional_time("ms").unwrap().as_millis(), 1_778_789_400_500);
         assert_eq!(members.optional_time("none"), None);
         assert_eq!(body.finish(()), Ok(()));
+    }
+
+    #[test]
+    fn a_time_is_of_the_same_years_in_either_form() {
+        #[track_caller]
+        fn check(value: &Value, fits: bool) {
+            let value = json!({"at": value});
+            let body = Body::new(&value);
+            let read = body.members().optional_time("at");
+            assert_eq!((read.is_some(), body.finish(()).is_ok()), (fits, fits), "{value}");
+        }
+        for (text, millis, fits) in [
+            ("0000-01-01T00:00:00Z", -62_167_219_200_000_i64, false),
+            ("1969-12-31T23:59:59.999Z", -1, false),
+            ("1970-01-01T00:00:00Z", 0, true),
+            ("9999-12-30T21:59:59.999Z", 253_402_207_199_999, true),
+            ("9999-12-31T00:00:00Z", 253_402_214_400_000, false),
+        ] {
+            check(&json!(text), fits);
+            check(&json!(millis), fits);
+        }
+        check(&json!(i64::MAX), false);
+        check(&json!(i64::MIN), false);
+    }
+
+    #[test]
+    fn a_member_in_two_spellings_is_named_and_wrong() {
+        let value = json!({
+            "ownerId": "o", "OWNERID": "p", "inner": {"Size": 1, "size": null}, "rest": 1,
+        });
+        let body = Body::new(&value);
+        let members = body.members();
+        // Read twice, said once.
+        let _read = (body.members().name("ownerId"), members.inner("inner"));
+        let faults = body.finish(()).unwrap_err();
+        let said: Vec<_> =
+            faults.iter().map(|it| format!("{} {}", it.pointer, it.detail)).collect();
+        assert_eq!(
+            said,
+            [
+                "/OWNERID this member is given twice, also as `ownerId`",
+                "/inner/Size this member is given twice, also as `size`",
+            ]
+        );
     }
 }

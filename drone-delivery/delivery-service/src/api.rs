@@ -13,13 +13,14 @@ use axum::{
     response::Response,
 };
 use base::{Code, Direction};
-use contracts::{Body, is_name, month_range, shipping::DeliveryEvent};
+use contracts::{Body, month_range, shipping::DeliveryEvent};
 use http::{HeaderMap, StatusCode};
 use notifications::Outbox;
 use runtime::Tasks;
 use serde::{Deserialize, Serialize};
 use service_kit::{
-    Caller, FieldError, JsonBody, MutatingRoute, Operation, Problem, RequestContext, Routes, reply,
+    Caller, FieldError, JsonBody, MutatingRoute, Operation, Problem, RequestContext, Routes,
+    check_id, reply,
 };
 use store::{Store, StoredReply, Transaction};
 use utoipa::ToSchema;
@@ -521,11 +522,6 @@ fn is_there(delivery: &Delivery, caller: &Caller) -> bool {
 }
 
 /// Where an id is kept, it is one that the others can show.
-fn check_id(id: &str) -> Result<(), Problem> {
-    let detail = "an id has 1 to 200 characters, none of them a control character";
-    if is_name(id) { Ok(()) } else { Err(Problem::of(Code::InvalidRequest, detail)) }
-}
-
 fn unknown() -> Problem {
     Problem::not_found("no delivery has this id")
 }

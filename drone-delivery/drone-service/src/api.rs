@@ -7,7 +7,7 @@ mod samples;
 mod schemas;
 
 use axum::response::Response;
-use base::{Code, SharedClock, Timestamp};
+use base::{SharedClock, Timestamp};
 use service_kit::{FieldError, MutatingRoute, Operation, Problem, Routes};
 use store::{Store, StoredReply, Transaction};
 
@@ -75,15 +75,4 @@ impl Shared {
 fn invalid(pointer: &str, detail: &str) -> Problem {
     let error = FieldError { pointer: pointer.to_owned(), detail: detail.to_owned() };
     Problem::invalid(vec![error])
-}
-
-/// Characters of an id.
-const ID_CHARS_MAX: usize = 200;
-
-fn check_id(id: &str) -> Result<(), Problem> {
-    let fits = !id.trim().is_empty()
-        && id.chars().count() <= ID_CHARS_MAX
-        && !id.chars().any(char::is_control);
-    let detail = "an id has 1 to 200 characters, none of them a control character";
-    if fits { Ok(()) } else { Err(Problem::of(Code::InvalidRequest, detail)) }
 }

@@ -14,7 +14,7 @@ use axum::{
 };
 use base::{Code, SharedClock, Timestamp};
 use contracts::{
-    Body, is_name,
+    Body,
     shipping::{CancelRequest, DeliveryRequest, Operation, RescheduleRequest},
 };
 use http::StatusCode;
@@ -22,7 +22,8 @@ use messaging::{Messaging, PublishError, Receipt};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use service_kit::{
-    Caller, FieldError, JsonBody, Problem, Profile, RequestContext, Routes, idempotency::Try, reply,
+    Caller, FieldError, JsonBody, Problem, Profile, RequestContext, Routes, check_id,
+    idempotency::Try, reply,
 };
 use store::{Store, StoredReply};
 use telemetry::{SpanKind, Telemetry};
@@ -384,12 +385,6 @@ fn echo_of(mut sent: Value, id: &str) -> Value {
 
 fn keep(members: &mut Map<String, Value>, shown: &[&str]) {
     members.retain(|name, _| shown.iter().any(|it| name.eq_ignore_ascii_case(it)));
-}
-
-/// An id that no request can have is not led on to those who would keep it.
-fn check_id(id: &str) -> Result<(), Problem> {
-    let detail = "an id has 1 to 200 characters, none of them a control character";
-    if is_name(id) { Ok(()) } else { Err(Problem::of(Code::InvalidRequest, detail)) }
 }
 
 /// Nothing of the other account is told by it: it is the answer also where there is none.

@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::{
     Change, JsonBody, MutatingRoute, Operation, Problem, Repetition, Routes, Sample, SampleCall,
-    reply,
+    check_id, reply,
 };
 use store::{Store, StoredReply, Transaction};
 use utoipa::{OpenApi, ToSchema};
 
 use crate::{
-    domain::{Package, PackageChange, check_id, object_id},
+    domain::{Package, PackageChange, object_id},
     store::{self as table, Put},
 };
 
@@ -111,7 +111,7 @@ async fn put_package(
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let change = read_change(&body)?;
-    check(&id)?;
+    check_id(&id)?;
     operation.run(&shared.store, &body, move |it| put(it, &id, change)).await
 }
 
@@ -219,10 +219,6 @@ fn read_change(body: &JsonBody) -> Result<PackageChange, Problem> {
     let value = if body.is_empty() { Value::Null } else { body.parse()? };
     let value = if value.is_null() { json!({}) } else { value };
     PackageChange::read(&Body::new(&value)).map_err(Problem::of_faults)
-}
-
-fn check(id: &str) -> Result<(), Problem> {
-    check_id(id).map_err(|it| Problem::of(Code::InvalidRequest, it.to_string()))
 }
 
 fn unknown() -> Problem {

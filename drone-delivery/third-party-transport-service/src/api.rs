@@ -13,7 +13,8 @@ use base::{Code, Direction};
 use contracts::{Body, Location, document::Name};
 use http::StatusCode;
 use service_kit::{
-    FieldError, JsonBody, MutatingRoute, Operation, Problem, RequestContext, Routes, reply,
+    FieldError, JsonBody, MutatingRoute, Operation, Problem, RequestContext, Routes, check_id,
+    reply,
 };
 use store::{Store, Transaction};
 use utoipa::{OpenApi, ToSchema};
@@ -170,17 +171,6 @@ async fn get_shipment(
         Some(Found::Shipment(it)) => Ok(Json(ShipmentView::of(&it, &shared.depot.clock))),
         Some(Found::Released) | None => Err(Problem::not_found("no carrier is booked for it")),
     }
-}
-
-/// Characters of an id.
-const ID_CHARS_MAX: usize = 200;
-
-fn check_id(id: &str) -> Result<(), Problem> {
-    let fits = !id.trim().is_empty()
-        && id.chars().count() <= ID_CHARS_MAX
-        && !id.chars().any(char::is_control);
-    let detail = "an id has 1 to 200 characters, none of them a control character";
-    if fits { Ok(()) } else { Err(Problem::of(Code::InvalidRequest, detail)) }
 }
 
 fn refusal(error: BookError) -> Problem {

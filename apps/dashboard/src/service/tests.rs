@@ -258,6 +258,7 @@ async fn the_page_is_whole_and_loads_nothing_from_elsewhere() {
         ("/app.js", "text/javascript"),
         ("/map.js", "text/javascript"),
         ("/trace.js", "text/javascript"),
+        ("/alerts.js", "text/javascript"),
         ("/topology", "text/html"),
         ("/topology.js", "text/javascript"),
         ("/graph.js", "text/javascript"),
@@ -271,6 +272,11 @@ async fn the_page_is_whole_and_loads_nothing_from_elsewhere() {
         let given = reply.header("content-type").unwrap();
         assert!(given.starts_with(content_type), "{path}: {given}");
         assert_eq!(reply.header("content-security-policy"), Some("default-src 'self'"));
+        // What a script takes from another is served too.
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        for name in text.split("from \"./").skip(1).filter_map(|it| it.split('"').next()) {
+            assert_eq!(system.get(&format!("/{name}")).await.status, 200, "{path} takes {name}");
+        }
     }
 }
 

@@ -17,7 +17,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::audit::AuditLog;
+use crate::{
+    audit::AuditLog,
+    folder::{self, SocketPathError},
+};
 
 use super::{Admission, Applicant, IdentityOrder, Orders, ProcessState, ProcessStatus, Supervisor};
 
@@ -101,21 +104,41 @@ pub enum ControlError {
     },
 }
 
-/// Answers on the socket.
-///
-/// # Errors
-/// The socket cannot be made.
-pub fn serve(directory: &Path, desk: Desk, tasks: &Tasks) -> io::Result<()> {
-    let path = directory.join(SOCKET);
-    // Whoever holds the directory's lock owns the socket; one that is there is left from a crash.
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
+/// The socket, before anybody answers at it.
+#[derive(Debug)]
+pub struct Door(UnixListener);
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// None can stand there.
+    #[error(transparent)]
+    Path(#[from] SocketPathError),
+    /// The system refuses.
+    #[error("the socket for commands cannot be made")]
+    Io(#[from] io::Error),
+}
+
+impl Door {
+    /// Makes it. Commands wait there until they are answered.
+    ///
+    /// # Errors
+    /// [`DoorError`].
+    pub fn open(directory: &Path) -> Result<Self, DoorError> {
+        let path = folder::socket(directory, SOCKET)?;
+        // Whoever holds the directory's lock owns the socket; one that is there is left from a crash.
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            Ok(()) | Err(_) => {}
+        }
+        Ok(Self(UnixListener::bind(&path)?))
     }
-    let listener = UnixListener::bind(&path)?;
-    let owner = tasks.clone();
-    tasks.spawn("control", |shutdown| accept(listener, desk, owner, shutdown));
-    Ok(())
+
+    /// Answers there.
+    pub fn answer(self, desk: Desk, tasks: &Tasks) {
+        let owner = tasks.clone();
+        tasks.spawn("control", |shutdown| accept(self.0, desk, owner, shutdown));
+    }
 }
 
 async fn accept(listener: UnixListener, desk: Desk, tasks: Tasks, shutdown: Shutdown) {
@@ -216,7 +239,10 @@ fn ourselves() -> ProcessStatus {
 /// [`ControlError`].
 pub async fn ask(directory: &Path, ask: &Ask) -> Result<Answer, ControlError> {
     let io = |source: io::Error| ControlError::Io { directory: directory.to_owned(), source };
-    let stream = match UnixStream::connect(directory.join(SOCKET)).await {
+    let not_running = || ControlError::NotRunning { directory: directory.to_owned() };
+    // Where no socket can stand, nothing runs.
+    let path = folder::socket(directory, SOCKET).map_err(|_| not_running())?;
+    let stream = match UnixStream::connect(path).await {
         Ok(stream) => stream,
         Err(error)
             if matches!(
@@ -224,7 +250,7 @@ pub async fn ask(directory: &Path, ask: &Ask) -> Result<Answer, ControlError> {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
             ) =>
         {
-            return Err(ControlError::NotRunning { directory: directory.to_owned() });
+            return Err(not_running());
         }
         Err(error) => return Err(io(error)),
     };

@@ -1,17 +1,22 @@
 //! One system per data directory: a file lock that names its holder and dies with it.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 
 use crate::folder;
 
 const FILE_NAME: &str = "lock";
+/// Pause between two looks whether the directory is still ours.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Who holds a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +50,8 @@ pub enum LockError {
 /// The lock; dropping it, or the death of its process, gives the directory free.
 #[derive(Debug)]
 pub struct DirectoryLock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 impl DirectoryLock {
@@ -70,7 +76,29 @@ impl DirectoryLock {
         file.set_len(0).map_err(io)?;
         file.rewind().map_err(io)?;
         file.write_all(&serde_json::to_vec(&holder).unwrap_or_default()).map_err(io)?;
-        Ok(Self { _file: file })
+        Ok(Self { file, path })
+    }
+
+    /// Waits until the directory, or the lock in it, is not where it was: it was removed, moved away, or
+    /// put there anew, and what is written from then on nobody will find. Looked at every second.
+    /// Cancel-safe.
+    pub async fn lost(&self) {
+        while self.is_held() {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Whether the file that we hold is the one that others find.
+    fn is_held(&self) -> bool {
+        let same = |ours: &fs::Metadata, theirs: &fs::Metadata| {
+            (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino())
+        };
+        match (self.file.metadata(), fs::metadata(&self.path)) {
+            (Ok(ours), Ok(theirs)) => same(&ours, &theirs),
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => false,
+            // Nothing was seen: out of descriptors or memory, or a slow file system.
+            (Err(_), _) | (_, Err(_)) => true,
+        }
     }
 }
 
@@ -114,6 +142,24 @@ mod tests {
         drop(lock);
         assert_eq!(holder(folder.path()), None);
         DirectoryLock::take(folder.path(), since).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_was_taken_away_or_put_there_anew_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, away) = (folder.path().join("data"), folder.path().join("away"));
+        let since = Timestamp::from_millis(1_000);
+        let lock = DirectoryLock::take(&data, since).unwrap();
+        assert!(lock.is_held());
+        fs::rename(&data, &away).unwrap();
+        lock.lost().await;
+        fs::rename(&away, &data).unwrap();
+        assert!(lock.is_held());
+        fs::remove_dir_all(&data).unwrap();
+        lock.lost().await;
+        // Another system may have taken the place.
+        let _other = DirectoryLock::take(&data, since).unwrap();
+        lock.lost().await;
     }
 
     #[test]

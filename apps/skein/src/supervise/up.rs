@@ -1,16 +1,23 @@
 //! One run of a system in the foreground: lock, ports, processes, control, the end in order.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use base::SharedClock;
 use runtime::Tasks;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 
 use crate::audit::AuditLog;
 
 use super::{
     Admission, Orders, ProcessSpec, SuperviseConfig, Supervisor, Witness,
-    control::{self, Desk},
+    control::{Desk, Door, DoorError},
     lifeline::{Farewell, WatchInput, farewell},
     lock::{DirectoryLock, LockError},
     ports::{self, PortHolder},
@@ -20,6 +27,11 @@ use super::{
 pub const AUDIT: &str = "audit/audit.log";
 /// Time that the processes have to end.
 const DRAIN: Duration = Duration::from_secs(30);
+/// Time that the processes of a system whose `up` was killed have to end: they do when their pipe closes,
+/// and drain first.
+const ORPHANS_DRAIN: Duration = Duration::from_secs(15);
+/// Pause between two looks whether they have.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What is to run.
 #[derive(Debug)]
@@ -53,9 +65,23 @@ pub enum UpError {
         /// Who has it, when that can be seen.
         holder: Option<PortHolder>,
     },
-    /// The directory or the socket cannot be used.
+    /// Commands could not reach it.
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// The directory cannot be used.
     #[error("the data directory cannot be used")]
     Io(#[from] io::Error),
+}
+
+/// Why a system ended although nobody asked for it.
+#[derive(Debug, thiserror::Error)]
+pub enum EndError {
+    /// Its directory is not where it was; what it wrote last, nobody finds.
+    #[error("the data directory was taken away while the system ran")]
+    DirectoryLost,
+    /// A wish to end would not have been heard.
+    #[error("signals cannot be watched")]
+    Signals(#[from] io::Error),
 }
 
 /// A system that runs.
@@ -64,7 +90,7 @@ pub struct Running {
     supervisor: Supervisor,
     tasks: Tasks,
     down: mpsc::Receiver<()>,
-    _lock: DirectoryLock,
+    lock: DirectoryLock,
 }
 
 impl Running {
@@ -74,16 +100,21 @@ impl Running {
         self.supervisor.clone()
     }
 
-    /// Waits for the wish to end, then ends the processes in order; a second signal ends them at
-    /// once.
+    /// Waits for the wish to end, or the loss of the directory, then ends the processes in order; a second
+    /// signal ends them at once.
     ///
     /// # Errors
-    /// Signals cannot be watched.
-    pub async fn finish(mut self) -> io::Result<Farewell> {
+    /// [`EndError`].
+    pub async fn finish(mut self) -> Result<Farewell, EndError> {
         let why = tokio::select! {
-            why = farewell(WatchInput::No) => why?,
-            _ = self.down.recv() => Farewell::Terminated,
+            why = farewell(WatchInput::No) => Ok(why?),
+            _ = self.down.recv() => Ok(Farewell::Terminated),
+            // Who goes on takes in what is gone with the next restart of a process.
+            () = self.lock.lost() => Err(EndError::DirectoryLost),
         };
+        if let Err(error) = &why {
+            tracing::error!(%error, "stops");
+        }
         let drained = self.tasks.drain(DRAIN);
         tokio::select! {
             _drained = drained => {}
@@ -93,8 +124,34 @@ impl Running {
                 self.tasks.drain(Duration::from_secs(2)).await;
             }
         }
-        Ok(why)
+        why
     }
+}
+
+/// Waits until the fixed ports are free of processes that a killed `up` of this directory has left, which
+/// end by themselves.
+///
+/// # Errors
+/// Somebody else has one, or they do not end.
+async fn until_free(plan: &SystemPlan) -> Result<(), UpError> {
+    let deadline = Instant::now() + ORPHANS_DRAIN;
+    for port in plan.specs.iter().flat_map(|it| it.ports.values().copied()) {
+        while !ports::is_free(port) {
+            let holder = ports::holder(port);
+            // Who has ended between the two looks has no name.
+            let is_ours = holder.as_ref().is_none_or(|it| is_of(&plan.data, it.pid));
+            if !is_ours || Instant::now() >= deadline {
+                return Err(UpError::PortBusy { port, holder });
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a process was started for a data directory.
+fn is_of(data: &Path, pid: u32) -> bool {
+    ports::arguments_of(pid).iter().any(|it| Path::new(it) == data)
 }
 
 /// Starts a system. `prepare` runs once the directory is ours and before any process does: it
@@ -102,18 +159,14 @@ impl Running {
 ///
 /// # Errors
 /// [`UpError`]; nothing was started.
-pub fn run(
+pub async fn run(
     plan: SystemPlan,
     prepare: impl FnOnce() -> io::Result<()>,
     clock: &SharedClock,
 ) -> Result<Running, UpError> {
     let lock = DirectoryLock::take(&plan.data, clock.now())?;
-    let fixed = plan.specs.iter().flat_map(|it| it.ports.values());
-    for port in fixed {
-        if !ports::is_free(*port) {
-            return Err(UpError::PortBusy { port: *port, holder: ports::holder(*port) });
-        }
-    }
+    until_free(&plan).await?;
+    let door = Door::open(&plan.data)?;
     prepare()?;
     let tasks = Tasks::new();
     let config = SuperviseConfig {
@@ -132,6 +185,6 @@ pub fn run(
         orders: plan.orders,
         audit: AuditLog::at(plan.data.join(AUDIT), clock.clone()),
     };
-    control::serve(&plan.data, desk, &tasks)?;
-    Ok(Running { supervisor, tasks, down, _lock: lock })
+    door.answer(desk, &tasks);
+    Ok(Running { supervisor, tasks, down, lock })
 }

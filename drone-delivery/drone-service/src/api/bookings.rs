@@ -9,10 +9,10 @@ use base::{Code, Direction};
 use contracts::{Body, Words as _, month_range};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
-use service_kit::{JsonBody, Operation, Problem, RequestContext, reply};
+use service_kit::{JsonBody, Operation, Problem, RequestContext, check_id, reply};
 use store::{StoredReply, Transaction};
 
-use super::{Shared, check_id, invalid, schemas};
+use super::{Shared, invalid, schemas};
 use crate::{
     booking::{self, Answer, BookError, Release, ReleaseError},
     domain::{BookingRequest, BookingView, DeclinedView, Known, PromiseView, UtilizationView},

@@ -8,11 +8,11 @@ use axum::{
 use contracts::{Body, Words as _, drone_management::DronePhase};
 use http::StatusCode;
 use serde::Deserialize;
-use service_kit::{JsonBody, Operation, Problem, page, reply};
+use service_kit::{JsonBody, Operation, Problem, check_id, page, reply};
 use store::Transaction;
 
 use super::{
-    Shared, check_id, invalid,
+    Shared, invalid,
     schemas::{self, DOUBLY_BOOKED},
 };
 use crate::{

@@ -6,11 +6,11 @@ use axum::{
 };
 use contracts::{Body, Location};
 use http::StatusCode;
-use service_kit::{JsonBody, Operation, Problem, RequestContext, reply};
+use service_kit::{JsonBody, Operation, Problem, RequestContext, check_id, reply};
 use store::Transaction;
 use utoipa::ToSchema;
 
-use super::{Shared, asking, check_id};
+use super::{Shared, asking};
 use crate::{
     booking::{self, RelocateError},
     domain::{Move, MoveError, ShipmentView},

@@ -31,6 +31,13 @@ impl System {
     async fn booking(&self, id: &str) -> u16 {
         self.http.get(&self.url(107, &format!("/api/dronedeliveries/{id}"))).await.status.as_u16()
     }
+
+    async fn move_to(&self, id: &str, door: f64) {
+        let url = self.gateway(&format!("/api/deliveryrequests/{id}"));
+        let change = json!({"pickupLocation": "60.1700,24.9400",
+            "dropOffLocation": format!("{door},24.9450")});
+        assert_eq!(self.http.json(Method::PATCH, &url, &change).await.status, 200);
+    }
 }
 
 #[tokio::test]
@@ -119,4 +126,43 @@ async fn a_reschedule_moves_the_drop_off() {
         (delivery.json()["dropoff"]["latitude"] == 60.175).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_move_after_the_pick_up_is_refused_by_the_drone_while_delivery_knows_of_none() {
+    // Who is stopped is called for as long as it takes.
+    let patient = ["--set", "scheduler.cancel_complete_by_ms=300000", "--time-scale", "10"];
+    let system = System::up_pausable(&patient);
+    let mut request = sample_request();
+    request["pickupLocation"] = json!("60.1700,24.9400");
+    request["dropOffLocation"] = json!("60.1750,24.9450");
+    let id = system.accepted(&request).await;
+    let status = system.gateway(&format!("/api/deliveries/{id}/status"));
+    until("a drone is on its way", SOON, || async {
+        (system.http.get(&status).await.json()["stage"] == 2).then_some(())
+    })
+    .await;
+    let stopped = system.role("delivery").remove(0);
+    stopped.signal(Signal::STOP);
+
+    // The drone agrees to the first, and Delivery cannot be told. Then the package is picked up.
+    system.move_to(&id, 60.18).await;
+    let booking = system.url(107, &format!("/api/dronedeliveries/{id}?view=booking"));
+    until("the drone flies to the new door with the package", Duration::from_secs(60), || async {
+        let found = system.http.get(&booking).await.json();
+        let is_moved = found["dropoff"]["latitude"] == 60.18;
+        (is_moved && found["state"] == "EnRouteToDropoff").then_some(())
+    })
+    .await;
+    // The edge has not heard of it either, and takes the second.
+    system.move_to(&id, 60.19).await;
+    stopped.signal(Signal::CONT);
+
+    let ended = system.ends(&id, "Completed", Duration::from_secs(90)).await;
+    let operations = ended["operations"].as_array().unwrap();
+    let answers: Vec<_> = operations.iter().map(|it| it["state"].as_str().unwrap()).collect();
+    assert_eq!(answers, ["done", "refused"], "{ended}");
+    let delivery = system.http.get(&system.gateway(&format!("/api/deliveries/{id}"))).await.json();
+    assert_eq!(delivery["dropoff"]["latitude"], 60.18, "{delivery}");
+    system.history_agrees(&id).await;
 }

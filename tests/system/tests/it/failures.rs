@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use crate::{
     program::{System, sample_request},
     steps::{Row, rows},
-    wait::until,
+    wait::{until, until_seen},
 };
 
 /// Kilograms that a drone carries, and that only a carrier does.
@@ -97,6 +97,21 @@ impl System {
         let stage = &delivery.json()["stage"];
         let ended = delivery.status == 404 || *stage == json!(5) || *stage == json!(6);
         assert!(ended, "the delivery goes on: {:?}", delivery.json());
+        self.history_agrees(id).await;
+    }
+
+    /// History has heard what Delivery says of it, and of what never was a delivery nothing.
+    pub(crate) async fn history_agrees(&self, id: &str) {
+        let said = self.http.get(&self.url(105, &format!("/api/deliveries/{id}/events"))).await;
+        let said = if said.status == 404 { Value::Null } else { said.json() };
+        let history = self.url(109, &format!("/api/deliveryhistory/{id}"));
+        until_seen(format!("History tells {said} of {id}"), SOON, || async {
+            let found = self.http.get(&history).await;
+            let told =
+                if found.status == 404 { Value::Null } else { found.json()["events"].clone() };
+            if told == said { Ok(()) } else { Err(told.to_string()) }
+        })
+        .await;
     }
 }
 
@@ -127,6 +142,7 @@ async fn a_callee_that_is_unavailable_for_a_while_is_called_again_and_the_delive
             let package = format!("late-at-{step}-{weight}");
             let id = system.accepted(&weighing(weight, &package)).await;
             system.ends(&id, "Completed", SOON).await;
+            system.history_agrees(&id).await;
             assert_eq!(system.calls(&role, 2).await, 2, "calls at {role}");
             system.heal(&role).await;
         }
@@ -172,6 +188,7 @@ async fn a_reply_that_is_lost_or_too_late_leaves_one_effect() {
             let package = format!("lost-{number}-at-{step}-{weight}");
             let id = system.accepted(&weighing(weight, &package)).await;
             system.ends(&id, "Completed", SOON).await;
+            system.history_agrees(&id).await;
             assert_eq!(system.ledger(&role).await["doubled"], json!([]), "{role}");
             system.heal(&role).await;
         }

@@ -156,7 +156,10 @@ impl Table {
                 self.system.ends(id, "Cancelled", SOON).await;
                 self.system.assert_nothing_booked(id, package).await;
             }
-            Change::Move => self.leads_to(id, DOORS[1]).await,
+            Change::Move => {
+                self.leads_to(id, DOORS[1]).await;
+                self.system.history_agrees(id).await;
+            }
         }
     }
 

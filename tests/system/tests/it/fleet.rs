@@ -123,6 +123,8 @@ async fn a_delivery_that_was_handed_over_is_called_off_by_its_carrier() {
 async fn a_thousand_at_once_on_twenty_drones_end_as_their_lines_say() {
     let system = System::up(&["--time-scale", "600"]);
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/helsinki.jsonl");
+    // With `--wait` a line counts as under way until its delivery has ended, and by default a hundred are;
+    // here all of them wait for the fleet at once. Only `--wait` compares each with what its line says.
     let summary = system.command_json(&["submit", file, "--wait", "--open-max", "1000"]);
     assert_eq!(summary["mismatches"], json!([]), "{summary}");
     let ends = ["completed", "failed", "cancelled", "rejected", "parked"];

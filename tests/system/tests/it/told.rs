@@ -67,14 +67,15 @@ impl Town {
         self.system.http.get(&url).await.json()
     }
 
-    /// What the phone's provider and the customer's program have heard of a delivery.
-    async fn heard(&self, id: &str, template: &str) {
+    /// What the phone's provider and the customer's program have heard of a delivery: that, once each.
+    async fn heard(&self, id: &str, template: &str, words: &str) {
         until(format!("phone and program hear of {id}: {template}"), SOON, || async {
             let called = self.program.taken().into_iter().map(|it| it.json());
             let called = called.filter(|it| it["deliveryId"] == id && it["template"] == template);
             let texted = self.phone.taken().into_iter().map(|it| it.json());
             let texted = texted.filter(|it| {
-                it["to"] == PHONE && it["text"].as_str().is_some_and(|it| it.contains(id))
+                let text = it["text"].as_str().unwrap_or_default();
+                it["to"] == PHONE && text.contains(id) && text.contains(words)
             });
             (called.count() == 1 && texted.count() == 1).then_some(())
         })
@@ -90,7 +91,7 @@ async fn customers_read_how_it_ended_also_when_there_never_was_a_delivery() {
     system.ends(&done, "Completed", SOON).await;
     let mail = town.mailed(&done, "Toimitettu").await;
     assert_eq!(mail.to, [EMAIL]);
-    town.heard(&done, "completed").await;
+    town.heard(&done, "completed", "toimitettu").await;
 
     let refused = json!({"route": "PUT /api/dronedeliveries/{id}", "status": 500, "count": 1});
     system.plant("drone", &refused).await;
@@ -99,7 +100,7 @@ async fn customers_read_how_it_ended_also_when_there_never_was_a_delivery() {
     let delivery = system.http.get(&system.gateway(&format!("/api/deliveries/{failed}"))).await;
     assert_eq!(delivery.status, 404, "there never was one");
     town.mailed(&failed, "Ei toimitettu").await;
-    town.heard(&failed, "failed").await;
+    town.heard(&failed, "failed", "ei").await;
     let told = town.told(&failed).await;
     let states: Vec<_> = told.as_array().unwrap().iter().map(|it| it["state"].clone()).collect();
     assert_eq!(states, ["sent"; 4], "{told}");
@@ -126,7 +127,7 @@ async fn who_cancels_is_told_once_where_they_said_although_two_services_say_it()
     request["ownerId"] = json!("canary");
     let id = system.accepted(&request).await;
     system.ends(&id, "Scheduled", SOON).await;
-    let wish = json!({"emailAddress": "other@example.org", "language": "en"});
+    let wish = json!({"emailAddress": "other@example.org", "sms": PHONE, "language": "en"});
     let url = system.gateway(&format!("/api/deliveries/{id}/notifymerequests"));
     assert_eq!(system.http.json(Method::POST, &url, &wish).await.status, 204);
     let url = system.gateway(&format!("/api/deliveryrequests/{id}"));
@@ -134,6 +135,7 @@ async fn who_cancels_is_told_once_where_they_said_although_two_services_say_it()
     system.ends(&id, "Cancelled", SOON).await;
     let mail = town.mailed(&id, "Cancelled").await;
     assert_eq!(mail.to, ["other@example.org"]);
+    town.heard(&id, "cancelled", "has been cancelled").await;
     // Both have said it by now: Delivery at its step, the workflow at its end.
     until("both words are in the log", SOON, || async {
         let tail = system.command(&["topics", "tail", "notifications"]).stdout;
@@ -244,6 +246,8 @@ async fn what_is_late_is_told_to_its_customer_and_alerted_until_somebody_looks_a
         told.as_array()?.iter().any(|it| it["template"] == "delayed").then_some(())
     })
     .await;
+    assert_eq!(town.mailed(&id, "Pakettisi saapuu").await.to, [EMAIL]);
+    town.heard(&id, "delayed", "odotettua myöhemmin").await;
     let alert = alerted(&alerts, &id, "overdue").await;
     assert!(alert.get("endsAt").is_none(), "{alert}");
     // The page shows it, and there somebody says that they look after it.

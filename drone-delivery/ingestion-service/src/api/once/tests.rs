@@ -1,6 +1,6 @@
 //! Requests that come again under their key, whatever has happened in between.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use base::Timestamp;
 use broker::{BoundBroker, Broker, BrokerConfig, TopicConfig};
@@ -86,12 +86,25 @@ impl Edge {
     }
 
     async fn send(&self, bound: &Bound, method: Method, path: &str, key: &str) -> Said {
+        let has_body = method == Method::POST || method == Method::PATCH;
+        let body = has_body.then(samples::request);
+        self.send_body(bound, method, path, key, body).await
+    }
+
+    async fn send_body(
+        &self,
+        bound: &Bound,
+        method: Method,
+        path: &str,
+        key: &str,
+        body: Option<Value>,
+    ) -> Said {
         let services = ServiceAddresses::new().with("ingestion", bound.http_url());
         let client = Client::new(services, PATIENCE, Telemetry::disabled());
         let name = HeaderName::from_static(base::headers::IDEMPOTENCY_KEY);
-        let mut call = Call::new("ingestion", method.clone(), path.to_owned());
-        if method == Method::POST || method == Method::PATCH {
-            call = call.json(&samples::request());
+        let mut call = Call::new("ingestion", method, path.to_owned());
+        if let Some(body) = body {
+            call = call.json(&body);
         }
         let reply = client.call(call.header(name, key)).await.unwrap();
         let said_before = reply.header(base::headers::IDEMPOTENT_REPLAYED) == Some("true");
@@ -229,4 +242,44 @@ async fn an_edge_that_takes_nothing_new_in_still_answers_for_what_it_took() {
     let (status, said_before, accepted) = edge.send(&full, Method::POST, posts, "c").await;
     assert_eq!((status, said_before), (202, true), "{accepted}");
     assert!(path.ends_with(accepted["deliveryId"].as_str().unwrap()));
+}
+
+/// Bytes of all files in a folder and those below it.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let bytes = |it: std::fs::DirEntry| match it.metadata().unwrap() {
+        folder if folder.is_dir() => bytes_below(&it.path()),
+        file => file.len(),
+    };
+    entries.map(bytes).sum()
+}
+
+#[tokio::test]
+async fn what_nobody_reads_of_a_request_takes_no_room_on_the_disk() {
+    const ORDERS: u64 = 12;
+    const FILLING: usize = 900_000;
+    let edge = Edge::up().await;
+    let order = async |key: &str, change: &dyn Fn(&mut Value)| {
+        let mut body = samples::request();
+        change(&mut body);
+        let (method, path) = (Method::POST, "/api/deliveryrequests");
+        edge.send_body(&edge.bound, method, path, key, Some(body)).await
+    };
+    assert_eq!(order("first", &|_| {}).await.0, 202);
+    // A log has its segments from the start.
+    let before = bytes_below(edge.directory.path());
+    for number in 0..ORDERS {
+        let fill = |it: &mut Value| {
+            it["unknown"] = "x".repeat(FILLING / 2).into();
+            it["packageInfo"]["unknown"] = json!(["x".repeat(FILLING / 2)]);
+        };
+        assert_eq!(order(&format!("{number}"), &fill).await.0, 202);
+    }
+    let added = bytes_below(edge.directory.path()) - before;
+    assert!(added < FILLING as u64, "{ORDERS} orders took {added} bytes");
+
+    // Nor does what surrounds a value that is read.
+    let wide = |it: &mut Value| it["packageInfo"]["weight"] = (" ".repeat(FILLING) + "1").into();
+    let (status, _, refused) = order("wide", &wide).await;
+    assert_eq!((status, &refused["errors"][0]["pointer"]), (400, &json!("/packageInfo/weight")));
 }
