@@ -133,6 +133,8 @@ codes! {
     InvalidProducerEpoch = 47,
     /// The disk of the log failed or is full.
     KafkaStorageError = 56,
+    /// Nothing is known of the producer any more.
+    UnknownProducerId = 59,
     /// The group has members.
     NonEmptyGroup = 68,
     /// There is no such group.

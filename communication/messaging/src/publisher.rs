@@ -348,6 +348,15 @@ impl Publisher {
                         self.doubt(&place.0);
                     }
                 }
+                Err(Trouble::Code(code)) if is_of_the_number(code) && !batch.sent => {
+                    tracing::debug!(
+                        topic = place.0,
+                        ?code,
+                        "a batch goes out under another number"
+                    );
+                    self.producer_id = None;
+                    partition.anew(batch, now);
+                }
                 Err(Trouble::Code(code)) => {
                     tracing::warn!(
                         topic = place.0,
@@ -357,15 +366,9 @@ impl Publisher {
                     );
                     partition.renumber();
                     self.producer_id = None;
-                    let lost = matches!(
-                        code,
-                        ErrorCode::OutOfOrderSequenceNumber
-                            | ErrorCode::InvalidProducerEpoch
-                            | ErrorCode::DuplicateSequenceNumber
-                    );
                     for outgoing in batch.outgoing {
                         let message = format!("{code:?}");
-                        outgoing.answer(Err(if lost {
+                        outgoing.answer(Err(if is_of_the_number(code) {
                             PublishError::Unknown { message }
                         } else {
                             PublishError::Refused { code }
@@ -446,6 +449,18 @@ async fn produce(
         Ended { place, result }
     };
     Heard::Batches(batches.into_iter().map(ended).collect())
+}
+
+/// Whether not the batch was wrong but its number: the log lost what it knew of the producer, or another
+/// life of it was there. Whoever sent the batch before does not know whether that one was taken.
+const fn is_of_the_number(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::OutOfOrderSequenceNumber
+            | ErrorCode::DuplicateSequenceNumber
+            | ErrorCode::InvalidProducerEpoch
+            | ErrorCode::UnknownProducerId
+    )
 }
 
 const fn is_temporary(code: ErrorCode) -> bool {

@@ -133,6 +133,16 @@ impl Partition {
         self.rest(now);
     }
 
+    /// The log took nothing of the batch, and takes nothing under its number: its messages go back to
+    /// where they were, and out under another one.
+    pub(super) fn anew(&mut self, batch: Batch, now: Instant) {
+        for outgoing in batch.outgoing.into_iter().rev() {
+            self.queue.push_front(outgoing);
+        }
+        self.renumber();
+        self.rest(now);
+    }
+
     /// The next batch goes out under another number.
     pub(super) const fn renumber(&mut self) {
         self.identity = None;
@@ -241,88 +251,122 @@ mod tests {
         assert_eq!(before(after(i32::MAX - 1, 7), 7), i32::MAX - 1);
     }
 
-    /// What is in flight comes back, and everything runs out of time.
-    fn end(partition: &mut Partition, flying: Option<&Bytes>, now: Instant) {
-        if flying.is_some() {
-            let batch = partition.landed().unwrap();
-            partition.again(batch, now);
-        }
-        partition.expire(now);
+    /// A partition and what must hold of it.
+    #[derive(Default)]
+    struct History {
+        partition: Partition,
+        /// The number of the producer, as the log gives it.
+        producer: i64,
+        published: u32,
+        answers: Vec<Answer>,
+        /// What the log took, in order.
+        taken: Vec<u32>,
+        in_flight: Option<Bytes>,
+        /// The batch that must come again as it was.
+        repeated: Option<Bytes>,
+        /// Under which numbers the next new batch must come.
+        expected: Option<(i64, i32)>,
     }
 
-    /// Any history: each message is answered once, in order; a repetition is the same batch; numbers
-    /// have no gap under one producer, and a number that is spent is not used again.
+    impl History {
+        fn publish(&mut self, now: Instant) {
+            let (message, answer) = outgoing(self.published, now + Duration::from_millis(200));
+            self.partition.queue.push_back(message);
+            self.answers.push(answer);
+            self.published += 1;
+        }
+
+        fn send(&mut self) {
+            let batch = self.partition.fill(self.producer);
+            let head = check(&batch).unwrap().producer.unwrap();
+            if let Some(before) = self.repeated.take() {
+                assert_eq!(batch, before);
+            } else {
+                let numbers = (head.id, head.base_sequence);
+                assert_eq!(numbers, self.expected.unwrap_or(numbers));
+                let count = i32::try_from(decode(&batch).unwrap().len()).unwrap();
+                self.expected = Some((head.id, after(head.base_sequence, count)));
+            }
+            self.in_flight = Some(batch);
+        }
+
+        fn hear(&mut self, random: &mut Random, now: Instant) {
+            let Some(bytes) = self.in_flight.take() else { return };
+            let mut batch = self.partition.landed().unwrap();
+            match random.below(3) {
+                0 => {
+                    for outgoing in batch.outgoing {
+                        let value = outgoing.record.value.clone().unwrap();
+                        self.taken.push(std::str::from_utf8(&value).unwrap().parse().unwrap());
+                        outgoing.answer(Ok(Receipt { partition: 0, offset: 0 }));
+                    }
+                }
+                1 if !batch.sent => {
+                    self.spend_number();
+                    self.partition.anew(batch, now);
+                }
+                _ => {
+                    batch.sent |= random.below(2) == 0;
+                    self.repeated = Some(bytes);
+                    self.partition.again(batch, now);
+                }
+            }
+        }
+
+        fn expire(&mut self, now: Instant) {
+            let had_batch = self.partition.batch.is_some();
+            match self.partition.expire(now) {
+                Number::Spent => self.spend_number(),
+                // Never sent: its numbers are the next batch's.
+                Number::Good if had_batch && self.partition.batch.is_none() => {
+                    self.repeated = None;
+                    self.expected = self.partition.identity;
+                }
+                Number::Good => {}
+            }
+        }
+
+        fn spend_number(&mut self) {
+            self.producer += 1;
+            (self.expected, self.repeated) = (Some((self.producer, 0)), None);
+        }
+
+        /// What is in flight comes back, and everything runs out of time.
+        fn end(&mut self, now: Instant) {
+            if self.in_flight.is_some() {
+                let batch = self.partition.landed().unwrap();
+                self.partition.again(batch, now);
+            }
+            self.partition.expire(now);
+        }
+    }
+
+    /// Any history: each message is answered once; what is taken is in order; a repetition is the same
+    /// batch; numbers have no gap under one producer, and a number that is spent is not used again.
     #[test]
     fn no_history_loses_an_answer_or_leaves_a_gap_in_the_numbers() {
         for seed in 0..300 {
             let mut random = Random::with_seed(seed);
             let mut now = Instant::now();
-            let mut partition = Partition::default();
-            let (mut producer, mut next, mut flying) = (1_i64, 0_u32, None);
-            let mut answers: Vec<Answer> = Vec::new();
-            let mut expected: Option<(i64, i32)> = None;
-            let mut repeated: Option<Bytes> = None;
+            let mut history = History::default();
             for _ in 0..300 {
                 now += Duration::from_millis(10);
                 match random.below(5) {
-                    0 => {
-                        let (message, answer) = outgoing(next, now + Duration::from_millis(200));
-                        partition.queue.push_back(message);
-                        answers.push(answer);
-                        next += 1;
-                    }
-                    1 if partition.is_due(now) => {
-                        let batch = partition.fill(producer);
-                        let head = check(&batch).unwrap().producer.unwrap();
-                        match repeated.take() {
-                            Some(before) => assert_eq!(batch, before, "seed {seed}"),
-                            None => {
-                                if let Some((id, sequence)) = expected {
-                                    assert_eq!((head.id, head.base_sequence), (id, sequence));
-                                }
-                                let count = i32::try_from(decode(&batch).unwrap().len()).unwrap();
-                                expected = Some((head.id, after(head.base_sequence, count)));
-                            }
-                        }
-                        flying = Some(batch);
-                    }
-                    2 => {
-                        let Some(bytes) = flying.take() else { continue };
-                        let mut batch = partition.landed().unwrap();
-                        if random.below(2) == 0 {
-                            for outgoing in batch.outgoing {
-                                outgoing.answer(Ok(Receipt { partition: 0, offset: 0 }));
-                            }
-                        } else {
-                            batch.sent |= random.below(2) == 0;
-                            repeated = Some(bytes);
-                            partition.again(batch, now);
-                        }
-                    }
-                    3 => {
-                        let had_batch = partition.batch.is_some();
-                        match partition.expire(now) {
-                            Number::Spent => {
-                                producer += 1;
-                                (expected, repeated) = (Some((producer, 0)), None);
-                            }
-                            // Never sent: its numbers are the next batch's.
-                            Number::Good if had_batch && partition.batch.is_none() => {
-                                repeated = None;
-                                expected = partition.identity;
-                            }
-                            Number::Good => {}
-                        }
-                    }
+                    0 => history.publish(now),
+                    1 if history.partition.is_due(now) => history.send(),
+                    2 => history.hear(&mut random, now),
+                    3 => history.expire(now),
                     _ => {}
                 }
-                if let Some(wake) = partition.next_wake() {
+                if let Some(wake) = history.partition.next_wake() {
                     assert!(wake <= now + Duration::from_millis(200), "seed {seed}: it sleeps");
                 }
             }
-            end(&mut partition, flying.as_ref(), now + Duration::from_secs(1));
-            let unanswered = answers.iter_mut().filter_map(|it| it.try_recv().err()).count();
-            assert_eq!((unanswered, partition.is_empty()), (0, true), "seed {seed}");
+            history.end(now + Duration::from_secs(1));
+            let unanswered =
+                history.answers.iter_mut().filter_map(|it| it.try_recv().err()).count();
+            assert_eq!((unanswered, history.partition.is_empty()), (0, true), "seed {seed}");
+            assert!(history.taken.is_sorted(), "seed {seed}: out of order");
         }
     }
 }

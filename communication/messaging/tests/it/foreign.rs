@@ -15,7 +15,7 @@ use kafka_wire::{
     batch::Record,
     messages::{
         FetchResponse, HeartbeatResponse, ListOffsetsResponse, MetadataResponse,
-        OffsetCommitResponse, OffsetFetchResponse,
+        OffsetCommitResponse, OffsetFetchResponse, ProduceResponse,
     },
 };
 use messaging::{AdminError, Failure, MessagingConfig, PublishError, SubscribeError, Subscription};
@@ -409,6 +409,40 @@ async fn a_record_that_is_moved_home_keeps_its_bytes() {
         })
     })
     .await;
+}
+
+/// A log that forgot the producer took nothing of a batch that it sees for the first time. After a try
+/// that nobody answered it may have: whoever published is told so.
+#[tokio::test]
+async fn a_log_that_lost_the_number_of_the_producer_is_asked_for_another() {
+    let fixture = Fixture::between().await;
+    let client = fixture.client("one", &fixture.tasks);
+    client.publish("orders", message("a", 0)).await.unwrap();
+    for code in [
+        ErrorCode::UnknownProducerId,
+        ErrorCode::OutOfOrderSequenceNumber,
+        ErrorCode::InvalidProducerEpoch,
+        ErrorCode::DuplicateSequenceNumber,
+    ] {
+        for before in [None, Some(ErrorCode::RequestTimedOut)] {
+            let said = std::sync::Mutex::new(vec![code]);
+            said.lock().unwrap().extend(before);
+            fixture.meddler().change(move |api, version, body| {
+                let code = (api == ApiKey::Produce).then(|| said.lock().unwrap().pop()).flatten();
+                let Some(code) = code else { return Some(body) };
+                rewritten(version, body, |it: &mut ProduceResponse| {
+                    it.topics.iter_mut().flat_map(|it| &mut it.partitions).for_each(|it| {
+                        it.error = code;
+                    });
+                })
+            });
+            let published = client.publish("orders", message("a", 1)).await;
+            match (before, published) {
+                (None, Ok(_)) | (Some(_), Err(PublishError::Unknown { .. })) => {}
+                (_, other) => panic!("{code:?} after {before:?}: {other:?}"),
+            }
+        }
+    }
 }
 
 /// What no text could carry dies, and is sent back.
