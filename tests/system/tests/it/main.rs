@@ -63,3 +63,5 @@ mod topology;
 mod versions;
 #[cfg(test)]
 mod wait;
+#[cfg(test)]
+mod wire;
