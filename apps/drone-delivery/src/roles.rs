@@ -58,9 +58,9 @@ struct Spec {
 /// The roles, in the order in which `ps` lists them. The program, its tests (`drone-delivery roles -o json`)
 /// and the documentation's ports are held to this.
 #[rustfmt::skip]
-const TABLE: [Spec; 12] = {
+const TABLE: &[Spec] = {
     use Kind::{Edge, Log, Page, Service};
-    [
+    &[
         Spec { role: Role::Gateway, name: "gateway", kind: Edge, port: 80, settings: "gateway" },
         Spec { role: Role::Ingestion, name: "ingestion", port: 101, settings: "ingestion",
             kind: Service(|context, it| Box::pin(ingestion_service::run(context, it.ingestion, it.fleet.pickup_ahead()))) },
@@ -99,8 +99,7 @@ impl Role {
 
     /// Its line: they stand in the order of the roles.
     const fn spec(self) -> &'static Spec {
-        const ROWS: &[Spec] = &TABLE;
-        &ROWS[self as usize]
+        &TABLE[self as usize]
     }
 
     /// Its name, in calls, logs, traces and commands.

@@ -283,6 +283,26 @@ mod tests {
         );
     }
 
+    /// What is in flight keeps the definition that it was begun with: one that differs under the same
+    /// version would be two of the same name. Change the version with the hash.
+    #[test]
+    fn a_definition_that_changes_gets_a_new_version() {
+        let pinned: Vec<_> = definitions(BOUNDS)
+            .unwrap()
+            .iter()
+            .map(|it| format!("{} {} {}", it.name(), it.version(), &it.hash()[..8]))
+            .collect();
+        let expected = [
+            "create 2 029a920a",
+            "cancel 2 57876fd1",
+            "cancel-carrier 1 847f6c04",
+            "reschedule 3 34e087d7",
+            "reschedule-carrier 1 7a96ba1b",
+            "hand-over 1 20fe96a9",
+        ];
+        assert_eq!(pinned, expected);
+    }
+
     #[test]
     fn the_steps_of_create_are_the_article_s_in_the_original_s_order() {
         let create = create(BOUNDS).unwrap();

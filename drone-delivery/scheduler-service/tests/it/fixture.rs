@@ -1,7 +1,7 @@
 //! A broker, services that answer as they are told, and the service between them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -19,6 +19,7 @@ use broker::{BoundBroker, Broker, BrokerConfig, TopicConfig};
 use contracts::topics;
 use messaging::{Message, Messaging, MessagingConfig};
 use runtime::{SystemClock, Tasks};
+use scheduler_service::{Bounds, definitions};
 use serde_json::Value;
 use service_kit::{Call, Client, ServiceAddresses, ServiceConfig, ServiceContext};
 use telemetry::Telemetry;
@@ -31,7 +32,16 @@ use tokio::{
 /// For what comes in the end, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The services that the workflows call.
-const SERVICES: [&str; 5] = ["account", "third-party-transport", "package", "drone", "delivery"];
+fn services() -> BTreeSet<String> {
+    let bounds = Bounds {
+        complete_by_ms: 1,
+        cancel_complete_by_ms: 1,
+        undo_attempts_max: 1,
+        call_timeout_ms: 1,
+    };
+    let all = definitions(bounds).unwrap();
+    all.iter().flat_map(|it| it.steps()).map(|it| it.service.clone()).collect()
+}
 
 /// Who flies, as the Drone service says it.
 pub(crate) const DRONE: &str = r#"{"droneId":"d-7"}"#;
@@ -130,7 +140,7 @@ impl Fixture {
         tasks.spawn("participants", |shutdown| async move {
             shutdown.or_cancel(axum::serve(listener, router).into_future()).await;
         });
-        let services = SERVICES.into_iter().map(|it| (it, url.clone())).collect();
+        let services = services().into_iter().map(|it| (it, url.clone())).collect();
         Self {
             directory,
             participants: Participants::default(),
