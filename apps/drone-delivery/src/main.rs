@@ -6,6 +6,7 @@
 mod addresses;
 mod catalog;
 mod cli;
+mod control;
 mod curl;
 mod dead_letters;
 mod deliveries;

@@ -17,6 +17,7 @@ pub(crate) enum Role {
     History,
     Dashboard,
     Broker,
+    Control,
 }
 
 /// What a role is to the system.
@@ -31,6 +32,8 @@ pub(crate) enum Kind {
     Page,
     /// What all others write to.
     Log,
+    /// What says where the others are, in a system that has one.
+    Control,
 }
 
 /// What is known of a role before anything is set.
@@ -49,8 +52,8 @@ struct Spec {
 /// The roles, in the order in which `ps` lists them. What each is started with stands in `role.rs`; the
 /// program, its tests (`drone-delivery roles -o json`) and the documentation's ports are held to this.
 #[rustfmt::skip]
-const TABLE: [Spec; 12] = {
-    use Kind::{Edge, Log, Page, Service};
+const TABLE: [Spec; 13] = {
+    use Kind::{Control, Edge, Log, Page, Service};
     [
         Spec { role: Role::Gateway, name: "gateway", kind: Edge, port: 80, settings: "gateway" },
         Spec { role: Role::Ingestion, name: "ingestion", kind: Service, port: 101, settings: "ingestion" },
@@ -64,6 +67,7 @@ const TABLE: [Spec; 12] = {
         Spec { role: Role::History, name: "history", kind: Service, port: 109, settings: "history" },
         Spec { role: Role::Dashboard, name: "dashboard", kind: Page, port: 0, settings: "dashboard" },
         Spec { role: Role::Broker, name: "broker", kind: Log, port: 92, settings: "broker" },
+        Spec { role: Role::Control, name: "control", kind: Control, port: 70, settings: "mesh_control" },
     ]
 };
 
@@ -114,13 +118,14 @@ impl Role {
     pub(crate) const fn port_name(self) -> &'static str {
         match self.kind() {
             Kind::Log => "kafka",
+            Kind::Control => "control",
             Kind::Edge | Kind::Service | Kind::Page => "http",
         }
     }
 
-    /// Whether the other roles can call it.
+    /// Whether the other roles can call it. One that cannot be called calls nobody either.
     pub(crate) const fn is_called(self) -> bool {
-        !matches!(self.kind(), Kind::Log)
+        !matches!(self.kind(), Kind::Log | Kind::Control)
     }
 
     /// Whether several processes may share its database.
@@ -142,6 +147,7 @@ impl Kind {
             Self::Service => "service",
             Self::Page => "page",
             Self::Log => "log",
+            Self::Control => "control",
         }
     }
 }
@@ -247,6 +253,7 @@ mod tests {
             let words = match role {
                 Role::Dashboard => "page".to_owned(),
                 Role::Broker => "Kafka protocol".to_owned(),
+                Role::Control => "control plane".to_owned(),
                 _ => role.name().replace("third-party-", "third-party "),
             };
             let line = format!("+{} {words}", role.port());

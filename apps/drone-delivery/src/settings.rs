@@ -38,6 +38,8 @@ const FILE: &str = "settings.json";
 const ENVIRONMENT: &str = "DRONE_DELIVERY__";
 /// Lives of identities: shorter ones would be renewed all the time, longer ones outlive what they say.
 const IDENTITY_LIFE_S: RangeInclusive<u64> = 10..=86_400;
+/// Leases and grace of a control plane: in less a busy machine does not renew, in more nobody is gone.
+const CONTROL_MS: RangeInclusive<u64> = 1_000..=60_000;
 /// Replicas of one role: more would only share the same cores.
 const REPLICAS_MAX: u32 = 16;
 
@@ -60,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) mesh: MeshPlacement,
     /// Whether services show each other who they are.
     pub(crate) tls: Tls,
+    /// The control plane.
+    pub(crate) mesh_control: ControlSettings,
     /// Life of an identity, in seconds; it is renewed at half of it.
     pub(crate) identity_life_s: u64,
     /// Further files with policy for the mesh.
@@ -147,6 +151,18 @@ pub(crate) struct ForeignService {
     pub(crate) health: Option<String>,
 }
 
+/// The control plane: an instance registers itself there, and hears where the others are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ControlSettings {
+    /// Whether one runs. Then no process reads where the others are from the file that `up` keeps.
+    pub(crate) enabled: bool,
+    /// An instance that did not renew for so long is gone, in milliseconds; it renews at each third.
+    pub(crate) lease_ms: u64,
+    /// So long after its start it takes nobody for gone, in milliseconds; at least a lease.
+    pub(crate) grace_ms: u64,
+}
+
 /// What the roles write down.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -209,6 +225,7 @@ impl Default for Settings {
             services: BTreeMap::new(),
             mesh: MeshPlacement::default(),
             tls: Tls::default(),
+            mesh_control: ControlSettings::default(),
             identity_life_s: 3_600,
             route_files: Vec::new(),
             authorities: None,
@@ -232,6 +249,12 @@ impl Default for Settings {
             history: HistoryConfig::default(),
             dashboard: DashboardConfig::default(),
         }
+    }
+}
+
+impl Default for ControlSettings {
+    fn default() -> Self {
+        Self { enabled: false, lease_ms: 3_000, grace_ms: 10_000 }
     }
 }
 
@@ -377,7 +400,8 @@ impl Settings {
             let of_role = others.iter().filter(move |it| it.role == role).cloned();
             std::iter::once(Edition::first(role)).chain(of_role)
         };
-        Role::ALL.into_iter().flat_map(all).collect()
+        let runs = |it: &Role| *it != Role::Control || self.mesh_control.enabled;
+        Role::ALL.into_iter().filter(runs).flat_map(all).collect()
     }
 
     /// Processes that a role has in a version.
@@ -409,6 +433,7 @@ impl Settings {
             }
         }
         self.check_tls().map_err(SettingsError::Roles)?;
+        self.check_control().map_err(SettingsError::Roles)?;
         let editions = self.editions();
         for name in self.replicas.keys() {
             let edition: Edition = name.parse().map_err(SettingsError::Roles)?;
@@ -446,6 +471,27 @@ impl Settings {
                  and `mesh` in-process"
                     .to_owned())
             }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_control(&self) -> Result<(), String> {
+        let ControlSettings { enabled, lease_ms, grace_ms } = self.mesh_control;
+        for (name, time) in [("lease_ms", lease_ms), ("grace_ms", grace_ms)] {
+            if !CONTROL_MS.contains(&time) {
+                let (least, most) = (CONTROL_MS.start(), CONTROL_MS.end());
+                return Err(format!("`mesh_control.{name}` is {least} to {most}, not {time}"));
+            }
+        }
+        match self.mesh {
+            MeshPlacement::Off if enabled => Err("without a mesh nobody hears a control plane: \
+                 `mesh_control` is on and `mesh` off"
+                .to_owned()),
+            MeshPlacement::InProcess if enabled && !self.services.is_empty() => Err(
+                "a program of others needs a proxy beside it that registers it: `mesh_control` \
+                     is on and `mesh` in-process"
+                    .to_owned(),
+            ),
             _ => Ok(()),
         }
     }
@@ -688,6 +734,29 @@ mod tests {
         refused(&["--tls", "strict", "--set", python], "needs a proxy beside it");
         assert!(gather(&["--tls", "strict", "--set", python, "--mesh", "sidecar"]).is_ok());
         refused(&["--set", "identity_life_s=9"], "10 to 86400");
+    }
+
+    #[test]
+    fn a_control_plane_is_refused_where_somebody_would_not_be_found() {
+        let refused = |arguments: &[&str], expected: &str| {
+            let on = ["--set", "mesh_control.enabled=true"];
+            let error = gather(&[&on[..], arguments].concat()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        let roles = |it: &Settings| it.editions().iter().map(|it| it.role).collect::<Vec<_>>();
+        assert!(!roles(&gather(&[]).unwrap().settings).contains(&Role::Control));
+        let on = gather(&["--set", "mesh_control.enabled=true"]).unwrap().settings;
+        assert_eq!(roles(&on), Role::ALL);
+        refused(&["--mesh", "off"], "without a mesh");
+        let python = "services.package={\"command\": [\"python3\"]}";
+        refused(&["--set", python], "needs a proxy beside it");
+        refused(
+            &["--set", "mesh_control.lease_ms=999"],
+            "`mesh_control.lease_ms` is 1000 to 60000",
+        );
+        refused(&["--replicas", "control=2"], "control runs in 1 to 1 processes");
+        let beside = ["--set", "mesh_control.enabled=true", "--set", python, "--mesh", "sidecar"];
+        assert!(gather(&beside).is_ok());
     }
 
     #[test]
