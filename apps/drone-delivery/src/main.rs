@@ -5,6 +5,7 @@
 
 mod addresses;
 mod catalog;
+mod check;
 mod cli;
 mod control;
 mod curl;
@@ -43,7 +44,7 @@ use runtime::SystemClock;
 use skein::{
     Exit, Failure, Output, Table,
     audit::AuditLog,
-    commands::{self, arguments::CostArguments},
+    commands::{self, MeshCommand, arguments::CostArguments},
     program,
     supervise::{AUDIT, lifeline},
 };
@@ -73,6 +74,9 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Run(command) => run(&data, command, output).await,
         Command::Ask(command) => ask(&data, command, output).await,
         Command::Files(command) => commands::files::run(&command, reasons::ALL, output),
+        Command::Mesh(MeshCommand::Check(arguments)) => {
+            check::check(&data, &arguments, output).await
+        }
         Command::Mesh(command) => commands::run(&up::admins(&data).await?, command, output).await,
         Command::MeshCost(arguments) => mesh_cost(&data, arguments, output).await,
     }
