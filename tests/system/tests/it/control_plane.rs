@@ -1,6 +1,11 @@
 //! A system whose instances register at a control plane, which alone says who runs where.
 
-use std::{fmt::Write as _, fs, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -12,7 +17,7 @@ use tokio::{
 
 use crate::{
     doors::{SERVICES, id},
-    program::{Process, System},
+    program::{Process, System, sample_request},
     strict::delivers,
     wait::until,
 };
@@ -151,4 +156,50 @@ async fn strict_instances_register_as_who_they_are_beside_proxies_too() {
         let _refused = timeout(SOON, stream.read_to_end(&mut answer)).await.expect("an end");
         assert!(!String::from_utf8_lossy(&answer).contains("welcome"), "{answer:?}");
     }
+}
+
+/// Reads these paths over and over; what failed, and how often one was read.
+async fn read(system: &System, paths: &[String], stop: &AtomicBool) -> (Vec<String>, u32) {
+    let (mut failed, mut reads) = (Vec::new(), 0);
+    while !stop.load(Ordering::Relaxed) {
+        for path in paths {
+            let reply = system.http.get(&system.gateway(path)).await;
+            if reply.status != 200 {
+                failed.push(format!("{path}: {} {}", reply.status, reply.json()));
+            }
+            reads += 1;
+        }
+    }
+    (failed, reads)
+}
+
+#[tokio::test]
+async fn every_service_is_restarted_under_load_and_no_read_fails() {
+    let replicas = ["--replicas", "ingestion=2,delivery=2", "--mesh", "in-process"];
+    let system = System::up(&[&WITH_CONTROL[..], &replicas].concat());
+    delivers(&system, "first").await;
+    let id = system.accepted(&sample_request()).await;
+    let paths = ["deliveryrequests", "deliveries"].map(|it| format!("/api/{it}/{id}"));
+    until("all is settled, and the delivery there", SOON, async || {
+        registry(&system).await.filter(|it| it["settled"] == true)?;
+        let reply = system.http.get(&system.gateway(&paths[1])).await;
+        (reply.status == 200).then_some(())
+    })
+    .await;
+    let stop = AtomicBool::new(false);
+    let restarted = async {
+        for service in SERVICES {
+            let mut command = system.start_command(&["restart", service]);
+            let ended = until(format!("{service} is restarted"), SOON, || {
+                let ended = command.try_wait().unwrap();
+                async move { ended }
+            });
+            assert!(ended.await.success(), "{service}");
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    let ((failed, reads), ()) = tokio::join!(read(&system, &paths, &stop), restarted);
+    println!("{reads} reads");
+    assert!(failed.is_empty(), "{} of {reads}, first: {:?}", failed.len(), failed.first());
+    delivers(&system, "last").await;
 }
