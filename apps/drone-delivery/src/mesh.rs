@@ -33,8 +33,9 @@ use crate::{
 
 /// Between two looks at who is found.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Longest wait for those behind the edge. Then it opens all the same, and says 503 for who is missing.
-const FOUND_WITHIN: Duration = Duration::from_secs(3);
+/// Longest wait for who registers. Then a process goes on all the same: with the control plane away it
+/// would wait for ever.
+const FOUND_WITHIN: Duration = Duration::from_secs(2);
 /// Name of the edge among the routes' parents.
 pub(crate) const EDGE: &str = "edge";
 
@@ -192,28 +193,43 @@ pub(crate) fn start(
     Ok(mesh)
 }
 
-/// Waits until each service that the edge leads to has an instance, for as long as an instance may take
-/// to be heard of: who finds the edge open has his first request answered. A file that says where
-/// everybody is is read before anything else.
-pub(crate) async fn found(mesh: &Mesh) -> Result<(), Failure> {
+/// Waits until each service that the edge leads to has an instance: who finds the edge open has his first
+/// request answered. A file that says where everybody is is read before anything else.
+pub(crate) async fn leads_on(mesh: &Mesh) -> Result<(), Failure> {
     let rules = public()?.routes.into_iter().flat_map(|it| it.rules);
     let services: BTreeSet<String> =
         rules.flat_map(|it| it.backends).map(|it| it.service).collect();
-    let mut looks = interval(LOOK_EVERY);
-    let looking = async {
-        loop {
-            looks.tick().await;
-            let endpoints = mesh.policy().endpoints;
-            let runs = |it: &String| endpoints.get(it).is_some_and(|set| !set.endpoints.is_empty());
-            if services.iter().all(runs) {
-                return;
-            }
-        }
+    let runs = |policy: &Policy, it: &String| {
+        policy.endpoints.get(it).is_some_and(|set| !set.endpoints.is_empty())
     };
-    if timeout(FOUND_WITHIN, looking).await.is_err() {
+    if !holds(mesh, |policy| services.iter().all(|it| runs(policy, it))).await {
         tracing::warn!("the edge opens before every service behind it has registered");
     }
     Ok(())
+}
+
+/// Waits until an instance has been heard of where it is: who restarts the next one when this one is ready
+/// leaves nobody without both.
+pub(crate) async fn is_found(mesh: &Mesh, own: &Registration) {
+    let listed = |policy: &Policy| {
+        let set = policy.endpoints.get(&own.service);
+        set.is_some_and(|it| it.endpoints.iter().any(|it| it.address == own.address))
+    };
+    if !holds(mesh, listed).await {
+        tracing::warn!("this instance is ready before anybody has heard where it is");
+    }
+}
+
+/// Waits until something holds of the policy in force, for as long as a registration may take to be heard
+/// of; whether it does.
+async fn holds(mesh: &Mesh, what: impl Fn(&Policy) -> bool) -> bool {
+    let mut looks = interval(LOOK_EVERY);
+    let looking = async {
+        while !what(&mesh.policy()) {
+            looks.tick().await;
+        }
+    };
+    timeout(FOUND_WITHIN, looking).await.is_ok()
 }
 
 /// How this process calls others, by where the mesh stands. The mesh itself where it stands in this

@@ -78,15 +78,20 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
         Failure::new("start_failed", format!("{} cannot start", role.name()))
             .because(failure::chain(&error))
     };
-    let opens_late = role == Role::Gateway && settings.mesh_control.enabled;
-    if let Some(mesh) = mesh.as_ref().filter(|_| opens_late) {
-        mesh::found(mesh).await?;
+    // Where instances register: else the file is there before the process.
+    let heard = mesh.clone().filter(|_| settings.mesh_control.enabled);
+    if let Some(mesh) = heard.as_ref().filter(|_| role == Role::Gateway) {
+        mesh::leads_on(mesh).await?;
     }
     let parts = Parts { mesh, known: own.known };
     let started = start(&context, role, settings, parts, data).await.map_err(start_failed)?;
     if role.is_service() {
         // Beside a proxy nobody takes it: the proxy registers what is behind its door.
-        register.send_replace(vec![control::registration(&context.config, &started.bound)]);
+        let registration = control::registration(&context.config, &started.bound);
+        register.send_replace(vec![registration.clone()]);
+        if let Some(mesh) = &heard {
+            mesh::is_found(mesh, &registration).await;
+        }
     }
     let ended = async {
         announce_ready(&context.config, &started.bound)?;
