@@ -103,7 +103,8 @@ impl Settings {
             let of_role = others.iter().filter(move |it| it.role == role).cloned();
             std::iter::once(Edition::first(role)).chain(of_role)
         };
-        Role::ALL.into_iter().flat_map(all).collect()
+        let runs = |it: &Role| *it != Role::Control || self.mesh_control.enabled;
+        Role::ALL.into_iter().filter(runs).flat_map(all).collect()
     }
 
     /// Processes that a role has in a version.

@@ -107,7 +107,7 @@ mod tests {
     use crate::{
         editions::Edition,
         roles::Role,
-        settings::{FILE, MeshPlacement},
+        settings::{FILE, MeshPlacement, Settings},
     };
 
     fn gather(arguments: &[&str]) -> Result<Layered, SettingsError> {
@@ -147,6 +147,29 @@ mod tests {
         // Both roles are given this one section.
         assert_eq!(settings.fleet.time_scale, 600.0);
         assert_eq!(settings.fleet.drones, 3);
+    }
+
+    #[test]
+    fn a_control_plane_is_refused_where_somebody_would_not_be_found() {
+        let refused = |arguments: &[&str], expected: &str| {
+            let on = ["--set", "mesh_control.enabled=true"];
+            let error = gather(&[&on[..], arguments].concat()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        let roles = |it: &Settings| it.editions().iter().map(|it| it.role).collect::<Vec<_>>();
+        assert!(!roles(&gather(&[]).unwrap().settings).contains(&Role::Control));
+        let on = gather(&["--set", "mesh_control.enabled=true"]).unwrap().settings;
+        assert_eq!(roles(&on), Role::ALL);
+        refused(&["--mesh", "off"], "without a mesh");
+        let python = "services.package={\"command\": [\"python3\"]}";
+        refused(&["--set", python], "needs a proxy beside it");
+        refused(
+            &["--set", "mesh_control.lease_ms=999"],
+            "`mesh_control.lease_ms` is 1000 to 60000",
+        );
+        refused(&["--replicas", "control=2"], "control runs in 1 to 1 processes");
+        let beside = ["--set", "mesh_control.enabled=true", "--set", python, "--mesh", "sidecar"];
+        assert!(gather(&beside).is_ok());
     }
 
     #[test]

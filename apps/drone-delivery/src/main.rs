@@ -5,7 +5,9 @@
 
 mod addresses;
 mod catalog;
+mod check;
 mod cli;
+mod control;
 mod curl;
 mod dead_letters;
 mod deliveries;
@@ -44,7 +46,7 @@ use runtime::SystemClock;
 use skein::{
     Exit, Failure, Output, Table,
     audit::AuditLog,
-    commands::{self, arguments::CostArguments},
+    commands::{self, MeshCommand, arguments::CostArguments},
     program,
     supervise::{AUDIT, lifeline},
 };
@@ -74,6 +76,9 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Run(command) => run(&data, command, output).await,
         Command::Ask(command) => ask(&data, command, output).await,
         Command::Files(command) => commands::files::run(&command, reasons::ALL, output),
+        Command::Mesh(MeshCommand::Check(arguments)) => {
+            check::check(&data, &arguments, output).await
+        }
         Command::Mesh(command) => commands::run(&up::admins(&data).await?, command, output).await,
         Command::MeshCost(arguments) => mesh_cost(&data, arguments, output).await,
     }

@@ -1,8 +1,9 @@
 //! The mesh of one process: which files it follows, and how its calls go out.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use identity::Handshakes;
+use mesh_control::Registration;
 use mesh_policy::{
     Policy,
     schema::{self, Finding, Level, SourceFile},
@@ -16,16 +17,25 @@ use skein::{
     mesh::{PolicyError, PolicyFiles, follow},
 };
 use telemetry::Telemetry;
+use tokio::{
+    sync::watch,
+    time::{interval, timeout},
+};
 
 use crate::{
     addresses::loopback,
-    endpoints,
+    control, endpoints,
     instances::instances,
     roles::Role,
     settings::{Asking, MeshPlacement, Settings, Tls},
     sidecars,
 };
 
+/// Between two looks at who is found.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Longest wait for who registers. Then a process goes on all the same: with the control plane away it
+/// would wait for ever.
+const FOUND_WITHIN: Duration = Duration::from_secs(2);
 /// Name of the edge among the routes' parents.
 pub(crate) const EDGE: &str = "edge";
 
@@ -54,11 +64,22 @@ pub(crate) fn public() -> Result<Policy, Failure> {
     schema::read(&[source]).map_err(|it| refused(failure::chain(&PolicyError::Findings(it))))
 }
 
+/// Who this process shows itself to be, and what it registers of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Own {
+    /// Nobody where that is not asked.
+    pub(crate) known: Option<Handshakes>,
+    /// Its instances, from when on they take calls.
+    pub(crate) registered: watch::Receiver<Vec<Registration>>,
+}
+
 /// What `up` keeps current, what comes with the program, and what the user adds.
-pub(crate) fn followed(settings: &Settings, data: &Path) -> PolicyFiles {
-    at_edge(everywhere(PolicyFiles::new(), settings), settings)
-        .with_file(endpoints::path(data))
-        .with_files(&settings.route_files)
+fn followed(settings: &Settings, data: &Path) -> PolicyFiles {
+    let files = at_edge(everywhere(PolicyFiles::new(), settings), settings);
+    // Of a service that a file lists the file alone is believed.
+    let files =
+        if settings.mesh_control.enabled { files } else { files.with_file(endpoints::path(data)) };
+    files.with_files(&settings.route_files)
 }
 
 /// With what the edge reads.
@@ -154,17 +175,61 @@ pub(crate) fn start(
     context: &ServiceContext,
     settings: &Settings,
     data: &Path,
-    known: Option<&Handshakes>,
+    own: &Own,
 ) -> Result<Mesh, Failure> {
     let files = followed(settings, data);
     let policy = files.read().map_err(|it| unusable(&it))?;
     let mesh = Mesh::new(context.config.role.clone(), policy, &context.telemetry)
         .map_err(|it| refused(it.to_string()))?;
-    if let Some(handshakes) = known {
+    if let Some(handshakes) = &own.known {
         mesh.know(handshakes.clone());
     }
-    follow(files, vec![mesh.clone()], &context.telemetry, &context.tasks);
+    let ServiceContext { telemetry, tasks, .. } = context;
+    let following = follow(files, vec![mesh.clone()], telemetry, tasks);
+    if let Some(control) = control::upstream(settings, own.known.as_ref()) {
+        let (name, registered) = (&context.config.instance, own.registered.clone());
+        following.hear(control, name, registered, telemetry, tasks);
+    }
     Ok(mesh)
+}
+
+/// Waits until each service that the edge leads to has an instance: who finds the edge open has his first
+/// request answered. A file that says where everybody is is read before anything else.
+pub(crate) async fn leads_on(mesh: &Mesh) -> Result<(), Failure> {
+    let rules = public()?.routes.into_iter().flat_map(|it| it.rules);
+    let services: BTreeSet<String> =
+        rules.flat_map(|it| it.backends).map(|it| it.service).collect();
+    let runs = |policy: &Policy, it: &String| {
+        policy.endpoints.get(it).is_some_and(|set| !set.endpoints.is_empty())
+    };
+    if !holds(mesh, |policy| services.iter().all(|it| runs(policy, it))).await {
+        tracing::warn!("the edge opens before every service behind it has registered");
+    }
+    Ok(())
+}
+
+/// Waits until an instance has been heard of where it is: who restarts the next one when this one is ready
+/// leaves nobody without both.
+pub(crate) async fn is_found(mesh: &Mesh, own: &Registration) {
+    let listed = |policy: &Policy| {
+        let set = policy.endpoints.get(&own.service);
+        set.is_some_and(|it| it.endpoints.iter().any(|it| it.address == own.address))
+    };
+    if !holds(mesh, listed).await {
+        tracing::warn!("this instance is ready before anybody has heard where it is");
+    }
+}
+
+/// Waits until something holds of the policy in force, for as long as a registration may take to be heard
+/// of; whether it does.
+async fn holds(mesh: &Mesh, what: impl Fn(&Policy) -> bool) -> bool {
+    let mut looks = interval(LOOK_EVERY);
+    let looking = async {
+        while !what(&mesh.policy()) {
+            looks.tick().await;
+        }
+    };
+    timeout(FOUND_WITHIN, looking).await.is_ok()
 }
 
 /// How this process calls others, by where the mesh stands. The mesh itself where it stands in this
@@ -175,21 +240,21 @@ pub(crate) fn place(
     settings: &Settings,
     data: &Path,
     outbound: Option<u16>,
-    known: Option<&Handshakes>,
+    own: &Own,
 ) -> Result<Option<Mesh>, Failure> {
     let timeout = context.config.call_timeout;
     match settings.mesh {
         // What a process in the background has to follow is not worth its while: they call nobody.
-        _ if role == Role::Broker => Ok(None),
+        _ if !role.is_called() => Ok(None),
         MeshPlacement::Sidecar if role.is_service() => {
             let door = outbound.unwrap_or_else(|| sidecars::well_known(role, settings).0);
             context.call_by(Client::beside(beside(door), timeout, context.telemetry.clone()));
             Ok(None)
         }
-        MeshPlacement::Sidecar if known.is_none() => Ok(None),
+        MeshPlacement::Sidecar if own.known.is_none() => Ok(None),
         // What has no proxy beside it calls strict doors by itself.
         MeshPlacement::InProcess | MeshPlacement::Sidecar => {
-            let mesh = start(context, settings, data, known)?;
+            let mesh = start(context, settings, data, own)?;
             if role.is_service() {
                 context.guard_by(&mesh);
             }

@@ -6,6 +6,7 @@ use std::{path::Path, time::Duration};
 use base::SharedClock;
 use broker::{BoundBroker, Broker, BrokerConfig, Judge, LogDoor, PlainClients, Right, TopicConfig};
 use contracts::topics;
+use identity::Handshakes;
 use mesh_proxy::{Guard, Mesh};
 use runtime::{SystemClock, Tasks};
 use service_kit::{
@@ -20,12 +21,15 @@ use telemetry::{
     Telemetry, TelemetryConfig,
     logs::{LogConfig, LogFormat},
 };
+use tokio::sync::watch;
 
 use crate::{
     addresses::{addresses, collector, loopback},
     cli::RoleArguments,
+    control,
     identities::{self, Surroundings},
-    mesh, processes,
+    mesh::{self, Own},
+    processes,
     roles::{Kind, Role},
     settings::{BrokerSettings, Settings, Tls},
     sidecars,
@@ -59,13 +63,14 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
     if let Some(handshakes) = &known {
         context.enter_log(identities::to_log(handshakes.clone()));
     }
-    let known = known.as_ref();
-    let mesh = mesh::place(&mut context, role, &settings, data, *outbound, known)?;
+    let (register, registered) = watch::channel(Vec::new());
+    let own = Own { known, registered };
+    let mesh = mesh::place(&mut context, role, &settings, data, *outbound, &own)?;
     let mesh = match (role, mesh) {
         // The edge is one wherever the mesh stands; the log judges by the policy of the mesh.
-        (Role::Gateway, None) => Some(mesh::start(&context, &settings, data, known)?),
-        (Role::Broker, None) if known.is_some() => {
-            Some(mesh::start(&context, &settings, data, known)?)
+        (Role::Gateway, None) => Some(mesh::start(&context, &settings, data, &own)?),
+        (Role::Broker, None) if own.known.is_some() => {
+            Some(mesh::start(&context, &settings, data, &own)?)
         }
         (_, mesh) => mesh,
     };
@@ -73,7 +78,21 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
         Failure::new("start_failed", format!("{} cannot start", role.name()))
             .because(failure::chain(&error))
     };
-    let started = start(&context, role, settings, mesh, data).await.map_err(start_failed)?;
+    // Where instances register: else the file is there before the process.
+    let heard = mesh.clone().filter(|_| settings.mesh_control.enabled);
+    if let Some(mesh) = heard.as_ref().filter(|_| role == Role::Gateway) {
+        mesh::leads_on(mesh).await?;
+    }
+    let parts = Parts { mesh, known: own.known };
+    let started = start(&context, role, settings, parts, data).await.map_err(start_failed)?;
+    if role.is_service() {
+        // Beside a proxy nobody takes it: the proxy registers what is behind its door.
+        let registration = control::registration(&context.config, &started.bound);
+        register.send_replace(vec![registration.clone()]);
+        if let Some(mesh) = &heard {
+            mesh::is_found(mesh, &registration).await;
+        }
+    }
     let ended = async {
         announce_ready(&context.config, &started.bound)?;
         farewell(WatchInput::Yes).await
@@ -85,6 +104,14 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
         broker.close().await;
     }
     Ok(exit)
+}
+
+/// What some roles need besides their surroundings.
+struct Parts {
+    /// Where the mesh stands in this process.
+    mesh: Option<Mesh>,
+    /// Where processes show who they are.
+    known: Option<Handshakes>,
 }
 
 fn around<'a>(context: &'a ServiceContext, data: &'a Path) -> Surroundings<'a> {
@@ -133,13 +160,13 @@ fn service_config(
     config.authorities.clone_from(&settings.authorities);
     config.call_timeout = Duration::from_millis(settings.call_timeout_ms);
     config.edge = (settings.tls == Tls::Strict).then(|| Role::Gateway.name().to_owned());
-    // The broker listens by its own protocol, and calls nobody.
+    // The others listen by protocols of their own, and call nobody.
     if role.is_called() {
         config.services = addresses(settings);
         config.http = told.port.map_or_else(|| role.address(settings), loopback);
     }
     // The edge only leads on, and the log does not write to itself.
-    if !matches!(role, Role::Broker | Role::Gateway) {
+    if role.is_called() && role != Role::Gateway {
         config.bootstrap = vec![Role::Broker.address(settings).to_string()];
     }
     config
@@ -155,12 +182,13 @@ async fn start(
     context: &ServiceContext,
     role: Role,
     settings: Settings,
-    mesh: Option<Mesh>,
+    Parts { mesh, known }: Parts,
     data: &Path,
 ) -> Result<Started, StartError> {
     let own = context.clone();
     let bound = match role.kind() {
         Kind::Log => return start_broker(context, &settings, mesh.as_ref(), data),
+        Kind::Control => control::start(own, control::arguments(&settings), known).await?,
         Kind::Edge => start_edge(context, role, settings.gateway.hosts, mesh, data)?,
         Kind::Page => {
             let surroundings = dashboard::Surroundings {

@@ -26,6 +26,7 @@ pub(crate) enum Role {
     History,
     Dashboard,
     Broker,
+    Control,
 }
 
 /// What a role is to the system.
@@ -40,6 +41,8 @@ pub(crate) enum Kind {
     Page,
     /// What all others write to.
     Log,
+    /// What says where the others are, in a system that has one.
+    Control,
 }
 
 /// What is known of a role before anything is set.
@@ -58,9 +61,9 @@ struct Spec {
 /// The roles, in the order in which `ps` lists them. The program, its tests (`drone-delivery roles -o json`)
 /// and the documentation's ports are held to this.
 #[rustfmt::skip]
-const TABLE: &[Spec] = {
-    use Kind::{Edge, Log, Page, Service};
-    &[
+const TABLE: [Spec; 13] = {
+    use Kind::{Control, Edge, Log, Page, Service};
+    [
         Spec { role: Role::Gateway, name: "gateway", kind: Edge, port: 80, settings: "gateway" },
         Spec { role: Role::Ingestion, name: "ingestion", port: 101, settings: "ingestion",
             kind: Service(|context, it| Box::pin(ingestion_service::run(context, it.ingestion, it.fleet.pickup_ahead()))) },
@@ -82,6 +85,7 @@ const TABLE: &[Spec] = {
             kind: Service(|context, it| Box::pin(history_service::run(context, it.history))) },
         Spec { role: Role::Dashboard, name: "dashboard", kind: Page, port: 0, settings: "dashboard" },
         Spec { role: Role::Broker, name: "broker", kind: Log, port: 92, settings: "broker" },
+        Spec { role: Role::Control, name: "control", kind: Control, port: 70, settings: "mesh_control" },
     ]
 };
 
@@ -131,13 +135,14 @@ impl Role {
     pub(crate) const fn port_name(self) -> &'static str {
         match self.kind() {
             Kind::Log => "kafka",
+            Kind::Control => "control",
             Kind::Edge | Kind::Service(_) | Kind::Page => "http",
         }
     }
 
-    /// Whether the other roles can call it.
+    /// Whether the other roles can call it. One that cannot be called calls nobody either.
     pub(crate) const fn is_called(self) -> bool {
-        !matches!(self.kind(), Kind::Log)
+        !matches!(self.kind(), Kind::Log | Kind::Control)
     }
 
     /// Whether several processes may share its database.
@@ -159,6 +164,7 @@ impl Kind {
             Self::Service(_) => "service",
             Self::Page => "page",
             Self::Log => "log",
+            Self::Control => "control",
         }
     }
 }
@@ -186,6 +192,7 @@ mod tests {
             let words = match role {
                 Role::Dashboard => "page".to_owned(),
                 Role::Broker => "Kafka protocol".to_owned(),
+                Role::Control => "control plane".to_owned(),
                 _ => role.name().replace("third-party-", "third-party "),
             };
             let line = format!("+{} {words}", role.port());

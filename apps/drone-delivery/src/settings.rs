@@ -32,6 +32,8 @@ use third_party_transport_service::TransportConfig;
 pub(crate) const FILE: &str = "settings.json";
 /// Lives of identities: shorter ones would be renewed all the time, longer ones outlive what they say.
 const IDENTITY_LIFE_S: RangeInclusive<u64> = 10..=86_400;
+/// Leases and grace of a control plane: in less a busy machine does not renew, in more nobody is gone.
+const CONTROL_MS: RangeInclusive<u64> = 1_000..=60_000;
 
 /// The settings of a whole system.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) mesh: MeshPlacement,
     /// Whether services show each other who they are.
     pub(crate) tls: Tls,
+    /// The control plane.
+    pub(crate) mesh_control: ControlSettings,
     /// Life of an identity, in seconds; it is renewed at half of it.
     pub(crate) identity_life_s: u64,
     /// Further files with policy for the mesh.
@@ -139,6 +143,18 @@ pub(crate) struct ForeignService {
     pub(crate) health: Option<String>,
 }
 
+/// The control plane: an instance registers itself there, and hears where the others are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ControlSettings {
+    /// Whether one runs. Then no process reads where the others are from the file that `up` keeps.
+    pub(crate) enabled: bool,
+    /// An instance that did not renew for so long is gone, in milliseconds; it renews at each third.
+    pub(crate) lease_ms: u64,
+    /// So long after its start it takes nobody for gone, in milliseconds; at least a lease.
+    pub(crate) grace_ms: u64,
+}
+
 /// What the roles write down.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -201,6 +217,7 @@ impl Default for Settings {
             services: BTreeMap::new(),
             mesh: MeshPlacement::default(),
             tls: Tls::default(),
+            mesh_control: ControlSettings::default(),
             identity_life_s: 3_600,
             route_files: Vec::new(),
             authorities: None,
@@ -224,6 +241,12 @@ impl Default for Settings {
             history: HistoryConfig::default(),
             dashboard: DashboardConfig::default(),
         }
+    }
+}
+
+impl Default for ControlSettings {
+    fn default() -> Self {
+        Self { enabled: false, lease_ms: 3_000, grace_ms: 10_000 }
     }
 }
 
@@ -321,6 +344,7 @@ impl Settings {
         let own = || {
             self.services.iter().try_for_each(|(name, it)| it.check(name))?;
             self.check_tls()?;
+            self.check_control()?;
             match telemetry::logs::level(&self.logs.level) {
                 Some(_) => Ok(()),
                 None => Err(format!("`logs.level` is `{}`, which is no level", self.logs.level)),
@@ -344,6 +368,27 @@ impl Settings {
                  and `mesh` in-process"
                     .to_owned())
             }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_control(&self) -> Result<(), String> {
+        let ControlSettings { enabled, lease_ms, grace_ms } = self.mesh_control;
+        for (name, time) in [("lease_ms", lease_ms), ("grace_ms", grace_ms)] {
+            if !CONTROL_MS.contains(&time) {
+                let (least, most) = (CONTROL_MS.start(), CONTROL_MS.end());
+                return Err(format!("`mesh_control.{name}` is {least} to {most}, not {time}"));
+            }
+        }
+        match self.mesh {
+            MeshPlacement::Off if enabled => Err("without a mesh nobody hears a control plane: \
+                 `mesh_control` is on and `mesh` off"
+                .to_owned()),
+            MeshPlacement::InProcess if enabled && !self.services.is_empty() => Err(
+                "a program of others needs a proxy beside it that registers it: `mesh_control` \
+                     is on and `mesh` in-process"
+                    .to_owned(),
+            ),
             _ => Ok(()),
         }
     }

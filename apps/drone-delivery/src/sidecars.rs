@@ -21,6 +21,7 @@ use skein::{
 use crate::{
     addresses::{collector, loopback},
     cli::RoleArguments,
+    control,
     identities::{self, Surroundings},
     instances::Instance,
     mesh,
@@ -101,10 +102,11 @@ pub(crate) fn text(instance: &Instance, settings: &Settings) -> Option<String> {
     let (sidecar, application) = (instance.sidecar.as_ref()?, instance.port?);
     let mut text = format!(
         "apiVersion: skein/v1\nkind: Proxy\nmetadata: {{name: {}}}\nspec:\n  inbound:\n  \
-         - {{listen: \"{}\", application: \"{}\"}}\n  outbound:\n  - {{listen: \"{}\"}}\n",
+         - {{listen: \"{}\", application: \"{}\"{}}}\n  outbound:\n  - {{listen: \"{}\"}}\n",
         instance.edition.role.name(),
         loopback(sidecar.inbound),
         loopback(application),
+        readiness(instance, settings),
         loopback(sidecar.outbound),
     );
     for door in &sidecar.doors {
@@ -112,7 +114,13 @@ pub(crate) fn text(instance: &Instance, settings: &Settings) -> Option<String> {
         // Writing to a text cannot fail.
         let _written = writeln!(text, "  - {{listen: \"{listen}\", service: {}}}", door.service);
     }
-    let mut files = vec!["endpoints.yaml".to_owned()];
+    let mut files = Vec::new();
+    if settings.mesh_control.enabled {
+        text.push_str(&control_section(instance, settings));
+    } else {
+        // What a file lists is believed from the file alone.
+        files.push("endpoints.yaml".to_owned());
+    }
     files.extend(settings.route_files.iter().map(|it| it.to_string_lossy().into_owned()));
     // A text in JSON is one in YAML.
     let files: Vec<_> =
@@ -121,6 +129,27 @@ pub(crate) fn text(instance: &Instance, settings: &Settings) -> Option<String> {
     let _written =
         writeln!(text, "  workers: 1\n  admin: \"127.0.0.1:0\"\n  files: [{}]", files.join(", "));
     Some(text)
+}
+
+/// How the proxy knows that a program of others is ready to be registered, where that says how.
+fn readiness(instance: &Instance, settings: &Settings) -> String {
+    let foreign = settings.foreign(&instance.edition).filter(|_| settings.mesh_control.enabled);
+    let path = foreign.and_then(|it| it.health.as_deref());
+    path.map_or_else(String::new, |it| format!(", readinessPath: {}", serde_json::Value::from(it)))
+}
+
+/// The control plane that the proxy hears, and what it registers there: the program behind its door.
+fn control_section(instance: &Instance, settings: &Settings) -> String {
+    let address = Role::Control.address(settings);
+    let identity = match settings.tls {
+        Tls::Off => String::new(),
+        Tls::Strict => format!(", identity: \"{}\"", control::identity()),
+    };
+    let (name, version) = (&instance.name, instance.edition.version());
+    format!(
+        "  control:\n    {{address: \"{address}\"{identity}, \
+         instance: {{name: \"{name}\", version: \"{version}\"}}}}\n"
+    )
 }
 
 /// Runs the process beside an instance to its end.
@@ -168,8 +197,13 @@ pub(crate) async fn run(data: &Path, told: &RoleArguments) -> Result<Exit, Failu
 
 #[cfg(test)]
 mod tests {
+    use mesh_policy::schema::{self, SourceFile};
+
     use super::*;
-    use crate::editions::Edition;
+    use crate::{
+        editions::Edition,
+        settings::{ControlSettings, ForeignService},
+    };
 
     fn instance(doors: Vec<Door>) -> Instance {
         let name = "package-proxy-1".to_owned();
@@ -204,6 +238,30 @@ spec:
   files: ["endpoints.yaml", "/etc/my \"own\" routes.yaml"]
 "#;
         assert_eq!(text(&instance(doors), &settings).unwrap(), expected);
+    }
+
+    #[test]
+    fn with_a_control_plane_a_proxy_registers_its_program_and_reads_no_list_of_others() {
+        let python = ForeignService {
+            command: vec!["python3".to_owned()],
+            port: None,
+            health: Some("/healthy".to_owned()),
+        };
+        let settings = Settings {
+            mesh_control: ControlSettings { enabled: true, ..ControlSettings::default() },
+            services: [("package".to_owned(), python)].into(),
+            tls: Tls::Strict,
+            ..Settings::default()
+        };
+        let text = text(&instance(Vec::new()), &settings).unwrap();
+        let control = "address: \"127.0.0.1:7070\", \
+                       identity: \"spiffe://drone-delivery/ns/default/svc/control\", \
+                       instance: {name: \"package-1\", version: \"v1\"}";
+        assert!(text.contains(control), "{text}");
+        assert!(text.contains("readinessPath: \"/healthy\""), "{text}");
+        assert!(!text.contains("endpoints.yaml"), "{text}");
+        let source = SourceFile { name: "proxy.yaml".to_owned(), text };
+        assert!(schema::read(&[source]).is_ok_and(|it| it.proxies[0].control.is_some()));
     }
 
     #[test]

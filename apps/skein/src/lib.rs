@@ -16,6 +16,7 @@ pub mod keys;
 pub mod letters;
 pub mod mesh;
 pub mod output;
+pub mod preflight;
 pub mod program;
 pub mod proxy;
 pub mod supervise;

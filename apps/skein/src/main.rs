@@ -1,22 +1,26 @@
 //! The program of the mesh alone, for services of anybody: `skein proxy --config FILE`.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use base::SharedClock;
 use clap::{Parser, Subcommand};
 use runtime::{SystemClock, Tasks};
 use service_kit::{FaultHook, ServiceConfig, ServiceContext};
 use skein::{
-    Exit, Failure, Format, Output,
+    Exit, Failure, Format, Output, check,
     commands::{
         self, Admins, FileCommand, MeshCommand,
-        arguments::{AdminArguments, ConformanceArguments, CostArguments},
+        arguments::{AdminArguments, CheckArguments, ConformanceArguments, CostArguments},
         key::KeyCommand,
     },
     control::{self, ControlArguments},
     keys::KeyStore,
     mesh::{self, PolicyFiles},
-    program, proxy,
+    preflight, program, proxy,
     supervise::lifeline::{WatchInput, farewell},
 };
 use telemetry::{
@@ -123,6 +127,10 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             commands::key::run(&KeyStore::at(file), None, command, now, output)
         }
         Command::Files(command) => commands::files::run(&command, &[], output),
+        Command::Mesh(MeshCommand::Check(CheckArguments { pre: true, .. })) => {
+            let now = SystemClock::shared().now();
+            Ok(check::show(&[preflight::machine(Path::new("."), now, None)], output))
+        }
         Command::Mesh(command) => {
             if cli.admin.addresses.is_empty() {
                 let failure = Failure::new("bad_argument", "no process is named");
@@ -136,7 +144,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
 }
 
 async fn run_proxy(
-    path: &std::path::Path,
+    path: &Path,
     log: &str,
     traces_per_second: u32,
     hook: FaultHook,

@@ -16,15 +16,17 @@ use mesh_proxy::{
 };
 use runtime::Tasks;
 use service_kit::{Health, Routes, Service, ServiceConfig, ServiceContext, StartError};
-use tokio::{sync::watch, time::interval};
+use tokio::{sync::watch, time::sleep};
 
 use crate::{
     Exit, Failure, callers, failure,
     mesh::{PolicyError, PolicyFiles, follow, refused},
 };
 
-/// How often the programs behind the doors are asked whether they are ready, for who may call them.
+/// How often the programs behind the doors are asked whether they are ready, for who may call them; more
+/// often as long as they are not, for they are waited for.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A proxy that runs.
 #[derive(Debug)]
@@ -93,7 +95,9 @@ pub fn start(
     if let Some(control) = &proxy.control {
         let upstream = upstream(control, known).map_err(|it| start_failed(it.to_owned()))?;
         let instances = register(proxy, control, &program.bound, &context.tasks);
-        following.hear(upstream, &proxy.name, instances, &context.telemetry, &context.tasks);
+        // The proxies of a service's instances are told apart by these.
+        let name = control.instance.as_ref().map_or(&proxy.name, |it| &it.name);
+        following.hear(upstream, name, instances, &context.telemetry, &context.tasks);
     }
     Ok(Running { bound: program.bound.clone(), admin, program })
 }
@@ -139,9 +143,10 @@ fn register(
     };
     let asked: Vec<_> = proxy.inbound.iter().map(Readiness::of).collect();
     tasks.spawn("readiness for the control plane", move |shutdown| async move {
-        let mut ticks = interval(ASK_EVERY);
-        while shutdown.or_cancel(ticks.tick()).await.is_some() {
+        let mut pause = Duration::ZERO;
+        while shutdown.or_cancel(sleep(pause)).await.is_some() {
             let Some(ready) = shutdown.or_cancel(are_ready(&asked)).await else { return };
+            pause = if ready { ASK_EVERY } else { ASK_AGAIN };
             let now = vec![Registration { ready, ..registration.clone() }];
             registered.send_if_modified(|it| {
                 *it != now && {

@@ -129,8 +129,9 @@ impl Follower {
         let (read, mut to) = split(stream);
         let mut lines = Lines::new(read, TOLD_BYTES_MAX);
         say(&mut to, &Said::Subscribe { wire: WIRE, name: self.name.clone() }).await?;
-        let first =
-            timeout(SILENT_MAX, lines.next()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let welcomed = timeout(SILENT_MAX, lines.next());
+        let Some(first) = shutdown.or_cancel(welcomed).await else { return Ok(()) };
+        let first = first.map_err(|_| io::ErrorKind::TimedOut)??;
         let Told::Welcome { wire: WIRE, lease_ms } = first else {
             let what = format!("it does not speak version {WIRE} of the wire");
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));

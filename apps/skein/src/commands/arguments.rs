@@ -110,7 +110,9 @@ pub enum MeshCommand {
     #[command(subcommand)]
     Outbox(OutboxCommand),
     /// Looks whether everything is well: processes, policy, endpoints, identities, control plane.
-    #[command(after_help = "Examples:\n  check\n  check --wait 30s\n  check -o json")]
+    #[command(
+        after_help = "Examples:\n  check\n  check --pre\n  check --wait 30s\n  check -o json"
+    )]
     Check(CheckArguments),
     /// Instances that are registered at a control plane, and the proxies that hear it.
     #[command(subcommand)]
@@ -125,9 +127,12 @@ pub enum MeshCommand {
     Why(WhyArguments),
 }
 
-/// How long to look.
+/// What to look at, and how long.
 #[derive(Debug, Args, Default)]
 pub struct CheckArguments {
+    /// Looks at this machine alone: whether something can be started on it.
+    #[arg(long, conflicts_with = "wait")]
+    pub pre: bool,
     /// Looks again until nothing is wrong, for so long at the most.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub wait: Option<Duration>,

@@ -22,7 +22,25 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// An identity is renewed at half life, so one with less than that of an hour left is not renewed.
 const SOON: Duration = Duration::from_mins(10);
 
-/// Checks the processes, until all is well where that is waited for.
+/// What a look has found.
+#[derive(Debug)]
+pub struct Found {
+    /// Checks by what they are about.
+    pub categories: Vec<Category>,
+    /// How the command ends where one of them is wrong.
+    pub wrong: Exit,
+}
+
+impl Found {
+    fn show(&self, output: Output) -> Exit {
+        match check::show(&self.categories, output) {
+            Exit::Done => Exit::Done,
+            _ => self.wrong,
+        }
+    }
+}
+
+/// Looks at the processes, until all is well where that is waited for.
 ///
 /// # Errors
 /// No process answers.
@@ -31,19 +49,32 @@ pub async fn run(
     arguments: &CheckArguments,
     output: Output,
 ) -> Result<Exit, Failure> {
+    let look = async || Ok(Found { categories: live(admins).await?, wrong: Exit::Failed });
+    looking(look, arguments, output).await
+}
+
+/// The same with what a program knows how to look at.
+///
+/// # Errors
+/// Why there was no look.
+pub async fn looking(
+    look: impl AsyncFn() -> Result<Found, Failure>,
+    arguments: &CheckArguments,
+    output: Output,
+) -> Result<Exit, Failure> {
     let Some(longest) = arguments.wait else {
-        return Ok(check::show(&live(admins).await?, output));
+        return Ok(look().await?.show(output));
     };
     let end = Instant::now() + longest;
     let mut looks = interval(LOOK_EVERY);
     loop {
         looks.tick().await;
-        let looked = timeout(longest, live(admins)).await;
+        let looked = timeout(longest, look()).await;
         let is_over = Instant::now() >= end;
         match looked {
-            Ok(Ok(found)) if check::is_success(&found) => return Ok(check::show(&found, output)),
+            Ok(Ok(found)) if check::is_success(&found.categories) => return Ok(found.show(output)),
             Ok(Ok(found)) if is_over => {
-                let _failed = check::show(&found, output);
+                let _failed = found.show(output);
                 return Ok(Exit::TimedOut);
             }
             Ok(Err(failure)) if is_over => return Err(failure),

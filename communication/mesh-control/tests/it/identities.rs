@@ -14,8 +14,6 @@ use tokio::sync::watch;
 
 use crate::rig::{Control, Proxy, clock, eventually, instance, ports};
 
-const LONG: Duration = Duration::from_secs(600);
-
 /// An anchor that signs whatever it is asked to.
 struct Anchor {
     pem: String,
@@ -79,7 +77,7 @@ const REFUSED: &str = "control_registrations_refused_total{reason=\"wrong_servic
 #[tokio::test]
 async fn an_instance_that_registers_as_another_service_is_refused_and_counted() {
     let anchor = Anchor::new();
-    let control = Control::start(LONG, Some(anchor.vouch(&id("control")))).await;
+    let control = Control::start(Some(anchor.vouch(&id("control")))).await;
     let mut caller = Proxy::start(upstream(&control, anchor.vouch(&id("shop"))), Vec::new());
     let both = vec![instance("bank", 9), instance("cart", 1)];
     let cart = Proxy::start(upstream(&control, anchor.vouch(&id("cart"))), both);
@@ -109,11 +107,11 @@ async fn an_instance_that_registers_as_another_service_is_refused_and_counted() 
 #[tokio::test]
 async fn who_is_not_known_hears_nothing_and_who_is_not_the_control_plane_is_not_believed() {
     let (anchor, other) = (Anchor::new(), Anchor::new());
-    let control = Control::start(LONG, Some(anchor.vouch(&id("control")))).await;
+    let control = Control::start(Some(anchor.vouch(&id("control")))).await;
     let stranger = Proxy::start(upstream(&control, other.vouch(&id("cart"))), Vec::new());
     let plain = Proxy::start(control.upstream(), vec![instance("cart", 1)]);
     // One of the mesh that stands where the control plane should.
-    let false_one = Control::start(LONG, Some(anchor.vouch(&id("cart")))).await;
+    let false_one = Control::start(Some(anchor.vouch(&id("cart")))).await;
     let deceived = Proxy::start(upstream(&false_one, anchor.vouch(&id("shop"))), Vec::new());
     for proxy in [&stranger, &plain, &deceived] {
         eventually("it was shut out twice", || {

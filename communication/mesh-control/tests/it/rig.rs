@@ -1,8 +1,8 @@
 //! A control plane on a port of its own, and proxies that write down what they hear.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use base::SharedClock;
+use base::{ManualClock, SharedClock, Timestamp};
 use identity::Handshakes;
 use mesh_control::{Plane, Registration, RegistryConfig, Spoken, State, Upstream, subscribe};
 use runtime::{SystemClock, Tasks};
@@ -12,12 +12,19 @@ use tokio::{sync::watch, time::timeout};
 /// Nothing here takes as long.
 pub(crate) const WITHIN: Duration = Duration::from_secs(30);
 
+/// A third of it, after which an instance renews, is longer than any test: what is registered stays so
+/// until the clock of the control plane is moved.
+pub(crate) const LEASE: Duration = Duration::from_secs(600);
+/// By this it is moved where a state is to be settled.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
+
 pub(crate) fn clock() -> SharedClock {
     SystemClock::shared()
 }
 
-/// A control plane that runs.
+/// A control plane that runs by a clock which stands still.
 pub(crate) struct Control {
+    pub(crate) clock: Arc<ManualClock>,
     pub(crate) plane: Plane,
     pub(crate) address: SocketAddr,
     pub(crate) telemetry: Telemetry,
@@ -25,20 +32,29 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) async fn start(lease: Duration, known: Option<Handshakes>) -> Self {
-        Self::at(([127, 0, 0, 1], 0).into(), lease, known).await
+    pub(crate) async fn start(known: Option<Handshakes>) -> Self {
+        Self::at(([127, 0, 0, 1], 0).into(), known).await
     }
 
-    pub(crate) async fn at(
-        address: SocketAddr,
-        lease: Duration,
-        known: Option<Handshakes>,
-    ) -> Self {
+    pub(crate) async fn at(address: SocketAddr, known: Option<Handshakes>) -> Self {
         let (telemetry, tasks) = (Telemetry::disabled(), Tasks::new());
-        let config = RegistryConfig { lease, grace: lease };
-        let plane = Plane::new(config, known, clock(), &telemetry);
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        let config = RegistryConfig { lease: LEASE, grace: GRACE };
+        let plane = Plane::new(config, known, clock.clone(), &telemetry);
         let address = plane.serve(address, &tasks).await.unwrap();
-        Self { plane, address, telemetry, tasks }
+        Self { clock, plane, address, telemetry, tasks }
+    }
+
+    /// Lets so much time pass for it, and for nobody else.
+    pub(crate) fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+        self.plane.look_at_clock();
+    }
+
+    /// Waits until so many instances are registered.
+    pub(crate) async fn registers(&self, count: usize) {
+        let known = || self.plane.shown()["instances"].as_array().map(Vec::len) == Some(count);
+        eventually("as many are registered", known).await;
     }
 
     /// Ends it as a kill does: what it knew is gone.

@@ -12,12 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::rig::{Control, Proxy, clock, eventually, instance, ports};
-
-/// Long enough that no test sees its end, where it is not the end that is tested.
-const LONG: Duration = Duration::from_secs(600);
-/// Waited for by those that test the end; long enough that a slow machine renews in it.
-const SHORT: Duration = Duration::from_secs(3);
+use crate::rig::{Control, GRACE, LEASE, Proxy, WITHIN, clock, eventually, instance, ports};
 
 fn texts(text: &str) -> Contribution {
     let file = SourceFile { name: "rules.yaml".to_owned(), text: text.to_owned() };
@@ -39,7 +34,7 @@ fn acknowledged(plane: &Plane) -> (u64, Vec<u64>) {
 
 #[tokio::test]
 async fn instances_that_come_and_go_are_heard_by_every_proxy_and_each_says_what_it_took() {
-    let control = Control::start(LONG, None).await;
+    let control = Control::start(None).await;
     let mut caller = Proxy::start(control.upstream(), Vec::new());
     let cart = Proxy::start(control.upstream(), vec![instance("cart", 1)]);
     caller.until("cart", &[1]).await;
@@ -48,10 +43,7 @@ async fn instances_that_come_and_go_are_heard_by_every_proxy_and_each_says_what_
     caller.until("cart", &[1, 2]).await;
     cart.instances.send_replace(two[1..].to_vec());
     // Nobody is settled yet, so that even who withdrew is still called: by what is settled he is not.
-    eventually("the registry knows one", || {
-        control.plane.shown()["instances"].as_array().is_some_and(|it| it.len() == 1)
-    })
-    .await;
+    control.registers(1).await;
     eventually("both took the newest", || {
         let (version, taken) = acknowledged(&control.plane);
         taken == [version, version]
@@ -64,37 +56,61 @@ async fn instances_that_come_and_go_are_heard_by_every_proxy_and_each_says_what_
 
 #[tokio::test]
 async fn a_proxy_that_ends_takes_its_instance_away_before_its_lease_is_over() {
-    let control = Control::start(SHORT, None).await;
+    let control = Control::start(None).await;
+    control.pass(GRACE);
     let mut caller = Proxy::start(control.upstream(), Vec::new());
     caller.state.wait_for(|it| it.is_settled).await.unwrap();
     let cart = Proxy::start(control.upstream(), vec![instance("cart", 1)]);
     caller.until("cart", &[1]).await;
-    cart.tasks.drain(LONG).await;
+    cart.tasks.drain(WITHIN).await;
     caller.until("cart", &[]).await;
     let expired = control.counted("control_leases_expired_total");
     assert_eq!(expired, 0, "it was withdrawn, and did not run out");
 }
 
+#[tokio::test]
+async fn a_lease_that_is_not_renewed_ends_for_every_proxy() {
+    let control = Control::start(None).await;
+    let mut caller = Proxy::start(control.upstream(), Vec::new());
+    let cart = Proxy::start(control.upstream(), vec![instance("cart", 1)]);
+    caller.until("cart", &[1]).await;
+    control.pass(LEASE - Duration::from_millis(1));
+    caller.state.wait_for(|it| it.is_settled).await.unwrap();
+    assert_eq!(ports(&caller.state.borrow(), "cart"), [1]);
+    control.pass(Duration::from_millis(1));
+    caller.until("cart", &[]).await;
+    assert_eq!(control.counted("control_leases_expired_total"), 1);
+    drop(cart);
+}
+
 // mesh 12b: 69
 #[tokio::test]
 async fn while_it_is_away_the_last_state_holds_and_once_it_is_back_nobody_was_lost_on_the_way() {
-    let control = Control::start(SHORT, None).await;
+    let control = Control::start(None).await;
     control.plane.take("files", Ok(texts(&route("bank")))).unwrap();
     let mut caller = Proxy::start(control.upstream(), Vec::new());
     let cart = Proxy::start(control.upstream(), vec![instance("cart", 1)]);
     caller.until("cart", &[1]).await;
+    control.pass(GRACE);
     caller.state.wait_for(|it| it.is_settled && it.documents.len() == 1).await.unwrap();
     let held = caller.state.borrow_and_update().clone();
     // Every state from here on is looked at: none may lack the instance.
     let address = control.stop().await;
     assert_eq!(*caller.state.borrow(), held);
 
-    let back = Control::at(address, SHORT, None).await;
+    let back = Control::at(address, None).await;
     let mut seen: Vec<State> = Vec::new();
-    while seen.last().is_none_or(|it| !it.is_settled) {
-        caller.state.changed().await.unwrap();
-        seen.push(caller.state.borrow_and_update().clone());
-    }
+    let registered = async {
+        back.registers(1).await;
+        back.pass(GRACE);
+    };
+    let settled = async {
+        while seen.last().is_none_or(|it| !it.is_settled) {
+            caller.state.changed().await.unwrap();
+            seen.push(caller.state.borrow_and_update().clone());
+        }
+    };
+    tokio::join!(registered, settled);
     assert!(seen.iter().all(|it| ports(it, "cart") == [1]), "{seen:?}");
     // What else is new is heard as before.
     cart.instances.send_replace(vec![instance("cart", 1), instance("cart", 2)]);
@@ -104,15 +120,23 @@ async fn while_it_is_away_the_last_state_holds_and_once_it_is_back_nobody_was_lo
 
 #[tokio::test]
 async fn who_died_while_it_was_away_is_gone_once_it_is_settled_again() {
-    let control = Control::start(SHORT, None).await;
+    let control = Control::start(None).await;
     let mut caller = Proxy::start(control.upstream(), Vec::new());
     let cart = Proxy::start(control.upstream(), vec![instance("cart", 1)]);
     let second = Proxy::start(control.upstream(), vec![instance("cart", 2)]);
     caller.until("cart", &[1, 2]).await;
     let address = control.stop().await;
-    second.tasks.drain(LONG).await;
+    second.tasks.drain(WITHIN).await;
     assert_eq!(ports(&caller.state.borrow(), "cart"), [1, 2], "that is for the breaker to say");
-    let _back = Control::at(address, SHORT, None).await;
+    let back = Control::at(address, None).await;
+    back.registers(1).await;
+    eventually("both took the newest", || {
+        let (version, taken) = acknowledged(&back.plane);
+        taken == [version, version]
+    })
+    .await;
+    assert_eq!(ports(&caller.state.borrow(), "cart"), [1, 2], "nobody is taken for gone yet");
+    back.pass(GRACE);
     caller.until("cart", &[1]).await;
     assert!(caller.state.borrow().is_settled);
     drop(cart);
@@ -120,7 +144,7 @@ async fn who_died_while_it_was_away_is_gone_once_it_is_settled_again() {
 
 #[tokio::test]
 async fn a_text_that_is_no_policy_reaches_no_proxy() {
-    let control = Control::start(LONG, None).await;
+    let control = Control::start(None).await;
     control.plane.take("files", Ok(texts(&route("cart")))).unwrap();
     let mut caller = Proxy::start(control.upstream(), Vec::new());
     caller.state.wait_for(|it| it.documents.len() == 1).await.unwrap();
@@ -138,7 +162,7 @@ async fn a_text_that_is_no_policy_reaches_no_proxy() {
 
 #[tokio::test]
 async fn a_state_that_a_proxy_cannot_use_is_shown_with_its_reason_and_the_next_one_is_taken() {
-    let control = Control::start(LONG, None).await;
+    let control = Control::start(None).await;
     let picky = |it: &State| match ports(it, "cart").len() {
         1 => Err("one is not enough".to_owned()),
         _ => Ok(()),
@@ -167,7 +191,7 @@ async fn without_identities_it_listens_on_loopback_alone() {
 
 #[tokio::test]
 async fn who_does_not_speak_the_wire_is_shut_out_and_the_others_are_served() {
-    let control = Control::start(LONG, None).await;
+    let control = Control::start(None).await;
     let mut caller = Proxy::start(control.upstream(), vec![instance("cart", 1)]);
     caller.until("cart", &[1]).await;
     let endless = vec![b'['; 64 << 10];

@@ -11,6 +11,8 @@ mod cancelling;
 #[cfg(test)]
 mod compatibility;
 #[cfg(test)]
+mod control_plane;
+#[cfg(test)]
 mod directory;
 #[cfg(test)]
 mod doors;

@@ -1,6 +1,8 @@
-//! What an operator asks the log and changes in it, by the program's own commands.
+//! What an operator asks the system and the log and changes in it, by the program's own commands.
 
-use std::time::Duration;
+use std::{fs, net::TcpListener, path::Path, time::Duration};
+
+use serde_json::Value;
 
 use crate::{
     program::{System, sample_request},
@@ -23,7 +25,7 @@ async fn groups_are_shown_with_their_members_and_those_with_members_are_not_set_
     let scheduler = until("all is committed", SOON, async || {
         let group = system.try_command_json(&["groups", "describe", "scheduler"])?;
         let topics = group["topics"].as_array()?;
-        let is_done = |it: &serde_json::Value| it["topic"] == "delivery-requests" && it["lag"] == 0;
+        let is_done = |it: &Value| it["topic"] == "delivery-requests" && it["lag"] == 0;
         topics.iter().any(is_done).then_some(group)
     })
     .await;
@@ -57,4 +59,50 @@ async fn a_topic_is_made_shown_and_removed_when_that_is_meant() {
     assert_eq!(system.command_json(&["topics", "delete", "extra", "--yes"])["lost"], 1);
     let (code, said) = fails(&system, &["topics", "describe", "extra"]);
     assert_eq!(code, Some(3), "{said}");
+}
+
+/// The exit code of `check`, and what of it is wrong.
+fn checked(system: &System, further: &[&str]) -> (Option<i32>, Vec<String>) {
+    let output = system.command(&[&["check", "-o", "json"], further].concat());
+    let page: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = page["categories"].as_array().unwrap().iter().flat_map(|it| {
+        it["checks"].as_array().unwrap().iter().filter(|it| it["result"] == "error")
+    });
+    let wrong: Vec<_> = checks.map(|it| it["description"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(page["success"] == true, wrong.is_empty(), "{page}");
+    (output.status.code(), wrong)
+}
+
+/// In one step, as whoever follows it has to see it.
+fn replace(path: &Path, text: &str) {
+    fs::write(path.with_extension("draft"), text).unwrap();
+    fs::rename(path.with_extension("draft"), path).unwrap();
+}
+
+#[tokio::test]
+async fn check_says_by_its_exit_code_whether_the_system_is_well_and_whether_one_can_be_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let routes = folder.path().join("routes.yaml");
+    replace(&routes, "");
+    let system = System::up(&["--mesh", "in-process", "--routes", routes.to_str().unwrap()]);
+    assert_eq!(checked(&system, &[]), (Some(0), Vec::new()));
+    assert_eq!(checked(&system, &["--pre"]), (Some(0), Vec::new()), "its ports are its own");
+    replace(&routes, "kind: Nonsense\n");
+    let wrong = until("the file is found to be wrong", SOON, async || {
+        Some(checked(&system, &[])).filter(|it| it.0 != Some(0))
+    })
+    .await;
+    assert_eq!(wrong, (Some(1), vec!["the newest policy is in force everywhere".to_owned()]));
+    assert_eq!(checked(&system, &["--wait", "1s"]).0, Some(4));
+    replace(&routes, "");
+    assert_eq!(checked(&system, &["--wait", "20s"]), (Some(0), Vec::new()));
+
+    assert!(system.command(&["down"]).status.success());
+    assert_eq!(checked(&system, &[]), (Some(5), vec!["the system runs".to_owned()]));
+    assert_eq!(checked(&system, &["--pre"]), (Some(0), Vec::new()));
+    let taken = TcpListener::bind(("127.0.0.1", system.port(104))).unwrap();
+    let expected = vec!["every port is free".to_owned()];
+    assert_eq!(checked(&system, &["--pre"]), (Some(1), expected));
+    assert_eq!(checked(&system, &[]).0, Some(1), "it is more than that nothing runs");
+    drop(taken);
 }

@@ -33,7 +33,8 @@ async fn plain(port: u16) -> String {
     timeout(SOON, asked).await.expect("an answer or an end")
 }
 
-async fn delivers(system: &System, id: &str) {
+/// Has a delivery pass its pivot.
+pub(crate) async fn delivers(system: &System, id: &str) {
     let mut request = sample_request();
     request["deliveryId"] = id.into();
     let id = system.accepted(&request).await;

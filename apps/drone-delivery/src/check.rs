@@ -1,0 +1,72 @@
+//! `check`: whether this machine can carry a system, and whether the one that runs on it is well.
+
+use std::path::Path;
+
+use runtime::SystemClock;
+use skein::{
+    Exit, Failure, Output,
+    check::{Category, Check, Verdict, is_success},
+    commands::{
+        arguments::CheckArguments,
+        check::{Found, live, looking},
+    },
+    preflight,
+};
+
+use crate::{cli::SettingArguments, layered::Layered, plan::Plan, settings::Settings, up};
+
+/// Looks at the machine, and at what runs unless that is not asked for.
+pub(crate) async fn check(
+    data: &Path,
+    arguments: &CheckArguments,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let bad = |it| Failure::new("bad_directory", "the data directory cannot be used").because(it);
+    let data = std::path::absolute(data).map_err(bad)?;
+    let now = || SystemClock::shared().now();
+    let look = async || match up::admins(&data).await {
+        // Its ports are its own; whether all of it listens there shows in what it says.
+        Ok(admins) => {
+            let mut categories = vec![preflight::machine(&data, now(), None)];
+            if !arguments.pre {
+                categories.extend(live(&admins).await?);
+            }
+            Ok(Found { categories, wrong: Exit::Failed })
+        }
+        Err(failure) if failure.exit == Exit::Unreachable => {
+            let mut categories = vec![preflight::machine(&data, now(), Some(ports(&data)?))];
+            // What keeps it from being started says more than that nothing runs.
+            let wrong = if is_success(&categories) { Exit::Unreachable } else { Exit::Failed };
+            if !arguments.pre {
+                categories.push(nothing_runs(&failure));
+            }
+            Ok(Found { categories, wrong })
+        }
+        Err(failure) => Err(failure),
+    };
+    looking(look, arguments, output).await
+}
+
+/// Those of the settings that a system in this directory had, or would have.
+fn ports(data: &Path) -> Result<Check, Failure> {
+    let settings = match Settings::of(data)? {
+        Some(settings) => settings,
+        None => Layered::gather(&SettingArguments::default(), std::env::vars())?.settings,
+    };
+    let plan = Plan::of(&settings, data, Path::new(""))
+        .map_err(|it| Failure::new("no_port", "there is no free port").because(it))?;
+    let wanted =
+        |(name, ports): (String, Vec<u16>)| ports.into_iter().map(move |it| (name.clone(), it));
+    let all = plan.specs.into_iter().map(|it| (it.instance, it.ports.into_values().collect()));
+    let wanted: Vec<_> = all.flat_map(wanted).collect();
+    Ok(preflight::ports_are_free(&wanted))
+}
+
+fn nothing_runs(failure: &Failure) -> Category {
+    let running = Check {
+        description: "the system runs".to_owned(),
+        verdict: Verdict::Error(failure.what.to_string()),
+        hint: "drone-delivery up",
+    };
+    Category { name: "processes", checks: vec![running] }
+}
