@@ -91,9 +91,13 @@ pub(crate) async fn kill_in_turn(
     kills
 }
 
-/// Everything that can die. `up` itself is the one that must not.
+/// Every role that can die, as the table names it: a control plane is not in every system, and `up` itself
+/// must not.
 fn roles(system: &System) -> Vec<String> {
-    system.roles().iter().map(|it| it["role"].as_str().unwrap().to_owned()).collect()
+    let runs: BTreeSet<_> = system.processes().into_iter().map(|it| it.service).collect();
+    let named = system.roles();
+    let named = named.iter().map(|it| it["role"].as_str().unwrap().to_owned());
+    named.filter(|it| runs.contains(it)).collect()
 }
 
 /// What can be killed of a system: the roles, and the proxies where there are some.
