@@ -19,6 +19,7 @@ use broker::{BoundBroker, Broker, BrokerConfig, TopicConfig};
 use contracts::topics;
 use messaging::{Message, Messaging, MessagingConfig};
 use runtime::{SystemClock, Tasks};
+use saga::Definition;
 use scheduler_service::{Bounds, definitions};
 use serde_json::Value;
 use service_kit::{Call, Client, ServiceAddresses, ServiceConfig, ServiceContext};
@@ -33,14 +34,19 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The services that the workflows call.
 fn services() -> BTreeSet<String> {
+    let all = every_workflow();
+    all.iter().flat_map(|it| it.steps()).map(|it| it.service.clone()).collect()
+}
+
+/// Every workflow, with bounds that say nothing: for who looks at its steps.
+pub(crate) fn every_workflow() -> Vec<Definition> {
     let bounds = Bounds {
         complete_by_ms: 1,
         cancel_complete_by_ms: 1,
         undo_attempts_max: 1,
         call_timeout_ms: 1,
     };
-    let all = definitions(bounds).unwrap();
-    all.iter().flat_map(|it| it.steps()).map(|it| it.service.clone()).collect()
+    definitions(bounds).unwrap()
 }
 
 /// Who flies, as the Drone service says it.

@@ -7,7 +7,7 @@ use axum::http::Method;
 use contracts::topics;
 use messaging::Message;
 use saga::{Definition, Engine, EngineConfig, EngineKind, EngineParts, EngineSettings, MIGRATIONS};
-use scheduler_service::{Bounds, SchedulerConfig, definitions, run};
+use scheduler_service::{SchedulerConfig, run};
 use serde_json::{Value, json};
 use service_kit::{Bound, SagaCaller};
 use store::{Store, StoreSettings};
@@ -15,7 +15,7 @@ use telemetry::Telemetry;
 use workflows::Announcer;
 
 use crate::{
-    fixture::{Fixture, ask, message, until},
+    fixture::{Fixture, ask, every_workflow, message, until},
     requests::{cancel, delivery, stands, with},
     town::{CALL_TIMEOUT, Fault, Kept, Services},
 };
@@ -139,13 +139,7 @@ struct Case {
 
 /// Each callee of each workflow that changes a delivery, with each fault.
 fn cases() -> Vec<Case> {
-    let bounds = Bounds {
-        complete_by_ms: 1,
-        cancel_complete_by_ms: 1,
-        undo_attempts_max: 1,
-        call_timeout_ms: 1,
-    };
-    let all = definitions(bounds).unwrap();
+    let all = every_workflow();
     let asked = |it: &&Definition| ![workflows::CREATE, workflows::HAND_OVER].contains(&it.name());
     let changes = all.iter().filter(asked);
     let mut cases = Vec::new();

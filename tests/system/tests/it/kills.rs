@@ -91,22 +91,22 @@ pub(crate) async fn kill_in_turn(
     kills
 }
 
-/// Every role that can die, as the table names it: a control plane is not in every system, and `up` itself
-/// must not.
+/// The roles that run, as the table names them: a control plane is not in every system.
 fn roles(system: &System) -> Vec<String> {
-    let runs: BTreeSet<_> = system.processes().into_iter().map(|it| it.service).collect();
-    let named = system.roles();
-    let named = named.iter().map(|it| it["role"].as_str().unwrap().to_owned());
-    named.filter(|it| runs.contains(it)).collect()
+    those_that_run(system, |role| vec![role.to_owned()])
 }
 
-/// What can be killed of a system: the roles, and the proxies where there are some.
+/// What can be killed of a system: the roles, and the proxies where there are some. `up` itself must not be.
 pub(crate) fn victims(system: &System) -> Vec<String> {
+    those_that_run(system, |role| vec![role.to_owned(), format!("{role}-proxy")])
+}
+
+/// Of the processes that each role of the table may have, those that there are.
+fn those_that_run(system: &System, of_role: impl Fn(&str) -> Vec<String>) -> Vec<String> {
     let runs: BTreeSet<_> = system.processes().into_iter().map(|it| it.service).collect();
-    let roles = roles(system);
-    let proxies: Vec<_> =
-        roles.iter().map(|it| format!("{it}-proxy")).filter(|it| runs.contains(it)).collect();
-    [roles, proxies].concat()
+    let named = system.roles();
+    let may_run = named.iter().flat_map(|it| of_role(it["role"].as_str().unwrap()));
+    may_run.filter(|it| runs.contains(it)).collect()
 }
 
 async fn survives_kills(replicas: &[&str]) {

@@ -1,13 +1,9 @@
 //! What a stock TLS client is told at the doors of `up --tls strict`.
 
-use std::{
-    io::Write as _,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{io::Write as _, path::Path, process::Command};
 
 use crate::{
-    peers::{has, not_run},
+    peers::{fed, has, not_run},
     program::System,
 };
 
@@ -19,20 +15,12 @@ const WEAK: [&str; 2] = ["-cipher", "DEFAULT@SECLEVEL=0"];
 
 /// Shakes hands, asks for a page, and waits until the other side ends. All that is said of it.
 fn asks(address: &str, protocol: &str, arguments: &[&str]) -> String {
-    let mut client = Command::new("openssl")
+    let mut client = Command::new("openssl");
+    client
         .args(["s_client", "-connect", address, "-servername", "scheduler", "-alpn", protocol])
         .args(["-ign_eof"])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut asked = client.stdin.take().unwrap();
-    // It may have ended before it reads.
-    let _refused = asked.write_all(b"GET /livez HTTP/1.1\r\nhost: scheduler\r\n\r\n");
-    drop(asked);
-    let said = client.wait_with_output().unwrap();
+        .args(arguments);
+    let said = fed(&mut client, b"GET /livez HTTP/1.1\r\nhost: scheduler\r\n\r\n");
     String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned()
 }
 

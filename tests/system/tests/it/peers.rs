@@ -1,7 +1,11 @@
 //! What tests need beside our own programs. What is absent is said, and in CI it is a failure: there
 //! the peers are installed.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
 
 /// Says why a test cannot run here.
 pub(crate) fn not_run(reason: &str) {
@@ -28,4 +32,17 @@ pub(crate) fn python_with(module: &str) -> Option<PathBuf> {
         let found = Command::new(it).args(["-c", &format!("import {module}")]).output();
         found.is_ok_and(|it| it.status.success())
     })
+}
+
+/// Runs a program with this on its input to its end.
+pub(crate) fn fed(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One that ends without reading says why in its output.
+    child.stdin.take().unwrap().write_all(input).ok();
+    child.wait_with_output().unwrap()
 }

@@ -1,17 +1,12 @@
 //! What stock tools make of the system, and what a page of another origin can do to it.
 
-use std::{
-    collections::BTreeSet,
-    io::Write as _,
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeSet, path::PathBuf, process::Command};
 
 use http::Method;
 use serde_json::Value;
 
 use crate::{
-    peers::{not_run, python_with},
+    peers::{fed, not_run, python_with},
     program::{System, sample_request},
 };
 
@@ -107,16 +102,7 @@ async fn the_documents_state_the_limits_that_the_services_keep() {
 
 /// Runs a Python with this text on its input; what it says when it fails.
 fn run(python: &PathBuf, arguments: &[&str], input: &[u8]) -> Result<(), String> {
-    let mut child = Command::new(python)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // One that ends without reading says why in its output.
-    child.stdin.take().unwrap().write_all(input).ok();
-    let output = child.wait_with_output().unwrap();
+    let output = fed(Command::new(python).args(arguments), input);
     let said = [output.stdout, output.stderr].concat();
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said).into_owned()) }
 }
