@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_environment_and_each_value_names_its_origin() {
         let layered = gather(&[]).unwrap();
-        assert_eq!(layered.settings.scheduler.intake_lanes, 7);
+        assert_eq!(layered.settings.of_services.scheduler.intake_lanes, 7);
         let layered = gather(&["--set", "scheduler.intake_lanes=9"]).unwrap();
-        assert_eq!(layered.settings.scheduler.intake_lanes, 9);
+        assert_eq!(layered.settings.of_services.scheduler.intake_lanes, 9);
         let origin = |path: &str| layered.origins.iter().find(|it| it.path == path).unwrap().origin;
         assert_eq!(origin("scheduler.intake_lanes"), Origin::Flag);
         assert_eq!(origin("scheduler.complete_by_ms"), Origin::Default);
@@ -194,7 +194,7 @@ mod tests {
         let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let read = Settings::of(folder.path()).unwrap().unwrap();
-        assert_eq!(read.delivery.notifications.smtp.password, "hunter2");
+        assert_eq!(read.of_services.delivery.notifications.smtp.password, "hunter2");
     }
 
     #[track_caller]
@@ -208,6 +208,10 @@ mod tests {
         check_refused(
             &["--set", "scheduler.lanes=1"],
             "unknown setting `scheduler.lanes` from flag",
+        );
+        check_refused(
+            &["--set", "dronee.drones=1"],
+            "unknown setting `dronee` from flag; did you mean `drone`?",
         );
         check_refused(&["--replicas", "broker=2"], "broker runs in 1 to 1 processes, not 2");
         check_refused(

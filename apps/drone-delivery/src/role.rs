@@ -197,7 +197,7 @@ async fn start(
             };
             dashboard::run(own, surroundings, settings.dashboard).await?
         }
-        Kind::Service(start) => start(own, settings).await?,
+        Kind::Service(start) => start(own, settings.of_services, settings.fleet).await?,
     };
     Ok(Started { bound, broker: None })
 }

@@ -2,31 +2,75 @@
 
 use std::{future::Future, pin::Pin};
 
+use fleet_rules::FleetConfig;
+use serde::{Deserialize, Serialize};
 use service_kit::{Bound, ServiceContext, StartError};
 
-use crate::settings::Settings;
+/// The services of the business: a line each, and nothing else in this program names one to start it.
+/// Role, name, distance of its port from the base, section of the settings with what stands in it, start.
+macro_rules! services {
+    ($($role:ident, $name:literal, $port:literal, $section:ident: $config:ty, $start:expr;)*) => {
+        /// One kind of process.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Role {
+            Gateway,
+            $($role,)*
+            Dashboard,
+            Broker,
+            Control,
+        }
 
-/// A process that is about to serve.
-pub(crate) type Starting = Pin<Box<dyn Future<Output = Result<Bound, StartError>>>>;
-/// Starts a service with its part of the settings.
-pub(crate) type Start = fn(ServiceContext, Settings) -> Starting;
+        /// What the services are told, each in its section.
+        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+        #[serde(default)]
+        pub(crate) struct ServiceSettings {
+            $(pub(crate) $section: $config,)*
+        }
 
-/// One kind of process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
-    Gateway,
-    Ingestion,
-    Scheduler,
-    Supervisor,
-    Account,
-    ThirdPartyTransport,
-    Package,
-    Drone,
-    Delivery,
-    History,
-    Dashboard,
-    Broker,
-    Control,
+        impl Role {
+            /// All of them, in the order in which `ps` lists them.
+            pub(crate) const ALL: [Self; 4 + [$($port),*].len()] =
+                [Self::Gateway, $(Self::$role,)* Self::Dashboard, Self::Broker, Self::Control];
+
+            /// What is known of it. The program, its tests (`drone-delivery roles -o json`) and the
+            /// documentation's ports are held to this.
+            const fn spec(self) -> Spec {
+                let (name, kind, port, settings) = match self {
+                    Self::Gateway => ("gateway", Kind::Edge, 80, "gateway"),
+                    $(Self::$role => {
+                        let start: Start =
+                            |context, own, fleet| Box::pin($start(context, own.$section, fleet));
+                        ($name, Kind::Service(start), $port, stringify!($section))
+                    })*
+                    Self::Dashboard => ("dashboard", Kind::Page, 0, "dashboard"),
+                    Self::Broker => ("broker", Kind::Log, 92, "broker"),
+                    Self::Control => ("control", Kind::Control, 70, "mesh_control"),
+                };
+                Spec { name, kind, port, settings }
+            }
+        }
+    };
+}
+
+services! {
+    Ingestion, "ingestion", 101, ingestion: ingestion_service::IngestionConfig,
+        |context, it, fleet: FleetConfig| ingestion_service::run(context, it, fleet.pickup_ahead());
+    Scheduler, "scheduler", 102, scheduler: scheduler_service::SchedulerConfig,
+        |context, it, _| scheduler_service::run(context, it);
+    Supervisor, "supervisor", 103, supervisor: supervisor_service::SupervisorConfig,
+        |context, it, _| supervisor_service::run(context, it);
+    Account, "account", 104, account: account_service::AccountConfig,
+        |context, it, _| account_service::run(context, it);
+    ThirdPartyTransport, "third-party-transport", 108, third_party_transport: third_party_transport_service::TransportConfig,
+        |context, it, fleet| third_party_transport_service::run(context, fleet, it);
+    Package, "package", 106, package: package_service::PackageConfig,
+        |context, it, _| package_service::run(context, it);
+    Drone, "drone", 107, drone: drone_service::DroneConfig,
+        |context, it, fleet| drone_service::run(context, fleet, it);
+    Delivery, "delivery", 105, delivery: delivery_service::DeliveryConfig,
+        |context, it, _| delivery_service::run(context, it);
+    History, "history", 109, history: history_service::HistoryConfig,
+        |context, it, _| history_service::run(context, it);
 }
 
 /// What a role is to the system.
@@ -45,10 +89,14 @@ pub(crate) enum Kind {
     Control,
 }
 
+/// A process that is about to serve.
+pub(crate) type Starting = Pin<Box<dyn Future<Output = Result<Bound, StartError>>>>;
+/// Starts a service with its part of the settings, and what the fleet is like.
+pub(crate) type Start = fn(ServiceContext, ServiceSettings, FleetConfig) -> Starting;
+
 /// What is known of a role before anything is set.
 #[derive(Debug)]
 struct Spec {
-    role: Role,
     /// In calls, logs, traces and commands.
     name: &'static str,
     kind: Kind,
@@ -58,54 +106,7 @@ struct Spec {
     settings: &'static str,
 }
 
-/// The roles, in the order in which `ps` lists them. The program, its tests (`drone-delivery roles -o json`)
-/// and the documentation's ports are held to this.
-#[rustfmt::skip]
-const TABLE: [Spec; 13] = {
-    use Kind::{Control, Edge, Log, Page, Service};
-    [
-        Spec { role: Role::Gateway, name: "gateway", kind: Edge, port: 80, settings: "gateway" },
-        Spec { role: Role::Ingestion, name: "ingestion", port: 101, settings: "ingestion",
-            kind: Service(|context, it| Box::pin(ingestion_service::run(context, it.ingestion, it.fleet.pickup_ahead()))) },
-        Spec { role: Role::Scheduler, name: "scheduler", port: 102, settings: "scheduler",
-            kind: Service(|context, it| Box::pin(scheduler_service::run(context, it.scheduler))) },
-        Spec { role: Role::Supervisor, name: "supervisor", port: 103, settings: "supervisor",
-            kind: Service(|context, it| Box::pin(supervisor_service::run(context, it.supervisor))) },
-        Spec { role: Role::Account, name: "account", port: 104, settings: "account",
-            kind: Service(|context, it| Box::pin(account_service::run(context, it.account))) },
-        Spec { role: Role::ThirdPartyTransport, name: "third-party-transport", port: 108, settings: "third_party_transport",
-            kind: Service(|context, it| Box::pin(third_party_transport_service::run(context, it.fleet, it.third_party_transport))) },
-        Spec { role: Role::Package, name: "package", port: 106, settings: "package",
-            kind: Service(|context, it| Box::pin(package_service::run(context, it.package))) },
-        Spec { role: Role::Drone, name: "drone", port: 107, settings: "drone",
-            kind: Service(|context, it| Box::pin(drone_service::run(context, it.fleet, it.drone))) },
-        Spec { role: Role::Delivery, name: "delivery", port: 105, settings: "delivery",
-            kind: Service(|context, it| Box::pin(delivery_service::run(context, it.delivery))) },
-        Spec { role: Role::History, name: "history", port: 109, settings: "history",
-            kind: Service(|context, it| Box::pin(history_service::run(context, it.history))) },
-        Spec { role: Role::Dashboard, name: "dashboard", kind: Page, port: 0, settings: "dashboard" },
-        Spec { role: Role::Broker, name: "broker", kind: Log, port: 92, settings: "broker" },
-        Spec { role: Role::Control, name: "control", kind: Control, port: 70, settings: "mesh_control" },
-    ]
-};
-
 impl Role {
-    /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; TABLE.len()] = {
-        let mut all = [Self::Gateway; TABLE.len()];
-        let mut index = 0;
-        while index < TABLE.len() {
-            all[index] = TABLE[index].role;
-            index += 1;
-        }
-        all
-    };
-
-    /// Its line: they stand in the order of the roles.
-    const fn spec(self) -> &'static Spec {
-        &TABLE[self as usize]
-    }
-
     /// Its name, in calls, logs, traces and commands.
     pub(crate) const fn name(self) -> &'static str {
         self.spec().name
@@ -181,7 +182,6 @@ mod tests {
         let ports: BTreeSet<_> = Role::ALL.iter().map(|it| it.port()).collect();
         assert_eq!((names.len(), ports.len()), (Role::ALL.len(), Role::ALL.len()));
         assert!(Role::ALL.iter().all(|it| Role::parse(it.name()) == Some(*it)));
-        assert!(Role::ALL.iter().all(|it| it.spec().role == *it), "a line in another's place");
     }
 
     #[test]

@@ -11,22 +11,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use account_service::AccountConfig;
 use dashboard::DashboardConfig;
-use delivery_service::DeliveryConfig;
-use drone_service::DroneConfig;
 use fleet_rules::FleetConfig;
-use history_service::HistoryConfig;
-use ingestion_service::IngestionConfig;
-use package_service::PackageConfig;
 use runtime::config::{ConfigError, Layers, Origin};
-use scheduler_service::SchedulerConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service_kit::{Limits, Profile};
 use skein::{Exit, Failure, failure, folder};
-use supervisor_service::SupervisorConfig;
-use third_party_transport_service::TransportConfig;
+
+use crate::roles::ServiceSettings;
 
 /// The file in the data directory.
 pub(crate) const FILE: &str = "settings.json";
@@ -35,9 +28,9 @@ const IDENTITY_LIFE_S: RangeInclusive<u64> = 10..=86_400;
 /// Leases and grace of a control plane: in less a busy machine does not renew, in more nobody is gone.
 const CONTROL_MS: RangeInclusive<u64> = 1_000..=60_000;
 
-/// The settings of a whole system.
+/// The settings of a whole system. They are read by layers alone, which refuse what nobody knows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub(crate) struct Settings {
     /// Every fixed port is this one and a fixed distance.
     pub(crate) port_base: u16,
@@ -80,28 +73,13 @@ pub(crate) struct Settings {
     pub(crate) broker: BrokerSettings,
     /// The edge.
     pub(crate) gateway: GatewaySettings,
-    /// Ingestion.
-    pub(crate) ingestion: IngestionConfig,
-    /// Scheduler.
-    pub(crate) scheduler: SchedulerConfig,
-    /// Supervisor.
-    pub(crate) supervisor: SupervisorConfig,
-    /// Account.
-    pub(crate) account: AccountConfig,
-    /// Delivery.
-    pub(crate) delivery: DeliveryConfig,
-    /// Package.
-    pub(crate) package: PackageConfig,
     /// The drones, and how their time runs: what Drone and Third-party Transport agree on.
     pub(crate) fleet: FleetConfig,
-    /// Drone.
-    pub(crate) drone: DroneConfig,
-    /// Third-party Transport.
-    pub(crate) third_party_transport: TransportConfig,
-    /// Delivery History.
-    pub(crate) history: HistoryConfig,
     /// The page.
     pub(crate) dashboard: DashboardConfig,
+    /// The services, a section each.
+    #[serde(flatten)]
+    pub(crate) of_services: ServiceSettings,
 }
 
 /// Where the mesh stands.
@@ -229,17 +207,9 @@ impl Default for Settings {
             traces_per_second: 50,
             broker: BrokerSettings::default(),
             gateway: GatewaySettings::default(),
-            ingestion: IngestionConfig::default(),
-            scheduler: SchedulerConfig::default(),
-            supervisor: SupervisorConfig::default(),
-            account: AccountConfig::default(),
-            delivery: DeliveryConfig::default(),
-            package: PackageConfig::default(),
             fleet: FleetConfig::default(),
-            drone: DroneConfig::default(),
-            third_party_transport: TransportConfig::default(),
-            history: HistoryConfig::default(),
             dashboard: DashboardConfig::default(),
+            of_services: ServiceSettings::default(),
         }
     }
 }

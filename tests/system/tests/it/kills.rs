@@ -16,11 +16,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::{
     program::{System, sample_request},
+    steps::rows,
     wait::until,
 };
 
-const PARTICIPANTS: [&str; 5] =
-    ["account", "third-party-transport", "package", "drone", "delivery"];
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// Time between two looks at those that have not.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -220,8 +219,9 @@ async fn report(system: &System, waiting: &[(String, Value)]) {
 }
 
 pub(crate) async fn assert_each_effect_once(system: &System) {
-    for role in PARTICIPANTS {
-        let summary = system.ledger(role).await;
+    let participants: BTreeSet<_> = rows("create").into_iter().map(|it| it.role).collect();
+    for role in participants {
+        let summary = system.ledger(&role).await;
         assert_eq!(summary["doubled"], json!([]), "{role}: {summary}");
     }
     let drones = system.http.get(&system.url(107, "/api/drones")).await.json();

@@ -218,6 +218,13 @@ impl System {
         self.command_json(&["roles"]).as_array().unwrap().clone()
     }
 
+    /// Where a role is called.
+    pub(crate) fn at(&self, role: &str, path: &str) -> String {
+        let named = self.roles();
+        let line = named.iter().find(|it| it["role"] == role).unwrap();
+        format!("http://127.0.0.1:{}{path}", line["port"])
+    }
+
     /// The processes of one role.
     pub(crate) fn role(&self, role: &str) -> Vec<Process> {
         self.processes().into_iter().filter(|it| it.service == role).collect()

@@ -9,6 +9,23 @@ pub(crate) struct Row {
     pub(crate) step: String,
     pub(crate) role: String,
     pub(crate) route: String,
+    /// The path that it calls, with what stands in the input for its last part.
+    path: String,
+    /// Whether something can undo it: then it holds something.
+    pub(crate) is_undone: bool,
+}
+
+impl Row {
+    /// The path that it calls for a delivery with such a package.
+    pub(crate) fn path(&self, id: &str, package: &str) -> String {
+        let (collection, names) = self.path.rsplit_once('/').unwrap();
+        let last = match names {
+            "{{input.deliveryId}}" => id,
+            "{{input.packageInfo.packageId}}" => package,
+            other => panic!("{}: what is {other} of a delivery?", self.step),
+        };
+        format!("{collection}/{last}")
+    }
 }
 
 /// The steps of a workflow.
@@ -33,6 +50,8 @@ fn row(step: &Value) -> Row {
         step: step["name"].as_str().unwrap().to_owned(),
         role: step["service"].as_str().unwrap().to_owned(),
         route: format!("{method} {collection}/{{id}}"),
+        path: path.to_owned(),
+        is_undone: !step["undo"].is_null(),
     }
 }
 
