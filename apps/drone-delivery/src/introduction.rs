@@ -12,10 +12,12 @@ use skein::{
 };
 
 use crate::{
+    addresses::https,
+    certificates,
     cli::DATA,
     keys,
     roles::Role,
-    settings::{Asking, Settings},
+    settings::{Asking, Plain, Settings},
 };
 
 /// A request that flies whatever the names of the city are.
@@ -109,14 +111,33 @@ fn what_to_try(settings: &Settings, invocation: &Invocation) -> String {
         }
         None => (String::new(), String::new()),
     };
+    let at = match settings.plain() {
+        Plain::Serve => format!("http://{gateway}"),
+        Plain::Redirect => {
+            let authority = certificates::authority(settings, &invocation.data);
+            let believed =
+                authority.map(|it| format!("--cacert {} ", quoted(&it.to_string_lossy())));
+            format!("{}https://{}", believed.unwrap_or_default(), https(settings))
+        }
+    };
     tries.push(format!(
-        "curl -i http://{gateway}/api/deliveryrequests {shown}-H 'content-type: application/json' \
+        "curl -i {at}/api/deliveryrequests {shown}-H 'content-type: application/json' \
          -d '{REQUEST}'"
     ));
     format!(
-        "{key}Map   http://{page}\nMesh  http://{page}/topology\nTry   {}",
+        "{key}{}Map   http://{page}\nMesh  http://{page}/topology\nTry   {}",
+        tls_line(settings, &invocation.data),
         tries.join("\n      ")
     )
+}
+
+/// Where the gateway is over TLS, and how one sees that it is that one.
+fn tls_line(settings: &Settings, data: &Path) -> String {
+    let Some(certificate) = certificates::shown(settings, data) else { return String::new() };
+    let authority = certificates::authority(settings, data);
+    let believed = authority.map(|it| format!(" · authority {}", it.display())).unwrap_or_default();
+    let fingerprint = certificate.fingerprint();
+    format!("TLS   https://{}{believed}\n      SHA-256 {fingerprint}\n", https(settings))
 }
 
 /// The key itself to a person who looks; to a file, as the log of a process in the background, where it is.

@@ -47,6 +47,8 @@ mod openssl;
 #[cfg(test)]
 mod operating;
 #[cfg(test)]
+mod outside_tls;
+#[cfg(test)]
 mod owasp;
 #[cfg(test)]
 mod peers;

@@ -353,12 +353,14 @@ pub(crate) fn built(name: &str) -> PathBuf {
 
 /// A base whose ports are free now. Tests that run at once draw from different spots.
 pub(crate) fn free_port_base() -> u16 {
-    // The page, spans, the control plane, the gateway, the log; the services; the doors of the proxies beside them.
+    // The page, spans, the control plane, the gateway, the log; the services; the doors of the proxies beside
+    // them; the gateway over TLS.
     let offsets: Vec<u16> = [0, 18, 70, 80, 92]
         .into_iter()
         .chain(101..=109)
         .chain(201..=209)
         .chain(301..=309)
+        .chain([443])
         .collect();
     for _ in 0..200 {
         let base = fastrand::u16(20_000..28_000);
