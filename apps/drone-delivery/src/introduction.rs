@@ -15,7 +15,7 @@ use crate::{
     addresses::https,
     certificates,
     cli::DATA,
-    keys,
+    keys, page,
     roles::Role,
     settings::{Asking, Plain, Settings},
 };
@@ -94,7 +94,7 @@ pub(crate) fn introduce(
 }
 
 fn what_to_try(settings: &Settings, invocation: &Invocation) -> String {
-    let (page, gateway) = (Role::Dashboard.address(settings), Role::Gateway.address(settings));
+    let gateway = Role::Gateway.address(settings);
     let mut tries = Vec::new();
     let holder = keys::holder(settings, &invocation.data);
     if holder.is_none() && settings.gateway.auth == Asking::Required {
@@ -125,8 +125,9 @@ fn what_to_try(settings: &Settings, invocation: &Invocation) -> String {
          -d '{REQUEST}'"
     ));
     format!(
-        "{key}{}Map   http://{page}\nMesh  http://{page}/topology\nTry   {}",
+        "{key}{}Page  {}\nTry   {}",
         tls_line(settings, &invocation.data),
+        page::link(settings, &invocation.data),
         tries.join("\n      ")
     )
 }

@@ -24,6 +24,7 @@ mod load;
 mod logs;
 mod mesh;
 mod messages;
+mod page;
 mod plan;
 mod processes;
 mod published;

@@ -32,7 +32,7 @@ use crate::{
     control,
     identities::{self, Surroundings},
     mesh::{self, Own},
-    processes,
+    page, processes,
     roles::{Kind, Role},
     settings::{BrokerSettings, Plain, Settings, Tls},
     sidecars,
@@ -200,6 +200,7 @@ async fn start(
             let surroundings = dashboard::Surroundings {
                 collector: collector(&settings),
                 processes: processes::path(data),
+                token: page::token(&settings, data),
             };
             dashboard::run(own, surroundings, settings.dashboard).await?
         }

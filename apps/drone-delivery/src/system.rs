@@ -25,7 +25,7 @@ use crate::{
     addresses::{addresses, https},
     certificates, endpoints,
     identities::{self, Surroundings},
-    keys, mesh,
+    keys, mesh, page,
     roles::Role,
     settings::{Plain, Settings, Tls},
 };
@@ -85,6 +85,12 @@ impl System {
         let client = match &self.over_tls {
             Some(client) if is_gateway => client,
             Some(_) | None => self.client.get_or_init(|| self.known()).await,
+        };
+        let call = match page::token(&self.settings, &self.data) {
+            Some(token) if call.service == Role::Dashboard.name() => {
+                call.header(header::AUTHORIZATION, &format!("Bearer {}", token.reveal()))
+            }
+            Some(_) | None => call,
         };
         let call = match &self.key {
             Some(key) if is_gateway => call.header(header::AUTHORIZATION, &format!("Bearer {key}")),

@@ -38,7 +38,7 @@ use crate::{
     introduction::{Invocation, Ports, introduce, quoted, table},
     keys,
     layered::Layered,
-    mesh,
+    mesh, page,
     plan::Plan,
     processes::ProcessesFile,
     roles::Role,
@@ -156,6 +156,7 @@ async fn start(
         plan.write()?;
         keys::prepare(settings, data, clock.now())?;
         certificates::prepare(settings, data, clock.now())?;
+        page::prepare(settings, data)?;
         if settings.tls == Tls::Strict {
             let telemetry = &Telemetry::disabled();
             authority

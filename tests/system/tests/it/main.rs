@@ -51,6 +51,8 @@ mod outside_tls;
 #[cfg(test)]
 mod owasp;
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod program;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    doors::{Doors, OWN_KEY, own_key},
+    doors::{Doors, OWN_KEY, own_key, page_token},
     http::{Http, Reply},
     wait::{until, until_seen},
 };
@@ -181,6 +181,12 @@ impl System {
     /// Address at the public gateway.
     pub(crate) fn gateway(&self, path: &str) -> String {
         self.url(80, path)
+    }
+
+    /// The link that opens the page at a path.
+    pub(crate) fn page(&self, path: &str) -> String {
+        let token = page_token(&self.data).map_or_else(String::new, |it| format!("?t={it}"));
+        self.url(0, &format!("{path}{token}"))
     }
 
     /// `kill -9` for every process, the one that restarts them first; returns when all are gone.
