@@ -1,6 +1,7 @@
 //! The page, its data, and the collector that takes spans in.
 
 mod alerts;
+mod door;
 mod queues;
 
 use std::{
@@ -22,6 +23,8 @@ use service_kit::{
     Change, Client, JsonBody, MutatingRoute, Problem, Repetition, Routes, Sample, SampleCall,
 };
 use telemetry::otlp;
+
+pub(crate) use door::Door;
 
 use crate::{
     queues::Queues,
@@ -63,8 +66,8 @@ impl Shared {
     }
 }
 
-/// Routes of the page.
-pub(crate) fn page(shared: Shared) -> Routes {
+/// Routes of the page, behind its door.
+pub(crate) fn page(shared: Shared, door: Door) -> Routes {
     Routes::new()
         .get("/", || async { asset(HTML, include_str!("../assets/index.html")) })
         .get("/topology", || async { asset(HTML, include_str!("../assets/topology.html")) })
@@ -95,6 +98,7 @@ pub(crate) fn page(shared: Shared) -> Routes {
         .change(alerts::group_row(), alerts::acknowledge_group)
         .change(queues::row(), queues::redrive)
         .with_state(shared)
+        .behind(move |method, uri, headers| door.stop(method, uri, headers))
 }
 
 /// Routes of the collector: OTLP over HTTP, JSON.

@@ -15,5 +15,5 @@ mod topology;
 mod traces;
 mod view;
 
-pub use service::{DashboardConfig, Surroundings, run};
+pub use service::{Asking, DashboardConfig, Surroundings, run};
 pub use topology::{Part, Process, Processes};

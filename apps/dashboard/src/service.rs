@@ -5,13 +5,14 @@ use std::{
     path::PathBuf,
 };
 
+use callers::ApiKey;
 use runtime::Shutdown;
 use serde::{Deserialize, Serialize};
 use service_kit::{Bound, Limits, PortSharing, Service, ServiceConfig, ServiceContext, StartError};
 use telemetry::Telemetry;
 
 use crate::{
-    api::{self, Shared},
+    api::{self, Door, Shared},
     feed,
     queues::Queues,
     topology,
@@ -23,11 +24,24 @@ use crate::{
 pub struct DashboardConfig {
     /// Spans that are kept in all; one takes about a kilobyte of memory.
     pub spans_max: usize,
+    /// Whether who opens the page shows a token.
+    pub auth: Asking,
+}
+
+/// Whether the page asks who opens it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Asking {
+    /// Nobody sees it without the link that was printed.
+    #[default]
+    Required,
+    /// Whoever reaches the port sees everything, and acts.
+    Off,
 }
 
 impl Default for DashboardConfig {
     fn default() -> Self {
-        Self { spans_max: 200_000 }
+        Self { spans_max: 200_000, auth: Asking::default() }
     }
 }
 
@@ -38,6 +52,8 @@ pub struct Surroundings {
     pub collector: SocketAddr,
     /// The file that lists the [`Processes`](crate::Processes) of the system.
     pub processes: PathBuf,
+    /// What opens the page, where it asks.
+    pub token: Option<ApiKey>,
 }
 
 /// Bytes of one request of spans. Exporters send 512 at a time; the limit of other bodies would
@@ -77,7 +93,16 @@ fn start(
     let collector = spans.serve(&beside(context, surroundings.collector))?;
     feed::start(&messaging, &shared.view, &context.tasks)?;
     topology::start(surroundings.processes, shared.topology.clone(), &context.tasks);
-    let page = Service::new(api::page(shared)).health(context.health(None));
+    let token = match config.auth {
+        Asking::Off => None,
+        Asking::Required => {
+            let missing =
+                || StartError::Part { what: "the door of the page", source: "no token".into() };
+            Some(surroundings.token.as_ref().ok_or_else(missing)?)
+        }
+    };
+    let door = Door::new(token, context.config.http.port());
+    let page = Service::new(api::page(shared, door)).health(context.health(None));
     Ok((page.serve(&unexported(context))?, collector))
 }
 

@@ -9,6 +9,9 @@ use crate::{roles::Role, settings::Settings};
 /// Distance of the dashboard's collector of spans from the base.
 const COLLECTOR_PORT: u16 = 18;
 
+/// Distance of the gateway's port over TLS from the base.
+const HTTPS_PORT: u16 = 443;
+
 impl Role {
     /// Where the first instance of its first version listens.
     pub(crate) const fn address(self, settings: &Settings) -> SocketAddr {
@@ -19,6 +22,11 @@ impl Role {
 /// Where the collector of spans listens.
 pub(crate) const fn collector(settings: &Settings) -> SocketAddr {
     loopback(settings.port_base.saturating_add(COLLECTOR_PORT))
+}
+
+/// Where the first gateway listens over TLS.
+pub(crate) const fn https(settings: &Settings) -> SocketAddr {
+    loopback(settings.port_base.saturating_add(HTTPS_PORT))
 }
 
 /// A port of the loopback interface: nothing else is ever bound.

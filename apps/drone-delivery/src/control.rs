@@ -64,5 +64,5 @@ pub(crate) async fn start(
     let started = control::start(&arguments, &context, known).await;
     let failed = |it: skein::Failure| StartError::Part { what: "the registry", source: it.into() };
     let running = started.map_err(failed)?;
-    Ok(Bound { http: running.address, admin: running.admin })
+    Ok(Bound { http: running.address, admin: running.admin, https: None })
 }

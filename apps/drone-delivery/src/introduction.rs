@@ -12,10 +12,12 @@ use skein::{
 };
 
 use crate::{
+    addresses::https,
+    certificates,
     cli::DATA,
-    keys,
+    keys, page,
     roles::Role,
-    settings::{Asking, Settings},
+    settings::{Asking, Plain, Settings},
 };
 
 /// A request that flies whatever the names of the city are.
@@ -92,7 +94,7 @@ pub(crate) fn introduce(
 }
 
 fn what_to_try(settings: &Settings, invocation: &Invocation) -> String {
-    let (page, gateway) = (Role::Dashboard.address(settings), Role::Gateway.address(settings));
+    let gateway = Role::Gateway.address(settings);
     let mut tries = Vec::new();
     let holder = keys::holder(settings, &invocation.data);
     if holder.is_none() && settings.gateway.auth == Asking::Required {
@@ -109,14 +111,34 @@ fn what_to_try(settings: &Settings, invocation: &Invocation) -> String {
         }
         None => (String::new(), String::new()),
     };
+    let at = match settings.plain() {
+        Plain::Serve => format!("http://{gateway}"),
+        Plain::Redirect => {
+            let authority = certificates::authority(settings, &invocation.data);
+            let believed =
+                authority.map(|it| format!("--cacert {} ", quoted(&it.to_string_lossy())));
+            format!("{}https://{}", believed.unwrap_or_default(), https(settings))
+        }
+    };
     tries.push(format!(
-        "curl -i http://{gateway}/api/deliveryrequests {shown}-H 'content-type: application/json' \
+        "curl -i {at}/api/deliveryrequests {shown}-H 'content-type: application/json' \
          -d '{REQUEST}'"
     ));
     format!(
-        "{key}Map   http://{page}\nMesh  http://{page}/topology\nTry   {}",
+        "{key}{}Page  {}\nTry   {}",
+        tls_line(settings, &invocation.data),
+        page::link(settings, &invocation.data),
         tries.join("\n      ")
     )
+}
+
+/// Where the gateway is over TLS, and how one sees that it is that one.
+fn tls_line(settings: &Settings, data: &Path) -> String {
+    let Some(certificate) = certificates::shown(settings, data) else { return String::new() };
+    let authority = certificates::authority(settings, data);
+    let believed = authority.map(|it| format!(" · authority {}", it.display())).unwrap_or_default();
+    let fingerprint = certificate.fingerprint();
+    format!("TLS   https://{}{believed}\n      SHA-256 {fingerprint}\n", https(settings))
 }
 
 /// The key itself to a person who looks; to a file, as the log of a process in the background, where it is.

@@ -43,8 +43,12 @@ impl Layered {
             layers.set(Origin::Flag, &path, &value)?;
         }
         let mut settings: Settings = layers.read()?;
+        let gateway = &mut settings.gateway;
+        let named =
+            [&mut settings.authorities, &mut gateway.certificate, &mut gateway.certificate_key];
+        let named = named.into_iter().flatten();
         // Whoever reads them in the data directory may stand elsewhere.
-        for path in settings.route_files.iter_mut().chain(&mut settings.authorities) {
+        for path in settings.route_files.iter_mut().chain(named) {
             *path = usable_file(path)?;
         }
         for path in settings.programs.values().filter(|it| !it.as_os_str().is_empty()) {

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod catalog;
+mod certificates;
 mod check;
 mod cli;
 mod control;
@@ -23,6 +24,7 @@ mod load;
 mod logs;
 mod mesh;
 mod messages;
+mod page;
 mod plan;
 mod processes;
 mod published;
@@ -93,7 +95,8 @@ async fn run(data: &Path, command: RunCommand, output: Output) -> Result<Exit, F
         RunCommand::Restart { name } => up::restart(data, &name, output).await,
         RunCommand::Logs(arguments) => logs::logs(data, &arguments, output).await,
         RunCommand::Config { settings, .. } => config(&settings, output),
-        RunCommand::Role(arguments) => role::run(data, &arguments).await,
+        // Boxed: it holds all settings while it runs.
+        RunCommand::Role(arguments) => Box::pin(role::run(data, &arguments)).await,
         RunCommand::Foreign { supervisor, command } => {
             let error = lifeline::become_program(supervisor, &command);
             let what = format!("`{}` cannot be started", command.join(" "));

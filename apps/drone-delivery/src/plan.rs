@@ -12,7 +12,7 @@ use skein::{
 };
 
 use crate::{
-    addresses::{collector, loopback},
+    addresses::{collector, https, loopback},
     instances::{Instance, instances},
     roles::{Kind, Role},
     settings::{ForeignService, Settings},
@@ -99,8 +99,12 @@ fn own(instance: &Instance, settings: &Settings, data: &Path, program: &Path) ->
     }
     let mut ports: BTreeMap<_, _> =
         port.iter().map(|port| (role.port_name().to_owned(), *port)).collect();
-    if role == Role::Dashboard {
-        ports.insert("otlp".to_owned(), collector(settings).port());
+    match role {
+        Role::Dashboard => drop(ports.insert("otlp".to_owned(), collector(settings).port())),
+        Role::Gateway if port.is_some() => {
+            ports.insert("https".to_owned(), https(settings).port());
+        }
+        _ => {}
     }
     let program = settings.program(edition).unwrap_or(program);
     let stage = stage(role);
@@ -210,6 +214,7 @@ mod tests {
             "role gateway --instance gateway-1 --data /data",
             Some(9_080),
         );
+        assert_eq!(spec(&plan(&settings()), "gateway-1").ports["https"], 9_443);
     }
 
     #[test]

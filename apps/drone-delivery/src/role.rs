@@ -6,15 +6,17 @@ use std::{path::Path, time::Duration};
 use base::SharedClock;
 use broker::{BoundBroker, Broker, BrokerConfig, Judge, LogDoor, PlainClients, Right, TopicConfig};
 use contracts::topics;
-use identity::Handshakes;
+use identity::{HandshakeConfig, Handshakes, PublicHandshakes};
 use mesh_proxy::{Guard, Mesh};
 use runtime::{SystemClock, Tasks};
 use service_kit::{
-    Bound, FaultHook, Health, Routes, Service, ServiceConfig, ServiceContext, StartError,
-    announce_ready,
+    Bound, FaultHook, Health, Routes, SecureDoor, Service, ServiceConfig, ServiceContext,
+    StartError, announce_ready,
 };
 use skein::{
-    Exit, Failure, failure, program,
+    Exit, Failure, certificate,
+    edge::{Edge, PlainDoor},
+    failure, program,
     supervise::lifeline::{WatchInput, farewell},
 };
 use telemetry::{
@@ -24,14 +26,15 @@ use telemetry::{
 use tokio::sync::watch;
 
 use crate::{
-    addresses::{addresses, collector, loopback},
+    addresses::{addresses, collector, https, loopback},
+    certificates,
     cli::RoleArguments,
     control,
     identities::{self, Surroundings},
     mesh::{self, Own},
-    processes,
+    page, processes,
     roles::{Kind, Role},
-    settings::{BrokerSettings, Settings, Tls},
+    settings::{BrokerSettings, Plain, Settings, Tls},
     sidecars,
 };
 
@@ -83,7 +86,8 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
     if let Some(mesh) = heard.as_ref().filter(|_| role == Role::Gateway) {
         mesh::leads_on(mesh).await?;
     }
-    let parts = Parts { mesh, known: own.known };
+    let is_first = arguments.port.is_none();
+    let parts = Parts { mesh, known: own.known, is_first };
     let started = start(&context, role, settings, parts, data).await.map_err(start_failed)?;
     if role.is_service() {
         // Beside a proxy nobody takes it: the proxy registers what is behind its door.
@@ -112,6 +116,8 @@ struct Parts {
     mesh: Option<Mesh>,
     /// Where processes show who they are.
     known: Option<Handshakes>,
+    /// Whether its ports are the well-known ones.
+    is_first: bool,
 }
 
 fn around<'a>(context: &'a ServiceContext, data: &'a Path) -> Surroundings<'a> {
@@ -182,18 +188,19 @@ async fn start(
     context: &ServiceContext,
     role: Role,
     settings: Settings,
-    Parts { mesh, known }: Parts,
+    Parts { mesh, known, is_first }: Parts,
     data: &Path,
 ) -> Result<Started, StartError> {
     let own = context.clone();
     let bound = match role.kind() {
         Kind::Log => return start_broker(context, &settings, mesh.as_ref(), data),
         Kind::Control => control::start(own, control::arguments(&settings), known).await?,
-        Kind::Edge => start_edge(context, role, settings.gateway.hosts, mesh, data)?,
+        Kind::Edge => start_edge(context, &settings, mesh, data, is_first)?,
         Kind::Page => {
             let surroundings = dashboard::Surroundings {
                 collector: collector(&settings),
                 processes: processes::path(data),
+                token: page::token(&settings, data),
             };
             dashboard::run(own, surroundings, settings.dashboard).await?
         }
@@ -204,21 +211,32 @@ async fn start(
 
 fn start_edge(
     context: &ServiceContext,
-    role: Role,
-    mut hosts: Vec<String>,
+    settings: &Settings,
     mesh: Option<Mesh>,
     data: &Path,
+    is_first: bool,
 ) -> Result<Bound, StartError> {
+    let mut hosts = settings.gateway.hosts.clone();
     if !hosts.is_empty() {
         // As our own commands and services call it. No stranger's page has a name without a dot.
-        hosts.push(role.name().to_owned());
+        hosts.push(Role::Gateway.name().to_owned());
     }
     let missing = || StartError::Part { what: "the mesh", source: "none".into() };
     let mesh = mesh.ok_or_else(missing)?;
     let ServiceContext { clock, telemetry, tasks, .. } = context;
     // Before it listens: who is known is known from the first request on.
     skein::callers::follow(&mesh, data, clock.clone(), telemetry, tasks);
-    skein::edge::run(context, &mesh, mesh::EDGE, &hosts)
+    let files = certificates::files(settings, data);
+    let presented = certificate::follow(files, clock.clone(), telemetry, tasks);
+    let bounds = HandshakeConfig::default();
+    let handshakes = PublicHandshakes::new(&bounds, presented, clock.clone(), telemetry);
+    let address = if is_first { https(settings) } else { loopback(0) };
+    let plain = match settings.plain() {
+        Plain::Serve => PlainDoor::Serves,
+        Plain::Redirect => PlainDoor::SendsTo(https(settings).port()),
+    };
+    let secure = Some(SecureDoor { address, handshakes });
+    skein::edge::run(context, &mesh, Edge { name: mesh::EDGE.to_owned(), hosts, secure, plain })
 }
 
 fn start_broker(

@@ -150,6 +150,23 @@ pub(crate) struct GatewaySettings {
     pub(crate) hosts: Vec<String>,
     /// Whether who comes in shows a key or a token.
     pub(crate) auth: Asking,
+    /// The certificate that is shown over TLS, and those between it and an authority: a file of PEM. Without
+    /// one a certificate is made.
+    pub(crate) certificate: Option<PathBuf>,
+    /// The key of that certificate: a file of PEM.
+    pub(crate) certificate_key: Option<PathBuf>,
+    /// What the port without TLS does; without a word, what the profile says.
+    pub(crate) plain: Option<Plain>,
+}
+
+/// What the gateway's port without TLS does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Plain {
+    /// It answers as the other: profile `demo`.
+    Serve,
+    /// It sends on to the other what shows no credential, and refuses the rest: profile `strict`.
+    Redirect,
 }
 
 /// Whether an edge asks who comes in.
@@ -166,7 +183,13 @@ pub(crate) enum Asking {
 impl Default for GatewaySettings {
     fn default() -> Self {
         let hosts = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec();
-        Self { hosts, auth: Asking::default() }
+        Self {
+            hosts,
+            auth: Asking::default(),
+            certificate: None,
+            certificate_key: None,
+            plain: None,
+        }
     }
 }
 
@@ -315,6 +338,7 @@ impl Settings {
             self.services.iter().try_for_each(|(name, it)| it.check(name))?;
             self.check_tls()?;
             self.check_control()?;
+            self.check_gateway()?;
             match telemetry::logs::level(&self.logs.level) {
                 Some(_) => Ok(()),
                 None => Err(format!("`logs.level` is `{}`, which is no level", self.logs.level)),
@@ -340,6 +364,22 @@ impl Settings {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What the gateway's port without TLS does.
+    pub(crate) fn plain(&self) -> Plain {
+        self.gateway.plain.unwrap_or(match self.profile {
+            Profile::Demo => Plain::Serve,
+            Profile::Strict => Plain::Redirect,
+        })
+    }
+
+    fn check_gateway(&self) -> Result<(), String> {
+        let GatewaySettings { certificate, certificate_key, .. } = &self.gateway;
+        if certificate.is_some() == certificate_key.is_some() {
+            return Ok(());
+        }
+        Err("`gateway.certificate` and `gateway.certificate_key` go together".to_owned())
     }
 
     fn check_control(&self) -> Result<(), String> {

@@ -185,7 +185,7 @@ pub(crate) async fn run(data: &Path, told: &RoleArguments) -> Result<Exit, Failu
     let http = first(&running.bound.inbound).or_else(|| first(&running.bound.outbound));
     let http = http.ok_or_else(|| usage("the proxy has no door"))?;
     let ended = async {
-        announce_ready(&context.config, &Bound { http, admin: running.admin })?;
+        announce_ready(&context.config, &Bound { http, admin: running.admin, https: None })?;
         farewell(WatchInput::Yes).await
     };
     let why = ended.await.map_err(|it| Failure::new("start_failed", it.to_string()))?;

@@ -7,12 +7,12 @@ use std::{
 
 use base::Code;
 use http::{Method, StatusCode, header};
-use identity::{Handshakes, JoinToken};
+use identity::{Handshakes, JoinToken, PublicTrust};
 use mesh_proxy::{Mesh, Outbound};
 use messaging::{Messaging, MessagingConfig};
 use runtime::{SystemClock, Tasks};
 use serde_json::Value;
-use service_kit::{Call, CallError, CallReply, Client};
+use service_kit::{Call, CallError, CallReply, Client, ServiceAddresses};
 use skein::{
     Exit, Failure, failure,
     mesh::PolicyFiles,
@@ -22,12 +22,12 @@ use telemetry::{Telemetry, TelemetryConfig};
 use tokio::{sync::OnceCell, time::timeout};
 
 use crate::{
-    addresses::addresses,
-    endpoints,
+    addresses::{addresses, https},
+    certificates, endpoints,
     identities::{self, Surroundings},
-    keys, mesh,
+    keys, mesh, page,
     roles::Role,
-    settings::{Settings, Tls},
+    settings::{Plain, Settings, Tls},
 };
 
 /// Longest wait for one answer.
@@ -42,6 +42,8 @@ const ASKS_MAX: u32 = 4;
 pub(crate) struct System {
     /// Made at the first call where services ask who calls.
     client: OnceCell<Client>,
+    /// Of the gateway, where it answers over TLS alone.
+    over_tls: Option<Client>,
     data: PathBuf,
     telemetry: Telemetry,
     tasks: Tasks,
@@ -69,17 +71,29 @@ impl System {
             Tls::Strict => OnceCell::new(),
         };
         let key = keys::shown(data)?;
+        let over_tls = match settings.plain() {
+            Plain::Serve => None,
+            Plain::Redirect => Some(over_tls(&settings, data, &telemetry)),
+        };
         let (data, settings) = (data.to_owned(), Box::new(settings));
-        Ok(Self { client, telemetry, tasks, key, settings, data })
+        Ok(Self { client, over_tls, telemetry, tasks, key, settings, data })
     }
 
     /// Calls a service; any status is a reply.
     pub(crate) async fn call(&self, call: Call) -> Result<CallReply, CallError> {
-        let client = self.client.get_or_init(|| self.known()).await;
-        let call = match &self.key {
-            Some(key) if call.service == Role::Gateway.name() => {
-                call.header(header::AUTHORIZATION, &format!("Bearer {key}"))
+        let is_gateway = call.service == Role::Gateway.name();
+        let client = match &self.over_tls {
+            Some(client) if is_gateway => client,
+            Some(_) | None => self.client.get_or_init(|| self.known()).await,
+        };
+        let call = match page::token(&self.settings, &self.data) {
+            Some(token) if call.service == Role::Dashboard.name() => {
+                call.header(header::AUTHORIZATION, &format!("Bearer {}", token.reveal()))
             }
+            Some(_) | None => call,
+        };
+        let call = match &self.key {
+            Some(key) if is_gateway => call.header(header::AUTHORIZATION, &format!("Bearer {key}")),
             Some(_) | None => call,
         };
         client.call(call).await
@@ -160,6 +174,18 @@ impl System {
         let (tls, telemetry) = (known.map(identities::to_log), self.telemetry.clone());
         Messaging::entering(tls, config, SystemClock::shared(), telemetry, &self.tasks)
     }
+}
+
+/// A client that says nothing to the gateway before it has shown the certificate that lies in its file.
+fn over_tls(settings: &Settings, data: &Path, telemetry: &Telemetry) -> Client {
+    let url = format!("https://{}", https(settings));
+    let services = ServiceAddresses::new().with(Role::Gateway.name(), url);
+    let client = Client::new(services, TIMEOUT, telemetry.clone());
+    // Without a file nobody is believed, and the call says so.
+    if let Some(certificate) = certificates::shown(settings, data) {
+        client.mesh().believe(PublicTrust::only(&certificate));
+    }
+    client
 }
 
 /// What a service said no with.

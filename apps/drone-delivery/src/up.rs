@@ -30,6 +30,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     addresses::loopback,
+    certificates,
     cli::UpArguments,
     endpoints::EndpointsFile,
     identities::{self, Authority, Surroundings},
@@ -37,7 +38,7 @@ use crate::{
     introduction::{Invocation, Ports, introduce, quoted, table},
     keys,
     layered::Layered,
-    mesh,
+    mesh, page,
     plan::Plan,
     processes::ProcessesFile,
     roles::Role,
@@ -67,6 +68,7 @@ pub(crate) async fn up(
     for remark in mesh::check(&layered.settings)? {
         output.remark(&remark);
     }
+    certificates::check(&layered.settings)?;
     if arguments.detach {
         return detach(&invocation, data, arguments, &layered.settings, output).await;
     }
@@ -131,6 +133,11 @@ async fn start(
             tracing::warn!(%error, "the list of processes cannot be written");
         }
     });
+    let keeping = (Box::new(settings.clone()), data.to_owned(), clock.clone());
+    tasks.spawn("certificate", |shutdown| {
+        let (settings, data, clock) = keeping;
+        certificates::keep(settings, data, clock, shutdown)
+    });
     let authority = Authority::default();
     let (admission, orders) = match settings.tls {
         Tls::Off => (Admission::default(), Orders::default()),
@@ -148,6 +155,8 @@ async fn start(
         settings.write(data).map_err(io::Error::other)?;
         plan.write()?;
         keys::prepare(settings, data, clock.now())?;
+        certificates::prepare(settings, data, clock.now())?;
+        page::prepare(settings, data)?;
         if settings.tls == Tls::Strict {
             let telemetry = &Telemetry::disabled();
             authority

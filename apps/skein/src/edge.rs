@@ -3,27 +3,47 @@
 //! What no route names does not exist from outside. What strangers say about who they are, when they
 //! give up and how often they tried goes no further.
 
-use mesh_proxy::{Door, Forward, Mesh, Outbound, Way};
-use service_kit::{Bound, Health, Routes, Service, ServiceContext, StartError};
+use mesh_proxy::{Door, Forward, Mesh, Outbound, ToTls, Way};
+use service_kit::{Bound, Health, Routes, SecureDoor, Service, ServiceContext, StartError};
 
-/// Serves the edge of this name on the context's tasks. Only these hosts are ours; none means every
-/// one.
+/// An edge.
+#[derive(Debug, Clone, Default)]
+pub struct Edge {
+    /// Its name in the policy.
+    pub name: String,
+    /// Hosts that are ours; none means every one.
+    pub hosts: Vec<String>,
+    /// Its door over TLS.
+    pub secure: Option<SecureDoor>,
+    /// What its plain door does.
+    pub plain: PlainDoor,
+}
+
+/// What the plain door of an edge does that has one over TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PlainDoor {
+    /// It serves as the other.
+    #[default]
+    Serves,
+    /// It sends on to this port over TLS what shows no credential, and refuses the rest.
+    SendsTo(u16),
+}
+
+/// Serves an edge on the context's tasks.
 ///
 /// # Errors
-/// The address cannot be listened on.
-pub fn run(
-    context: &ServiceContext,
-    mesh: &Mesh,
-    name: &str,
-    hosts: &[String],
-) -> Result<Bound, StartError> {
+/// An address cannot be listened on.
+pub fn run(context: &ServiceContext, mesh: &Mesh, edge: Edge) -> Result<Bound, StartError> {
     let outbound = Outbound::new(mesh.clone());
     outbound.keep_swept(&context.tasks);
-    let forward = Forward::new(outbound, Way::To(Door::Edge(name.to_owned())));
-    let forward = forward.for_hosts(hosts.iter().cloned());
+    let forward = Forward::new(outbound, Way::To(Door::Edge(edge.name)));
+    let mut forward = forward.for_hosts(edge.hosts);
+    if let PlainDoor::SendsTo(port) = edge.plain {
+        forward = forward.over_tls(ToTls::port(port, &context.telemetry));
+    }
     // The operators look at what leads on from here, not at the calls that this process makes itself.
     let service = Service::new(Routes::new()).mesh(mesh).health(Health::new());
-    service.public().serve_edge(context, forward)
+    service.public().secure(edge.secure).serve_edge(context, forward)
 }
 
 #[cfg(test)]
@@ -40,6 +60,10 @@ mod tests {
     use telemetry::Telemetry;
 
     use super::*;
+
+    fn edge() -> Edge {
+        Edge { name: "edge".to_owned(), ..Edge::default() }
+    }
 
     fn policy() -> Policy {
         let path = PathMatch::Prefix("/api/orders".to_owned());
@@ -68,8 +92,8 @@ mod tests {
         let clock = SystemClock::shared();
         let context = ServiceContext::new(config, clock, Telemetry::disabled(), Tasks::new());
         let mesh = Mesh::new("edge", policy(), &Telemetry::disabled()).unwrap();
-        let hosts = ["127.0.0.1".to_owned()];
-        let bound = run(&context, &mesh, "edge", &hosts).unwrap();
+        let hosts = vec!["127.0.0.1".to_owned()];
+        let bound = run(&context, &mesh, Edge { hosts, ..edge() }).unwrap();
         let client = client(&bound);
         let status = async |from, path: &str| {
             client.call(Call::get(from, path.to_owned())).await.unwrap().status.as_u16()
@@ -91,7 +115,7 @@ mod tests {
         let clock = SystemClock::shared();
         let context = ServiceContext::new(config, clock, Telemetry::disabled(), Tasks::new());
         let mesh = Mesh::new("edge", policy(), &Telemetry::disabled()).unwrap();
-        let bound = run(&context, &mesh, "edge", &[]).unwrap();
+        let bound = run(&context, &mesh, edge()).unwrap();
         let client = client(&bound);
         let page = async |path: &str| {
             let reply = client.call(Call::get("operators", path.to_owned())).await.unwrap();

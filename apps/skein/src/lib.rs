@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod callers;
+pub mod certificate;
 pub mod check;
 pub mod commands;
 pub mod control;

@@ -39,6 +39,8 @@ pub enum Code {
     Unauthenticated,
     /// No rule allows this caller to do that.
     Forbidden,
+    /// It is only answered over TLS.
+    TlsRequired,
     /// The service did not prove who it must be, or does not take us for who we are.
     IdentityRefused,
     /// The service took the request and did not answer in time.
@@ -90,6 +92,7 @@ impl Code {
         Self::UpstreamUnavailable,
         Self::Unauthenticated,
         Self::Forbidden,
+        Self::TlsRequired,
         Self::IdentityRefused,
         Self::UpstreamTimeout,
         Self::UpstreamReset,
@@ -127,6 +130,7 @@ impl Code {
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
+            Self::TlsRequired => "tls_required",
             Self::IdentityRefused => "identity_refused",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamReset => "upstream_reset",
@@ -173,7 +177,7 @@ impl Code {
         match self {
             Self::InvalidRequest => 400,
             Self::Unauthenticated => 401,
-            Self::Forbidden => 403,
+            Self::Forbidden | Self::TlsRequired => 403,
             Self::NotFound | Self::NoRoute => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
@@ -221,6 +225,7 @@ impl Code {
             | Self::UpstreamUnavailable
             | Self::Unauthenticated
             | Self::Forbidden
+            | Self::TlsRequired
             | Self::IdentityRefused
             | Self::UpstreamTimeout
             | Self::UpstreamReset

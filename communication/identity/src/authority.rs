@@ -6,6 +6,7 @@
 
 mod issue;
 mod replace;
+mod self_made;
 mod signer;
 mod state;
 
@@ -21,6 +22,7 @@ pub(crate) use self::{issue::proof_of, signer::request};
 pub use self::{
     issue::{IssueError, Issued},
     replace::{Change, RotateError},
+    self_made::SelfMade,
     signer::RequestError,
     state::ReadStateError,
 };

@@ -3,7 +3,7 @@
 //! Source of the rules: X509-SVID 1.0, sections 2 to 5, and RFC 5280. The chain's signatures are
 //! judged in [`verify`](crate::verify), by a library that does nothing else.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use base::Timestamp;
 use rustls::pki_types::CertificateDer;
@@ -77,6 +77,25 @@ pub(crate) fn validity_of(
     certificate: &CertificateDer<'_>,
 ) -> Result<(Timestamp, Timestamp), Refusal> {
     parse(certificate).map(|it| validity(&it))
+}
+
+/// The names of the DNS and the addresses in any certificate, in its order.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn names_of(certificate: &CertificateDer<'_>) -> Result<Vec<String>, Refusal> {
+    let parsed = parse(certificate)?;
+    let names = parsed.subject_alternative_name().map_err(|_| Refusal::Malformed)?;
+    let address = |bytes: &[u8]| match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(|it| IpAddr::from(it).to_string()),
+        _ => <[u8; 16]>::try_from(bytes).ok().map(|it| IpAddr::from(it).to_string()),
+    };
+    let named = names.iter().flat_map(|it| &it.value.general_names).filter_map(|it| match it {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => address(bytes),
+        _ => None,
+    });
+    Ok(named.collect())
 }
 
 /// The number of any certificate.

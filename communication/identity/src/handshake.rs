@@ -1,32 +1,21 @@
 //! Handshakes: a connection goes in, a connection with a name at its other end comes out.
 //!
-//! This is the one place that counts refusals. A handshake has a deadline, there is a bound on those
-//! that are under way, and one address gets so many a second: past it nothing is computed. On one
-//! machine all programs come from one address and share its count.
+//! Refusals are counted here, and within [bounds](crate::HandshakeConfig) alone anything is computed.
 
-use std::{
-    io,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use base::SharedClock;
-use mesh_policy::{
-    Moment,
-    rate::{Limiter, RateKey, RateLimit},
-};
 use rustls::pki_types::ServerName;
-use serde::Deserialize;
 use telemetry::Telemetry;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{Instant, timeout},
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::{
+    bounds::{Bounds, HandshakeConfig},
     certificate::Leaf,
     credentials::{Credentials, Entrance, Protocol},
     judge::refusal_in,
@@ -38,9 +27,6 @@ use crate::{
 
 /// The credentials in force; `None` while there are none.
 pub type Current = watch::Receiver<Option<Arc<Credentials>>>;
-
-/// Addresses that are counted apart; the rest share one count.
-const ADDRESSES_MAX: usize = 4_096;
 
 /// A connection with a name at its other end.
 #[derive(Debug)]
@@ -55,25 +41,6 @@ pub struct Known<S> {
     pub valid_for: Duration,
 }
 
-/// Bounds on handshakes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HandshakeConfig {
-    /// A handshake that is not over by then is given up, in milliseconds.
-    pub timeout_ms: u64,
-    /// Handshakes under way that we accepted; past it a connection is closed at once.
-    pub under_way_max: usize,
-    /// Handshakes that one address gets in a second, and at once.
-    pub per_second_max: u32,
-}
-
-impl Default for HandshakeConfig {
-    // Taken for 0.2 ms a handshake, which is not measured: 500 a second are a tenth of a core then.
-    fn default() -> Self {
-        Self { timeout_ms: 5_000, under_way_max: 256, per_second_max: 500 }
-    }
-}
-
 /// Both sides' handshakes under the credentials in force; a cheap handle.
 #[derive(Debug, Clone)]
 pub struct Handshakes(Arc<Shared>);
@@ -82,10 +49,7 @@ pub struct Handshakes(Arc<Shared>);
 struct Shared {
     current: Current,
     clock: SharedClock,
-    timeout: Duration,
-    under_way: Semaphore,
-    /// Locked for one look-up, never while anything waits.
-    rates: Mutex<Limiter>,
+    bounds: Bounds,
     metrics: HandshakeMetrics,
 }
 
@@ -98,22 +62,10 @@ impl Handshakes {
         clock: SharedClock,
         telemetry: &Telemetry,
     ) -> Self {
-        let rate = RateLimit {
-            name: "handshakes".to_owned(),
-            gateway: None,
-            route: None,
-            service: None,
-            requests: config.per_second_max,
-            period: Duration::from_secs(1),
-            burst: config.per_second_max,
-            key: RateKey::Client,
-        };
         Self(Arc::new(Shared {
             current,
+            bounds: Bounds::new(config, clock.clone()),
             clock,
-            timeout: Duration::from_millis(config.timeout_ms),
-            under_way: Semaphore::new(config.under_way_max.min(Semaphore::MAX_PERMITS)),
-            rates: Mutex::new(Limiter::new(rate, ADDRESSES_MAX)),
             metrics: HandshakeMetrics::new(telemetry),
         }))
     }
@@ -138,12 +90,11 @@ impl Handshakes {
         from: IpAddr,
         entrance: Entrance,
     ) -> Result<Known<S>, Refusal> {
-        self.admit(from)?;
-        let _place = self.0.under_way.try_acquire().map_err(|_| Refusal::TooMany)?;
+        let _place = self.0.bounds.enter(from)?;
         let credentials = self.credentials()?;
         let acceptor = TlsAcceptor::from(credentials.accepting(entrance));
         let begun = Instant::now();
-        let stream = ended(timeout(self.0.timeout, acceptor.accept(stream)).await)?;
+        let stream = ended(timeout(self.0.bounds.timeout, acceptor.accept(stream)).await)?;
         let known = self.known(stream.into(), entrance.protocols(), &credentials)?;
         self.0.metrics.duration.with(&[Side::Accept.as_str()]).observe_duration(begun.elapsed());
         Ok(known)
@@ -176,7 +127,7 @@ impl Handshakes {
         let credentials = self.credentials()?;
         let connector = TlsConnector::from(credentials.connecting(protocol));
         let begun = Instant::now();
-        let stream = ended(timeout(self.0.timeout, connector.connect(name, stream)).await)?;
+        let stream = ended(timeout(self.0.bounds.timeout, connector.connect(name, stream)).await)?;
         let known = self.known(stream.into(), &[protocol], &credentials)?;
         self.0.metrics.duration.with(&[Side::Connect.as_str()]).observe_duration(begun.elapsed());
         Ok(known)
@@ -230,17 +181,10 @@ impl Handshakes {
         let (_, not_after) = current.identity().validity();
         if self.0.clock.now() < not_after { Ok(current) } else { Err(Refusal::NoIdentity) }
     }
-
-    fn admit(&self, from: IpAddr) -> Result<(), Refusal> {
-        let now = Moment::from_millis(self.0.clock.monotonic().as_millis());
-        // One look-up cannot leave the table half changed.
-        let mut rates = self.0.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let verdict = rates.check(Some(&from.to_string()), now);
-        if verdict.allowed { Ok(()) } else { Err(Refusal::TooMany) }
-    }
 }
 
-fn ended<T, E>(result: Result<io::Result<T>, E>) -> Result<T, Refusal> {
+/// How a handshake under a deadline ended.
+pub(crate) fn ended<T, E>(result: Result<io::Result<T>, E>) -> Result<T, Refusal> {
     match result {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(refusal_in(&error)),

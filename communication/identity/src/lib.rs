@@ -8,6 +8,7 @@
 //! It refuses to decide what a peer may do: that is policy. It refuses to write a service's key.
 
 mod authority;
+mod bounds;
 mod bundle;
 mod certificate;
 mod credentials;
@@ -19,6 +20,7 @@ mod metrics;
 mod name;
 mod office;
 mod pem;
+mod presented;
 mod public;
 mod refusal;
 mod renewal;
@@ -31,16 +33,18 @@ mod wire;
 
 pub use authority::{
     Authority, AuthorityConfig, Change, FoundError, IssueError, Issued, ReadStateError,
-    RequestError, RotateError,
+    RequestError, RotateError, SelfMade,
 };
+pub use bounds::HandshakeConfig;
 pub use bundle::{ANCHORS_MAX, AnchorId, Bundle, BundleError, REVOKED_MAX, Trust, anchor_id};
 pub use certificate::{Leaf, Serial};
 pub use credentials::{Credentials, Entrance, Identity, IdentityError, Protocol};
 pub use files::{FileError, read_state, write_state};
-pub use handshake::{Current, HandshakeConfig, Handshakes, Known};
+pub use handshake::{Current, Handshakes, Known};
 pub use keeper::{KeeperConfig, Membership, keep};
 pub use name::{ParseSpiffeIdError, SpiffeId};
 pub use office::{ChangeError, DrawError, Office, OpenError, Standing};
+pub use presented::{Presented, PublicCertificate, PublicCertificateError, PublicHandshakes};
 pub use public::{PublicName, PublicTrust, PublicTrustError};
 pub use refusal::Refusal;
 pub use renewal::{Renewal, RenewalConfig, RenewalStep};

@@ -16,6 +16,8 @@ pub(crate) const REQUESTS: &str = "identity_authority_requests_total";
 pub(crate) enum Side {
     Accept,
     Connect,
+    /// People outside come in, who show nothing.
+    Public,
 }
 
 /// Handles on the metrics of handshakes.
@@ -30,6 +32,7 @@ impl Side {
         match self {
             Self::Accept => "accept",
             Self::Connect => "connect",
+            Self::Public => "public",
         }
     }
 }

@@ -4,17 +4,24 @@
 //! TLS 1.2 is spoken with those that know nothing newer. A service of ours is never called so: it shows an
 //! identity ([`Handshakes`](crate::Handshakes)).
 
+mod pinned;
+
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier, crypto::ring, pki_types::ServerName,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use crate::{credentials::Protocol, judge::refusal_in, pem, refusal::Refusal};
+use crate::{
+    credentials::Protocol, judge::refusal_in, pem, presented::PublicCertificate, refusal::Refusal,
+};
+use pinned::Pinned;
 
 /// What a server outside must prove to be called: a name of the DNS, or an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -83,13 +90,21 @@ impl PublicTrust {
         if roots.is_empty() {
             return Err(PublicTrustError::Nobody);
         }
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the provider has ciphers of each version")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        Ok(Self::of(builder().with_root_certificates(roots).with_no_client_auth()))
+    }
+
+    /// Whoever shows this very certificate and has its key, whatever name is asked for: for programs that
+    /// have it from its owner.
+    #[must_use]
+    pub fn only(certificate: &PublicCertificate) -> Self {
+        let pinned = Arc::new(Pinned::to(certificate.own().clone()));
+        let config = builder().dangerous().with_custom_certificate_verifier(pinned);
+        Self::of(config.with_no_client_auth())
+    }
+
+    fn of(mut config: ClientConfig) -> Self {
         config.alpn_protocols = vec![Protocol::Http1.alpn().to_vec()];
-        Ok(Self(Arc::new(config)))
+        Self(Arc::new(config))
     }
 
     /// Opens TLS to whoever proves this name, for HTTP/1. Dropped, it closes the connection; how long it
@@ -106,6 +121,12 @@ impl PublicTrust {
         let connected = connector.connect(name.0.clone(), stream).await;
         connected.map(Into::into).map_err(|it| refusal_in(&it))
     }
+}
+
+fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has ciphers of each version")
 }
 
 #[cfg(test)]

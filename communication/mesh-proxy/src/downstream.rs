@@ -12,7 +12,7 @@ mod tcp;
 
 use std::{future::Future, time::Duration};
 
-use identity::Handshakes;
+use identity::{Handshakes, PublicHandshakes};
 use mesh_policy::path::Slashes;
 use telemetry::{CounterFamily, Gauge, Telemetry};
 
@@ -92,6 +92,17 @@ impl Default for Limits {
     }
 }
 
+/// What a connection begins with.
+#[derive(Debug, Clone)]
+enum Entrance {
+    /// Nothing: everybody is let in.
+    Plain,
+    /// Both sides show who they are.
+    Known(Handshakes),
+    /// We show who we are.
+    Public(PublicHandshakes),
+}
+
 /// One listener with what answers behind it.
 #[derive(Debug)]
 pub struct Site<H> {
@@ -104,8 +115,7 @@ pub struct Site<H> {
     /// Its connections.
     pub doors: Doors,
     pub(crate) counts: Counts,
-    /// Who is let in; everybody where there are none.
-    handshakes: Option<Handshakes>,
+    entrance: Entrance,
     /// Who may do what; everybody everything where there is none.
     pub(crate) guard: Option<Guard>,
 }
@@ -120,7 +130,7 @@ impl<H: Handler> Site<H> {
             limits,
             doors: Doors::new(limits.connections_max),
             counts: Counts::new(name, telemetry),
-            handshakes: None,
+            entrance: Entrance::Plain,
             guard: None,
         }
     }
@@ -128,7 +138,13 @@ impl<H: Handler> Site<H> {
     /// The same for those alone who show an identity that is accepted: TLS and nothing else.
     #[must_use]
     pub fn knowing(self, handshakes: Handshakes) -> Self {
-        Self { handshakes: Some(handshakes), ..self }
+        Self { entrance: Entrance::Known(handshakes), ..self }
+    }
+
+    /// The same for anybody, over TLS and nothing else.
+    #[must_use]
+    pub fn presenting(self, handshakes: PublicHandshakes) -> Self {
+        Self { entrance: Entrance::Public(handshakes), ..self }
     }
 
     /// The same with a guard before everything that is served.

@@ -1,6 +1,7 @@
 //! Listeners' requests, led into the mesh: what stands behind the doors of a sidecar and of an edge.
 
 mod edge;
+mod to_tls;
 
 use std::sync::Arc;
 
@@ -8,10 +9,12 @@ use base::Code;
 use http::StatusCode;
 use mesh_policy::{destination::Protocol, route::RequestView as _};
 
+pub use to_tls::ToTls;
+
 use crate::{
     body::{RequestBody, Upload},
     downstream::Handler,
-    head::{Peer, RequestHead},
+    head::{Peer, RequestHead, Transport},
     mesh::Door,
     outbound::{Context, Outbound, parent_of},
     refusal::Refusal,
@@ -28,6 +31,8 @@ pub struct Forward {
     hosts: Arc<[String]>,
     /// What the door says is spoken at it; `None` looks.
     spoken: Option<Protocol>,
+    /// Where what comes without TLS is to go; it is served where there is none.
+    to_tls: Option<ToTls>,
 }
 
 /// How a request's door is found.
@@ -43,7 +48,7 @@ impl Forward {
     /// Leads requests on.
     #[must_use]
     pub fn new(outbound: Outbound, door: Way) -> Self {
-        Self { outbound, door, hosts: Arc::from([]), spoken: Some(Protocol::Http1) }
+        Self { outbound, door, hosts: Arc::from([]), spoken: Some(Protocol::Http1), to_tls: None }
     }
 
     /// Only for these hosts: a page of a stranger whose name was made to point here is refused.
@@ -59,6 +64,12 @@ impl Forward {
         Self { spoken, ..self }
     }
 
+    /// The same where nothing is served that comes without TLS.
+    #[must_use]
+    pub fn over_tls(self, to_tls: ToTls) -> Self {
+        Self { to_tls: Some(to_tls), ..self }
+    }
+
     async fn at_edge<B: RequestBody>(
         &self,
         door: &Door,
@@ -72,6 +83,9 @@ impl Forward {
             let trace_id = parent_of(&head).map(|it| it.trace_id.to_string());
             let refusal = Refusal { status, ..Refusal::new(Code::NoRoute, detail) };
             return refusal.reply(trace_id.as_deref());
+        }
+        if let Some(to_tls) = self.to_tls.as_ref().filter(|_| peer.transport == Transport::Plain) {
+            return to_tls.answer(&head);
         }
         edge::strip(&mut head, &peer);
         let context = Context { peer: Some(peer), ..Context::default() };

@@ -268,6 +268,17 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Who it has shown to be; nothing on a plain connection.
     pub identity: Option<Arc<SpiffeId>>,
+    /// What its words came over.
+    pub transport: Transport,
+}
+
+/// What a connection's words come over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP as it is: whoever is on the way reads along.
+    Plain,
+    /// TLS.
+    Tls,
 }
 
 /// The head of a request. Its path is normalised: what is judged here is what is forwarded.

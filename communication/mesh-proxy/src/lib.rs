@@ -33,11 +33,11 @@ mod watch;
 mod worker;
 
 pub use downstream::{Handler, Limits, Site};
-pub use forward::{Forward, Way};
+pub use forward::{Forward, ToTls, Way};
 pub use gate::{Full, Gate, Place};
 pub use guard::Guard;
 pub use h2::{Flood, FrameBudget};
-pub use head::Peer;
+pub use head::{Peer, Transport};
 pub use mesh::{Door, Mesh};
 pub use outbound::{Context, Deadline, Outbound};
 pub use readiness::{NotReady, Readiness};

@@ -177,7 +177,7 @@ const fn grpc_status(code: Code) -> u32 {
         | Code::UpstreamUnavailable
         | Code::IdentityRefused => 14,
         Code::RateLimited => 8,
-        Code::Forbidden => 7,
+        Code::Forbidden | Code::TlsRequired => 7,
         Code::Unauthenticated => 16,
         _ => 13,
     }

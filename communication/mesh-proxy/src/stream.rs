@@ -79,7 +79,7 @@ impl Stream {
         Ok(Self(Inner::Plain(stream)))
     }
 
-    /// One whose other end has shown who it is.
+    /// One under TLS.
     pub(crate) fn known(stream: TlsStream<TcpStream>) -> Self {
         Self(Inner::Known(Box::new(Proved { tls: stream, standing: None })))
     }

@@ -55,5 +55,5 @@ pub use reply::respond;
 pub use request::RequestContext;
 pub use routes::{Change, MutatingRoute, Repetition, Routes, Sample, SampleCall};
 pub use saga_caller::SagaCaller;
-pub use service::{Bound, Service, StartError};
+pub use service::{Bound, SecureDoor, Service, StartError};
 pub use sweeper::{ForgetSlice, forget, start_forgetting, start_sweeper};

@@ -19,6 +19,8 @@ struct Ready<'a> {
 struct Ports {
     http: u16,
     admin: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    https: Option<u16>,
 }
 
 /// The JSON object that [`announce_ready`] prints.
@@ -28,7 +30,11 @@ pub fn ready_line(config: &ServiceConfig, bound: &Bound) -> String {
         service: &config.role,
         instance: &config.instance,
         pid: std::process::id(),
-        ports: Ports { http: bound.http.port(), admin: bound.admin.port() },
+        ports: Ports {
+            http: bound.http.port(),
+            admin: bound.admin.port(),
+            https: bound.https.map(|it| it.port()),
+        },
         version: &config.version,
     };
     // Text and numbers always serialize.
@@ -52,11 +58,14 @@ mod tests {
     #[test]
     fn the_line_names_service_instance_process_ports_and_version() {
         let config = ServiceConfig::new("orders", "orders-1", "/nowhere");
-        let bound =
-            Bound { http: ([127, 0, 0, 1], 7_101).into(), admin: ([127, 0, 0, 1], 40_000).into() };
+        let at = |port: u16| ([127, 0, 0, 1], port).into();
+        let bound = Bound { http: at(7_101), admin: at(40_000), https: None };
         let line: serde_json::Value = serde_json::from_str(&ready_line(&config, &bound)).unwrap();
         assert_eq!(line["service"], "orders");
         assert_eq!(line["ports"], serde_json::json!({ "http": 7101, "admin": 40000 }));
         assert_eq!(line["pid"], std::process::id());
+        let bound = Bound { https: Some(at(7_443)), ..bound };
+        let line: serde_json::Value = serde_json::from_str(&ready_line(&config, &bound)).unwrap();
+        assert_eq!(line["ports"]["https"], 7_443);
     }
 }

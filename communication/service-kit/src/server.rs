@@ -18,7 +18,7 @@ use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use http::{Request, Uri, request::Parts};
 use http_body::{Body as _, Frame, SizeHint};
-use identity::SpiffeId;
+use identity::{PublicHandshakes, SpiffeId};
 use mesh_policy::path::Slashes;
 use mesh_proxy::{
     Guard, Handler, Mesh, Peer, Reply, Source,
@@ -39,8 +39,14 @@ use crate::{
 /// What one listener serves: the pages that every process has, and behind them a handler.
 #[derive(Debug)]
 pub(crate) struct Site<H> {
-    pub(crate) handler: H,
+    pub(crate) handler: Arc<H>,
     pub(crate) system: System,
+}
+
+impl<H> Clone for Site<H> {
+    fn clone(&self) -> Self {
+        Self { handler: Arc::clone(&self.handler), system: self.system.clone() }
+    }
 }
 
 /// Binds the address and serves until the tasks are told to stop. Answers the address it got.
@@ -69,6 +75,9 @@ pub(crate) fn listen<H: Handler>(
             site = site.knowing(handshakes.clone());
         }
     }
+    if let Some(handshakes) = at.presenting {
+        site = site.presenting(handshakes.clone());
+    }
     downstream::serve(Arc::new(site), listener, at.drain_delay, tasks);
     Ok(bound)
 }
@@ -84,6 +93,8 @@ pub(crate) struct Listening<'a> {
     pub(crate) telemetry: &'a Telemetry,
     /// By whose policy it is judged who may call this service, and what.
     pub(crate) guard: Option<(&'a Mesh, &'a str)>,
+    /// What people outside are shown, at a door over TLS.
+    pub(crate) presenting: Option<&'a PublicHandshakes>,
 }
 
 fn front(limits: &Limits) -> downstream::Limits {

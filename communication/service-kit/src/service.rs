@@ -1,8 +1,9 @@
 //! A service as a whole: its routes, its health, its document, on two listeners.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
+use identity::PublicHandshakes;
 use mesh_policy::path::Slashes;
 use mesh_proxy::{Handler, Mesh};
 use serde::Serialize;
@@ -64,6 +65,17 @@ pub struct Bound {
     pub http: SocketAddr,
     /// Where operators come in.
     pub admin: SocketAddr,
+    /// Where requests come in over TLS, at a door for people outside.
+    pub https: Option<SocketAddr>,
+}
+
+/// A further door for people outside, over TLS.
+#[derive(Debug, Clone)]
+pub struct SecureDoor {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it shows.
+    pub handshakes: PublicHandshakes,
 }
 
 impl Bound {
@@ -92,6 +104,7 @@ pub struct Service {
     audience: Audience,
     mesh: Option<Mesh>,
     inbound: Option<Mesh>,
+    secure: Option<SecureDoor>,
 }
 
 impl Service {
@@ -108,6 +121,7 @@ impl Service {
             audience: Audience::Operators,
             mesh: None,
             inbound: None,
+            secure: None,
         }
     }
 
@@ -121,6 +135,12 @@ impl Service {
     #[must_use]
     pub fn inbound(self, mesh: &Mesh) -> Self {
         Self { inbound: Some(mesh.clone()), ..self }
+    }
+
+    /// With a further door for the same requests, over TLS.
+    #[must_use]
+    pub fn secure(self, door: Option<SecureDoor>) -> Self {
+        Self { secure: door, ..self }
     }
 
     /// With checks of readiness.
@@ -242,13 +262,19 @@ impl Service {
         let (admin, at) = open_admin(context, pages, &system)?;
         let refused = |address| move |source| StartError::Bind { address, source };
         let at = Listening { address: config.http, sharing: config.sharing, slashes, guard, ..at };
-        let site = Site { handler, system: System { audience: self.audience, ..system } };
+        let system = System { audience: self.audience, ..system };
+        let site = Site { handler: Arc::new(handler), system };
+        let secure = self.secure.map(|SecureDoor { address, handshakes }| {
+            let at = Listening { address, presenting: Some(&handshakes), ..at };
+            listen("https", site.clone(), at, &context.tasks).map_err(refused(address))
+        });
+        let https = secure.transpose()?;
         let http = listen("http", site, at, &context.tasks).map_err(refused(config.http))?;
         if let Some(endpoint) = &config.trace_endpoint {
             export::start(endpoint, context);
         }
         tracing::info!(%http, %admin, "listening");
-        Ok(Bound { http, admin })
+        Ok(Bound { http, admin, https })
     }
 }
 
@@ -276,6 +302,7 @@ fn open_admin<'a>(
         drain_delay: config.drain_delay,
         telemetry: &context.telemetry,
         guard: None,
+        presenting: None,
     };
     let mesh = pages.mesh.unwrap_or_else(|| context.client().mesh().clone());
     let routes = admin::routes(&config.role, config.faults, pages.faults, pages.store);
@@ -287,7 +314,7 @@ fn open_admin<'a>(
     });
     let mesh_routes = admin::mesh_routes(config.faults, mesh, pages.inbound, guarded, shutdown);
     let routes = routes.merge(mesh_routes).merge(pages.own);
-    let site = Site { handler: stack_of(routes, context), system: system.clone() };
+    let site = Site { handler: Arc::new(stack_of(routes, context)), system: system.clone() };
     let refused = |source| StartError::Bind { address: config.admin, source };
     let admin = listen("admin", site, at, &context.tasks).map_err(refused)?;
     Ok((admin, at))

@@ -36,7 +36,7 @@ struct System {
     _directory: TempDir,
 }
 
-async fn system(config: DashboardConfig, before: &[(&str, &str, Value)]) -> System {
+async fn system(mut config: DashboardConfig, before: &[(&str, &str, Value)]) -> System {
     let (directory, tasks) = (tempfile::tempdir().unwrap(), Tasks::new());
     let topic = |it: &topics::Topic| TopicConfig {
         name: it.name.to_owned(),
@@ -63,7 +63,8 @@ async fn system(config: DashboardConfig, before: &[(&str, &str, Value)]) -> Syst
     }
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let processes = directory.path().join("processes.json");
-    let surroundings = Surroundings { collector: free, processes };
+    let surroundings = Surroundings { collector: free, processes, token: None };
+    config.auth = Asking::Off;
     let (page, collector) = start(&context, surroundings, &config).unwrap();
     let services = ServiceAddresses::new()
         .with("page", page.http_url())
@@ -219,7 +220,7 @@ async fn spans_that_are_posted_twice_are_shown_once() {
 
 #[tokio::test]
 async fn no_more_spans_are_kept_than_was_set() {
-    let system = system(DashboardConfig { spans_max: 1 }, &[]).await;
+    let system = system(DashboardConfig { spans_max: 1, ..DashboardConfig::default() }, &[]).await;
     system.post_spans(&[span(1, 1, Some("d1"))]).await;
     system.post_spans(&[span(2, 2, Some("d2"))]).await;
     assert_eq!(system.span_ids("d1").await, [""; 0]);

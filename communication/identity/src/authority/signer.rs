@@ -117,7 +117,7 @@ impl std::fmt::Debug for Signer {
     }
 }
 
-fn authority(name: &str, below: u8, span: Span) -> CertificateParams {
+pub(super) fn authority(name: &str, below: u8, span: Span) -> CertificateParams {
     let mut params = dated(span);
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -127,7 +127,7 @@ fn authority(name: &str, below: u8, span: Span) -> CertificateParams {
     params
 }
 
-fn dated(span: Span) -> CertificateParams {
+pub(super) fn dated(span: Span) -> CertificateParams {
     let at = |it: Timestamp| {
         let since = Duration::from_millis(u64::try_from(it.as_millis()).unwrap_or(0));
         date_time_ymd(1970, 1, 1) + since

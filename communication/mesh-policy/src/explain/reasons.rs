@@ -69,6 +69,7 @@ fn of_code(code: Code) -> Reason {
         | Code::PlantedFault
         | Code::Unauthenticated
         | Code::Forbidden
+        | Code::TlsRequired
         | Code::DeadlineExpired => of_decision(code),
         Code::UpstreamUnavailable
         | Code::IdentityRefused
@@ -132,6 +133,12 @@ const fn of_decision(code: Code) -> (&'static str, &'static str) {
              `path_not_allowed` or `method_not_allowed_for_caller`. The service did not see the request.",
             "`why SERVICE METHOD PATH --from CALLER` names the rule that decides; `mesh_denied_requests_total` \
              counts. Add a rule, or `mode: audit` to let everybody through and count.",
+        ),
+        Code::TlsRequired => (
+            "The plain port of an edge that answers over TLS alone: what came shows a credential, or is no \
+             question, so that it is not sent on to the other port. Who was on the way has read it.",
+            "Ask by `https`. Take a key back that was sent so (`key revoke`): it is not secret any more. \
+             `mesh_plain_requests_total` counts.",
         ),
         Code::RateLimited => (
             "The caller asked more often than a RateLimit allows. `RateLimit-Policy` in the answer \

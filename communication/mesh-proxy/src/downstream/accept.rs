@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use identity::{Entrance, Handshakes, Known, Over, SpiffeId};
+use identity::{Handshakes, Known, Over, PublicHandshakes, SpiffeId};
 use runtime::{Shutdown, Tasks};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -10,10 +10,10 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Handler, Site, detect, doors::Place};
+use super::{Entrance, Handler, Site, detect, doors::Place};
 use crate::{
     closing::Closing,
-    head::Peer,
+    head::{Peer, Transport},
     stream::{Standing, Stream},
 };
 
@@ -116,22 +116,58 @@ impl<H: Handler> Entry<H> {
     /// Two kinds of task, so that a connection that shows nothing has no room for what it would show.
     fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
         let (site, closed) = (Arc::clone(&self.site), self.closed.clone());
-        match site.handshakes.clone() {
-            Some(handshakes) => self.tasks.spawn(TASK, move |_| async move {
+        match site.entrance.clone() {
+            Entrance::Known(handshakes) => self.tasks.spawn(TASK, move |_| async move {
                 site.counts.open.add(1.0);
                 serve_known(&site, &handshakes, stream, peer, place, closed).await;
                 site.counts.open.add(-1.0);
             }),
-            None => self.tasks.spawn(TASK, move |_| async move {
+            Entrance::Public(handshakes) => self.tasks.spawn(TASK, move |_| async move {
+                site.counts.open.add(1.0);
+                serve_public(&site, &handshakes, stream, peer, place, closed).await;
+                site.counts.open.add(-1.0);
+            }),
+            Entrance::Plain => self.tasks.spawn(TASK, move |_| async move {
                 site.counts.open.add(1.0);
                 if let Ok(stream) = Stream::plain(stream) {
-                    let peer = Peer { address: peer, identity: None };
+                    let transport = Transport::Plain;
+                    let peer = Peer { address: peer, identity: None, transport };
                     detect::serve(&site, stream, peer, place, closed).await;
                 }
                 site.counts.open.add(-1.0);
             }),
         }
     }
+}
+
+/// Serves a client that shows nothing, once the connection is one that nobody listens to.
+async fn serve_public<H: Handler>(
+    site: &Arc<Site<H>>,
+    handshakes: &PublicHandshakes,
+    stream: TcpStream,
+    address: SocketAddr,
+    place: Place,
+    mut closed: Closing,
+) {
+    let stream = tokio::select! {
+        // Boxed, as the handshake of a client that shows who it is.
+        stream = Box::pin(presenting(handshakes, stream, address)) => stream,
+        () = place.told_to_go() => return site.counts.ended("gave_way"),
+        () = closed.said() => return,
+    };
+    // Why it was refused is counted where it was judged.
+    let Some(stream) = stream else { return };
+    let peer = Peer { address, identity: None, transport: Transport::Tls };
+    detect::serve(site, stream, peer, place, closed).await;
+}
+
+async fn presenting(
+    handshakes: &PublicHandshakes,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> Option<Stream> {
+    let _gone = stream.set_nodelay(true);
+    handshakes.accept(stream, address.ip()).await.ok().map(Stream::known)
 }
 
 /// Serves a client that shows who it is, for as long as it is that.
@@ -151,7 +187,7 @@ async fn serve_known<H: Handler>(
     };
     // Why it was refused is counted where it was judged.
     let Some((stream, id, standing)) = known else { return };
-    let peer = Peer { address, identity: Some(id) };
+    let peer = Peer { address, identity: Some(id), transport: Transport::Tls };
     let (ending, ends) = watch::channel(false);
     let over = async {
         tokio::select! {
@@ -182,7 +218,7 @@ async fn knowing(
 ) -> Option<(Stream, Arc<SpiffeId>, Standing)> {
     // Answers are small pieces; waiting for more of them only delays. A connection that is gone says so.
     let _gone = stream.set_nodelay(true);
-    let known = handshakes.accept(stream, address.ip(), Entrance::Service).await;
+    let known = handshakes.accept(stream, address.ip(), identity::Entrance::Service).await;
     let Known { stream, peer, valid_for, .. } = known.ok()?;
     let standing = Standing::of(handshakes.clone().over(peer.clone(), valid_for));
     Some((Stream::known(stream), Arc::new(peer.id), standing))
@@ -228,5 +264,11 @@ mod tests {
             serve_known(site, handshakes, stream, address, place, closing)
         });
         assert!(known <= 3 << 10, "{known} bytes");
+        type Public<'a> = (&'a Arc<Site<Nobody>>, &'a PublicHandshakes, TcpStream, Place, Closing);
+        let public = bytes_of(|(site, handshakes, stream, place, closing): Public<'static>| {
+            let address = SocketAddr::from(([127, 0, 0, 1], 0));
+            serve_public(site, handshakes, stream, address, place, closing)
+        });
+        assert!(public <= 3 << 10, "{public} bytes");
     }
 }

@@ -8,7 +8,7 @@ use base::OperationKey;
 
 use crate::{
     h1::Known,
-    head::{Peer, RequestHead, ResponseHead, Version},
+    head::{Peer, RequestHead, ResponseHead, Transport, Version},
 };
 
 /// Takes off what strangers may not say, and says where the request came from.
@@ -29,8 +29,12 @@ pub(crate) fn strip(head: &mut RequestHead, peer: &Peer) {
     });
     rename_keys(head);
     let address = peer.address.ip().to_string();
+    let scheme = match peer.transport {
+        Transport::Plain => "http",
+        Transport::Tls => "https",
+    };
     head.fields.push_known(Known::XForwarded, b"x-forwarded-for", address.as_bytes());
-    head.fields.push_known(Known::XForwarded, b"x-forwarded-proto", b"http");
+    head.fields.push_known(Known::XForwarded, b"x-forwarded-proto", scheme.as_bytes());
     let host = head.authority.clone();
     head.fields.push_known(Known::XForwarded, b"x-forwarded-host", &host);
     let via: &[u8] = if head.version == Version::Http2 { b"2 skein" } else { b"1.1 skein" };
@@ -99,6 +103,10 @@ mod tests {
     use bytes::Bytes;
     use http::Method;
 
+    fn peer(transport: Transport) -> Peer {
+        Peer { address: "192.0.2.7:4000".parse().unwrap(), identity: None, transport }
+    }
+
     #[test]
     fn what_strangers_say_of_themselves_is_taken_off_in_every_spelling() {
         let mut head =
@@ -124,11 +132,11 @@ mod tests {
         head.fields.push(b"idempotency-key", b"\"k\"");
         head.fields.push(b"authorization", b"Bearer x");
         head.fields.push(b"traceparent", b"00-x");
-        let peer = Peer { address: "192.0.2.7:4000".parse().unwrap(), identity: None };
-        strip(&mut head, &peer);
+        strip(&mut head, &peer(Transport::Tls));
         assert!(head.fields.iter().all(|(_, _, value)| value != b"evil"));
         assert_eq!(head.fields.named("x-forwarded-for"), Some(&b"192.0.2.7"[..]));
         assert_eq!(head.fields.named("x-forwarded-host"), Some(&b"shop"[..]));
+        assert_eq!(head.fields.named("x-forwarded-proto"), Some(&b"https"[..]));
         assert_eq!(head.fields.len(), 7);
     }
 
@@ -137,7 +145,7 @@ mod tests {
         let mut head =
             RequestHead::new(Method::GET, Version::Http11, "shop".into(), Bytes::from("/"));
         head.fields.push(b"Idempotency-Key", given);
-        strip(&mut head, &Peer { address: "192.0.2.7:4000".parse().unwrap(), identity: None });
+        strip(&mut head, &peer(Transport::Plain));
         let keys: Vec<_> =
             head.fields.iter().filter(|it| it.0 == Known::IdempotencyKey).map(|it| it.2).collect();
         assert_eq!(keys, [expected]);

@@ -31,7 +31,7 @@ impl System {
 async fn alerts_are_counted_on_the_page_and_looked_after_without_a_mouse() {
     let Some(chromium) = chromium() else { return not_run("there is no chromium") };
     let system = System::up(&["--enable-faults"]);
-    let mut page = Browser::open(chromium, &system.url(0, "/")).await;
+    let mut page = Browser::open(chromium, &system.page("/")).await;
     page.shows("document.querySelector('#alerts')?.hidden === true").await;
 
     let first = system.fails_at_the_drone().await;

@@ -61,6 +61,12 @@ pub(crate) fn own_key(data: &Path) -> Option<PathBuf> {
     Some(data.join(OWN_KEY)).filter(|it| it.exists())
 }
 
+/// The token of the page, where it asks.
+pub(crate) fn page_token(data: &Path) -> Option<String> {
+    let token = std::fs::read_to_string(data.join("edge/page.token")).ok()?;
+    Some(token.trim().to_owned())
+}
+
 /// The identity of a service of the system.
 pub(crate) fn id(service: &str) -> SpiffeId {
     SpiffeId::new(DOMAIN, "default", service).unwrap()
@@ -80,8 +86,12 @@ impl Doors {
         (settings["tls"] == "strict").then_some(service)
     }
 
-    /// What is shown at a port where it is the gateway's.
+    /// What is shown at a port where it is the gateway's, or the page's.
     pub(crate) fn key(&self, port: u16) -> Option<HeaderValue> {
+        if port == self.port_base {
+            let token = page_token(&self.data)?;
+            return Some(HeaderValue::from_str(&format!("Bearer {token}")).unwrap());
+        }
         let is_gateway = port.checked_sub(self.port_base) == Some(80);
         let made = || own_key(&self.data).unwrap_or_else(|| self.data.join("edge/demo.key"));
         let key = is_gateway.then(|| std::fs::read_to_string(made()))?.ok()?;

@@ -47,7 +47,11 @@ mod openssl;
 #[cfg(test)]
 mod operating;
 #[cfg(test)]
+mod outside_tls;
+#[cfg(test)]
 mod owasp;
+#[cfg(test)]
+mod page;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    doors::{Doors, OWN_KEY, own_key},
+    doors::{Doors, OWN_KEY, own_key, page_token},
     http::{Http, Reply},
     wait::{until, until_seen},
 };
@@ -181,6 +181,12 @@ impl System {
     /// Address at the public gateway.
     pub(crate) fn gateway(&self, path: &str) -> String {
         self.url(80, path)
+    }
+
+    /// The link that opens the page at a path.
+    pub(crate) fn page(&self, path: &str) -> String {
+        let token = page_token(&self.data).map_or_else(String::new, |it| format!("?t={it}"));
+        self.url(0, &format!("{path}{token}"))
     }
 
     /// `kill -9` for every process, the one that restarts them first; returns when all are gone.
@@ -353,12 +359,14 @@ pub(crate) fn built(name: &str) -> PathBuf {
 
 /// A base whose ports are free now. Tests that run at once draw from different spots.
 pub(crate) fn free_port_base() -> u16 {
-    // The page, spans, the control plane, the gateway, the log; the services; the doors of the proxies beside them.
+    // The page, spans, the control plane, the gateway, the log; the services; the doors of the proxies beside
+    // them; the gateway over TLS.
     let offsets: Vec<u16> = [0, 18, 70, 80, 92]
         .into_iter()
         .chain(101..=109)
         .chain(201..=209)
         .chain(301..=309)
+        .chain([443])
         .collect();
     for _ in 0..200 {
         let base = fastrand::u16(20_000..28_000);

@@ -77,7 +77,7 @@ async fn dead_letters_are_sent_back_from_the_page_without_a_mouse() {
     let Some(chromium) = chromium() else { return not_run("there is no chromium") };
     let system = System::up(&[]);
     let topic = system.gives_up("poison").await;
-    let mut page = Browser::open(chromium, &system.url(0, "/queues")).await;
+    let mut page = Browser::open(chromium, &system.page("/queues")).await;
     page.shows("document.querySelector('[data-total=letters]').textContent === '1'").await;
     page.shows("document.querySelectorAll('#groups tbody tr').length > 0").await;
     page.shows("document.querySelectorAll('#topics tbody tr').length > 5").await;

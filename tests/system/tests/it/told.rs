@@ -272,7 +272,8 @@ async fn a_strict_system_knows_owner_place_and_recipient_or_says_what_it_misses(
     let [watch, receiver] = impatient(&alerts);
     let strict =
         ["--profile", "strict", "--time-scale", "600", "--set", &watch, "--set", &receiver];
-    let town = Town::up(&strict).await;
+    let plain = ["--set", "gateway.plain=serve"];
+    let town = Town::up(&[&strict[..], &plain].concat()).await;
     let system = &town.system;
     let mut request = sample_request();
     let refused = system.submit(&request).await;

@@ -82,7 +82,7 @@ async fn the_topology_can_be_read_and_walked_without_a_mouse() {
     let Some(chromium) = chromium() else { return not_run("there is no chromium") };
     let system = System::up(&[]);
     system.is_drawn().await;
-    let mut page = Browser::open(chromium, &system.url(0, "/topology")).await;
+    let mut page = Browser::open(chromium, &system.page("/topology")).await;
     for name in ["gateway", "ingestion", "scheduler", "account"] {
         page.shows(&format!("!!document.querySelector('#graph [data-service={name}]')")).await;
     }

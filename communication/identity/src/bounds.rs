@@ -1,0 +1,84 @@
+//! Bounds on handshakes that are accepted: a deadline, so many under way, so many a second from one
+//! address. Past them nothing is computed. On one machine all programs come from one address and share
+//! its count.
+
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use base::SharedClock;
+use mesh_policy::{
+    Moment,
+    rate::{Limiter, RateKey, RateLimit},
+};
+use serde::Deserialize;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::refusal::Refusal;
+
+/// Addresses that are counted apart; the rest share one count.
+const ADDRESSES_MAX: usize = 4_096;
+
+/// Bounds on handshakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HandshakeConfig {
+    /// A handshake that is not over by then is given up, in milliseconds.
+    pub timeout_ms: u64,
+    /// Handshakes under way that we accepted; past it a connection is closed at once.
+    pub under_way_max: usize,
+    /// Handshakes that one address gets in a second, and at once.
+    pub per_second_max: u32,
+}
+
+impl Default for HandshakeConfig {
+    // Taken for 0.2 ms a handshake, which is not measured: 500 a second are a tenth of a core then.
+    fn default() -> Self {
+        Self { timeout_ms: 5_000, under_way_max: 256, per_second_max: 500 }
+    }
+}
+
+/// What holds one listener's handshakes within their bounds.
+#[derive(Debug)]
+pub(crate) struct Bounds {
+    pub(crate) timeout: Duration,
+    clock: SharedClock,
+    under_way: Semaphore,
+    /// Locked for one look-up, never while anything waits.
+    rates: Mutex<Limiter>,
+}
+
+impl Bounds {
+    pub(crate) fn new(config: &HandshakeConfig, clock: SharedClock) -> Self {
+        let rate = RateLimit {
+            name: "handshakes".to_owned(),
+            gateway: None,
+            route: None,
+            service: None,
+            requests: config.per_second_max,
+            period: Duration::from_secs(1),
+            burst: config.per_second_max,
+            key: RateKey::Client,
+        };
+        Self {
+            timeout: Duration::from_millis(config.timeout_ms),
+            clock,
+            under_way: Semaphore::new(config.under_way_max.min(Semaphore::MAX_PERMITS)),
+            rates: Mutex::new(Limiter::new(rate, ADDRESSES_MAX)),
+        }
+    }
+
+    /// A place among the handshakes under way, where this address may have one now.
+    pub(crate) fn enter(&self, from: IpAddr) -> Result<SemaphorePermit<'_>, Refusal> {
+        let now = Moment::from_millis(self.clock.monotonic().as_millis());
+        // One look-up cannot leave the table half changed.
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        if !rates.check(Some(&from.to_string()), now).allowed {
+            return Err(Refusal::TooMany);
+        }
+        drop(rates);
+        self.under_way.try_acquire().map_err(|_| Refusal::TooMany)
+    }
+}
