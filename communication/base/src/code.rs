@@ -35,6 +35,8 @@ pub enum Code {
     StoreUnavailable,
     /// No address, or none that answers, is known for the service.
     UpstreamUnavailable,
+    /// The service runs, and a server outside that it has to ask does not answer.
+    DependencyUnavailable,
     /// Nobody is known by what the request shows.
     Unauthenticated,
     /// No rule allows this caller to do that.
@@ -90,6 +92,7 @@ impl Code {
         Self::LogUnavailable,
         Self::StoreUnavailable,
         Self::UpstreamUnavailable,
+        Self::DependencyUnavailable,
         Self::Unauthenticated,
         Self::Forbidden,
         Self::TlsRequired,
@@ -128,6 +131,7 @@ impl Code {
             Self::LogUnavailable => "log_unavailable",
             Self::StoreUnavailable => "store_unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::DependencyUnavailable => "dependency_unavailable",
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
             Self::TlsRequired => "tls_required",
@@ -161,6 +165,7 @@ impl Code {
                 | Self::LogUnavailable
                 | Self::StoreUnavailable
                 | Self::UpstreamUnavailable
+                | Self::DependencyUnavailable
                 | Self::IdentityRefused
                 | Self::UpstreamTimeout
                 | Self::UpstreamReset
@@ -196,6 +201,7 @@ impl Code {
             Self::Overloaded
             | Self::LogUnavailable
             | Self::StoreUnavailable
+            | Self::DependencyUnavailable
             | Self::NoEndpoint
             | Self::BreakerOpen => 503,
             Self::DeadlineExpired | Self::UpstreamTimeout => 504,
@@ -209,6 +215,7 @@ impl Code {
             Self::Overloaded
             | Self::LogUnavailable
             | Self::StoreUnavailable
+            | Self::DependencyUnavailable
             | Self::InProgress
             | Self::NoEndpoint
             | Self::BreakerOpen

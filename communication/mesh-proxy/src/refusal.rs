@@ -175,6 +175,7 @@ const fn grpc_status(code: Code) -> u32 {
         | Code::NoEndpoint
         | Code::BreakerOpen
         | Code::UpstreamUnavailable
+        | Code::DependencyUnavailable
         | Code::IdentityRefused => 14,
         Code::RateLimited => 8,
         Code::Forbidden | Code::TlsRequired => 7,

@@ -72,6 +72,7 @@ fn of_code(code: Code) -> Reason {
         | Code::TlsRequired
         | Code::DeadlineExpired => of_decision(code),
         Code::UpstreamUnavailable
+        | Code::DependencyUnavailable
         | Code::IdentityRefused
         | Code::UpstreamTimeout
         | Code::UpstreamReset
@@ -174,6 +175,11 @@ const fn of_endpoint(code: Code) -> (&'static str, &'static str) {
              read the request. No instance has seen it, however often it was tried.",
             "See whether the instance runs and listens where Endpoints says, and whether \
              `timeouts.connect` is long enough.",
+        ),
+        Code::DependencyUnavailable => (
+            "The service runs, and a server outside that it has to ask for this request does not answer. It \
+             says so itself: its breaker stays closed, since what needs nobody outside goes on.",
+            "See the log of the service for who was asked; the same request may succeed later.",
         ),
         Code::IdentityRefused => (
             "The instance did not prove to be who its Endpoints say, or did not take us for who we are, or \

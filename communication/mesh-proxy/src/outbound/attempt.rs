@@ -304,15 +304,18 @@ fn within<F: Future>(
 pub(super) fn verdict_of(answer: &Answer) -> Verdict {
     match grpc_status(answer) {
         Some(status) => breaker::verdict_of_grpc(status),
-        // A service that is alive and sheds load says so: 503 would cut it off from the rest as well.
-        None if is_overloaded(&answer.0) => Verdict::Throttled,
+        // A service that is alive and cannot take this one says so: 503 would cut it off from the rest
+        // as well.
+        None if is_alive(&answer.0) => Verdict::Throttled,
         None => breaker::verdict_of_status(answer.0.status.as_u16()),
     }
 }
 
-fn is_overloaded(head: &ResponseHead) -> bool {
-    head.status == StatusCode::SERVICE_UNAVAILABLE
-        && head.fields.named(headers::SKEIN_ERROR) == Some(Code::Overloaded.as_str().as_bytes())
+/// Whether a 503 speaks of this request alone: load is shed, or who must be asked outside is away.
+fn is_alive(head: &ResponseHead) -> bool {
+    let said = head.fields.named(headers::SKEIN_ERROR);
+    let excused = [Code::Overloaded, Code::DependencyUnavailable].map(|it| it.as_str().as_bytes());
+    head.status == StatusCode::SERVICE_UNAVAILABLE && said.is_some_and(|it| excused.contains(&it))
 }
 
 /// The status of a gRPC answer that has no body.

@@ -241,18 +241,20 @@ async fn being_told_to_slow_down_is_no_failure_in_a_row_and_no_success_of_a_prob
     assert_eq!(stage.get("/").await.code(), Some("breaker_open"));
 }
 
-/// What a stack in front of a service says when all its places are taken.
+/// What a stack in front of a service says when all its places are taken, and a service when who must
+/// be asked outside is away.
 #[tokio::test]
-async fn a_service_that_sheds_load_and_says_so_is_told_from_one_that_fails() {
-    const FULL: &str = "HTTP/1.1 503 X\r\nskein-error: overloaded\r\nContent-Length: 0\r\n\r\n";
-    for placement in EVERYWHERE {
-        let backend = Backend::new(|_, _| Act::Say(FULL.to_owned())).await;
+async fn a_service_that_says_why_it_cannot_take_this_one_is_told_from_one_that_fails() {
+    let codes = ["overloaded", "dependency_unavailable"];
+    for (placement, code) in EVERYWHERE.into_iter().flat_map(|it| codes.map(|code| (it, code))) {
+        let says = format!("HTTP/1.1 503 X\r\nskein-error: {code}\r\nContent-Length: 0\r\n\r\n");
+        let backend = Backend::new(move |_, _| Act::Say(says.clone())).await;
         let settings = breaking(SHUT);
         let stage = Stage::new(placement, &Plan { settings, ..Plan::to(&[&backend]) });
         for _ in 0..100 {
             stage.get("/").await;
         }
-        assert_eq!(backend.hits(), 100, "{placement:?}");
+        assert_eq!(backend.hits(), 100, "{placement:?} {code}");
     }
 }
 
