@@ -263,6 +263,12 @@ impl<'b> Members<'b> {
         self.inner(name).as_location()
     }
 
+    /// A point on earth, or nothing.
+    #[must_use]
+    pub fn optional_location(&self, name: &str) -> Option<Location> {
+        self.optional_inner(name).map(|it| it.as_location())
+    }
+
     /// These members as a point on earth.
     #[must_use]
     pub fn as_location(&self) -> Location {

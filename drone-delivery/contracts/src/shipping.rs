@@ -153,10 +153,12 @@ impl DeliveryRequest {
 pub struct RescheduleRequest {
     /// The delivery.
     pub delivery_id: String,
-    /// A name or `lat,lon[,alt]`.
-    pub pickup_location: String,
-    /// A name or `lat,lon[,alt]`.
-    pub dropoff_location: String,
+    /// A name or `lat,lon[,alt]`; what it was when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pickup_location: Option<String>,
+    /// A name or `lat,lon[,alt]`; what it was when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropoff_location: Option<String>,
     /// Free text of the client; what it was when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<String>,
@@ -170,13 +172,19 @@ impl RescheduleRequest {
     /// Reads the public body or the record's.
     ///
     /// # Errors
-    /// Every member that is missing or malformed.
+    /// Every member that is malformed; or that nothing is to change.
     pub fn read(body: &Body<'_>) -> Result<Self, Vec<Fault>> {
         let members = body.members();
+        let changing = ["pickupLocation", "dropOffLocation", "deadline", "pickupTime"];
+        if changing.iter().all(|it| members.get(it).is_none()) {
+            let [first, others @ ..] = changing;
+            members
+                .fault(first, format!("it or one of {} says what is to change", others.join(", ")));
+        }
         let read = Self {
             delivery_id: members.optional_text("deliveryId").unwrap_or_default(),
-            pickup_location: members.name("pickupLocation"),
-            dropoff_location: members.name("dropOffLocation"),
+            pickup_location: members.optional_name("pickupLocation"),
+            dropoff_location: members.optional_name("dropOffLocation"),
             deadline: members.optional_text("deadline"),
             pickup_time: members.optional_time("pickupTime"),
         };
@@ -494,6 +502,25 @@ mod tests {
         let emptied = json!({"pickupLocation": "p", "dropOffLocation": "d", "deadline": ""});
         let read = RescheduleRequest::read(&Body::new(&emptied)).unwrap();
         assert_eq!(read.deadline.as_deref(), Some(""), "to empty it is a wish like any other");
+    }
+
+    #[test]
+    fn a_move_may_change_one_thing_and_must_change_something() {
+        for one in [
+            json!({"pickupLocation": "p"}),
+            json!({"dropOffLocation": "d"}),
+            json!({"pickupTime": "2030-01-01T00:00:00Z"}),
+            json!({"deadline": ""}),
+        ] {
+            let read = RescheduleRequest::read(&Body::new(&one)).unwrap();
+            let record = serde_json::to_value(&read).unwrap();
+            assert_eq!(record.as_object().unwrap().len(), 2, "{record}");
+            assert_eq!(RescheduleRequest::read(&Body::new(&record)), Ok(read));
+        }
+        for nothing in [json!({}), json!({"deliveryId": "d", "pickupTime": null})] {
+            let faults = RescheduleRequest::read(&Body::new(&nothing)).unwrap_err();
+            assert_eq!(faults.len(), 1, "{faults:?}");
+        }
     }
 
     #[test]

@@ -263,8 +263,8 @@ fn read_reschedule(body: &JsonBody) -> Result<Reschedule, Problem> {
     let content = Body::new(&value);
     let members = content.members();
     let change = Reschedule {
-        pickup: members.location("pickup"),
-        dropoff: members.location("dropoff"),
+        pickup: members.optional_location("pickup"),
+        dropoff: members.optional_location("dropoff"),
         deadline: members.optional_text("deadline"),
         pickup_time: members.optional_time("pickupTime"),
         revision: members.optional_count("revision"),

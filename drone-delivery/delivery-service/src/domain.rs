@@ -143,8 +143,8 @@ pub(crate) struct Assignment {
 /// Where a delivery is moved to.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reschedule {
-    pub(crate) pickup: Location,
-    pub(crate) dropoff: Location,
+    pub(crate) pickup: Option<Location>,
+    pub(crate) dropoff: Option<Location>,
     pub(crate) deadline: Option<String>,
     pub(crate) pickup_time: Option<Timestamp>,
     /// Set when whoever serves it has agreed: counts its moves.
@@ -235,8 +235,8 @@ impl Delivery {
                 self.revision = revision;
             }
         }
-        self.order.pickup = change.pickup;
-        self.order.dropoff = change.dropoff;
+        self.order.pickup = change.pickup.unwrap_or(self.order.pickup);
+        self.order.dropoff = change.dropoff.unwrap_or(self.order.dropoff);
         self.order.deadline = change.deadline.unwrap_or_else(|| self.order.deadline.clone());
         if change.pickup_time.is_some() {
             self.order.pickup_time = change.pickup_time;

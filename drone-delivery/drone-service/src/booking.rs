@@ -120,7 +120,8 @@ pub(crate) fn book(
     };
     let known = booking.revision;
     let trip = request.trip(booking.trip.as_ref());
-    let same = booking.trip.as_ref().is_some_and(|it| it.is_same(&trip));
+    let same =
+        booking.trip.as_ref().zip(trip.as_ref()).is_some_and(|(it, asked)| it.is_same(asked));
     match (booking.state, &booking.drone_id) {
         (BookingState::Lost, _) => Err(BookError::Lost),
         (BookingState::Released, _) | (_, None) => Err(BookError::Released),
@@ -130,7 +131,7 @@ pub(crate) fn book(
         (BookingState::Delivered, _) => Err(BookError::PickedUp),
         (BookingState::Active, Some(_)) => {
             let moved = Booking {
-                trip: Some(trip),
+                trip,
                 revision: request.revision,
                 deadline: request.deadline.unwrap_or(booking.deadline),
                 ..booking.clone()
@@ -157,7 +158,7 @@ fn assign(
     trace: Option<String>,
     now: Timestamp,
 ) -> Result<Answer, BookError> {
-    let trip = request.trip(None);
+    let trip = request.trip(None).ok_or(BookError::NotBooked)?;
     let wall = transaction.now();
     let urgency = match (trip.pickup_time.is_some_and(|it| it > wall), request.expedited) {
         (true, _) => Urgency::Held,

@@ -91,7 +91,7 @@ async fn schedule(
     if !caller.reaches(&request.owner_id) {
         return Err(of_another());
     }
-    shared.check_places(&request.pickup_location, &request.dropoff_location)?;
+    shared.check_places(Some(&request.pickup_location), Some(&request.dropoff_location))?;
     check_horizon(request.pickup_time, shared.clock.now(), shared.pickup_ahead)?;
     let (asker, deadline) = (shared.clone(), context.deadline);
     let scope = format!("{}\nPOST /api/deliveryrequests", request.owner_id);
@@ -129,7 +129,8 @@ async fn reschedule(
 ) -> Result<Response, Problem> {
     let value = body.parse()?;
     let request = RescheduleRequest::read(&Body::new(&value)).map_err(Problem::of_faults)?;
-    shared.check_places(&request.pickup_location, &request.dropoff_location)?;
+    let RescheduleRequest { pickup_location, dropoff_location, .. } = &request;
+    shared.check_places(pickup_location.as_deref(), dropoff_location.as_deref())?;
     check_horizon(request.pickup_time, shared.clock.now(), shared.pickup_ahead)?;
     check_id(&id)?;
     let record = shared.find(&id, &caller).await?.record;
@@ -242,14 +243,14 @@ impl Shared {
     }
 
     /// In profile strict a text that is no place is refused; in demo it stands for a place.
-    fn check_places(&self, pickup: &str, dropoff: &str) -> Result<(), Problem> {
+    fn check_places(&self, pickup: Option<&str>, dropoff: Option<&str>) -> Result<(), Problem> {
         if self.profile == Profile::Demo {
             return Ok(());
         }
         let places = [("/pickupLocation", pickup), ("/dropOffLocation", dropoff)];
-        let unknown = |(pointer, text): (&str, &str)| {
+        let unknown = |(pointer, text): (&str, Option<&str>)| {
             let detail = "`lat,lon[,alt]` or a name of the gazetteer is expected".to_owned();
-            let known = contracts::places::find(text).is_some();
+            let known = text.is_none_or(|it| contracts::places::find(it).is_some());
             (!known).then(|| FieldError { pointer: pointer.to_owned(), detail })
         };
         let errors: Vec<_> = places.into_iter().filter_map(unknown).collect();

@@ -16,6 +16,8 @@ pub struct Bounds {
     pub complete_by_ms: u64,
     /// Milliseconds for which whoever serves a delivery is asked to call it off.
     pub cancel_complete_by_ms: u64,
+    /// Milliseconds for which carriers are asked to take over what no drone flies.
+    pub hand_over_complete_by_ms: u64,
     /// Tries of one undo of a create before a person is asked.
     pub undo_attempts_max: u32,
     /// Milliseconds that one call waits for its answer.
@@ -29,8 +31,8 @@ pub struct Bounds {
 pub fn definitions(bounds: Bounds) -> Result<Vec<Definition>, DefinitionError> {
     let cancel_drone = cancel(CANCEL, 2, drone_call_off(), bounds)?;
     let cancel_carrier = cancel(CANCEL_CARRIER, 1, carrier_call_off(), bounds)?;
-    let move_drone = reschedule(RESCHEDULE, 3, drone_move(), bounds)?;
-    let move_carrier = reschedule(RESCHEDULE_CARRIER, 1, carrier_move(), bounds)?;
+    let move_drone = reschedule(RESCHEDULE, 4, drone_move(), bounds)?;
+    let move_carrier = reschedule(RESCHEDULE_CARRIER, 2, carrier_move(), bounds)?;
     let create = create(bounds)?;
     let hand_over = hand_over(bounds)?;
     Ok(vec![create, cancel_drone, cancel_carrier, move_drone, move_carrier, hand_over])
@@ -197,8 +199,8 @@ fn cancel(
 /// What a move changes; what it leaves out is null, and stays as it was.
 fn change() -> Value {
     json!({
-        "pickup": "{{input.pickup}}",
-        "dropoff": "{{input.dropoff}}",
+        "pickup": "{{input.pickup ?? null}}",
+        "dropoff": "{{input.dropoff ?? null}}",
         "pickupTime": "{{input.pickupTime ?? null}}",
         "deadline": "{{input.deadline ?? null}}",
         "revision": "{{input.revision}}",
@@ -257,7 +259,7 @@ fn hand_over(bounds: Bounds) -> Result<Definition, DefinitionError> {
             .skip_when("delivery", "/served", true),
         Step::retriable("package", "package", package).skip_when("delivery", "/served", true),
     ];
-    workflow(HAND_OVER, 1, bounds.cancel_complete_by_ms, steps, bounds)
+    workflow(HAND_OVER, 2, bounds.hand_over_complete_by_ms, steps, bounds)
 }
 
 #[cfg(test)]
@@ -269,6 +271,7 @@ mod tests {
     const BOUNDS: Bounds = Bounds {
         complete_by_ms: 60_000,
         cancel_complete_by_ms: 90_000,
+        hand_over_complete_by_ms: 90_000,
         undo_attempts_max: 3,
         call_timeout_ms: 700,
     };
@@ -296,9 +299,9 @@ mod tests {
             "create 2 029a920a",
             "cancel 2 57876fd1",
             "cancel-carrier 1 847f6c04",
-            "reschedule 3 34e087d7",
-            "reschedule-carrier 1 7a96ba1b",
-            "hand-over 1 20fe96a9",
+            "reschedule 4 f101d5eb",
+            "reschedule-carrier 2 21da795c",
+            "hand-over 2 f3256b93",
         ];
         assert_eq!(pinned, expected);
     }

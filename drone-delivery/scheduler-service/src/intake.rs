@@ -217,13 +217,16 @@ impl Intake {
         delivered: &Delivered,
         request: &RescheduleRequest,
     ) -> Result<Start, Failure> {
+        let place = |member, text: &Option<String>| {
+            text.as_deref().map(|it| self.place(member, it)).transpose()
+        };
         Ok(Start {
             id: reschedule_id(delivery, &delivered.message.id),
             definition: RESCHEDULE.to_owned(),
             input: json!({
                 "deliveryId": delivery,
-                "pickup": self.place("pickupLocation", &request.pickup_location)?,
-                "dropoff": self.place("dropOffLocation", &request.dropoff_location)?,
+                "pickup": place("pickupLocation", &request.pickup_location)?,
+                "dropoff": place("dropOffLocation", &request.dropoff_location)?,
                 "pickupTime": request.pickup_time,
                 "deadline": request.deadline,
                 // Records of one delivery stand in one partition, so that the later one is higher.

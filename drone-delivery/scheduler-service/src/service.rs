@@ -32,6 +32,10 @@ pub struct SchedulerConfig {
     /// Milliseconds for which whoever serves a delivery is asked to call it off before a person is
     /// told: the customer was told that it is being done, so giving up quickly would help nobody.
     pub cancel_complete_by_ms: u64,
+    /// Milliseconds for which carriers are asked to take over what no drone flies. Then a person is
+    /// told, and a cancel or a move that waits behind gets its turn: one silent company holds up no
+    /// customer for longer.
+    pub hand_over_complete_by_ms: u64,
     /// Tries of one undo before a person is asked; twelve outlive an outage of two minutes.
     pub undo_attempts_max: u32,
     /// Records of the intake that are worked on at the same time.
@@ -45,6 +49,7 @@ impl Default for SchedulerConfig {
             engine: EngineSettings::default(),
             complete_by_ms: saga::definition::COMPLETE_BY_MS,
             cancel_complete_by_ms: 3_600_000,
+            hand_over_complete_by_ms: 300_000,
             undo_attempts_max: saga::definition::UNDO_ATTEMPTS_MAX,
             intake_lanes: 64,
         }
@@ -59,12 +64,19 @@ impl Default for SchedulerConfig {
 pub async fn run(context: ServiceContext, config: SchedulerConfig) -> Result<Bound, StartError> {
     let messaging = context.require_messaging()?;
     let store = open(&context, config.store)?;
-    let SchedulerConfig { complete_by_ms, cancel_complete_by_ms, undo_attempts_max, .. } = config;
+    let SchedulerConfig {
+        complete_by_ms,
+        cancel_complete_by_ms,
+        hand_over_complete_by_ms,
+        undo_attempts_max,
+        ..
+    } = config;
     let call_timeout_ms = u64::try_from(context.config.call_timeout.as_millis());
     let call_timeout_ms = call_timeout_ms.unwrap_or(u64::MAX);
     let definitions = definitions(Bounds {
         complete_by_ms,
         cancel_complete_by_ms,
+        hand_over_complete_by_ms,
         undo_attempts_max,
         call_timeout_ms,
     })

@@ -89,8 +89,10 @@ pub(super) struct DeliverySchema {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct RescheduleSchema {
-    pickup: Location,
-    dropoff: Location,
+    /// What it was when absent.
+    pickup: Option<Location>,
+    /// What it was when absent.
+    dropoff: Option<Location>,
     /// What it was when absent.
     deadline: Option<Text>,
     /// What it was when absent.

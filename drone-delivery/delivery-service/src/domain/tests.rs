@@ -38,8 +38,8 @@ fn report(milestone: Milestone, sequence: u64) -> Report {
 
 fn reschedule() -> Reschedule {
     Reschedule {
-        pickup: PICKUP,
-        dropoff: PICKUP,
+        pickup: Some(PICKUP),
+        dropoff: Some(PICKUP),
         deadline: None,
         pickup_time: None,
         revision: None,
@@ -154,7 +154,7 @@ fn a_move_during_the_approach_begins_the_approach_anew() {
 }
 
 fn agreed(revision: u64, dropoff: Location) -> Reschedule {
-    Reschedule { dropoff, revision: Some(revision), ..reschedule() }
+    Reschedule { dropoff: Some(dropoff), revision: Some(revision), ..reschedule() }
 }
 
 fn door(latitude: f64) -> Location {

@@ -25,13 +25,14 @@ pub(super) struct PackageSchema {
     weight: Option<f64>,
 }
 
-/// A request for a drone. `packageDetails`, an array, is taken as well.
+/// A request for a drone. `packageDetails`, an array, is taken as well. A change (a revision, and no
+/// package) leaves out what stays as it was, the doors among it.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct BookingSchema {
     delivery_id: Option<Name>,
-    pickup: Location,
-    dropoff: Location,
+    pickup: Option<Location>,
+    dropoff: Option<Location>,
     /// Not before then.
     #[schema(format = DateTime)]
     pickup_time: Option<String>,

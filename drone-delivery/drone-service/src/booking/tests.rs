@@ -59,8 +59,8 @@ pub(crate) fn request(random: &mut Random) -> BookingRequest {
     };
     BookingRequest {
         delivery_id: None,
-        pickup: place(),
-        dropoff: place(),
+        pickup: Some(place()),
+        dropoff: Some(place()),
         pickup_time: None,
         weight_kg: Some(3.0),
         names_package: true,
@@ -313,7 +313,7 @@ async fn a_request_is_answered_at_once_with_a_time_or_with_the_earliest_that_it_
     let second = here.ask("d2", request(&mut random)).await.unwrap().expected.unwrap();
     assert!(first.pickup >= now && second.pickup > first.arrival, "{first:?} {second:?}");
     let far = Location::new(60.3172, 24.9633);
-    let wanted = BookingRequest { dropoff: far, ..request(&mut random) };
+    let wanted = BookingRequest { dropoff: Some(far), ..request(&mut random) };
     assert!(matches!(here.book("d3", wanted).await, Err(BookError::Infeasible { .. })));
     let heavy = BookingRequest { weight_kg: Some(26.0), ..request(&mut random) };
     let refused = here.book("d4", heavy).await.unwrap_err().to_string();
@@ -446,14 +446,14 @@ async fn a_move_that_its_drone_cannot_fly_is_offered_to_others() {
     let away = BookingRequest {
         revision: 1,
         names_package: false,
-        dropoff: Location::new(60.28, 24.94),
+        dropoff: Some(Location::new(60.28, 24.94)),
         ..first.clone()
     };
     assert_eq!(here.book("d1", away).await.as_deref(), Ok("far"));
     let moved = here.booking("d1").await;
     assert!(!moved.took_off && moved.made && moved.revision == 1);
     assert!(here.assigned().await.iter().any(|it| it.0 == "DroneReassigned"));
-    let nobody = BookingRequest { revision: 2, dropoff: Location::new(61.5, 24.94), ..first };
+    let nobody = BookingRequest { revision: 2, dropoff: Some(Location::new(61.5, 24.94)), ..first };
     assert!(matches!(here.book("d1", nobody).await, Err(BookError::Infeasible { .. })));
     assert_eq!(here.booking("d1").await, moved, "a refused move changed something");
 }

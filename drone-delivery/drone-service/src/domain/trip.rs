@@ -38,8 +38,9 @@ impl Trip {
 pub(crate) struct BookingRequest {
     /// The id in the body; the one in the path counts.
     pub(crate) delivery_id: Option<String>,
-    pub(crate) pickup: Location,
-    pub(crate) dropoff: Location,
+    /// A booking names both doors, a change those that are others.
+    pub(crate) pickup: Option<Location>,
+    pub(crate) dropoff: Option<Location>,
     pub(crate) pickup_time: Option<Timestamp>,
     /// Kilograms of everything that is named; none is named when a trip is moved.
     pub(crate) weight_kg: Option<f64>,
@@ -61,29 +62,35 @@ impl BookingRequest {
     pub(crate) fn read(body: &Body<'_>) -> Result<Self, Vec<Fault>> {
         let members = body.members();
         let (names_package, weight_kg) = read_packages(&members);
+        let revision = members.optional_count("revision").unwrap_or(0);
+        let is_change = revision > 0 && !names_package;
+        let door = |name| match is_change {
+            true => members.optional_location(name),
+            false => Some(members.location(name)),
+        };
         let read = Self {
             delivery_id: members.optional_name("deliveryId"),
-            pickup: members.location("pickup"),
-            dropoff: members.location("dropoff"),
+            pickup: door("pickup"),
+            dropoff: door("dropoff"),
             pickup_time: members.optional_time("pickupTime"),
             weight_kg,
             names_package,
             owner_id: members.optional_name("ownerId"),
             expedited: members.flag_or("expedited", false),
             deadline: members.optional_text("deadline").map(|it| parse_time(&it)),
-            revision: members.optional_count("revision").unwrap_or(0),
+            revision,
         };
         body.finish(read)
     }
 
-    /// The trip that is asked for; what a change leaves out stays as it was.
-    pub(crate) fn trip(&self, before: Option<&Trip>) -> Trip {
-        Trip {
-            pickup: self.pickup,
-            dropoff: self.dropoff,
+    /// The trip that is asked for; what a change leaves out stays as it was. `None` where nothing was.
+    pub(crate) fn trip(&self, before: Option<&Trip>) -> Option<Trip> {
+        Some(Trip {
+            pickup: self.pickup.or(before.map(|it| it.pickup))?,
+            dropoff: self.dropoff.or(before.map(|it| it.dropoff))?,
             pickup_time: self.pickup_time.or(before.and_then(|it| it.pickup_time)),
             weight_kg: self.weight_kg.or(before.map(|it| it.weight_kg)).unwrap_or(0.0),
-        }
+        })
     }
 }
 
@@ -138,7 +145,7 @@ mod tests {
             "Dropoff": place(60.18), "PackageDetail": {"Id": "p1", "Size": 0}, "Expedited": false}));
         assert_eq!(request.delivery_id.as_deref(), Some("d1"));
         assert_eq!((request.names_package, request.weight_kg, request.revision), (true, None, 0));
-        assert_eq!(request.trip(None).weight_kg, 0.0);
+        assert_eq!(request.trip(None).unwrap().weight_kg, 0.0);
     }
 
     #[test]
@@ -164,9 +171,15 @@ mod tests {
     fn a_change_keeps_what_it_leaves_out() {
         let moved = json!({"pickup": place(60.17), "dropoff": place(60.18), "revision": 2});
         let tomorrow = Timestamp::parse("2099-01-01T09:00:00Z");
-        let before = Trip { weight_kg: 7.0, pickup_time: tomorrow, ..read(&moved).trip(None) };
-        assert_eq!(read(&moved).trip(Some(&before)), before);
+        let before =
+            Trip { weight_kg: 7.0, pickup_time: tomorrow, ..read(&moved).trip(None).unwrap() };
+        assert_eq!(read(&moved).trip(Some(&before)).as_ref(), Some(&before));
         assert!(!read(&moved).names_package);
+        let other = place(60.2);
+        let to_another_door = read(&json!({"dropoff": other, "revision": 3}));
+        let dropoff = to_another_door.dropoff.unwrap();
+        assert_eq!(to_another_door.trip(Some(&before)), Some(Trip { dropoff, ..before }));
+        assert_eq!(to_another_door.trip(None), None, "there is nothing to change");
     }
 
     #[test]
@@ -177,7 +190,7 @@ mod tests {
         let pointers: Vec<_> = faults.iter().map(|it| it.pointer.as_str()).collect();
         assert_eq!(
             pointers,
-            ["/packageDetails/weight", "/pickup/latitude", "/dropoff", "/pickupTime", "/revision"]
+            ["/packageDetails/weight", "/revision", "/pickup/latitude", "/dropoff", "/pickupTime"]
         );
     }
 }

@@ -55,8 +55,10 @@ pub(super) struct DeliverySchema {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct RescheduleSchema {
-    pickup_location: Name,
-    drop_off_location: Name,
+    /// Stays as it was when absent, as do the others; one of them is named.
+    pickup_location: Option<Name>,
+    /// Stays as it was when absent.
+    drop_off_location: Option<Name>,
     /// Stays as it was when absent.
     deadline: Option<Text>,
     /// Stays as it was when absent.

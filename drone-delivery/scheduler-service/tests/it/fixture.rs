@@ -43,6 +43,7 @@ pub(crate) fn every_workflow() -> Vec<Definition> {
     let bounds = Bounds {
         complete_by_ms: 1,
         cancel_complete_by_ms: 1,
+        hand_over_complete_by_ms: 1,
         undo_attempts_max: 1,
         call_timeout_ms: 1,
     };

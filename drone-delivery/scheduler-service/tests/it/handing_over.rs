@@ -119,6 +119,26 @@ async fn where_nobody_takes_it_delivery_ends_it_and_nothing_stays_booked() {
     assert!(!kept.carrier && !kept.left && !kept.delivery && !kept.package, "{kept:?}");
 }
 
+/// Nobody knows whether the carrier has taken it, so the hand-over is no longer called off. Its time is
+/// what ends it.
+#[tokio::test]
+async fn a_cancel_waits_for_a_hand_over_that_nobody_answers_no_longer_than_its_time() {
+    let setting = Setting::new().await;
+    setting.made("stuck").await;
+    setting.services.fail("stuck", "third-party-transport", Fault::BusyForEver);
+    setting.ask(hand_over("stuck")).await;
+    setting.handed_over("stuck", "running").await;
+    setting.ask(Message { id: "c1".to_owned(), ..cancel("stuck") }).await;
+    setting.handed_over("stuck", "parked").await;
+    until("the cancel has its turn", || async {
+        let steps = setting.steps("stuck/cancel/");
+        (steps.first().map(String::as_str) == Some("third-party-transport")).then_some(())
+    })
+    .await;
+    setting.services.mend("stuck");
+    assert_eq!(setting.answered("c1").await, "RequestCancelled");
+}
+
 #[tokio::test]
 async fn every_callee_of_a_hand_over_may_fail_in_passing() {
     let setting = Setting::new().await;

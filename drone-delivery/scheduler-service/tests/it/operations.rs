@@ -35,6 +35,7 @@ fn settings() -> SchedulerConfig {
     SchedulerConfig {
         complete_by_ms: COMPLETE_BY_MS,
         cancel_complete_by_ms: COMPLETE_BY_MS,
+        hand_over_complete_by_ms: COMPLETE_BY_MS,
         ..SchedulerConfig::default()
     }
 }

@@ -1,7 +1,6 @@
 //! What companies outside are asked before a decision is written down.
 
 use base::Code;
-use http::StatusCode;
 use service_kit::{Deadline, Problem};
 
 use super::Shared;
@@ -85,17 +84,18 @@ pub(super) async fn goes_there(
     if shared.companies.is_empty() {
         return Ok(Ok(()));
     }
-    let (depot, wanted, asked) = (shared.depot.clone(), id.to_owned(), change.clone());
-    let carrier = shared.store.read(move |it| {
+    let (depot, wanted, change) = (shared.depot.clone(), id.to_owned(), change.clone());
+    let asked = shared.store.read(move |it| {
         Ok(match table::find(it, &wanted)? {
-            Some(Found::Shipment(found)) if outside::is_asked(&found, &depot, &asked) => {
-                Some(found.carrier)
+            Some(Found::Shipment(found)) if outside::is_asked(&found, &depot, &change) => {
+                let whole = change.with_doors_of(&found.trip);
+                Some((found.carrier, whole))
             }
             _ => None,
         })
     });
-    let Some(carrier) = carrier.await? else { return Ok(Ok(())) };
-    let done = shared.companies.relocate(&carrier, id, change, Some(deadline)).await;
+    let Some((carrier, change)) = asked.await? else { return Ok(Ok(())) };
+    let done = shared.companies.relocate(&carrier, id, &change, Some(deadline)).await;
     Ok(match done.map_err(|it| no_answer(&it))? {
         Change::Done => Ok(()),
         Change::PickedUp => Err(RelocateError::Refused(MoveError::PickedUp(PickedUp))),
@@ -105,7 +105,6 @@ pub(super) async fn goes_there(
 
 fn no_answer(error: &NoAnswer) -> Problem {
     tracing::warn!(%error, "a company was asked in vain");
-    let problem = Problem::of(Code::UpstreamUnavailable, error.to_string());
     // We answer, and have decided nothing: the workflow waits as long as its time lasts.
-    Problem { status: StatusCode::SERVICE_UNAVAILABLE, ..problem }.retryable(AGAIN_AFTER)
+    Problem::of(Code::DependencyUnavailable, error.to_string()).retryable(AGAIN_AFTER)
 }

@@ -21,8 +21,10 @@ use crate::{
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "the schema of the document; the reader takes more spellings")]
 pub(super) struct MoveSchema {
-    pickup: Location,
-    dropoff: Location,
+    /// As it was when it is not named.
+    pickup: Option<Location>,
+    /// As it was when it is not named.
+    dropoff: Option<Location>,
     /// Not before then; as it was when it is not named.
     #[schema(format = DateTime)]
     pickup_time: Option<String>,

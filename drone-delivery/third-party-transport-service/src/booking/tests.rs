@@ -313,7 +313,8 @@ async fn a_move_beyond_what_carriers_drive_leaves_the_trip_as_it_was() {
     let relocate = async |id: &str, latitude, revision| {
         let (depot, id) = (here.depot.clone(), id.to_owned());
         let (pickup, dropoff) = (heavy().pickup, Location::new(latitude, 24.945));
-        let change = Move { pickup, dropoff, pickup_time: None, revision };
+        let change =
+            Move { pickup: Some(pickup), dropoff: Some(dropoff), pickup_time: None, revision };
         let moved = here.store.write(move |it| relocate(it, &depot, &id, &change)).await;
         moved.map(|it| it.trip.dropoff.latitude).map_err(refused)
     };

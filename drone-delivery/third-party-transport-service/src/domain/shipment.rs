@@ -361,7 +361,12 @@ mod tests {
 
     fn move_to(latitude: f64, revision: u64) -> Move {
         let dropoff = Location::new(latitude, 24.95);
-        Move { pickup: Location::new(60.2, 24.9), dropoff, pickup_time: None, revision }
+        Move {
+            pickup: Some(Location::new(60.2, 24.9)),
+            dropoff: Some(dropoff),
+            pickup_time: None,
+            revision,
+        }
     }
 
     #[test]

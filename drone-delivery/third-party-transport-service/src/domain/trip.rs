@@ -28,8 +28,8 @@ impl Trip {
     /// The same with what a move changes.
     pub(crate) fn moved(&self, change: &Move) -> Self {
         Self {
-            pickup: change.pickup,
-            dropoff: change.dropoff,
+            pickup: change.pickup.unwrap_or(self.pickup),
+            dropoff: change.dropoff.unwrap_or(self.dropoff),
             pickup_time: change.pickup_time.or(self.pickup_time),
             weight_kg: self.weight_kg,
         }
@@ -39,8 +39,10 @@ impl Trip {
 /// Other doors for a package that is not picked up yet.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Move {
-    pub(crate) pickup: Location,
-    pub(crate) dropoff: Location,
+    /// As it was when it is not named.
+    pub(crate) pickup: Option<Location>,
+    /// As it was when it is not named.
+    pub(crate) dropoff: Option<Location>,
     /// As it was when it is not named: wall time.
     pub(crate) pickup_time: Option<Timestamp>,
     /// Grows with the moves of a delivery.
@@ -48,6 +50,12 @@ pub(crate) struct Move {
 }
 
 impl Move {
+    /// The same with both doors: a company outside is told the trip as it is to be.
+    pub(crate) fn with_doors_of(self, trip: &Trip) -> Self {
+        let Trip { pickup, dropoff, .. } = trip.moved(&self);
+        Self { pickup: Some(pickup), dropoff: Some(dropoff), ..self }
+    }
+
     /// Reads a move; unknown members are ignored.
     pub(crate) fn read(body: &Body<'_>) -> Result<Self, Vec<Fault>> {
         let members = body.members();
@@ -56,8 +64,8 @@ impl Move {
             members.fault("revision", "a number is expected, greater than that of the move before");
         }
         body.finish(Self {
-            pickup: members.location("pickup"),
-            dropoff: members.location("dropoff"),
+            pickup: members.optional_location("pickup"),
+            dropoff: members.optional_location("dropoff"),
             pickup_time: members.optional_time("pickupTime"),
             revision,
         })
@@ -142,9 +150,16 @@ mod tests {
     }
 
     #[test]
-    fn a_move_names_its_doors_and_its_number() {
+    fn a_move_names_its_number_and_what_changes() {
+        let door = json!({"latitude": 60.2, "longitude": 24.9});
+        let change = Move::read(&Body::new(&json!({"dropoff": door, "revision": 2}))).unwrap();
+        let place = Location::new(60.1, 24.8);
+        let trip = Trip { pickup: place, dropoff: place, pickup_time: None, weight_kg: 1.0 };
+        let moved = Trip { dropoff: Location::new(60.2, 24.9), ..trip };
+        assert_eq!(trip.moved(&change), moved);
+        assert_eq!(trip.moved(&change.with_doors_of(&trip)), moved, "told with both doors");
         let faults = Move::read(&Body::new(&json!({"pickupTime": "soon"}))).unwrap_err();
         let pointers: Vec<_> = faults.iter().map(|it| it.pointer.as_str()).collect();
-        assert_eq!(pointers, ["/revision", "/pickup", "/dropoff", "/pickupTime"]);
+        assert_eq!(pointers, ["/revision", "/pickupTime"]);
     }
 }

@@ -33,6 +33,7 @@ pub(crate) fn rows(workflow: &str) -> Vec<Row> {
     let bounds = Bounds {
         complete_by_ms: 4_000,
         cancel_complete_by_ms: 60_000,
+        hand_over_complete_by_ms: 60_000,
         undo_attempts_max: 3,
         call_timeout_ms: 2_000,
     };
