@@ -94,7 +94,8 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
     let started = start(&context, role, settings, parts, data).await.map_err(start_failed)?;
     if role.is_service() {
         // Beside a proxy nobody takes it: the proxy registers what is behind its door.
-        let registration = control::registration(&context.config, &started.bound);
+        let registration =
+            control::registration(&context.config, &started.bound, context.clock.now());
         register.send_replace(vec![registration.clone()]);
         if let Some(mesh) = &heard {
             mesh::is_found(mesh, &registration).await;
