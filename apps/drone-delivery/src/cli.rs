@@ -514,7 +514,12 @@ pub(crate) enum IdentityCommand {
     /// Who each process, or the proxy beside it, shows itself to be, and whom it believes.
     Show,
     /// The anchors that processes believe, which of them signs, and what is denied.
-    Anchors,
+    #[command(after_help = "Examples:\n  identity anchors\n  identity anchors --pem > anchors.pem")]
+    Anchors {
+        /// Their certificates, for programs of others that are to believe the log.
+        #[arg(long)]
+        pem: bool,
+    },
     /// Replaces what identities are signed with while everything runs: the issuer at once, the anchor
     /// step by step, each when nobody can be without it.
     Rotate {

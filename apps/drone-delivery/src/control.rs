@@ -6,6 +6,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
+use base::Timestamp;
 use identity::Handshakes;
 use mesh_control::{Registration, Spoken, Upstream};
 use service_kit::{Bound, ServiceConfig, ServiceContext, StartError};
@@ -27,7 +28,11 @@ pub(crate) fn upstream(settings: &Settings, known: Option<&Handshakes>) -> Optio
 }
 
 /// What an instance says of itself once it takes calls.
-pub(crate) fn registration(config: &ServiceConfig, bound: &Bound) -> Registration {
+pub(crate) fn registration(
+    config: &ServiceConfig,
+    bound: &Bound,
+    started: Timestamp,
+) -> Registration {
     Registration {
         service: config.role.clone(),
         instance: config.instance.clone(),
@@ -35,6 +40,7 @@ pub(crate) fn registration(config: &ServiceConfig, bound: &Bound) -> Registratio
         zone: None,
         capacity: 1,
         address: bound.http,
+        incarnation: u64::try_from(started.as_millis()).unwrap_or(0),
         protocol: Spoken::Http,
         ready: true,
     }

@@ -19,7 +19,7 @@ use std::{
 use base::SharedClock;
 use identity::{
     AuthorityConfig, Current, HandshakeConfig, Handshakes, JoinToken, KeeperConfig, Membership,
-    Office, SpiffeId, keep,
+    Office, PublicName, SpiffeId, keep,
 };
 use messaging::LogTls;
 use runtime::{Tasks, random_from_os};
@@ -33,10 +33,12 @@ use tokio::{net::UnixListener, time::timeout};
 use crate::roles::Role;
 
 /// What every name begins with; deploy/mesh/authorization.yaml has it too.
-const TRUST_DOMAIN: &str = "drone-delivery";
+pub(crate) const TRUST_DOMAIN: &str = "drone-delivery";
 const NAMESPACE: &str = "default";
 /// Whoever may enter the data directory, at the commands of this program.
 pub(crate) const OPERATOR: &str = "operator";
+/// What strangers call a process of this machine.
+const HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// Longest wait for the first identity.
 const JOIN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -87,6 +89,9 @@ impl Authority {
         let (state, clock) = (folder.join("authority.json"), around.clock.clone());
         let office = Office::open(config, TRUST_DOMAIN, state, clock, around.telemetry)
             .map_err(|it| io::Error::other(failure::chain(&it)))?;
+        // Stock clients of the log look at the name that they called.
+        let hosts = HOSTS.into_iter().filter_map(PublicName::of_host);
+        office.call_also(id(Role::Broker.name()), hosts.collect());
         // The directory is ours: one that is there was left.
         match fs::remove_file(&socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -32,6 +32,11 @@ pub(crate) fn store(data: &Path) -> KeyStore {
     KeyStore::at(data.join(FOLDER).join("keys.json"))
 }
 
+/// The file of those who log in at the log.
+pub(crate) fn users(data: &Path) -> KeyStore {
+    KeyStore::at(data.join("users").join("log.json"))
+}
+
 /// Where the key of profile `demo` lies.
 pub(crate) fn demo(data: &Path) -> PathBuf {
     data.join(FOLDER).join(DEMO)

@@ -48,7 +48,7 @@ use runtime::SystemClock;
 use skein::{
     Exit, Failure, Output, Table,
     audit::AuditLog,
-    commands::{self, MeshCommand, arguments::CostArguments},
+    commands::{self, MeshCommand, arguments::CostArguments, files},
     program,
     supervise::{AUDIT, lifeline},
 };
@@ -77,7 +77,13 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
     match command.unwrap_or_else(|| Command::Run(RunCommand::Up(UpArguments::default()))) {
         Command::Run(command) => run(&data, command, output).await,
         Command::Ask(command) => ask(&data, command, output).await,
-        Command::Files(command) => commands::files::run(&command, reasons::ALL, output),
+        Command::Files(command) => {
+            let clock = SystemClock::shared();
+            let (now, audit) = (clock.now(), AuditLog::at(data.join(AUDIT), clock));
+            let users = Some((keys::users(&data), audit));
+            let around = files::Surroundings { reasons: reasons::ALL, users, now };
+            files::run(&command, &around, output)
+        }
         Command::Mesh(MeshCommand::Check(arguments)) => {
             check::check(&data, &arguments, output).await
         }

@@ -4,7 +4,9 @@
 use std::{path::Path, time::Duration};
 
 use base::SharedClock;
-use broker::{BoundBroker, Broker, BrokerConfig, Judge, LogDoor, PlainClients, Right, TopicConfig};
+use broker::{
+    BoundBroker, Broker, BrokerConfig, Judge, LogDoor, PlainClients, Right, TopicConfig, Users,
+};
 use contracts::topics;
 use identity::{HandshakeConfig, Handshakes, PublicHandshakes};
 use mesh_proxy::{Guard, Mesh};
@@ -31,6 +33,7 @@ use crate::{
     cli::RoleArguments,
     control,
     identities::{self, Surroundings},
+    keys,
     mesh::{self, Own},
     page, processes,
     roles::{Kind, Role},
@@ -91,7 +94,8 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
     let started = start(&context, role, settings, parts, data).await.map_err(start_failed)?;
     if role.is_service() {
         // Beside a proxy nobody takes it: the proxy registers what is behind its door.
-        let registration = control::registration(&context.config, &started.bound);
+        let registration =
+            control::registration(&context.config, &started.bound, context.clock.now());
         register.send_replace(vec![registration.clone()]);
         if let Some(mesh) = &heard {
             mesh::is_found(mesh, &registration).await;
@@ -262,7 +266,10 @@ fn start_broker(
     };
     let (clock, telemetry) = (context.clock.clone(), &context.telemetry);
     let door = mesh.and_then(|it| log_door(it, &settings.broker, telemetry));
-    let broker = Broker::start_behind(door, config, clock, telemetry, &context.tasks)
+    let users = keys::users(data);
+    let users = skein::users::follow(users.path(), telemetry, &context.tasks);
+    let users = Users::new(users, identities::TRUST_DOMAIN, clock.clone());
+    let broker = Broker::start_behind(door, Some(users), config, clock, telemetry, &context.tasks)
         .map_err(|it| StartError::Part { what: "the log", source: it.into() })?;
     // Health and metrics; records come in by the other door.
     let mut service = Service::new(Routes::new()).health(Health::new());

@@ -16,7 +16,8 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let order = match command {
         IdentityCommand::Show => return show(data, output).await,
-        IdentityCommand::Anchors => IdentityOrder::Show,
+        IdentityCommand::Anchors { pem: true } => return certificates(data, output).await,
+        IdentityCommand::Anchors { pem: false } => IdentityOrder::Show,
         IdentityCommand::Rotate { issuer: true } => IdentityOrder::RotateIssuer,
         IdentityCommand::Rotate { issuer: false } => IdentityOrder::RotateAnchor,
         IdentityCommand::Drop { anchor } => IdentityOrder::Drop { anchor },
@@ -25,6 +26,15 @@ pub(crate) async fn run(
     let standing = up::order(data, order).await?;
     output.result(&standing, &anchors(&standing));
     output.remark(&told(&standing));
+    Ok(Exit::Done)
+}
+
+/// The certificates of the anchors, as a file of authorities has them.
+async fn certificates(data: &Path, output: Output) -> Result<Exit, Failure> {
+    let standing = up::order(data, IdentityOrder::Show).await?;
+    let anchors = standing["anchors"].as_array().into_iter().flatten();
+    let certificates = anchors.filter_map(|it| it["certificate"].as_str());
+    output.text(&certificates.map(|it| format!("{}\n", it.trim_end())).collect::<String>());
     Ok(Exit::Done)
 }
 

@@ -23,7 +23,7 @@ use tokio::time::interval;
 use crate::{failure::chain, mesh::FileStamp};
 
 /// How often the files are looked at: how long a key that was taken back may still be good.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A file of as many keys as may be has less.
 const FILE_BYTES_MAX: u64 = 8 << 20;
 
@@ -71,9 +71,9 @@ struct Known {
 
 /// A file as it was last seen, and what it said when it could last be used.
 #[derive(Debug)]
-struct Last<T> {
+pub(crate) struct Last<T> {
     stamp: Option<FileStamp>,
-    good: Option<T>,
+    pub(crate) good: Option<T>,
 }
 
 impl Known {
@@ -127,7 +127,7 @@ fn note(read: Result<bool, String>, changed: &mut bool, troubles: &mut Vec<Strin
 }
 
 /// Reads a file that is not as it was. Whether it says something since.
-fn refresh<T>(
+pub(crate) fn refresh<T>(
     known: &mut BTreeMap<PathBuf, Last<T>>,
     root: &Path,
     path: &PathBuf,

@@ -1,7 +1,7 @@
 //! Commands about a mesh, for any program on top of it.
 //!
-//! Those of [`files`] read files of policy, those of [`log`] the files of a log, those of [`key`] that of
-//! keys; [`conformance`] tries a log over the network. The others ask a mesh that
+//! Those of [`files`] read files of policy, those of [`log`] the files of a log, those of [`key`] and [`user`] that of
+//! keys and that of users; [`conformance`] tries a log over the network. The others ask a mesh that
 //! runs: they know nothing but the operators' addresses of processes, each with a name. They only read,
 //! except [`fault`] and [`outbox`]. Figures come from two looks at the counters that every process keeps anyway, so that
 //! looking costs the mesh nothing between them.
@@ -13,6 +13,7 @@ mod cells;
 pub mod check;
 pub mod conformance;
 pub mod cost;
+pub mod durations;
 pub mod fault;
 pub mod figures;
 pub mod files;
@@ -26,6 +27,7 @@ pub mod pages;
 pub mod policy;
 pub mod services;
 pub mod stat;
+pub mod user;
 pub mod why;
 
 use crate::{Exit, Failure, Output};

@@ -19,7 +19,7 @@ use service_kit::{Routes, Service, ServiceConfig, ServiceContext};
 
 use crate::{
     Failure,
-    commands::arguments::duration,
+    commands::durations::duration,
     failure,
     mesh::{FileSource, PolicyFiles},
 };

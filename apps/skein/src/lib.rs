@@ -22,6 +22,7 @@ pub mod program;
 pub mod proxy;
 pub mod supervise;
 pub mod table;
+pub mod users;
 
 pub use exit::Exit;
 pub use failure::Failure;

@@ -15,6 +15,7 @@ use skein::{
     commands::{
         self, Admins, FileCommand, MeshCommand,
         arguments::{AdminArguments, CheckArguments, ConformanceArguments, CostArguments},
+        files,
         key::KeyCommand,
     },
     control::{self, ControlArguments},
@@ -126,7 +127,11 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             let now = SystemClock::shared().now();
             commands::key::run(&KeyStore::at(file), None, command, now, output)
         }
-        Command::Files(command) => commands::files::run(&command, &[], output),
+        Command::Files(command) => {
+            let now = SystemClock::shared().now();
+            let around = files::Surroundings { reasons: &[], users: None, now };
+            files::run(&command, &around, output)
+        }
         Command::Mesh(MeshCommand::Check(CheckArguments { pre: true, .. })) => {
             let now = SystemClock::shared().now();
             Ok(check::show(&[preflight::machine(Path::new("."), now, None)], output))

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use base::Timestamp;
 use identity::Handshakes;
 use mesh_control::{Registration, Upstream};
 use mesh_policy::proxy::{Control, Proxy};
@@ -94,7 +95,8 @@ pub fn start(
     let following = follow(files, meshes, &context.telemetry, &context.tasks);
     if let Some(control) = &proxy.control {
         let upstream = upstream(control, known).map_err(|it| start_failed(it.to_owned()))?;
-        let instances = register(proxy, control, &program.bound, &context.tasks);
+        let now = context.clock.now();
+        let instances = register(proxy, control, &program.bound, now, &context.tasks);
         // The proxies of a service's instances are told apart by these.
         let name = control.instance.as_ref().map_or(&proxy.name, |it| &it.name);
         following.hear(upstream, name, instances, &context.telemetry, &context.tasks);
@@ -125,6 +127,7 @@ fn register(
     proxy: &Proxy,
     control: &Control,
     bound: &program::Bound,
+    started: Timestamp,
     tasks: &Tasks,
 ) -> watch::Receiver<Vec<Registration>> {
     let (registered, instances) = watch::channel(Vec::new());
@@ -138,6 +141,7 @@ fn register(
         zone: told.zone.clone(),
         capacity: told.capacity,
         address: told.address.unwrap_or(*door),
+        incarnation: u64::try_from(started.as_millis()).unwrap_or(0),
         protocol: proxy.inbound.first().and_then(|it| it.protocol).unwrap_or_default().into(),
         ready: false,
     };

@@ -40,6 +40,10 @@ pub struct BrokerConfig {
     pub frame_bytes_max: usize,
     /// Connections at a time; more wait in the kernel.
     pub connections_max: usize,
+    /// Connections of those who have yet to say who they are; one more is ended at once.
+    pub strangers_max: usize,
+    /// Time that they have for it, in milliseconds.
+    pub login_timeout_ms: u64,
     /// Longest silence of a connection between two requests, and within one, in milliseconds.
     pub idle_timeout_ms: u64,
     /// Longest that a client may take for 16 KiB of an answer, or for its rest, in milliseconds.
@@ -75,6 +79,9 @@ impl BrokerConfig {
             segment_bytes: 8 << 20,
             frame_bytes_max: 8 << 20,
             connections_max: 1_024,
+            // As many as handshakes that may be under way, and as long as the header of a request may take.
+            strangers_max: 256,
+            login_timeout_ms: 10_000,
             // As Kafka's `connections.max.idle.ms`.
             idle_timeout_ms: 600_000,
             // 16 KiB in it, as the mesh asks of those who read a reply.

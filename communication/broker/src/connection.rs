@@ -10,13 +10,13 @@ use runtime::Shutdown;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::mpsc,
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 
 use self::oversized::PASSED_BYTES_MAX;
 use crate::{
     dispatch::{BeginError, Question, begin},
-    rights::Client,
+    session::{Over, Session},
     shared::Shared,
 };
 
@@ -25,6 +25,9 @@ const PIPELINE: usize = 64;
 /// A frame is given so much memory at first, whatever it claims; more as its bytes arrive.
 const FIRST_BYTES: usize = 64 << 10;
 
+/// Longest frame of who has yet to say who he is. A name and a secret of ours have 110 bytes; what a
+/// client says of itself comes before.
+const LOGIN_BYTES_MAX: usize = 8 << 10;
 /// Bytes of an answer that a client must take within the write time-out, as much as a client of the
 /// mesh must of a reply.
 const TAKEN_BYTES_MIN: usize = 16 << 10;
@@ -42,13 +45,19 @@ enum ConnectionError {
     Idle,
     #[error("an answer was taken too slowly")]
     Deaf,
+    #[error("nobody has said in time who he is")]
+    Late,
+    #[error("the secret that it was opened by is not good any more")]
+    Over,
 }
 
 impl From<BeginError> for ConnectionError {
     fn from(error: BeginError) -> Self {
         match error {
             BeginError::Malformed(error) => Self::Malformed(error),
-            BeginError::Forbidden { .. } => Self::Forbidden(error.to_string()),
+            BeginError::Forbidden { .. } | BeginError::Unheard(_) => {
+                Self::Forbidden(error.to_string())
+            }
         }
     }
 }
@@ -57,14 +66,14 @@ impl From<BeginError> for ConnectionError {
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     (reading, writing): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
-    client: Client,
+    session: Session,
     shutdown: Shutdown,
 ) {
     // Holds whole questions; when it is full the reader waits.
     let (questions, answers) = mpsc::channel(PIPELINE);
     let metrics = shared.metrics.clone();
     let served = async {
-        let mut reading = pin!(take_in(&shared, &client, reading, questions));
+        let mut reading = pin!(take_in(&shared, session, reading, questions));
         let mut writing = pin!(answer(&shared, writing, answers));
         tokio::select! {
             // The client asks no more, but waits for what it asked.
@@ -89,6 +98,13 @@ pub(crate) async fn serve(
             metrics.errors.with(&["deaf"]).inc();
             tracing::warn!(%error, "a connection was ended");
         }
+        Some(Err(error @ ConnectionError::Late)) => {
+            metrics.logins.with(&["late"]).inc();
+            tracing::debug!(%error, "a connection was ended");
+        }
+        Some(Err(error @ ConnectionError::Over)) => {
+            tracing::info!(%error, "a connection was ended");
+        }
         Some(Err(ConnectionError::Idle)) => tracing::debug!("an idle connection was ended"),
         Some(Err(ConnectionError::Io(error))) => tracing::debug!(%error, "a connection broke"),
         Some(Ok(())) | None => {}
@@ -97,22 +113,49 @@ pub(crate) async fn serve(
 
 async fn take_in(
     shared: &Arc<Shared>,
-    client: &Client,
+    mut session: Session,
     mut stream: impl AsyncRead + Unpin,
     questions: mpsc::Sender<(Question, Instant)>,
 ) -> Result<(), ConnectionError> {
     let mut buffer = BytesMut::with_capacity(FIRST_BYTES);
     let (bytes_max, idle) = (shared.config.frame_bytes_max, shared.config.idle_timeout_ms);
+    let late = Instant::now() + Duration::from_millis(shared.config.login_timeout_ms);
+    let mut over: Over = Box::pin(std::future::pending());
     loop {
-        let frame = next_frame(&mut stream, &mut buffer, bytes_max);
-        let frame = timeout(Duration::from_millis(idle), frame).await;
-        let question = match frame.map_err(|_| ConnectionError::Idle)?? {
+        let is_stranger = session.is_stranger();
+        let frame = async {
+            // What a stranger says is short, and nothing of him is read past.
+            let (bytes_max, passed_max) = match is_stranger {
+                true => (LOGIN_BYTES_MAX.min(bytes_max), 0),
+                false => (bytes_max, PASSED_BYTES_MAX),
+            };
+            let frame = next_frame(&mut stream, &mut buffer, bytes_max, passed_max);
+            if is_stranger {
+                return timeout_at(late, frame).await.map_err(|_| ConnectionError::Late)?;
+            }
+            let frame = timeout(Duration::from_millis(idle), frame).await;
+            frame.map_err(|_| ConnectionError::Idle)?
+        };
+        let frame = tokio::select! {
+            biased;
+            () = &mut over => return Err(ConnectionError::Over),
+            frame = frame => frame?,
+        };
+        let question = match frame {
             None => return Ok(()),
-            Some(Frame::Whole(frame)) => begin(shared, client, frame)?,
+            Some(Frame::Whole(frame)) => begin(shared, &mut session, frame)?,
             Some(Frame::TooLong(refused)) => refused,
         };
+        if let Some(end) = session.take_over() {
+            over = end;
+        }
         // The writer ends first only when the connection broke.
-        if questions.send((question, Instant::now())).await.is_err() {
+        let sent = tokio::select! {
+            biased;
+            () = &mut over => return Err(ConnectionError::Over),
+            sent = questions.send((question, Instant::now())) => sent,
+        };
+        if sent.is_err() || session.is_refused() {
             return Ok(());
         }
     }
@@ -125,11 +168,13 @@ enum Frame {
     TooLong(Question),
 }
 
-/// The next frame; `None` when the client ended the connection between two.
+/// The next frame; `None` when the client ended the connection between two. A longer one is refused, and
+/// where it is no longer than `passed_max` read past.
 async fn next_frame(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     bytes_max: usize,
+    passed_max: usize,
 ) -> Result<Option<Frame>, ConnectionError> {
     while buffer.len() < FRAME_HEAD_BYTES {
         if stream.read_buf(buffer).await? == 0 {
@@ -138,7 +183,7 @@ async fn next_frame(
         }
     }
     let head = [buffer[0], buffer[1], buffer[2], buffer[3]];
-    let claimed = frame_bytes(head, bytes_max.max(PASSED_BYTES_MAX))?;
+    let claimed = frame_bytes(head, bytes_max.max(passed_max))?;
     if claimed > bytes_max {
         buffer.advance(FRAME_HEAD_BYTES);
         let refused = oversized::refuse(stream, buffer, claimed).await?;

@@ -4,15 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use kafka_wire::{
-    API_VERSIONS_FLEXIBLE, ApiKey, ErrorCode, Field, Reader, RequestHead, SUPPORTED, WireError,
-    Writer,
+    ApiKey, ErrorCode, Field, Reader, RequestHead, WireError,
     messages::{
-        ApiVersion, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, CreatedTopic,
-        FetchRequest, FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest,
-        HeartbeatResponse, InitProducerIdRequest, InitProducerIdResponse, JoinGroupRequest,
-        JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, ListOffsetsRequest,
-        MetadataBroker, MetadataPartition, MetadataRequest, MetadataResponse, MetadataTopic,
-        NewTopic, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, SyncGroupRequest,
+        CreateTopicsRequest, CreateTopicsResponse, CreatedTopic, FetchRequest,
+        FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse,
+        InitProducerIdRequest, InitProducerIdResponse, JoinGroupRequest, JoinGroupResponse,
+        LeaveGroupRequest, LeaveGroupResponse, ListOffsetsRequest, MetadataBroker,
+        MetadataPartition, MetadataRequest, MetadataResponse, MetadataTopic, NewTopic,
+        OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, SyncGroupRequest,
         SyncGroupResponse,
         admin::{
             CreatePartitionsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
@@ -26,10 +25,11 @@ use kafka_wire::{
 use crate::{
     admin, fetch, group_admin, offsets, produce,
     rights::{Client, Right},
+    session::Session,
     shared::Shared,
     topic_error::{TopicError, code_of, refuse},
     topics::Topic,
-    turned_away,
+    turned_away, versions,
 };
 
 /// The number of this broker, which is the only one.
@@ -54,6 +54,9 @@ pub(crate) enum BeginError {
     /// Only who administers the log may ask that.
     #[error("{client:?} may not ask for {}", api.as_str())]
     Forbidden { api: ApiKey, client: Client },
+    /// Who the client is has to be said first, or is being said.
+    #[error("nobody may ask for {} before he has said who he is", .0.as_str())]
+    Unheard(ApiKey),
 }
 
 fn read<T: Field>(mut reader: Reader, version: i16) -> Result<T, WireError> {
@@ -68,7 +71,7 @@ fn read<T: Field>(mut reader: Reader, version: i16) -> Result<T, WireError> {
 /// [`BeginError`].
 pub(crate) fn begin(
     shared: &Arc<Shared>,
-    client: &Client,
+    session: &mut Session,
     frame: Bytes,
 ) -> Result<Question, BeginError> {
     let mut reader = Reader::new(frame);
@@ -79,11 +82,34 @@ pub(crate) fn begin(
     if !api.speaks(head.version) {
         return Ok(unsupported(api, &head)?);
     }
+    if !session.hears(api) {
+        return Err(BeginError::Unheard(api));
+    }
+    let (id, version) = (head.correlation_id, head.version);
+    let answer = match api {
+        ApiKey::SaslHandshake => {
+            now(response(id, version, &session.choose(&read(reader, version)?)))
+        }
+        ApiKey::SaslAuthenticate => {
+            now(response(id, version, &session.authenticate(&read(reader, version)?)))
+        }
+        api => judged(shared, session.client(), api, &head, reader)?,
+    };
+    Ok(Question { api, answer })
+}
+
+/// Serves what the client may ask for.
+fn judged(
+    shared: &Arc<Shared>,
+    client: &Client,
+    api: ApiKey,
+    head: &RequestHead,
+    reader: Reader,
+) -> Result<Answer, BeginError> {
     if is_administration(api) && !client.may(Right::Administer, "") {
         return Err(BeginError::Forbidden { api, client: client.clone() });
     }
-    let answer = serve(shared, client, api, &head, reader)?;
-    Ok(Question { api, answer })
+    Ok(serve(shared, client, api, head, reader)?)
 }
 
 /// Only the question for versions has an answer in a version that is not spoken: it is asked first.
@@ -91,9 +117,7 @@ fn unsupported(api: ApiKey, head: &RequestHead) -> Result<Question, WireError> {
     if api != ApiKey::ApiVersions {
         return Err(WireError::Unspoken { api_key: head.api_key, version: head.version });
     }
-    let answer = versions(ErrorCode::UnsupportedVersion);
-    let bytes = response(head.correlation_id, 0, &answer);
-    Ok(Question { api, answer: Box::pin(async move { Some(bytes) }) })
+    Ok(Question { api, answer: now(versions::unsupported(head.correlation_id)) })
 }
 
 /// What is asked about topics and groups of anybody.
@@ -176,7 +200,7 @@ fn serve(
         | ApiKey::DescribeConfigs
         | ApiKey::IncrementalAlterConfigs => serve_admin(shared, api, head, reader)?,
         // What a client says about itself from version 3 on changes nothing.
-        ApiKey::ApiVersions => now(api_versions(id, version)),
+        ApiKey::ApiVersions => now(versions::answer(id, version)),
         ApiKey::CreateTopics => {
             let mut request: CreateTopicsRequest = read(reader, version)?;
             let denied = client.denied(Right::Produce, &mut request.topics, |it| &it.name);
@@ -187,6 +211,9 @@ fn serve(
         ApiKey::InitProducerId => {
             let request: InitProducerIdRequest = read(reader, version)?;
             now(response(id, version, &shared.producer_id(&request)))
+        }
+        ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => {
+            return Err(WireError::Left(reader.left()));
         }
     })
 }
@@ -349,37 +376,6 @@ fn later<T: Field>(
     answer: impl Future<Output = T> + Send + 'static,
 ) -> Answer {
     Box::pin(async move { Some(response(id, version, &answer.await)) })
-}
-
-fn versions(error: ErrorCode) -> ApiVersionsResponse {
-    let api = |it: &kafka_wire::Versions| ApiVersion {
-        api_key: it.api.key(),
-        min_version: it.min,
-        max_version: it.max,
-    };
-    ApiVersionsResponse { error, apis: SUPPORTED.iter().map(api).collect(), throttle_ms: 0 }
-}
-
-fn api_versions(correlation_id: i32, version: i16) -> Bytes {
-    let answer = versions(ErrorCode::None);
-    if version < API_VERSIONS_FLEXIBLE {
-        return response(correlation_id, version, &answer);
-    }
-    // The flexible form: counts are one more, in a varint, and each part ends with tagged fields,
-    // of which there are none. The head stays in the old form, so that any client can read it.
-    let mut writer = Writer::frame();
-    writer.i32(correlation_id);
-    writer.i16(answer.error.code());
-    writer.i8(i8::try_from(answer.apis.len() + 1).unwrap_or(i8::MAX));
-    for api in &answer.apis {
-        writer.i16(api.api_key);
-        writer.i16(api.min_version);
-        writer.i16(api.max_version);
-        writer.i8(0);
-    }
-    writer.i32(0);
-    writer.i8(0);
-    writer.finish()
 }
 
 impl Shared {

@@ -1,19 +1,21 @@
 //! Who comes in.
 //!
 //! Without a door whoever reaches the port may do everything. With one, a client shows an identity in a
-//! handshake, and every request is judged by it; a connection ends with the identities that it was
-//! opened under.
+//! handshake, or says a name and a secret inside it where there are users, and every request is judged by
+//! that; a connection ends with what it was opened under.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use identity::Entrance;
+use identity::{Entrance, Known, Over, Refusal, TlsStream, Visitor};
 use runtime::Shutdown;
 use tokio::{io, net::TcpStream, time::timeout};
 
 use crate::{
     connection,
-    rights::{Client, PlainClients},
+    rights::{Client, LogDoor, PlainClients},
+    session::{Entered, Session},
     shared::Shared,
+    users::Users,
 };
 
 /// The first byte of a TLS handshake. A request begins with its length, and none is as long.
@@ -27,25 +29,92 @@ pub(crate) async fn serve(
     shutdown: Shutdown,
 ) {
     let Some(door) = shared.door.clone() else {
-        return connection::serve(shared, stream.into_split(), Client::Anybody, shutdown).await;
+        // A secret in plain text stays on this machine.
+        let entered = match shared.users.clone().filter(|_| from.to_canonical().is_loopback()) {
+            Some(users) => Entered::Unasked(users),
+            None => Entered::As(Client::Anybody),
+        };
+        return carry(shared, stream.into_split(), entered, shutdown).await;
     };
     if door.plain == PlainClients::Trusted && !speaks_tls(&shared, &stream).await {
-        return connection::serve(shared, stream.into_split(), Client::Anybody, shutdown).await;
+        let entered = Entered::As(Client::Anybody);
+        return carry(shared, stream.into_split(), entered, shutdown).await;
     }
-    let entering = door.handshakes.accept(stream, from, Entrance::Log);
-    match shutdown.or_cancel(entering).await {
-        Some(Ok(known)) => {
-            let client = Client::Known { id: known.peer.id.clone(), judge: door.judge };
-            let over = door.handshakes.over(known.peer, known.valid_for);
-            let halves = io::split(known.stream);
-            tokio::select! {
-                () = connection::serve(shared, halves, client, shutdown) => {}
-                over = over => tracing::debug!(reason = over.as_str(), "a connection was ended"),
+    // As long as there are no users a handshake without a certificate fails.
+    let refused = match shared.users.clone().filter(|it| !it.is_empty()) {
+        None => {
+            let entering = door.handshakes.accept(stream, from, Entrance::Log);
+            match shutdown.or_cancel(entering).await {
+                Some(Ok(known)) => return serve_known(shared, door, known, shutdown).await,
+                Some(Err(refusal)) => Some(refusal),
+                None => None,
             }
         }
-        Some(Err(refusal)) => tracing::debug!(%refusal, "a client was not let in"),
-        None => {}
+        Some(users) => {
+            let entering = door.handshakes.hear(stream, from, Entrance::LogOfOthers);
+            match shutdown.or_cancel(entering).await {
+                Some(Ok(Visitor::Known(known))) => {
+                    return serve_known(shared, door, known, shutdown).await;
+                }
+                Some(Ok(Visitor::Stranger { stream, .. })) => {
+                    return serve_stranger(shared, door, users, stream, shutdown).await;
+                }
+                Some(Err(refusal)) => Some(refusal),
+                None => None,
+            }
+        }
+    };
+    told(refused);
+}
+
+fn told(refused: Option<Refusal>) {
+    if let Some(refusal) = refused {
+        tracing::debug!(%refusal, "a client was not let in");
     }
+}
+
+/// Serves who has shown an identity, for as long as both are good.
+async fn serve_known(
+    shared: Arc<Shared>,
+    door: LogDoor,
+    known: Known<TcpStream>,
+    shutdown: Shutdown,
+) {
+    let client = Client::Known { id: known.peer.id.clone(), judge: door.judge };
+    let over = door.handshakes.over(known.peer, known.valid_for);
+    let serving = carry(shared, io::split(known.stream), Entered::As(client), shutdown);
+    tokio::select! {
+        () = serving => {}
+        over = over => tracing::debug!(reason = Over::as_str(over), "a connection was ended"),
+    }
+}
+
+/// Serves who is to say who he is. There are few places for those: one who takes them all keeps out other
+/// strangers, and nobody who shows a certificate.
+async fn serve_stranger(
+    shared: Arc<Shared>,
+    door: LogDoor,
+    users: Users,
+    stream: TlsStream<TcpStream>,
+    shutdown: Shutdown,
+) {
+    let Ok(place) = Arc::clone(&shared.strangers).try_acquire_owned() else {
+        shared.metrics.logins.with(&["crowded"]).inc();
+        return;
+    };
+    let entered = Entered::Stranger { users, judge: door.judge, place };
+    carry(shared, io::split(stream), entered, shutdown).await;
+}
+
+async fn carry(
+    shared: Arc<Shared>,
+    halves: (impl io::AsyncRead + Unpin, impl io::AsyncWrite + Unpin),
+    entered: Entered,
+    shutdown: Shutdown,
+) {
+    let session = Session::new(entered, shared.metrics.clone());
+    // Boxed: it is large, and held by all of the above.
+    Box::pin(connection::serve(shared, halves, session, shutdown)).await;
 }
 
 /// Whether a client begins with a handshake; one that says nothing does not.

@@ -24,13 +24,17 @@ mod producers;
 mod remembered;
 mod rights;
 mod server;
+mod session;
 mod settings;
 mod shared;
 mod topic_error;
 mod topics;
 mod turned_away;
+mod users;
+mod versions;
 
 pub use commits::CommitsError;
 pub use config::{BrokerConfig, TopicConfig};
 pub use rights::{Judge, LogDoor, PlainClients, Right};
 pub use server::{BoundBroker, Broker, StartError};
+pub use users::{USERS_NAMESPACE, Users, user_id};

@@ -5,6 +5,7 @@ use telemetry::{CounterFamily, Gauge, GaugeFamily, HistogramFamily, Telemetry};
 
 pub(crate) const REQUEST_DURATION: &str = "broker_request_duration_seconds";
 pub(crate) const ERRORS: &str = "broker_request_errors_total";
+pub(crate) const LOGINS: &str = "broker_logins_total";
 pub(crate) const CONNECTIONS: &str = "broker_open_connections_count";
 pub(crate) const MEMBERS: &str = "broker_group_members_count";
 pub(crate) const APPENDS: &str = "durable_log_appends_total";
@@ -20,6 +21,7 @@ pub(crate) const SEGMENTS: &str = "durable_log_segments_count";
 pub(crate) struct BrokerMetrics {
     pub(crate) requests: HistogramFamily,
     pub(crate) errors: CounterFamily,
+    pub(crate) logins: CounterFamily,
     pub(crate) connections: Gauge,
     pub(crate) members: Gauge,
     appends: CounterFamily,
@@ -43,6 +45,11 @@ impl BrokerMetrics {
                 &["api"],
             ),
             errors: metrics.counter(ERRORS, "Connections ended for a bad frame.", &["reason"]),
+            logins: metrics.counter(
+                LOGINS,
+                "Logins by user name, by how they ended.",
+                &["outcome"],
+            ),
             connections: metrics.gauge(CONNECTIONS, "Open connections.", &[]).with(&[]),
             members: metrics.gauge(MEMBERS, "Members of all groups.", &[]).with(&[]),
             appends: grows(APPENDS, "Appends since the start."),

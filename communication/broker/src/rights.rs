@@ -66,6 +66,8 @@ pub struct LogDoor {
 pub(crate) enum Client {
     /// Nobody asked.
     Anybody,
+    /// He was asked, and has not said it.
+    Nobody,
     /// He has shown who he is.
     Known { id: SpiffeId, judge: Judge },
 }
@@ -74,6 +76,7 @@ impl Client {
     pub(crate) fn may(&self, right: Right, name: &str) -> bool {
         match self {
             Self::Anybody => true,
+            Self::Nobody => false,
             Self::Known { id, judge } => judge.0(id, right, name),
         }
     }

@@ -28,6 +28,7 @@ use crate::{
     shared::Shared,
     topic_error::TopicError,
     topics::Topics,
+    users::Users,
 };
 
 /// Connections that the kernel holds for us while we are at our limit.
@@ -108,15 +109,18 @@ impl Broker {
         telemetry: &Telemetry,
         tasks: &Tasks,
     ) -> Result<BoundBroker, StartError> {
-        Self::start_behind(None, config, clock, telemetry, tasks)
+        Self::start_behind(None, None, config, clock, telemetry, tasks)
     }
 
-    /// The same behind a door that asks who comes in, where there is one.
+    /// The same behind a door that asks who comes in, where there is one. `users` say a name and a secret:
+    /// at the door in the place of a certificate, inside TLS; without a door in plain text from this
+    /// machine, and then may do no more than whoever says nothing.
     ///
     /// # Errors
     /// [`StartError`]; nothing is served.
     pub fn start_behind(
         door: Option<LogDoor>,
+        users: Option<Users>,
         config: BrokerConfig,
         clock: SharedClock,
         telemetry: &Telemetry,
@@ -148,6 +152,8 @@ impl Broker {
             groups,
             metrics,
             door,
+            users,
+            strangers: Arc::new(Semaphore::new(config.strangers_max)),
             next_producer: AtomicI64::new(starts.saturating_mul(PRODUCERS_OF_A_START)),
             config,
             lock,

@@ -2,12 +2,17 @@
 
 use std::{
     fs::File,
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
+
+use tokio::sync::Semaphore;
 
 use crate::{
     commits::Commits, config::BrokerConfig, groups::Groups, metrics::BrokerMetrics,
-    rights::LogDoor, topics::Topics,
+    rights::LogDoor, topics::Topics, users::Users,
 };
 
 /// What every connection shares.
@@ -21,6 +26,10 @@ pub(crate) struct Shared {
     pub(crate) metrics: BrokerMetrics,
     /// Where clients show who they are; none where nobody asks.
     pub(crate) door: Option<LogDoor>,
+    /// Who may say by a name and a secret who he is.
+    pub(crate) users: Option<Users>,
+    /// Places of those who have not yet.
+    pub(crate) strangers: Arc<Semaphore>,
     pub(crate) next_producer: AtomicI64,
     /// Held for as long as the broker lives; the kernel lets go of it with the process.
     #[expect(dead_code, reason = "it is held, not looked at")]

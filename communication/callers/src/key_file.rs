@@ -203,6 +203,15 @@ impl KeyFile {
         }
     }
 
+    /// Takes every key of a principal back that is still good; how many those were, or none where nobody
+    /// is called so.
+    pub fn revoke_all(&mut self, principal: &Name, now: Timestamp) -> Option<usize> {
+        let mut his = self.keys.iter_mut().filter(|it| it.principal == *principal).peekable();
+        his.peek()?;
+        let good = his.filter(|it| it.revoked_at.is_none());
+        Some(good.map(|it| it.revoked_at = Some(now)).count())
+    }
+
     /// What a key that somebody holds is good for here.
     #[must_use]
     pub fn find(&self, key: &ApiKey) -> Option<&KeyEntry> {
@@ -260,6 +269,18 @@ mod tests {
         assert_eq!(file.revoke(&id, later), Ok(Revoked::Before));
         assert_eq!(file.keys()[0].revoked_at, Some(now()));
         assert!(!file.keys()[0].is_good(now()) && file.keys()[1].is_good(now()));
+    }
+
+    #[test]
+    fn all_keys_of_one_are_taken_back_and_nobody_elses() {
+        let mut file = KeyFile::default();
+        for name in ["alice", "bob", "alice"] {
+            file.create(grant(name), now()).unwrap();
+        }
+        let mut revoke = |name: &str| file.revoke_all(&name.parse().unwrap(), now());
+        assert_eq!([revoke("alice"), revoke("alice"), revoke("eve")], [Some(2), Some(0), None]);
+        let good: Vec<bool> = file.keys().iter().map(|it| it.is_good(now())).collect();
+        assert_eq!(good, [false, true, false]);
     }
 
     #[test]

@@ -34,6 +34,7 @@ use crate::{
     bundle::{AnchorId, Bundle},
     certificate::Serial,
     name::{ParseSpiffeIdError, SpiffeId},
+    public::PublicName,
     rotation::AnchorUse,
     token::{Caller, Tokens},
 };
@@ -76,6 +77,8 @@ pub struct Authority {
     /// Until when each anchor is in use.
     in_use_until: BTreeMap<AnchorId, Timestamp>,
     tokens: Tokens,
+    /// What a service is called by those who have no identity: names of the DNS and addresses.
+    hosts: BTreeMap<SpiffeId, Vec<PublicName>>,
     /// The last identity of each process, the oldest first.
     members: VecDeque<(Serial, Caller)>,
 }
@@ -131,8 +134,14 @@ impl Authority {
         // What was issued before this start is not known; it is over by then.
         let until = now + Duration::from_secs(config.identity_life_s);
         let in_use_until = state.anchors.iter().map(|it| (it.id.clone(), until)).collect();
-        let (tokens, members) = (Tokens::default(), VecDeque::new());
-        Self { config, state, issuer, in_use_until, tokens, members }
+        let (tokens, hosts, members) = (Tokens::default(), BTreeMap::new(), VecDeque::new());
+        Self { config, state, issuer, in_use_until, tokens, hosts, members }
+    }
+
+    /// Vouches from now on for what strangers call this service as well. Those with an identity go by its
+    /// own name alone. It is not kept: whoever opens the authority says it.
+    pub fn call_also(&mut self, id: SpiffeId, hosts: Vec<PublicName>) {
+        self.hosts.insert(id, hosts);
     }
 
     /// All that has to be kept, with the keys: for a file that nobody else reads.

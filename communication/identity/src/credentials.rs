@@ -18,7 +18,7 @@ use rustls::{
 use crate::{
     bundle::Trust,
     certificate::{Leaf, Serial, serial_of},
-    judge::Judge,
+    judge::{Judge, Strangers},
     name::SpiffeId,
 };
 
@@ -61,21 +61,31 @@ pub enum Entrance {
     Service,
     /// The log.
     Log,
+    /// The log, where those are heard as well who show no certificate and name no protocol: stock
+    /// clients, which say by a password who they are.
+    LogOfOthers,
     /// The control plane.
     Control,
 }
 
 impl Entrance {
     /// Every one of them.
-    pub const ALL: [Self; 3] = [Self::Service, Self::Log, Self::Control];
+    pub const ALL: [Self; 4] = [Self::Service, Self::Log, Self::LogOfOthers, Self::Control];
 
     /// What is spoken there, what is liked best first.
     #[must_use]
     pub const fn protocols(self) -> &'static [Protocol] {
         match self {
             Self::Service => &[Protocol::Http2, Protocol::Http1, Protocol::Opaque],
-            Self::Log => &[Protocol::Kafka],
+            Self::Log | Self::LogOfOthers => &[Protocol::Kafka],
             Self::Control => &[Protocol::Control],
+        }
+    }
+
+    const fn strangers(self) -> Strangers {
+        match self {
+            Self::LogOfOthers => Strangers::Heard,
+            Self::Service | Self::Log | Self::Control => Strangers::Refused,
         }
     }
 }
@@ -157,7 +167,8 @@ impl std::fmt::Debug for Identity {
 pub struct Credentials {
     identity: Arc<Identity>,
     trust: Arc<Trust>,
-    accepting: [Arc<ServerConfig>; Entrance::ALL.len()],
+    /// One for each entrance, in their order.
+    accepting: Vec<Arc<ServerConfig>>,
     connecting: [Arc<ClientConfig>; Protocol::ALL.len()],
 }
 
@@ -173,17 +184,21 @@ impl Credentials {
     ) -> Result<Self, IdentityError> {
         let judge = Arc::new(Judge::new(Arc::clone(&trust), clock));
         let provider = Arc::new(ring::default_provider());
-        let accepting = accepting(&identity, &provider, &judge).map_err(IdentityError::Key)?;
+        let accept = |entrance: Entrance| {
+            let judge = Arc::new(judge.with(entrance.strangers()));
+            let mut config = accepting(&identity, &provider, judge)?;
+            let protocols = entrance.protocols().iter();
+            config.alpn_protocols = protocols.map(|it| it.alpn().to_vec()).collect();
+            Ok(Arc::new(config))
+        };
+        let accepting: Result<Vec<_>, rustls::Error> =
+            Entrance::ALL.into_iter().map(accept).collect();
+        let accepting = accepting.map_err(IdentityError::Key)?;
         let connecting = connecting(&identity, &provider, &judge).map_err(IdentityError::Key)?;
         Ok(Self {
             identity,
             trust,
-            accepting: Entrance::ALL.map(|it| {
-                let mut config = accepting.clone();
-                let protocols = it.protocols().iter();
-                config.alpn_protocols = protocols.map(|it| it.alpn().to_vec()).collect();
-                Arc::new(config)
-            }),
+            accepting,
             connecting: Protocol::ALL.map(|it| {
                 let mut config = connecting.clone();
                 config.alpn_protocols = vec![it.alpn().to_vec()];
@@ -216,12 +231,11 @@ impl Credentials {
 fn accepting(
     identity: &Identity,
     provider: &Arc<CryptoProvider>,
-    judge: &Arc<Judge>,
+    judge: Arc<Judge>,
 ) -> Result<ServerConfig, rustls::Error> {
-    let verifier = Arc::clone(judge);
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(judge)
         .with_single_cert(identity.chain.clone(), private_key(identity))?;
     // No ticket, no session: nothing can be resumed.
     config.send_tls13_tickets = 0;

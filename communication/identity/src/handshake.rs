@@ -41,6 +41,20 @@ pub struct Known<S> {
     pub valid_for: Duration,
 }
 
+/// Who came in at an entrance where strangers are heard.
+#[derive(Debug)]
+pub enum Visitor<S> {
+    /// It has shown who it is.
+    Known(Known<S>),
+    /// It has not yet. Our own certificate is good for so long.
+    Stranger {
+        /// What is said on it.
+        stream: TlsStream<S>,
+        /// How long our own identity is good for.
+        valid_for: Duration,
+    },
+}
+
 /// Both sides' handshakes under the credentials in force; a cheap handle.
 #[derive(Debug, Clone)]
 pub struct Handshakes(Arc<Shared>);
@@ -80,6 +94,24 @@ impl Handshakes {
         from: IpAddr,
         entrance: Entrance,
     ) -> Result<Known<S>, Refusal> {
+        let accepted = self.try_accept(stream, from, entrance).await.and_then(|it| match it {
+            Visitor::Known(known) => Ok(known),
+            Visitor::Stranger { .. } => Err(Refusal::NoCertificate),
+        });
+        accepted.inspect_err(|refusal| self.0.metrics.refused(Side::Accept, *refusal))
+    }
+
+    /// The same at an entrance where strangers may be heard: they are to say who they are before
+    /// anything else. Dropped, it closes the connection.
+    ///
+    /// # Errors
+    /// Why it is not let in; counted.
+    pub async fn hear<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        from: IpAddr,
+        entrance: Entrance,
+    ) -> Result<Visitor<S>, Refusal> {
         let accepted = self.try_accept(stream, from, entrance).await;
         accepted.inspect_err(|refusal| self.0.metrics.refused(Side::Accept, *refusal))
     }
@@ -89,15 +121,23 @@ impl Handshakes {
         stream: S,
         from: IpAddr,
         entrance: Entrance,
-    ) -> Result<Known<S>, Refusal> {
+    ) -> Result<Visitor<S>, Refusal> {
         let _place = self.0.bounds.enter(from)?;
         let credentials = self.credentials()?;
         let acceptor = TlsAcceptor::from(credentials.accepting(entrance));
         let begun = Instant::now();
         let stream = ended(timeout(self.0.bounds.timeout, acceptor.accept(stream)).await)?;
-        let known = self.known(stream.into(), entrance.protocols(), &credentials)?;
+        // Whether one may be missing was decided in the handshake.
+        let is_stranger = stream.get_ref().1.peer_certificates().is_none_or(<[_]>::is_empty);
+        let visitor = if is_stranger {
+            let (_, until) = credentials.identity().validity();
+            let valid_for = until.saturating_since(self.0.clock.now());
+            Visitor::Stranger { stream: stream.into(), valid_for }
+        } else {
+            Visitor::Known(self.known(stream.into(), entrance.protocols(), &credentials)?)
+        };
         self.0.metrics.duration.with(&[Side::Accept.as_str()]).observe_duration(begun.elapsed());
-        Ok(known)
+        Ok(visitor)
     }
 
     /// Opens a connection to a service, and to no other. Dropped, it closes the connection.

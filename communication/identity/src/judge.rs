@@ -28,16 +28,30 @@ static SCHEMES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     ],
 };
 
+/// Whether those may open a connection who show no certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strangers {
+    Refused,
+    /// They say in another way who they are.
+    Heard,
+}
+
 /// Judges both kinds of peers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Judge {
     trust: Arc<Trust>,
     clock: SharedClock,
+    strangers: Strangers,
 }
 
 impl Judge {
     pub(crate) fn new(trust: Arc<Trust>, clock: SharedClock) -> Self {
-        Self { trust, clock }
+        Self { trust, clock, strangers: Strangers::Refused }
+    }
+
+    /// The same for an entrance where strangers may be heard.
+    pub(crate) fn with(&self, strangers: Strangers) -> Self {
+        Self { strangers, ..self.clone() }
     }
 
     fn judge(
@@ -141,6 +155,11 @@ impl ClientCertVerifier for Judge {
         &[]
     }
 
+    fn client_auth_mandatory(&self) -> bool {
+        self.strangers == Strangers::Refused
+    }
+
+    // One that is shown is judged at every entrance.
     fn verify_client_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -40,7 +40,7 @@ pub use bundle::{ANCHORS_MAX, AnchorId, Bundle, BundleError, REVOKED_MAX, Trust,
 pub use certificate::{Leaf, Serial};
 pub use credentials::{Credentials, Entrance, Identity, IdentityError, Protocol};
 pub use files::{FileError, read_state, write_state};
-pub use handshake::{Current, Handshakes, Known};
+pub use handshake::{Current, Handshakes, Known, Visitor};
 pub use keeper::{KeeperConfig, Membership, keep};
 pub use name::{ParseSpiffeIdError, SpiffeId};
 pub use office::{ChangeError, DrawError, Office, OpenError, Standing};

@@ -32,6 +32,7 @@ use crate::{
     metrics,
     name::SpiffeId,
     pem,
+    public::PublicName,
     rotation::{AnchorUse, RotationStep},
     token::{Caller, JoinToken, TokenError},
     wire::{self, REQUEST_BYTES_MAX, Reply, Request},
@@ -160,6 +161,11 @@ impl Office {
     /// The token is not known, or is for another process.
     pub fn bind_token(&self, token: &JoinToken, pid: u32) -> Result<(), TokenError> {
         self.lock().bind_token(token, pid)
+    }
+
+    /// Vouches for what strangers call this service as well; see [`Authority::call_also`].
+    pub fn call_also(&self, id: SpiffeId, hosts: Vec<PublicName>) {
+        self.lock().call_also(id, hosts);
     }
 
     /// Denies a certificate.

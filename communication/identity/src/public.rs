@@ -7,6 +7,7 @@
 mod pinned;
 
 use std::{
+    borrow::Cow,
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -32,6 +33,11 @@ impl PublicName {
     #[must_use]
     pub fn of_host(host: &str) -> Option<Self> {
         ServerName::try_from(host.to_owned()).ok().map(Self)
+    }
+
+    /// The name or the address.
+    pub(crate) fn host(&self) -> Cow<'_, str> {
+        self.0.to_str()
     }
 }
 
@@ -67,7 +73,11 @@ pub enum PublicTrustError {
 
 /// The authorities whose word counts about servers outside; a cheap handle.
 #[derive(Debug, Clone)]
-pub struct PublicTrust(Arc<ClientConfig>);
+pub struct PublicTrust {
+    http: Arc<ClientConfig>,
+    /// For protocols without a name in the handshake.
+    unnamed: Arc<ClientConfig>,
+}
 
 impl PublicTrust {
     /// The machine's own list, and beside it those of a file, as PEM. What of the list cannot be read is
@@ -102,9 +112,10 @@ impl PublicTrust {
         Self::of(config.with_no_client_auth())
     }
 
-    fn of(mut config: ClientConfig) -> Self {
-        config.alpn_protocols = vec![Protocol::Http1.alpn().to_vec()];
-        Self(Arc::new(config))
+    fn of(unnamed: ClientConfig) -> Self {
+        let mut http = unnamed.clone();
+        http.alpn_protocols = vec![Protocol::Http1.alpn().to_vec()];
+        Self { http: Arc::new(http), unnamed: Arc::new(unnamed) }
     }
 
     /// Opens TLS to whoever proves this name, for HTTP/1. Dropped, it closes the connection; how long it
@@ -117,10 +128,29 @@ impl PublicTrust {
         stream: S,
         name: &PublicName,
     ) -> Result<TlsStream<S>, Refusal> {
-        let connector = TlsConnector::from(Arc::clone(&self.0));
-        let connected = connector.connect(name.0.clone(), stream).await;
-        connected.map(Into::into).map_err(|it| refusal_in(&it))
+        enter(&self.http, stream, name).await
     }
+
+    /// The same for a protocol that says no name of its own in the handshake, as Kafka's.
+    ///
+    /// # Errors
+    /// Why we do not talk to it.
+    pub async fn connect_unnamed<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        name: &PublicName,
+    ) -> Result<TlsStream<S>, Refusal> {
+        enter(&self.unnamed, stream, name).await
+    }
+}
+
+async fn enter<S: AsyncRead + AsyncWrite + Unpin>(
+    config: &Arc<ClientConfig>,
+    stream: S,
+    name: &PublicName,
+) -> Result<TlsStream<S>, Refusal> {
+    let connected = TlsConnector::from(Arc::clone(config)).connect(name.0.clone(), stream).await;
+    connected.map(Into::into).map_err(|it| refusal_in(&it))
 }
 
 fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {

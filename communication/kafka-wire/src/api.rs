@@ -96,6 +96,8 @@ apis! {
     DescribeGroups = 15, 0 ..= 1;
     /// Names the groups.
     ListGroups = 16, 0 ..= 1;
+    /// Chooses how the client says who it is. In version 0 what follows would be no request.
+    SaslHandshake = 17, 1 ..= 1;
     /// Says what is spoken.
     ApiVersions = 18, 0 ..= 3;
     /// Makes topics.
@@ -108,6 +110,8 @@ apis! {
     InitProducerId = 22, 0 ..= 0;
     /// Says the settings of topics.
     DescribeConfigs = 32, 1 ..= 1;
+    /// Says who the client is, and shows it.
+    SaslAuthenticate = 36, 0 ..= 1;
     /// Gives topics more partitions.
     CreatePartitions = 37, 0 ..= 1;
     /// Forgets groups.

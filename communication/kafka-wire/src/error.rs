@@ -109,6 +109,10 @@ codes! {
     TopicAuthorizationFailed = 29,
     /// The client may not take part in the group.
     GroupAuthorizationFailed = 30,
+    /// Nobody can say in this way who he is.
+    UnsupportedSaslMechanism = 33,
+    /// Who the client is cannot be said here, or not now.
+    IllegalSaslState = 34,
     /// The version is not spoken.
     UnsupportedVersion = 35,
     /// The topic is there already.
@@ -133,6 +137,8 @@ codes! {
     InvalidProducerEpoch = 47,
     /// The disk of the log failed or is full.
     KafkaStorageError = 56,
+    /// Who the client says it is, it is not.
+    SaslAuthenticationFailed = 58,
     /// Nothing is known of the producer any more.
     UnknownProducerId = 59,
     /// The group has members.

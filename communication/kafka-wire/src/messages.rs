@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod number;
+pub mod sasl;
 
 use bytes::Bytes;
 

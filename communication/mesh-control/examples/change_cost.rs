@@ -25,6 +25,7 @@ fn instance(number: u16) -> Registration {
         zone: None,
         capacity: 1,
         address: ([10, 0, 0, 1], 10_000 + number).into(),
+        incarnation: 1,
         protocol: Spoken::Http,
         ready: true,
     }

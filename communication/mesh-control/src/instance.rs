@@ -33,6 +33,10 @@ pub struct Registration {
     pub capacity: u32,
     /// Where it takes calls.
     pub address: SocketAddr,
+    /// Which start of it this is: grows from one to the next, such as its time in milliseconds since 1970.
+    /// 0 is newer than none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub incarnation: u64,
     /// What it speaks there.
     #[serde(default)]
     pub protocol: Spoken,
@@ -73,6 +77,11 @@ pub enum RegistrationError {
 
 const fn one() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 const fn yes() -> bool {

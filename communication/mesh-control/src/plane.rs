@@ -28,7 +28,7 @@ use tokio::{
 use crate::{
     instance::Registration,
     metrics::{PlaneMetrics, gauge},
-    registry::{Change, RegisterError, Registry, RegistryConfig},
+    registry::{Change, Connection, RegisterError, Registry, RegistryConfig},
     sources::{Contribution, Contributions, Source},
     state::Numbered,
 };
@@ -247,8 +247,13 @@ impl Plane {
     }
 
     /// Registers an instance; a refusal is counted.
-    fn register(&self, told: Registration, peer: Option<&SpiffeId>) -> Result<(), RegisterError> {
-        let registered = self.try_register(told, peer);
+    fn register(
+        &self,
+        told: Registration,
+        peer: Option<&SpiffeId>,
+        on: Connection,
+    ) -> Result<(), RegisterError> {
+        let registered = self.try_register(told, peer, on);
         if let Err(reason) = registered {
             self.0.metrics.registrations_refused.with(&[reason.as_str()]).inc();
         }
@@ -262,6 +267,7 @@ impl Plane {
         &self,
         told: Registration,
         peer: Option<&SpiffeId>,
+        on: Connection,
     ) -> Result<Change, RegisterError> {
         if let (Some(known), Some(peer)) = (&self.0.known, peer) {
             // Names are flat here: a service of the same name elsewhere is another one.
@@ -270,11 +276,11 @@ impl Plane {
                 return Err(RegisterError::WrongService);
             }
         }
-        lock(&self.0.registry).register(told, peer.cloned(), self.now())
+        lock(&self.0.registry).register(told, peer.cloned(), on, self.now())
     }
 
-    fn withdraw(&self, service: &str, instance: &str, peer: Option<&SpiffeId>) {
-        if lock(&self.0.registry).withdraw(service, instance, peer) {
+    fn withdraw(&self, service: &str, instance: &str, peer: Option<&SpiffeId>, on: Connection) {
+        if lock(&self.0.registry).withdraw(service, instance, peer, on) {
             self.0.changed.notify_one();
         }
     }
@@ -283,7 +289,7 @@ impl Plane {
         self.0.clock.monotonic()
     }
 
-    fn next_session(&self) -> u64 {
+    fn next_session(&self) -> Connection {
         self.0.sessions.fetch_add(1, Ordering::Relaxed)
     }
 }

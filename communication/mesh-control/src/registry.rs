@@ -6,6 +6,11 @@
 //! grace each instance that runs has connected and renewed several times; who died meanwhile is avoided by
 //! his callers' breakers.
 //!
+//! A name belongs to who has it. Where he is heard no more, because the connection that he spoke on has
+//! ended, a newer start of the same instance under the same identity takes his place at once; an older one
+//! and any other wait for the end of the lease. So of two that live under one name the first keeps it, and
+//! where his connection breaks the newer one gets it for good: it does not go to and fro.
+//!
 //! Time comes in; nothing waits here.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -45,7 +50,12 @@ pub struct Registered {
     pub identity: Option<SpiffeId>,
     /// When it is gone unless it renews.
     pub expires: Monotonic,
+    /// The connection on which it was heard last; none once that has ended.
+    pub heard_on: Option<Connection>,
 }
+
+/// The number of a connection; none has that of another.
+pub(crate) type Connection = u64;
 
 /// What an announcement did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +75,8 @@ pub enum RegisterError {
     /// Its certificate names another service.
     #[error("an instance registers as the service that its certificate names, and as no other")]
     WrongService,
-    /// Another instance of that name lives, at another address or under another identity.
+    /// Another instance of that name lives, at another address or under another identity, or did until
+    /// its lease ends.
     #[error("an instance of this name is registered by somebody else")]
     Taken,
     /// As many are registered as may be.
@@ -120,7 +131,7 @@ impl Registry {
     }
 
     /// Registers an instance, or renews its lease. `identity` is what it proved, nothing where nobody
-    /// proves anything.
+    /// proves anything; `on` is the connection that it speaks on.
     ///
     /// # Errors
     /// Why it is not registered. What was known before stays as it was.
@@ -128,6 +139,7 @@ impl Registry {
         &mut self,
         told: Registration,
         identity: Option<SpiffeId>,
+        on: Connection,
         now: Monotonic,
     ) -> Result<Change, RegisterError> {
         told.check()?;
@@ -136,7 +148,7 @@ impl Registry {
         }
         let key = (told.service.clone(), told.instance.clone());
         let before = self.instances.get(&key).filter(|it| it.expires > now);
-        if before.is_some_and(|it| it.told.address != told.address || it.identity != identity) {
+        if before.is_some_and(|it| !it.gives_way_to(&told, identity.as_ref())) {
             return Err(RegisterError::Taken);
         }
         let is_same = before.is_some_and(|it| it.told == told);
@@ -144,7 +156,7 @@ impl Registry {
             self.make_room(&key, &told, now)?;
         }
         let expires = now + self.config.lease;
-        self.instances.insert(key, Registered { told, identity, expires });
+        self.instances.insert(key, Registered { told, identity, expires, heard_on: Some(on) });
         Ok(if is_same { Change::Renewed } else { Change::Changed })
     }
 
@@ -181,11 +193,27 @@ impl Registry {
     }
 
     /// Takes an instance away that is about to end; answers whether it was there. Nobody takes away
-    /// what somebody else registered.
-    pub fn withdraw(&mut self, service: &str, instance: &str, identity: Option<&SpiffeId>) -> bool {
+    /// what somebody else registered, or a newer start since.
+    pub fn withdraw(
+        &mut self,
+        service: &str,
+        instance: &str,
+        identity: Option<&SpiffeId>,
+        on: Connection,
+    ) -> bool {
         let key = (service.to_owned(), instance.to_owned());
-        let is_theirs = self.instances.get(&key).is_some_and(|it| it.identity.as_ref() == identity);
+        let is_theirs = self
+            .instances
+            .get(&key)
+            .is_some_and(|it| it.identity.as_ref() == identity && it.heard_on == Some(on));
         is_theirs && self.instances.remove(&key).is_some()
+    }
+
+    /// Nobody is heard on this connection any more. Who was may be there all the same: his lease lasts.
+    pub fn hear_no_more(&mut self, on: Connection) {
+        for it in self.instances.values_mut().filter(|it| it.heard_on == Some(on)) {
+            it.heard_on = None;
+        }
     }
 
     /// Takes away those whose lease is over; answers who that was.
@@ -226,6 +254,17 @@ impl Registry {
             }
         }
         sets
+    }
+}
+
+impl Registered {
+    /// Whether one that says this under this name may stand in its place: it is the same one, or a newer
+    /// start of it while it is not heard itself.
+    fn gives_way_to(&self, told: &Registration, identity: Option<&SpiffeId>) -> bool {
+        let is_newer = told.incarnation > self.told.incarnation;
+        let same_address = self.told.address == told.address;
+        self.identity.as_ref() == identity
+            && (same_address || (is_newer && self.heard_on.is_none()))
     }
 }
 

@@ -21,7 +21,8 @@ use tokio::time::Instant;
 
 use crate::{
     config::MessagingConfig,
-    connection::{CallError, Connection, LogTls},
+    connection::{CallError, Connection},
+    entrance::LogEntrance,
 };
 
 /// How long what was heard of a topic is believed, unless an error says otherwise.
@@ -73,8 +74,7 @@ pub(crate) struct Cluster(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: MessagingConfig,
-    /// How it is entered; in plain text where nobody asks.
-    tls: Option<LogTls>,
+    entrance: LogEntrance,
     tasks: Tasks,
     known: Mutex<Known>,
     connections: Mutex<BTreeMap<(Purpose, Option<i32>), Place>>,
@@ -82,10 +82,10 @@ struct Inner {
 }
 
 impl Cluster {
-    pub(crate) fn new(config: MessagingConfig, tls: Option<LogTls>, tasks: Tasks) -> Self {
+    pub(crate) fn new(config: MessagingConfig, entrance: LogEntrance, tasks: Tasks) -> Self {
         Self(Arc::new(Inner {
             config,
-            tls,
+            entrance,
             tasks,
             known: Mutex::default(),
             connections: Mutex::default(),
@@ -149,8 +149,8 @@ impl Cluster {
         let (client_id, patience) = (&self.0.config.client_id, self.request_timeout());
         let mut last = CallError::NotSent("no address of the log is known".to_owned());
         for address in addresses {
-            let (tls, tasks) = (self.0.tls.as_ref(), &self.0.tasks);
-            match Connection::open(&address, client_id, patience, tls, tasks).await {
+            let (entrance, tasks) = (&self.0.entrance, &self.0.tasks);
+            match Connection::open(&address, client_id, patience, entrance, tasks).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = error,
             }

@@ -14,6 +14,7 @@ mod connection;
 mod consumer;
 mod dead_letter;
 mod discard;
+mod entrance;
 mod error;
 mod group;
 mod groups;
@@ -30,9 +31,9 @@ mod subscription;
 
 pub use admin::{Lag, TopicInfo, TopicSpec};
 pub use config::MessagingConfig;
-pub use connection::LogTls;
 pub use dead_letter::{DeadLetter, Letter};
 pub use discard::DiscardError;
+pub use entrance::{ForeignLog, LogEntrance, LogLogin, LogTls};
 pub use error::{AdminError, Failure, PublishError, SubscribeError};
 pub use groups::{GroupInfo, GroupMember, GroupStart};
 pub use message::{Delivered, Message, Receipt};

@@ -9,9 +9,9 @@ use telemetry::Telemetry;
 use crate::{
     cluster::Cluster,
     config::MessagingConfig,
-    connection::LogTls,
     consumer::Consumer,
     dead_letter::Letter,
+    entrance::LogEntrance,
     error::{PublishError, SubscribeError},
     message::{Message, Receipt},
     outlet::Outlet,
@@ -35,13 +35,13 @@ impl Messaging {
         telemetry: Telemetry,
         tasks: &Tasks,
     ) -> Self {
-        Self::entering(None, config, clock, telemetry, tasks)
+        Self::entering(LogEntrance::default(), config, clock, telemetry, tasks)
     }
 
-    /// The same with a log that asks who comes in, where it does.
+    /// The same with a log that is entered in another way.
     #[must_use]
     pub fn entering(
-        tls: Option<LogTls>,
+        entrance: impl Into<LogEntrance>,
         mut config: MessagingConfig,
         clock: SharedClock,
         telemetry: Telemetry,
@@ -50,7 +50,7 @@ impl Messaging {
         if config.client_id.is_empty() {
             config.client_id = format!("skein-{:016x}", fastrand::u64(..));
         }
-        let cluster = Cluster::new(config, tls, tasks.clone());
+        let cluster = Cluster::new(config, entrance.into(), tasks.clone());
         Self { outlet: Outlet::new(cluster, clock, telemetry), seats: Seats::default() }
     }
 

@@ -27,10 +27,12 @@ fn page(standing: &Standing) -> Value {
     let anchors: Vec<Value> = standing
         .anchors
         .iter()
-        .map(|it| {
+        .zip(&standing.bundle.anchors)
+        .map(|(it, certificate)| {
             json!({
                 "anchor": it.id, "signs": it.id == standing.signs,
                 "trusted_since": it.trusted_since, "in_use_until": it.in_use_until,
+                "certificate": certificate,
             })
         })
         .collect();

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::{durations::duration, user::UserCommand};
+
 /// Commands about files.
 #[derive(Debug, Subcommand)]
 pub enum FileCommand {
@@ -46,6 +48,17 @@ pub enum LogCommand {
         /// it was.
         #[arg(long)]
         keep_acked: bool,
+    },
+    /// Programs of others that log in by a name and a secret.
+    #[command(after_help = "Examples:\n  log user add stock-report --expires-in 720h\n  \
+                            log user revoke stock-report")]
+    User {
+        /// The file of users, where the program has none of its own.
+        #[arg(long, global = true)]
+        file: Option<PathBuf>,
+        /// What is done.
+        #[command(subcommand)]
+        command: UserCommand,
     },
 }
 
@@ -390,31 +403,6 @@ pub struct AdminArguments {
     pub addresses: Vec<SocketAddr>,
 }
 
-/// Durations as in the Gateway API: `250ms`, `30s`, `1m30s`.
-///
-/// # Errors
-/// In words, what was expected.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || format!("`{text}` is no duration such as 250ms, 30s or 5m");
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|it: char| !it.is_ascii_digit()).ok_or_else(expected)?;
-        let number: u32 = rest[..digits].parse().map_err(|_| expected())?;
-        rest = &rest[digits..];
-        let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-        let unit = units.into_iter().find_map(|(name, millis)| {
-            let rest = rest.strip_prefix(name)?;
-            // `m` is not the beginning of another unit here: `ms` was looked for first.
-            Some((rest, millis))
-        });
-        let (left, millis) = unit.ok_or_else(expected)?;
-        total += Duration::from_millis(u64::from(number) * millis);
-        rest = left;
-    }
-    if total.is_zero() { Err(expected()) } else { Ok(total) }
-}
-
 /// `name: value`, as `curl` takes it.
 fn header(text: &str) -> Result<String, String> {
     let (name, _) = text.split_once(':').ok_or_else(|| format!("`{text}` is not `name: value`"))?;
@@ -462,22 +450,6 @@ pub fn share(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check(text: &str, millis: Option<u64>) {
-        assert_eq!(duration(text).ok(), millis.map(Duration::from_millis), "{text}");
-    }
-
-    #[test]
-    fn durations_are_those_of_the_gateway_api() {
-        check("250ms", Some(250));
-        check("30s", Some(30_000));
-        check("1m30s", Some(90_000));
-        check("1h", Some(3_600_000));
-        for bad in ["", "0s", "5", "s", "1.5s", "5d", "-5s", "5 s", "99999999999s"] {
-            check(bad, None);
-        }
-    }
 
     #[test]
     fn a_share_lies_above_nothing_and_within_all() {

@@ -5,6 +5,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use base::Timestamp;
 use mesh_policy::{
     analyze,
     explain::{self, Explanation, Reason},
@@ -13,27 +14,56 @@ use mesh_policy::{
 use serde_json::{Value, json};
 
 use super::{
-    arguments::{AnalyzeArguments, FileCommand, Threshold},
-    log,
+    arguments::{AnalyzeArguments, FileCommand, LogCommand, Threshold},
+    log, user,
 };
 use crate::{
     Exit, Failure, Format, Output,
+    audit::AuditLog,
     failure::chain,
+    keys::KeyStore,
     mesh::{PolicyError, PolicyFiles},
 };
 
 /// A reason that services of the application give, as `code` of their answers, and what it means.
 pub type OwnReason = (&'static str, &'static str);
 
-/// Runs a command; `own` is what the program's application says besides.
+/// What a program knows that runs these commands.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// What its application says besides.
+    pub reasons: &'a [OwnReason],
+    /// Where users of its log are, and what was done to them is noted.
+    pub users: Option<(KeyStore, AuditLog)>,
+    /// The moment.
+    pub now: Timestamp,
+}
+
+/// Runs a command.
 ///
 /// # Errors
 /// A file that cannot be read; a code that nobody knows.
-pub fn run(command: &FileCommand, own: &[OwnReason], output: Output) -> Result<Exit, Failure> {
+pub fn run(
+    command: &FileCommand,
+    around: &Surroundings<'_>,
+    output: Output,
+) -> Result<Exit, Failure> {
     match command {
         FileCommand::Analyze(arguments) => analyze(arguments, output),
-        FileCommand::Explain { code } => explain(code, own, output),
-        FileCommand::Log(command) => log::run(command, output),
+        FileCommand::Explain { code } => explain(code, around.reasons, output),
+        FileCommand::Log(LogCommand::User { file, command }) => {
+            let named = file.as_ref().map(|it| (KeyStore::at(it), None));
+            let own = || around.users.as_ref().map(|(store, audit)| (store.clone(), Some(audit)));
+            let (store, audit) = named.or_else(own).ok_or_else(|| {
+                let failure = Failure::new("bad_argument", "no file of users is named");
+                failure.exit(Exit::Usage).next("--file FILE")
+            })?;
+            user::run(&store, audit, command, around.now, output)
+        }
+        FileCommand::Log(LogCommand::Verify { directory }) => log::verify_all(directory, output),
+        FileCommand::Log(LogCommand::Repair { directory, keep_acked }) => {
+            log::repair_all(directory, *keep_acked, output)
+        }
     }
 }
 

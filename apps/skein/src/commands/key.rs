@@ -9,7 +9,7 @@ use clap::Subcommand;
 use rustix::process::getuid;
 use serde_json::{Value, json};
 
-use super::arguments::duration;
+use super::durations::duration;
 use crate::{
     Exit, Failure, Output, Table,
     audit::AuditLog,
@@ -52,7 +52,16 @@ pub fn run(
     output: Output,
 ) -> Result<Exit, Failure> {
     let deed = deed(&command);
-    let done = carry_out(store, command, now, output);
+    noted(carry_out(store, command, now, output), deed, audit, output)
+}
+
+/// Notes what was done, where there is somewhere to note it.
+pub(super) fn noted(
+    done: Result<Done, Failure>,
+    deed: Option<String>,
+    audit: Option<&AuditLog>,
+    output: Output,
+) -> Result<Exit, Failure> {
     if let (Some(audit), Some(what)) = (audit, deed) {
         let who = format!("uid {}, process {}", getuid().as_raw(), std::process::id());
         let decision = match &done {
@@ -80,7 +89,7 @@ fn deed(command: &KeyCommand) -> Option<String> {
 }
 
 /// How it ended, and that in words for the audit.
-type Done = (Exit, String);
+pub(super) type Done = (Exit, String);
 
 fn carry_out(
     store: &KeyStore,
@@ -162,7 +171,7 @@ fn roles(entry: &KeyEntry) -> String {
     entry.roles.iter().map(Role::as_str).collect::<Vec<_>>().join(", ")
 }
 
-fn state(entry: &KeyEntry, now: Timestamp) -> String {
+pub(super) fn state(entry: &KeyEntry, now: Timestamp) -> String {
     match (entry.revoked_at, entry.expires_at) {
         (Some(at), _) => format!("revoked {at}"),
         (None, Some(at)) if at <= now => format!("expired {at}"),

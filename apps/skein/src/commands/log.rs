@@ -10,7 +10,6 @@ use std::{
 use durable_log::{HeaderReport, OpenError, Repaired, Report, SegmentReport, repair, verify};
 use serde_json::{Value, json};
 
-use super::arguments::LogCommand;
 use crate::{Exit, Failure, Format, Output, failure::chain};
 
 /// A broker holds a file of this name locked: beside the logs of its topics, or above.
@@ -18,23 +17,11 @@ const LOCK: &str = "lock";
 /// How far above a log the lock may be.
 const LOCK_LEVELS: usize = 3;
 
-/// Runs a command.
+/// Says what the files of logs hold.
 ///
 /// # Errors
-/// There is no log, it is being served, or a file cannot be read or written.
-pub fn run(command: &LogCommand, output: Output) -> Result<Exit, Failure> {
-    match command {
-        LogCommand::Verify { directory } => verify_all(directory, output),
-        LogCommand::Repair { directory, keep_acked: true } => repair_all(directory, output),
-        LogCommand::Repair { keep_acked: false, .. } => {
-            let what = "a repair must be told what to keep";
-            let next = "--keep-acked keeps every whole record and a copy of what is not";
-            Err(Failure::new("bad_argument", what).exit(Exit::Usage).next(next))
-        }
-    }
-}
-
-fn verify_all(directory: &Path, output: Output) -> Result<Exit, Failure> {
+/// There is no log, or a file cannot be read.
+pub(super) fn verify_all(directory: &Path, output: Output) -> Result<Exit, Failure> {
     let mut reports = Vec::new();
     for log in logs(directory)? {
         let report = verify(&log).map_err(|it| unusable(&log, &it))?;
@@ -55,7 +42,20 @@ fn verify_all(directory: &Path, output: Output) -> Result<Exit, Failure> {
     Ok(Exit::Findings)
 }
 
-fn repair_all(directory: &Path, output: Output) -> Result<Exit, Failure> {
+/// Writes damaged segments anew.
+///
+/// # Errors
+/// There is no log, it is being served, or a file cannot be written.
+pub(super) fn repair_all(
+    directory: &Path,
+    keep_acked: bool,
+    output: Output,
+) -> Result<Exit, Failure> {
+    if !keep_acked {
+        let what = "a repair must be told what to keep";
+        let next = "--keep-acked keeps every whole record and a copy of what is not";
+        return Err(Failure::new("bad_argument", what).exit(Exit::Usage).next(next));
+    }
     let logs = logs(directory)?;
     // Held until the end.
     let _locks = lock(directory)?;

@@ -152,7 +152,8 @@ impl Authority {
         let life = Duration::from_secs(self.config.identity_life_s);
         // Nothing outlives its issuer.
         let until = (now + life).min(self.issuer.validity().1);
-        let own = self.issuer.sign(id, &request, Span { now, until })?;
+        let hosts = self.hosts.get(id).map_or(&[][..], Vec::as_slice);
+        let own = self.issuer.sign(id, hosts, &request, Span { now, until })?;
         let used = self.in_use_until.entry(self.state.signs.clone()).or_insert(until);
         *used = until.max(*used);
         if let Ok(leaf) = Leaf::read(&own) {

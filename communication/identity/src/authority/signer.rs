@@ -12,7 +12,7 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 
-use crate::{certificate::validity_of, name::SpiffeId, verify::SKEW};
+use crate::{certificate::validity_of, name::SpiffeId, public::PublicName, verify::SKEW};
 
 /// A request of ours has about 350 bytes.
 const REQUEST_BYTES_MAX: usize = 2 << 10;
@@ -82,12 +82,16 @@ impl Signer {
     pub(crate) fn sign(
         &self,
         id: &SpiffeId,
+        hosts: &[PublicName],
         request: &CertificateSigningRequestParams,
         span: Span,
     ) -> Result<CertificateDer<'static>, rcgen::Error> {
         let mut params = dated(span);
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = vec![SanType::URI(id.to_string().try_into()?)];
+        for host in hosts {
+            params.subject_alt_names.push(name_of(host)?);
+        }
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
@@ -115,6 +119,14 @@ impl std::fmt::Debug for Signer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Signer").field("validity", &self.validity).finish_non_exhaustive()
     }
+}
+
+fn name_of(host: &PublicName) -> Result<SanType, rcgen::Error> {
+    let host = host.host();
+    Ok(match host.parse() {
+        Ok(address) => SanType::IpAddress(address),
+        Err(_) => SanType::DnsName(host.as_ref().try_into()?),
+    })
 }
 
 pub(super) fn authority(name: &str, below: u8, span: Span) -> CertificateParams {

@@ -19,6 +19,7 @@ use crate::{
     alive::{SAY_EVERY, SILENT_MAX},
     instance::Registration,
     metrics::gauge,
+    registry::Connection,
     state::{Numbered, Snapshot},
     wire::{self, Lines, SAID_BYTES_MAX, Said, Told, WIRE},
 };
@@ -63,10 +64,10 @@ fn ended(how: Option<io::Result<()>>, from: SocketAddr) {
     }
 }
 
-/// Takes the subscriber off the list, however its session ends.
+/// Takes the subscriber off the list, however its session ends; what it registered is heard no more.
 struct Listed<'a> {
     plane: &'a Plane,
-    number: u64,
+    number: Connection,
 }
 
 impl<'a> Listed<'a> {
@@ -90,6 +91,8 @@ impl Drop for Listed<'_> {
         let mut all = lock(&self.plane.0.subscribers);
         all.remove(&self.number);
         self.plane.0.metrics.subscribers.set(gauge(all.len()));
+        drop(all);
+        lock(&self.plane.0.registry).hear_no_more(self.number);
     }
 }
 
@@ -172,7 +175,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         match said {
             Said::Register(told) => self.register(told).await?,
             Said::Withdraw { service, instance } => {
-                self.plane.withdraw(&service, &instance, self.peer.as_ref());
+                let on = self.listed.number;
+                self.plane.withdraw(&service, &instance, self.peer.as_ref(), on);
             }
             Said::Acknowledge { version } => self.is_taken(version, None)?,
             Said::Refuse { version, reason } => self.is_taken(version, Some(reason))?,
@@ -186,7 +190,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
 
     async fn register(&mut self, told: Registration) -> io::Result<()> {
         let (service, instance) = (told.service.clone(), told.instance.clone());
-        let Err(error) = self.plane.register(told, self.peer.as_ref()) else { return Ok(()) };
+        let on = self.listed.number;
+        let Err(error) = self.plane.register(told, self.peer.as_ref(), on) else { return Ok(()) };
         let by = self.peer.as_ref().map(ToString::to_string);
         tracing::warn!(service, instance, by, %error, "an instance was not registered");
         let reason = error.to_string();

@@ -127,6 +127,7 @@ pub(crate) fn instance(service: &str, number: u16) -> Registration {
         zone: None,
         capacity: 1,
         address: ([127, 0, 0, 1], 7_000 + number).into(),
+        incarnation: 1,
         protocol: Spoken::Http,
         ready: true,
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mesh_control::{Plane, RegistryConfig, Sets, StartError, State, sources::Contribution};
+use mesh_control::{
+    Plane, Registration, RegistryConfig, Sets, StartError, State, sources::Contribution,
+};
 use mesh_policy::schema::SourceFile;
 use runtime::Tasks;
 use serde_json::Value;
@@ -81,6 +83,56 @@ async fn a_lease_that_is_not_renewed_ends_for_every_proxy() {
     caller.until("cart", &[]).await;
     assert_eq!(control.counted("control_leases_expired_total"), 1);
     drop(cart);
+}
+
+/// One start of `cart-1`, at a port of its own.
+fn start(number: u16) -> Registration {
+    let incarnation = number.into();
+    Registration { instance: "cart-1".to_owned(), incarnation, ..instance("cart", number) }
+}
+
+/// A process of another program, as the kernel ends it: no farewell, and its connection is closed.
+struct Process(TcpStream);
+
+impl Process {
+    async fn start(control: &Control, told: &Registration) -> Self {
+        let mut stream = TcpStream::connect(control.address).await.unwrap();
+        let told = serde_json::to_string(told).unwrap();
+        let said = format!(
+            "{{\"subscribe\":{{\"wire\":1,\"name\":\"cart\"}}}}\n{{\"register\":{told}}}\n"
+        );
+        stream.write_all(said.as_bytes()).await.unwrap();
+        Self(stream)
+    }
+
+    async fn kill(self, control: &Control) {
+        let heard = || control.plane.shown()["subscribers"].as_array().unwrap().len();
+        let before = heard();
+        drop(self.0);
+        eventually("its connection is seen to end", || heard() < before).await;
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_was_killed_and_comes_back_elsewhere_is_found_before_its_lease_ends() {
+    let control = Control::start(None).await;
+    control.pass(GRACE);
+    let mut caller = Proxy::start(control.upstream(), Vec::new());
+    caller.state.wait_for(|it| it.is_settled).await.unwrap();
+    let first = Process::start(&control, &start(1)).await;
+    caller.until("cart", &[1]).await;
+    // While it lives nobody has its name, however new.
+    let second = Process::start(&control, &start(7)).await;
+    let refused = "control_registrations_refused_total{reason=\"taken\"}";
+    eventually("the second one is refused", || control.counted(refused) == 1).await;
+    second.kill(&control).await;
+    first.kill(&control).await;
+    assert_eq!(ports(&caller.state.borrow(), "cart"), [1], "its lease lasts");
+    let again = Process::start(&control, &start(2)).await;
+    caller.until("cart", &[2]).await;
+    // The clock stands still: no lease has ended meanwhile.
+    assert_eq!(control.counted("control_leases_expired_total"), 0);
+    drop(again);
 }
 
 // mesh 12b: 69

@@ -2,111 +2,20 @@
 
 use std::time::Duration;
 
-use broker::{BoundBroker, Broker, BrokerConfig, Judge, LogDoor, PlainClients, Right, TopicConfig};
-use identity::{
-    AuthorityConfig, HandshakeConfig, Handshakes, KeeperConfig, Membership, Office, SpiffeId, keep,
-};
+use broker::PlainClients;
 use kafka_wire::ErrorCode;
-use messaging::{LogTls, Messaging, MessagingConfig, PublishError, Subscription};
-use runtime::{SystemClock, Tasks, random_from_os};
-use telemetry::Telemetry;
-use tempfile::TempDir;
+use messaging::{LogEntrance, PublishError, Subscription};
+use runtime::Tasks;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpStream, UnixListener},
+    net::TcpStream,
     time::timeout,
 };
 
-use crate::fixture::{Memory, PATIENCE, message};
-
-const DOMAIN: &str = "mesh.local";
-
-fn id(service: &str) -> SpiffeId {
-    SpiffeId::new(DOMAIN, "shop", service).unwrap()
-}
-
-/// An authority, and a log behind a door.
-struct World {
-    directory: TempDir,
-    office: Office,
-    tasks: Tasks,
-    broker: Option<BoundBroker>,
-}
-
-impl World {
-    /// With a log at which `orders` may do everything with the topic `orders`, and `reader` may read it.
-    async fn new(plain: PlainClients) -> Self {
-        let directory = TempDir::new().unwrap();
-        let (clock, telemetry) = (SystemClock::shared(), Telemetry::disabled());
-        let state = directory.path().join("authority.json");
-        let config = AuthorityConfig::default();
-        let office = Office::open(config, DOMAIN, state, clock.clone(), &telemetry).unwrap();
-        let tasks = Tasks::new();
-        let socket = UnixListener::bind(directory.path().join("authority.sock")).unwrap();
-        office.serve(socket, &tasks);
-        let mut world = Self { directory, office, tasks, broker: None };
-        let judge = Judge::new(|caller, right, name| match caller.service() {
-            "orders" => right != Right::Administer && name.starts_with("orders"),
-            "reader" => right == Right::Consume && name == "orders",
-            _ => false,
-        });
-        let door = LogDoor { handshakes: world.joined("log").await, judge, plain };
-        let topic = TopicConfig {
-            name: "orders".to_owned(),
-            partitions: 2,
-            synced: true,
-            retention_ms: None,
-            retention_bytes: None,
-        };
-        let config = BrokerConfig {
-            topics: vec![topic],
-            ..BrokerConfig::new(world.directory.path().join("log"))
-        };
-        let broker = Broker::start_behind(Some(door), config, clock, &telemetry, &world.tasks);
-        world.broker = Some(broker.unwrap());
-        world
-    }
-
-    /// Handshakes of a process that has joined under this name.
-    async fn joined(&self, service: &str) -> Handshakes {
-        let token =
-            self.office.draw_token(id(service), rustix::process::getuid().as_raw()).unwrap();
-        self.office.bind_token(&token, std::process::id()).unwrap();
-        let authority = self.directory.path().join("authority.sock");
-        let membership = Membership { authority, id: id(service), token };
-        let (clock, telemetry) = (SystemClock::shared(), Telemetry::disabled());
-        let (config, random) = (KeeperConfig::default(), random_from_os());
-        let mut current = keep(config, membership, clock.clone(), random, &telemetry, &self.tasks);
-        let handshakes =
-            Handshakes::new(&HandshakeConfig::default(), current.clone(), clock, &telemetry);
-        timeout(PATIENCE, current.wait_for(Option::is_some)).await.unwrap().unwrap();
-        handshakes
-    }
-
-    fn address(&self) -> String {
-        self.broker.as_ref().unwrap().address.to_string()
-    }
-
-    fn client(&self, name: &str, tls: Option<LogTls>) -> Messaging {
-        let config = MessagingConfig {
-            bootstrap: vec![self.address()],
-            client_id: name.to_owned(),
-            publish_timeout_ms: 500,
-            session_timeout_ms: 1_500,
-            heartbeat_ms: 100,
-            commit_every_ms: 20,
-            ..MessagingConfig::default()
-        };
-        let (clock, telemetry) = (SystemClock::shared(), Telemetry::disabled());
-        Messaging::entering(tls, config, clock, telemetry, &self.tasks)
-    }
-
-    /// A client that shows this name, and takes the log for that service.
-    async fn known(&self, name: &str, log: &str) -> Messaging {
-        let tls = LogTls { handshakes: self.joined(name).await, log: id(log) };
-        self.client(name, Some(tls))
-    }
-}
+use crate::{
+    fixture::{Memory, message},
+    world::World,
+};
 
 /// mesh 12b: 43.
 #[tokio::test]
@@ -169,10 +78,15 @@ async fn a_client_in_plain_text_is_served_only_where_those_are_trusted() {
     let world = World::new(PlainClients::Refused).await;
     // An alert at the most, which is no answer of the log: that begins with its length and the number.
     assert!(plain(&world).await < 8);
-    let unknown = world.client("orders", None).publish("orders", message("a", 1)).await;
+    let unknown =
+        world.client("orders", LogEntrance::default()).publish("orders", message("a", 1)).await;
     assert!(unknown.is_err(), "{unknown:?}");
     let world = World::new(PlainClients::Trusted).await;
     assert_eq!(plain(&world).await, 8);
-    world.client("orders", None).publish("orders", message("a", 1)).await.unwrap();
+    world
+        .client("orders", LogEntrance::default())
+        .publish("orders", message("a", 1))
+        .await
+        .unwrap();
     world.known("orders", "log").await.publish("orders", message("a", 2)).await.unwrap();
 }

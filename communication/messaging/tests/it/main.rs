@@ -14,3 +14,7 @@ mod known;
 mod operating;
 #[cfg(test)]
 mod subscribing;
+#[cfg(test)]
+mod users;
+#[cfg(test)]
+mod world;

@@ -129,6 +129,20 @@ async fn instances_come_and_go_by_the_control_plane_and_requests_go_on_while_it_
     assert_eq!(trouble["success"], true, "{trouble}");
 }
 
+/// A lease that no test waits for: who takes a name takes it before.
+#[tokio::test]
+async fn an_instance_that_was_killed_is_found_elsewhere_long_before_its_lease_ends() {
+    let flags = ["--tls", "strict", "--mesh", "in-process", "--replicas", "account=2"];
+    let lease = ["--set", "mesh_control.lease_ms=60000"];
+    let system = System::up(&[&WITH_CONTROL[..], &flags, &lease].concat());
+    let found = async || place(&registry(&system).await?, "account-2");
+    until("it is registered", SOON, async || found().await.map(drop)).await;
+    let before = found().await.unwrap();
+    replaced(&system, "account-2").await;
+    let is_elsewhere = async || found().await.filter(|it| *it != before).map(drop);
+    until("its successor is found where it listens", SOON, is_elsewhere).await;
+}
+
 #[tokio::test]
 async fn strict_instances_register_as_who_they_are_beside_proxies_too() {
     for placement in ["in-process", "sidecar"] {
