@@ -56,7 +56,7 @@ fn create(bounds: Bounds) -> Result<Definition, DefinitionError> {
     for undo in steps.iter_mut().filter_map(|it| it.undo.as_mut()) {
         undo.attempts_max = bounds.undo_attempts_max;
     }
-    workflow(CREATE, 2, bounds.complete_by_ms, steps, bounds)
+    workflow(CREATE, 3, bounds.complete_by_ms, steps, bounds)
 }
 
 /// Only reads, so there is nothing to undo.
@@ -83,6 +83,7 @@ fn load() -> Value {
         "pickup": "{{input.pickup}}",
         "dropoff": "{{input.dropoff}}",
         "pickupTime": "{{input.pickupTime ?? null}}",
+        "deadline": "{{input.deadline ?? null}}",
         "weight": "{{input.packageInfo.weight}}",
     })
 }
@@ -296,7 +297,7 @@ mod tests {
             .map(|it| format!("{} {} {}", it.name(), it.version(), &it.hash()[..8]))
             .collect();
         let expected = [
-            "create 2 029a920a",
+            "create 3 79eaef5f",
             "cancel 2 57876fd1",
             "cancel-carrier 1 847f6c04",
             "reschedule 4 f101d5eb",

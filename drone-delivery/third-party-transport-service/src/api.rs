@@ -10,7 +10,10 @@ use axum::{
     response::Response,
 };
 use base::{Code, Direction};
-use contracts::{Body, Location, document::Name};
+use contracts::{
+    Body, Location,
+    document::{Name, Text},
+};
 use http::StatusCode;
 use service_kit::{
     FieldError, JsonBody, MutatingRoute, Operation, Problem, RequestContext, Routes, check_id,
@@ -76,6 +79,8 @@ struct TripSchema {
     /// Not before then.
     #[schema(format = DateTime)]
     pickup_time: Option<String>,
+    /// A time by which it must be at its door; any other text promises nothing.
+    deadline: Option<Text>,
     /// Kilograms.
     #[schema(minimum = 0)]
     weight: Option<f64>,
@@ -89,7 +94,8 @@ struct TripSchema {
 #[utoipa::path(put, path = "/api/thirdpartydeliveries/{id}", request_body = TripSchema, responses(
     (status = 200, body = bool, content_type = "application/json", description = "true: a carrier is \
         booked; false: a drone can, or, with `noDrone`, nobody can"),
-    (status = 409, description = "it was called off, or another trip is booked"),
+    (status = 409, description = "it was called off, another trip is booked, or none brings it by its \
+        deadline (`past_deadline`, with the earliest time)"),
     (status = 422, description = "no carrier takes it either")))]
 async fn put_shipment(
     State(shared): State<Shared>,
@@ -178,6 +184,8 @@ fn refusal(error: BookError) -> Problem {
     let (status, code) = match error {
         BookError::Nobody(_) => (StatusCode::UNPROCESSABLE_ENTITY, "no_carrier"),
         BookError::Released => (StatusCode::CONFLICT, "released"),
+        // As the fleet says it of its drones.
+        BookError::PastDeadline { .. } => (StatusCode::CONFLICT, "past_deadline"),
         BookError::OtherTrip => (StatusCode::CONFLICT, "other_trip"),
         // A tour ends within minutes; until then others may have a vehicle free. Who is next may have
         // changed since companies were asked.

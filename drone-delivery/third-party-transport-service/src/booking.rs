@@ -70,6 +70,14 @@ pub(crate) enum BookError {
     /// A carrier is booked for another trip of the delivery.
     #[error("a carrier is booked for another trip of this delivery")]
     OtherTrip,
+    /// It could be driven, but not by its deadline.
+    #[error("{carrier} cannot bring it by its deadline; the earliest arrival is {earliest}")]
+    PastDeadline {
+        /// Who would come.
+        carrier: String,
+        /// When it could be at its door, in wall time.
+        earliest: Timestamp,
+    },
     /// Every vehicle of every carrier is out.
     #[error("every carrier has all its vehicles out")]
     Full,
@@ -127,7 +135,11 @@ pub(crate) fn book(
         Some(Found::Shipment(_)) => return Err(BookError::OtherTrip),
         None => decide(&depot.limits, wish, |trip| {
             let refused: Vec<&str> = answers.refused.iter().map(String::as_str).collect();
-            let free = free_carrier(transaction, depot, &refused)?.ok_or(BookError::Full)?;
+            let nobody = || match answers.too_late.clone() {
+                Some((carrier, earliest)) => BookError::PastDeadline { carrier, earliest },
+                None => BookError::Full,
+            };
+            let free = free_carrier(transaction, depot, &refused)?.ok_or_else(nobody)?;
             let (now, id) = (depot.now(transaction.now()), delivery_id.to_owned());
             let (trace, name) = (trace.clone(), free.name.clone());
             let (shipment, change) = match (free.kind, &answers.agreed) {
@@ -141,6 +153,10 @@ pub(crate) fn book(
                 }
                 (CarrierKind::Outside, _) => return Err(BookError::NotAsked { carrier: name }),
             };
+            if shipment.outside.is_none() {
+                // Companies were asked with the deadline.
+                check_deadline(depot, wish, &shipment, now)?;
+            }
             table::save(transaction, &shipment)?;
             Ok(events::push_phase(transaction, depot, &shipment, &change)?)
         })?,
@@ -149,6 +165,24 @@ pub(crate) fn book(
         send(transaction, depot, delivery_id, trace)?;
     }
     Ok(transport)
+}
+
+/// Refuses what would come later than its client takes it.
+fn check_deadline(
+    depot: &Depot,
+    wish: &Wish,
+    shipment: &Shipment,
+    now: Timestamp,
+) -> Result<(), BookError> {
+    let Some(deadline) = wish.deadline.map(|it| depot.now(it)) else { return Ok(()) };
+    let not_before = shipment.trip.pickup_time.map(|it| depot.now(it));
+    match shipment.plan(now, not_before, &depot.roads).promised {
+        Some(arrival) if arrival > deadline => Err(BookError::PastDeadline {
+            carrier: shipment.carrier.clone(),
+            earliest: depot.clock.wall_of(arrival),
+        }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The first carrier that has a vehicle free and is none of these.
@@ -248,8 +282,10 @@ pub(crate) fn send(
     };
     // The client's time is wall time: here, once, it becomes the carriers'.
     let not_before = shipment.trip.pickup_time.map(|it| depot.now(it));
-    if shipment.send(depot.now(transaction.now()), not_before, &depot.roads, trace) {
+    let told = shipment.send(depot.now(transaction.now()), not_before, &depot.roads, trace);
+    if let Some(told) = told {
         table::save(transaction, &shipment)?;
+        events::push_phase(transaction, depot, &shipment, &told)?;
         let now = transaction.now();
         companies::call_at(transaction, delivery_id, now)?;
     }

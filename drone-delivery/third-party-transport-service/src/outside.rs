@@ -16,7 +16,7 @@ use service_kit::{
     Call, CallReply, Client, Deadline, ServiceAddresses, ServiceContext, StartError, segment,
 };
 
-use crate::domain::{Move, Trip};
+use crate::domain::{Move, Wish};
 
 /// A company that can be asked.
 #[derive(Debug, Clone)]
@@ -99,13 +99,14 @@ impl Companies {
         &self,
         carrier: &str,
         id: &str,
-        trip: &Trip,
+        Wish { trip, deadline: at_door_by, .. }: &Wish,
         deadline: Option<Deadline>,
     ) -> Result<Taken, NoAnswer> {
         let body = json!({
             "pickup": trip.pickup,
             "dropoff": trip.dropoff,
             "pickupTime": trip.pickup_time.map(|it| it.to_rfc3339()),
+            "deadline": at_door_by.map(|it| it.to_rfc3339()),
             "weightKg": trip.weight_kg,
         });
         let reply = self.call(carrier, (Method::PUT, id, ""), Some(&body), deadline).await?;

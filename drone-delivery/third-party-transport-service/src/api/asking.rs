@@ -32,23 +32,41 @@ pub(super) async fn who_takes(
             outside::next_to_ask(it, &depot, &asked, &wanted, &refused).map_err(Problem::from)
         });
         let Some(carrier) = next.await? else { break };
-        let taken = shared.companies.book(&carrier, id, &wish.trip, Some(deadline)).await;
+        let taken = shared.companies.book(&carrier, id, wish, Some(deadline)).await;
         match taken.map_err(|it| no_answer(&it))? {
+            Taken::Yes { delivery_eta: Some(eta) } if wish.deadline.is_some_and(|it| eta > it) => {
+                let let_go = shared.companies.call_off(&carrier, id, Some(deadline)).await;
+                // It has the package already: late is better than never.
+                if let_go.map_err(|it| no_answer(&it))? == Change::PickedUp {
+                    answers.agreed = Some((carrier, Some(eta)));
+                    break;
+                }
+                answers.too_late.get_or_insert((carrier.clone(), eta));
+                declined(shared, id, carrier, &mut answers).await?;
+            }
             Taken::Yes { delivery_eta } => {
                 answers.agreed = Some((carrier, delivery_eta));
                 break;
             }
-            Taken::No => {
-                let (asked, by) = (id.to_owned(), carrier.clone());
-                let forgotten = shared
-                    .store
-                    .write(move |it| companies::forget(it, &asked, &by).map_err(Problem::from));
-                forgotten.await?;
-                answers.refused.push(carrier);
-            }
+            Taken::No => declined(shared, id, carrier, &mut answers).await?,
         }
     }
     Ok(answers)
+}
+
+/// A company does not take it, and nothing is booked there.
+async fn declined(
+    shared: &Shared,
+    id: &str,
+    carrier: String,
+    answers: &mut Answers,
+) -> Result<(), Problem> {
+    let (asked, by) = (id.to_owned(), carrier.clone());
+    let forgotten =
+        shared.store.write(move |it| companies::forget(it, &asked, &by).map_err(Problem::from));
+    forgotten.await?;
+    answers.refused.push(carrier);
+    Ok(())
 }
 
 /// Calls a delivery off at every company that was asked to take it.

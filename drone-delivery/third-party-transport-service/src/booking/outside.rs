@@ -23,6 +23,8 @@ pub(crate) struct Answers {
     pub(crate) refused: Vec<String>,
     /// Who does, and when it expects to be at the drop-off, in wall time.
     pub(crate) agreed: Option<(String, Option<Timestamp>)>,
+    /// Who would, first of all, and come later than the client takes it, in wall time.
+    pub(crate) too_late: Option<(String, Timestamp)>,
 }
 
 /// The company that is to be asked before the trip can be booked; none when it is settled without one.

@@ -48,7 +48,7 @@ fn heavy() -> Trip {
 
 impl Process {
     async fn book(&self, id: &str, trip: Trip) -> Result<Transport, BookError> {
-        self.ask(id, Wish { trip, no_drone: false, made: false }).await
+        self.ask(id, Wish { trip, no_drone: false, deadline: None, made: false }).await
     }
 
     async fn ask(&self, id: &str, wish: Wish) -> Result<Transport, BookError> {
@@ -122,7 +122,10 @@ async fn history(seed: u64) {
     for (delivery, numbers) in processes[0].said().await {
         let expected: Vec<u64> = (1..=numbers.len() as u64).collect();
         assert_eq!(numbers, expected, "seed {seed}: {delivery}");
-        assert!(numbers.len() <= 4, "seed {seed}: {delivery} reached more phases than there are");
+        assert!(
+            numbers.len() <= 5,
+            "seed {seed}: {delivery} said more than its phases, and when it leaves"
+        );
     }
 }
 
@@ -157,7 +160,7 @@ async fn a_carrier_takes_what_no_drone_can_and_is_found_again_after_a_restart() 
     clock.advance(Duration::from_secs(60));
     assert_eq!(after.advance().await, 1);
     assert_eq!(after.release("d1").await, Err(ReleaseError::PickedUp(PickedUp)));
-    assert_eq!(after.said().await["d1"], [1, 2, 3, 4]);
+    assert_eq!(after.said().await["d1"], [1, 2, 3, 4, 5]);
 }
 
 #[tokio::test]
@@ -182,7 +185,7 @@ async fn where_the_fleet_has_none_a_van_takes_what_it_can_and_leaves_when_it_is_
     let here = process(&path, &clock).await;
     let light = Trip { weight_kg: 2.0, ..heavy() };
     assert_eq!(here.book("d1", light.clone()).await, Ok(Transport::Drone), "by the rule");
-    let wish = |trip: Trip, made| Wish { trip, no_drone: true, made };
+    let wish = |trip: Trip, made| Wish { trip, no_drone: true, deadline: None, made };
     assert_eq!(here.ask("d1", wish(light.clone(), false)).await, Ok(Transport::Carrier));
     clock.advance(Duration::from_secs(3_600));
     assert_eq!(here.advance().await, 0, "it was not told to leave");
@@ -194,6 +197,26 @@ async fn where_the_fleet_has_none_a_van_takes_what_it_can_and_leaves_when_it_is_
     let whale = Trip { weight_kg: 900.0, ..light };
     assert_eq!(here.ask("d2", wish(whale, true)).await, Ok(Transport::Nobody));
     assert_eq!(here.said().await.keys().collect::<Vec<_>>(), ["d1"], "nothing is booked for it");
+}
+
+#[tokio::test]
+async fn what_no_carrier_brings_in_time_is_refused_with_the_time_at_which_one_could() {
+    let directory = TempDir::new().unwrap();
+    let clock = manual_clock();
+    let here = process(&directory.path().join("transport.db"), &clock).await;
+    let wish =
+        |deadline| Wish { trip: heavy(), no_drone: false, deadline: Some(deadline), made: false };
+    let Err(BookError::PastDeadline { earliest, .. }) =
+        here.ask("d1", wish(clock.now() + Duration::from_secs(1))).await
+    else {
+        panic!("a carrier promises what it cannot keep");
+    };
+    let found = here.store.read(|it| table::find(it, "d1")).await.unwrap();
+    assert!(found.is_none() && here.said().await.is_empty(), "nothing is booked");
+    assert_eq!(
+        here.ask("d1", wish(earliest + Duration::from_secs(1))).await,
+        Ok(Transport::Carrier)
+    );
 }
 
 #[tokio::test]

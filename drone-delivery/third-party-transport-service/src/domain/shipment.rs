@@ -102,8 +102,19 @@ impl Shipment {
         (booked, change)
     }
 
+    /// The tour of a simulated carrier, were its delivery made now.
+    pub(crate) fn plan(
+        &self,
+        now: Timestamp,
+        not_before: Option<Timestamp>,
+        roads: &Roads,
+    ) -> Tour {
+        let leaves = not_before.unwrap_or(now).max(now);
+        Tour::plan(roads.depot, leaves, &self.trip, self.fate, roads)
+    }
+
     /// The delivery was made: the tour is planned, at the trip's time or at once when that is past.
-    /// Gives whether that is news.
+    /// Gives what is to be said of it, if that is news: whom it concerns is there to hear it.
     /// `not_before` is the trip's time as the carriers' clock has it.
     pub(crate) fn send(
         &mut self,
@@ -111,17 +122,17 @@ impl Shipment {
         not_before: Option<Timestamp>,
         roads: &Roads,
         trace: Option<String>,
-    ) -> bool {
+    ) -> Option<PhaseChange> {
         if self.tour.is_some() {
-            return false;
+            return None;
         }
         if let Some(outside) = &mut self.outside {
-            return !std::mem::replace(&mut outside.may_leave, true);
+            let is_news = !std::mem::replace(&mut outside.may_leave, true);
+            return is_news.then(|| self.reach(self.phase, now, roads));
         }
-        let leaves = not_before.unwrap_or(now).max(now);
-        self.tour = Some(Tour::plan(roads.depot, leaves, &self.trip, self.fate, roads));
+        self.tour = Some(self.plan(now, not_before, roads));
         self.trace = trace.or_else(|| self.trace.take());
-        true
+        Some(self.reach(self.phase, now, roads))
     }
 
     /// Moves it to other doors, until it has the package: one that is on its way turns where it is.
@@ -301,18 +312,20 @@ mod tests {
     fn a_tour_goes_through_every_phase_in_order_and_takes_its_time() {
         let mut shipment = booked(trip(AIRPORT, 40.0));
         assert_eq!((shipment.sequence, shipment.due()), (1, None));
-        assert!(shipment.send(at(10), None, &ROADS, None));
-        assert!(!shipment.send(at(99), None, &ROADS, None), "a repeated message");
+        let promise = shipment.send(at(10), None, &ROADS, None).unwrap();
+        assert_eq!((promise.phase, promise.sequence), (CarrierPhase::Booked, 2));
+        assert!(shipment.send(at(99), None, &ROADS, None).is_none(), "a repeated message");
         let changes = advance(&mut shipment, at(86_400));
         let phases: Vec<_> = changes.iter().map(|it| it.phase).collect();
         let expected =
             [CarrierPhase::EnRouteToPickup, CarrierPhase::PickedUp, CarrierPhase::DroppedOff];
         assert_eq!(phases, expected);
-        assert_eq!(changes.iter().map(|it| it.sequence).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(changes.iter().map(|it| it.sequence).collect::<Vec<_>>(), [3, 4, 5]);
         let took = changes[2].at.saturating_since(changes[1].at).as_secs_f64();
         let way = shipment.trip.pickup.distance_m(&shipment.trip.dropoff);
         assert!((took - (way / 12.0 + 120.0)).abs() < 0.01, "{took}");
         assert_eq!(changes[0].delivery_eta, Some(changes[2].at));
+        assert_eq!(promise.delivery_eta, changes[0].delivery_eta, "said before it leaves");
     }
 
     #[test]
@@ -377,7 +390,7 @@ mod tests {
         let here = shipment.position(at(1), &ROADS);
         assert!(ROADS.depot.distance_m(&here) > 10.0, "it has driven a second: {here:?}");
         let told = shipment.relocate(&move_to(60.25, 7), at(1), None, &ROADS).unwrap().unwrap();
-        assert_eq!((told.phase, told.sequence), (CarrierPhase::EnRouteToPickup, 3));
+        assert_eq!((told.phase, told.sequence), (CarrierPhase::EnRouteToPickup, 4));
         assert_eq!(shipment.tour.unwrap().from, Some(here));
         let changes = advance(&mut shipment, at(86_400));
         assert_eq!(changes[0].position, Location::new(60.2, 24.9));

@@ -1,7 +1,7 @@
 //! What a delivery asks to be carried, and how a request says it.
 
 use base::Timestamp;
-use contracts::{Body, Fault, Location, Members};
+use contracts::{Body, Fault, Location, Members, parse_time};
 use serde::{Deserialize, Serialize};
 
 /// What a delivery asks to be carried.
@@ -87,6 +87,8 @@ pub(crate) struct Wish {
     pub(crate) trip: Trip,
     /// The fleet was asked and has none: only carriers are left.
     pub(crate) no_drone: bool,
+    /// When it must be at its door, in wall time; a text that is no time promises nothing.
+    pub(crate) deadline: Option<Timestamp>,
     /// Its delivery was made, and said so to nobody here: the carrier leaves.
     pub(crate) made: bool,
 }
@@ -107,8 +109,9 @@ impl Request {
             weight_kg: weight(&members),
         };
         let (no_drone, made) = (members.flag_or("noDrone", false), members.flag_or("made", false));
+        let deadline = members.optional_text("deadline").and_then(|it| parse_time(&it));
         let delivery_id = members.optional_name("deliveryId");
-        body.finish(Self::Trip { wish: Wish { trip, no_drone, made }, delivery_id })
+        body.finish(Self::Trip { wish: Wish { trip, no_drone, deadline, made }, delivery_id })
     }
 }
 
