@@ -156,7 +156,7 @@ async fn reschedule(
 #[utoipa::path(delete, path = "/api/deliveryrequests/{id}",
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 200, description =
         "the same key is one cancel, with the first reply; kept for 24 h per delivery")),
-    responses((status = 204, description = "the cancel is durable; `Location` says what became of it"),
+    responses((status = 204, description = "the cancel is durable; a read of the request says what became of it"),
         (status = 404, description = "no such request"),
         (status = 409, description = "it is over, or its package has been picked up")))]
 async fn cancel(
