@@ -1,6 +1,14 @@
 //! The fleet's plan, from outside: drones that are lost, carriers that take over, a burst.
 
-use std::time::Duration;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -130,4 +138,48 @@ async fn a_thousand_at_once_on_twenty_drones_end_as_their_lines_say() {
     let ends = ["completed", "failed", "cancelled", "rejected", "parked"];
     let found = ends.map(|it| summary[it].as_u64().unwrap());
     assert_eq!(found, [860, 70, 50, 20, 0], "{summary}");
+}
+
+/// A company that answers each call with 500, and how often it was asked.
+fn sick_company() -> (String, Arc<AtomicUsize>) {
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", door.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for mut stream in door.incoming().flatten() {
+            let _head = stream.read(&mut [0; 4_096]);
+            count.fetch_add(1, Ordering::SeqCst);
+            // It may have hung up.
+            let _said = stream
+                .write_all(b"HTTP/1.1 500 Sick\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    (url, asked)
+}
+
+#[tokio::test]
+async fn a_company_that_fails_costs_no_order_that_a_drone_flies() {
+    let (url, asked) = sick_company();
+    let company = format!(
+        "third_party_transport.carriers=[{{\"name\":\"sick\",\"url\":\"{url}\",\"vehicles\":99}}]"
+    );
+    let system = System::up(&["--set", &company, "--time-scale", "600"]);
+    let mut heavy = sample_request();
+    heavy["packageInfo"]["weight"] = json!(40);
+    for _ in 0..20 {
+        system.accepted(&heavy).await;
+    }
+    // More in a row than any breaker suffers.
+    until("the company was asked a hundred times", SOON, || async {
+        (asked.load(Ordering::SeqCst) >= 100).then_some(())
+    })
+    .await;
+    let light = system.accepted(&sample_request()).await;
+    system.ends(&light, "Completed", SOON).await;
+    let to_carriers = ["destination=\"third-party-transport\"", "state=\"open\""];
+    let opened = system.role("scheduler")[0]
+        .metric_of(&system.http, "mesh_breaker_changes_total", &to_carriers)
+        .await;
+    assert_eq!(opened, 0.0, "the breaker opened on a service that works");
 }
