@@ -41,6 +41,8 @@ pub(crate) enum Command {
     #[command(flatten)]
     Ask(AskCommand),
     #[command(flatten)]
+    Trust(TrustCommand),
+    #[command(flatten)]
     Files(FileCommand),
     #[command(flatten)]
     Mesh(MeshCommand),
@@ -124,6 +126,13 @@ pub(crate) enum AskCommand {
     /// Dead letters: messages that could not be processed.
     #[command(subcommand)]
     Dlq(LetterCommand),
+    /// Calls a service as an operator, also where services let in those alone who show who they are.
+    Curl(CurlArguments),
+}
+
+/// Who may, and who did.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrustCommand {
     /// Who the processes show themselves to be, and who vouches for them.
     #[command(subcommand)]
     Identity(IdentityCommand),
@@ -133,8 +142,6 @@ pub(crate) enum AskCommand {
     /// What people have done to the system.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Calls a service as an operator, also where services let in those alone who show who they are.
-    Curl(CurlArguments),
 }
 
 /// What one process of one role is told.
@@ -305,7 +312,7 @@ pub(crate) struct LogArguments {
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Lines of each process to begin with.
-    #[arg(long, default_value_t = 20, value_name = "LINES")]
+    #[arg(short = 'n', long, default_value_t = 20, value_name = "LINES")]
     pub(crate) tail: usize,
 }
 
@@ -331,10 +338,12 @@ pub(crate) struct LoadArguments {
     /// The file, as `submit` takes it; begun again when it ends.
     pub(crate) file: PathBuf,
     /// Requests that are due in a second.
-    #[arg(long, default_value_t = 50, value_name = "N")]
+    #[arg(long, default_value_t = 50, value_name = "N", allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
     /// How long.
-    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
 }
 
@@ -371,8 +380,8 @@ pub(crate) enum SagaCommand {
     /// The newest.
     List {
         /// Only those that stand so, such as `running` or `parked`.
-        #[arg(long)]
-        status: Option<String>,
+        #[arg(long, visible_alias = "status")]
+        state: Option<String>,
         /// How many.
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: u32,
@@ -389,7 +398,7 @@ pub(crate) enum FailureCommand {
     /// The newest.
     List {
         /// Only those that stand so, such as `parked`.
-        #[arg(long)]
+        #[arg(long, visible_alias = "status")]
         state: Option<String>,
         /// How many.
         #[arg(long, default_value_t = 100, value_name = "N")]
@@ -426,7 +435,7 @@ pub(crate) enum TopicCommand {
         /// Which.
         topic: String,
         /// Messages to begin with.
-        #[arg(long, default_value_t = 10, value_name = "N")]
+        #[arg(short = 'n', long, default_value_t = 10, value_name = "N")]
         last: usize,
         /// Goes on as messages come.
         #[arg(short, long)]
@@ -462,6 +471,9 @@ pub(crate) enum TopicCommand {
     Publish {
         /// Which.
         topic: String,
+        /// Makes the topic where the log has none of this name.
+        #[arg(long)]
+        create: bool,
         /// What its partition hangs on.
         #[arg(long)]
         key: Option<String>,
@@ -553,7 +565,7 @@ pub(crate) enum AuditCommand {
     /// Shows its last entries.
     Tail {
         /// How many.
-        #[arg(short, default_value_t = 20, value_name = "N")]
+        #[arg(short = 'n', short_alias = 'c', long, default_value_t = 20, value_name = "N")]
         count: usize,
     },
 }
@@ -638,6 +650,34 @@ mod tests {
             panic!("`up` is a command");
         };
         assert_eq!(format!("{up:?}"), format!("{:?}", UpArguments::default()));
+    }
+
+    #[test]
+    fn a_rate_that_is_none_is_refused_in_words() {
+        for (flag, value) in [("--rate", "0"), ("--rate", "-1"), ("--seconds", "0")] {
+            let refused = Cli::try_parse_from(["drone-delivery", "load", "f", flag, value]);
+            let said = refused.unwrap_err().to_string();
+            assert!(said.contains("not in 1.."), "{said}");
+        }
+    }
+
+    #[test]
+    fn how_many_and_how_it_stands_are_asked_for_by_one_word_everywhere() {
+        for words in [
+            ["logs", "x", "-n", "3"],
+            ["audit", "tail", "-n", "3"],
+            ["saga", "list", "--state", "parked"],
+            ["saga", "list", "--status", "parked"],
+            ["failures", "list", "--state", "parked"],
+            ["failures", "list", "--status", "parked"],
+        ] {
+            assert!(
+                Cli::try_parse_from([&["drone-delivery"], &words[..]].concat()).is_ok(),
+                "{words:?}"
+            );
+        }
+        let tail = ["drone-delivery", "topics", "tail", "t", "-n", "3"];
+        assert!(Cli::try_parse_from(tail).is_ok());
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! `curl`: one call of a service by the way that the services call each other.
 
-use std::path::Path;
-
 use base::Code;
 use http::{Method, header};
 use service_kit::Call;
@@ -11,11 +9,15 @@ use crate::{cli::CurlArguments, system::System};
 
 /// Prints the body of the answer; any status is one.
 pub(crate) async fn curl(
-    data: &Path,
+    system: System,
     arguments: &CurlArguments,
     output: Output,
 ) -> Result<Exit, Failure> {
     let usage = |what: String| Failure::new("bad_argument", what).exit(Exit::Usage);
+    if !arguments.path.starts_with('/') {
+        let whole = format!("drone-delivery curl {} /{}", arguments.service, arguments.path);
+        return Err(usage("a path begins with `/`".to_owned()).at(&arguments.path).next(whole));
+    }
     let default = if arguments.body.is_some() { "POST" } else { "GET" };
     let method = arguments.method.as_deref().unwrap_or(default);
     let method = Method::from_bytes(method.as_bytes())
@@ -26,7 +28,7 @@ pub(crate) async fn curl(
             .map_err(|it| usage("the body is no JSON".to_owned()).because(it))?;
         call = call.header(header::CONTENT_TYPE, "application/json").json(&body);
     }
-    let reply = System::of(data)?.call(call).await.map_err(|error| {
+    let reply = system.call(call).await.map_err(|error| {
         let exit = match error.code() {
             Code::UpstreamTimeout => Exit::TimedOut,
             _ => Exit::Unreachable,

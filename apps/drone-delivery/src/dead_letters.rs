@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use messaging::{Delivered, DiscardError, LetterQuery, Messaging, RedriveError};
+use messaging::{AdminError, Delivered, DiscardError, LetterQuery, Messaging, RedriveError};
 use serde_json::{Value, json};
 use skein::{Exit, Failure, Output, Table, failure, letters};
 
@@ -18,7 +18,11 @@ pub(crate) async fn run(
     match command {
         LetterCommand::List => list(&log, output).await?,
         LetterCommand::Show { topic, which } => {
-            show(&meant(&log, &topic, &which.into()).await?, output);
+            let found = meant(&log, &topic, &which.into()).await?;
+            if found.is_empty() {
+                output.remark("no letters");
+            }
+            show(&found, output);
         }
         LetterCommand::Redrive { topic, which, dry_run: true, .. }
         | LetterCommand::Discard { topic, which, dry_run: true, .. } => {
@@ -59,13 +63,32 @@ async fn list(log: &Messaging, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether what the letters would have come from is there.
+async fn has_source(log: &Messaging, topic: &str) -> Result<bool, Failure> {
+    let Some(source) = source_of(topic) else { return Ok(false) };
+    match log.topic(source).await {
+        Ok(_) => Ok(true),
+        Err(AdminError::UnknownTopic { .. }) => Ok(false),
+        Err(error) => Err(log_failure(&error)),
+    }
+}
+
+/// The topic that the letters of a topic, `TOPIC.GROUP.dead`, come from.
+fn source_of(topic: &str) -> Option<&str> {
+    topic.strip_suffix(".dead")?.rsplit_once('.').map(|it| it.0)
+}
+
 /// The letters that a query takes.
 async fn meant(
     log: &Messaging,
     topic: &str,
     query: &LetterQuery,
 ) -> Result<Vec<Delivered>, Failure> {
-    let mut found = letters::read(log, topic).await.map_err(|it| log_failure(&it))?;
+    let mut found = match letters::read(log, topic).await {
+        // It is made with the first letter.
+        Err(AdminError::UnknownTopic { .. }) if has_source(log, topic).await? => Vec::new(),
+        found => found.map_err(|it| log_failure(&it))?,
+    };
     found.retain(|it| query.takes(&it.message));
     Ok(found)
 }
@@ -106,5 +129,18 @@ fn discard_failure(error: DiscardError) -> Failure {
         DiscardError::NotKept(_) => {
             Failure::new("not_discarded", failure::chain(&error)).exit(Exit::Partial)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_of_letters_names_where_they_come_from() {
+        assert_eq!(source_of("delivery-requests.scheduler.dead"), Some("delivery-requests"));
+        assert_eq!(source_of("a.b.group.dead"), Some("a.b"));
+        assert_eq!(source_of("delivery-requests"), None);
+        assert_eq!(source_of("dead"), None);
     }
 }

@@ -4,12 +4,13 @@
 //! read by everybody on the machine.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use base::Timestamp;
-use callers::{ApiKey, Grant, KeyFile};
+use callers::{ApiKey, Grant, KeyFile, Role};
 use identity::{read_state, write_state};
 use service_kit::Profile;
 use skein::{Exit, Failure, keys::KeyStore};
@@ -108,14 +109,39 @@ pub(crate) fn shown(data: &Path) -> Result<Option<String>, Failure> {
     }
 }
 
+/// Refuses a role that no rule of the edge speaks of: a key with it would open nothing.
+pub(crate) fn check_roles(roles: &[Role], known: &BTreeSet<String>) -> Result<(), Failure> {
+    let Some(unknown) = roles.iter().find(|it| !known.contains(it.as_str())) else {
+        return Ok(());
+    };
+    let names: Vec<&str> = known.iter().map(String::as_str).collect();
+    Err(Failure::new("bad_argument", format!("no rule of the edge knows the role `{unknown}`"))
+        .exit(Exit::Usage)
+        .because(format!("it knows {}", names.join(", ")))
+        .next("one of these, or an EdgeAccess with a rule for it (`up --routes FILE`)"))
+}
+
 /// What to do about an answer that says that nobody is known.
 pub(crate) fn advice() -> String {
-    format!("a key in {KEY} or {KEY_FILE}; `drone-delivery key create NAME` makes one")
+    format!(
+        "drone-delivery key create NAME --role operator   (then the key in {KEY}, or a file with it in \
+         {KEY_FILE})"
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_role_that_no_rule_knows_is_refused_with_those_that_some_do() {
+        let known = ["auditor", "customer", "operator"].map(str::to_owned).into();
+        let check = |role: &str| check_roles(&[role.parse().unwrap()], &known);
+        assert!(check("operator").is_ok() && check("customer").is_ok() && check("auditor").is_ok());
+        let refused = check("operatr").unwrap_err();
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(refused.why.unwrap().contains("auditor, customer, operator"));
+    }
 
     #[test]
     fn profile_demo_has_one_good_key_that_stays_and_strict_has_none() {

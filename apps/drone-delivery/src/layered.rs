@@ -228,6 +228,10 @@ mod tests {
         );
         check_refused(&["--routes", "/no/such/file"], "/no/such/file cannot be used");
         check_refused(&["--routes", "/"], "/ cannot be used");
+        for value in ["nope.x=1", "logs.level=loud", "fleet.drones=many"] {
+            let failure = Failure::from(gather(&["--set", value]).unwrap_err());
+            assert_eq!(failure.exit, Exit::Usage, "{failure}");
+        }
         check_refused(&["--set", "authorities=/no/such/file"], "/no/such/file cannot be used");
         check_refused(&["--set", "logs.level=loud"], "`logs.level` is `loud`, which is no level");
         assert!(gather(&["--replicas", "schedular=2"]).is_err());

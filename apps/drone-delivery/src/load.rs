@@ -54,10 +54,10 @@ pub(crate) async fn load(
     }
     let system = Arc::new(system);
     let run = random_from_os().uuid_v7(SystemClock::shared().now()).to_string();
-    let gap = Duration::from_secs(1) / arguments.rate.max(1);
+    let gap = Duration::from_secs(1) / arguments.rate;
     let (started, mut open) = (Instant::now(), JoinSet::new());
     let (mut report, mut took) = (Report::default(), Vec::new());
-    for number in 0..arguments.rate.max(1).saturating_mul(arguments.seconds) {
+    for number in 0..arguments.rate.saturating_mul(arguments.seconds) {
         let due = started + gap * number;
         sleep_until(due).await;
         while let Some(joined) = open.try_join_next() {

@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use skein::{Exit, Failure, Output, table::printable};
+use serde_json::{Value, json};
+use skein::{Exit, Failure, Format, Output, table::printable};
 use tokio::time::sleep;
 
 use crate::cli::LogArguments;
@@ -75,7 +76,23 @@ fn files(folder: &Path, name: Option<&str>) -> io::Result<Vec<PathBuf>> {
 fn show(path: &Path, lines: &[String], output: Output) {
     let instance = path.file_stem().and_then(|it| it.to_str()).unwrap_or_default();
     for line in lines {
-        output.text(&format!("{instance}  {}\n", printable(line)));
+        output.text(&shown(instance, line, output.format));
+    }
+}
+
+/// One line of a log as one line of the result.
+fn shown(instance: &str, line: &str, format: Format) -> String {
+    match format {
+        Format::Json => {
+            // Services write documents; programs of others whatever they like.
+            let mut record = match serde_json::from_str(line) {
+                Ok(Value::Object(members)) => Value::Object(members),
+                Ok(_) | Err(_) => json!({"message": line}),
+            };
+            record["instance"] = Value::from(instance);
+            format!("{record}\n")
+        }
+        Format::Table | Format::Wide => format!("{instance}  {}\n", printable(line)),
     }
 }
 
@@ -129,6 +146,18 @@ mod tests {
         let path = folder.path().join("drone-1.log");
         fs::write(&path, "new\n").unwrap();
         assert_eq!(lines_from(&path, 1_000).unwrap().0, ["new"]);
+    }
+
+    #[test]
+    fn a_line_is_a_document_to_programs() {
+        for (line, expected) in [
+            ("a \"b\"\u{1b}[2J", json!({"instance": "x-1", "message": "a \"b\"\u{1b}[2J"})),
+            (r#"{"level": "WARN"}"#, json!({"instance": "x-1", "level": "WARN"})),
+        ] {
+            let text = shown("x-1", line, Format::Json);
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
+            assert_eq!(text.matches('\n').count(), 1, "{text}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod catalog;
 mod certificates;
 mod check;
 mod cli;
+mod codes;
 mod control;
 mod curl;
 mod dead_letters;
@@ -48,13 +49,16 @@ use runtime::SystemClock;
 use skein::{
     Exit, Failure, Output, Table,
     audit::AuditLog,
-    commands::{self, MeshCommand, arguments::CostArguments, files},
+    commands::{self, MeshCommand, arguments::CostArguments, files, key::KeyCommand},
     program,
     supervise::{AUDIT, lifeline},
 };
 
 use crate::{
-    cli::{AskCommand, AuditCommand, Cli, Command, RunCommand, SettingArguments, UpArguments},
+    cli::{
+        AskCommand, AuditCommand, Cli, Command, RunCommand, SettingArguments, TrustCommand,
+        UpArguments,
+    },
     introduction::Invocation,
     layered::Layered,
     system::System,
@@ -77,11 +81,13 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
     match command.unwrap_or_else(|| Command::Run(RunCommand::Up(UpArguments::default()))) {
         Command::Run(command) => run(&data, command, output).await,
         Command::Ask(command) => ask(&data, command, output).await,
+        Command::Trust(command) => trust(&data, command, output).await,
         Command::Files(command) => {
             let clock = SystemClock::shared();
             let (now, audit) = (clock.now(), AuditLog::at(data.join(AUDIT), clock));
             let users = Some((keys::users(&data), audit));
-            let around = files::Surroundings { reasons: reasons::ALL, users, now };
+            let around =
+                files::Surroundings { reasons: reasons::ALL, codes: codes::ALL, users, now };
             files::run(&command, &around, output)
         }
         Command::Mesh(MeshCommand::Check(arguments)) => {
@@ -112,27 +118,37 @@ async fn run(data: &Path, command: RunCommand, output: Output) -> Result<Exit, F
 }
 
 async fn ask(data: &Path, command: AskCommand, output: Output) -> Result<Exit, Failure> {
-    let system = || System::of(data);
+    let system = System::of(data).await?;
     match command {
-        AskCommand::Submit(arguments) => submit::submit(system()?, &arguments, output).await,
-        AskCommand::Load(arguments) => load::load(system()?, &arguments, output).await,
-        AskCommand::Delivery(command) => deliveries::run(system()?, command, output).await,
-        AskCommand::Trace { id } => trace::trace(system()?, &id, output).await,
-        AskCommand::Saga(command) => transactions::saga(system()?, command, output).await,
-        AskCommand::Failures(command) => transactions::failures(system()?, command, output).await,
-        AskCommand::Topics(command) => messages::topics(data, system()?, command, output).await,
-        AskCommand::Groups(command) => groups::run(system()?, command, output).await,
-        AskCommand::Dlq(command) => dead_letters::run(system()?, command, output).await,
-        AskCommand::Identity(command) => vouching::run(data, command, output).await,
-        AskCommand::Audit(command) => audit(data, &command, output),
-        AskCommand::Key(command) => {
-            let clock = SystemClock::shared();
-            let (store, now) = (keys::store(data), clock.now());
-            let audit = AuditLog::at(data.join(AUDIT), clock);
-            commands::key::run(&store, Some(&audit), command, now, output)
-        }
-        AskCommand::Curl(arguments) => curl::curl(data, &arguments, output).await,
+        AskCommand::Submit(arguments) => submit::submit(system, &arguments, output).await,
+        AskCommand::Load(arguments) => load::load(system, &arguments, output).await,
+        AskCommand::Delivery(command) => deliveries::run(system, command, output).await,
+        AskCommand::Trace { id } => trace::trace(system, &id, output).await,
+        AskCommand::Saga(command) => transactions::saga(system, command, output).await,
+        AskCommand::Failures(command) => transactions::failures(system, command, output).await,
+        AskCommand::Topics(command) => messages::topics(data, system, command, output).await,
+        AskCommand::Groups(command) => groups::run(system, command, output).await,
+        AskCommand::Dlq(command) => dead_letters::run(system, command, output).await,
+        AskCommand::Curl(arguments) => curl::curl(system, &arguments, output).await,
     }
+}
+
+async fn trust(data: &Path, command: TrustCommand, output: Output) -> Result<Exit, Failure> {
+    match command {
+        TrustCommand::Identity(command) => vouching::run(data, command, output).await,
+        TrustCommand::Audit(command) => audit(data, &command, output),
+        TrustCommand::Key(command) => key(data, command, output),
+    }
+}
+
+fn key(data: &Path, command: KeyCommand, output: Output) -> Result<Exit, Failure> {
+    if let KeyCommand::Create { roles, .. } = &command {
+        keys::check_roles(roles, &mesh::edge_roles(data)?)?;
+    }
+    let clock = SystemClock::shared();
+    let (store, now) = (keys::store(data), clock.now());
+    let audit = AuditLog::at(data.join(AUDIT), clock);
+    commands::key::run(&store, Some(&audit), command, now, output)
 }
 
 fn audit(data: &Path, command: &AuditCommand, output: Output) -> Result<Exit, Failure> {

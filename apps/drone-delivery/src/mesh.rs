@@ -91,6 +91,19 @@ fn at_edge(files: PolicyFiles, settings: &Settings) -> PolicyFiles {
     }
 }
 
+/// The roles that the policy of the edge speaks of: who has none of them is let in nowhere.
+///
+/// # Errors
+/// The settings or a file of the user cannot be used.
+pub(crate) fn edge_roles(data: &Path) -> Result<BTreeSet<String>, Failure> {
+    let settings = Settings::of(data)?.unwrap_or_default();
+    let files = everywhere(PolicyFiles::new(), &settings).with_text(PUBLIC.0, PUBLIC.1);
+    let files = files.with_text(ACCESS.0, ACCESS.1).with_files(&settings.route_files);
+    let policy = files.read().map_err(|it| refused(failure::chain(&it)))?;
+    let rules = policy.edge_access.into_iter().flat_map(|it| it.rules);
+    Ok(rules.flat_map(|it| it.roles).collect())
+}
+
 /// With what every process of the system reads.
 pub(crate) fn everywhere(files: PolicyFiles, settings: &Settings) -> PolicyFiles {
     let files = files.with_text(TRAFFIC.0, TRAFFIC.1);
@@ -288,6 +301,13 @@ mod tests {
     }
 
     const SPLIT: &str = include_str!("../../../examples/mesh/account-versions.yaml");
+
+    #[test]
+    fn the_roles_of_the_edge_are_those_of_its_rules() {
+        let folder = tempfile::tempdir().unwrap();
+        let roles = edge_roles(folder.path()).unwrap();
+        assert_eq!(Vec::from_iter(roles), ["auditor", "customer", "operator"]);
+    }
 
     #[test]
     fn the_example_with_two_versions_can_be_used() {

@@ -43,7 +43,11 @@ pub(crate) async fn topics(
             describe(&log, &topic, output).await.map_err(|it| log_failure(&it))?;
         }
         TopicCommand::Delete { topic, yes } => delete(&log, &topic, yes, output).await?,
-        TopicCommand::Publish { topic, key, body, headers, kind } => {
+        TopicCommand::Publish { topic, create, key, body, headers, kind } => {
+            if !create {
+                // The log would make one of any name, and the message would wait there for nobody.
+                log.topic(&topic).await.map_err(|it| log_failure(&it).at(&topic))?;
+            }
             let message = message(&SystemClock::shared(), key, body, headers, kind);
             let id = message.id.clone();
             let receipt = log.publish(&topic, message).await.map_err(|error| {
@@ -63,18 +67,21 @@ pub(crate) async fn topics(
 }
 
 pub(crate) fn log_failure(error: &AdminError) -> Failure {
-    let failure = Failure::new("log_refused", "the log did not answer as asked")
-        .because(failure::chain(error));
+    let failure = |code, what: &str| Failure::new(code, what).because(failure::chain(error));
     match error {
-        AdminError::Unreachable { .. } => failure.exit(Exit::Unreachable).next("drone-delivery ps"),
-        AdminError::UnknownTopic { .. } => {
-            failure.exit(Exit::NotFound).next("drone-delivery topics list")
-        }
-        AdminError::UnknownGroup { .. } => {
-            failure.exit(Exit::NotFound).next("drone-delivery groups list")
-        }
-        AdminError::Refused { .. } | AdminError::Fenced { .. } | AdminError::Occupied { .. } => {
-            failure
+        AdminError::Unreachable { .. } => failure("unreachable", "the log does not answer")
+            .exit(Exit::Unreachable)
+            .next("drone-delivery restart broker"),
+        AdminError::UnknownTopic { .. } => failure("no_such_topic", "the log has no such topic")
+            .exit(Exit::NotFound)
+            .next("drone-delivery topics list"),
+        AdminError::UnknownGroup { .. } => failure("no_such_group", "the log has no such group")
+            .exit(Exit::NotFound)
+            .next("drone-delivery groups list"),
+        AdminError::Occupied { .. } => failure("log_refused", "the log refuses")
+            .next("end the programs that `groups describe` names; a service of this system goes on where it is"),
+        AdminError::Refused { .. } | AdminError::Fenced { .. } => {
+            failure("log_refused", "the log did not answer as asked")
         }
     }
 }

@@ -1,9 +1,14 @@
 //! What the services say by themselves, as `code` of their answers, for `explain`.
 
-use skein::commands::files::OwnReason;
+use skein::commands::codes::OwnReason;
 
 /// Every such word, with what it means and what to do.
 pub(crate) const ALL: &[OwnReason] = &[
+    (
+        "account_suspended",
+        "The account may not order now. It is Account's word, not the delivery's: nothing was kept of it. \
+         An operator sets the account right, and the customer orders again.",
+    ),
     (
         "beyond_horizon",
         "No drone could fly this within the horizon of the plan. The answer says when one could at the \
@@ -37,7 +42,8 @@ pub(crate) const ALL: &[OwnReason] = &[
     ),
     (
         "other_confirmation",
-        "The delivery was confirmed before, in another way; the first one stands.",
+        "The delivery asks for another kind of confirmation than was given, or was confirmed before in \
+         another way; then the first one stands. `detail` says which.",
     ),
     (
         "other_owner",
@@ -75,6 +81,37 @@ pub(crate) const ALL: &[OwnReason] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_code_that_a_workflow_can_end_with_has_a_page() {
+        let definitions = scheduler_service::definitions(scheduler_service::Bounds {
+            complete_by_ms: 60_000,
+            cancel_complete_by_ms: 60_000,
+            hand_over_complete_by_ms: 60_000,
+            undo_attempts_max: 1,
+            call_timeout_ms: 2_000,
+        });
+        let mut codes = Vec::new();
+        for definition in definitions.unwrap() {
+            collect(&serde_json::from_str(&definition.to_json()).unwrap(), &mut codes);
+        }
+        assert!(codes.iter().any(|it| it == "account_suspended"), "{codes:?}");
+        let known = |code: &String| ALL.iter().any(|it| it.0 == code);
+        let missing: Vec<_> = codes.iter().filter(|it| !known(it)).collect();
+        assert!(missing.is_empty(), "without a page: {missing:?}");
+    }
+
+    /// What an answer that is not as expected is called.
+    fn collect(value: &serde_json::Value, codes: &mut Vec<String>) {
+        let members = value.as_object().into_iter().flatten();
+        for (name, it) in members {
+            if let ("otherwise", Some(code)) = (name.as_str(), it.as_str()) {
+                codes.push(code.to_owned());
+            }
+            collect(it, codes);
+        }
+        value.as_array().into_iter().flatten().for_each(|it| collect(it, codes));
+    }
 
     #[test]
     fn every_code_that_a_service_gives_has_a_page() {

@@ -289,11 +289,16 @@ pub(crate) enum SettingsError {
 
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {
-        let is_missing = matches!(&error, SettingsError::Io { source, .. }
-            if source.kind() == io::ErrorKind::NotFound);
+        let exit = match &error {
+            SettingsError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Exit::NotFound
+            }
+            SettingsError::Io { .. } | SettingsError::Syntax { .. } => Exit::Failed,
+            SettingsError::Refused(_) | SettingsError::Unfit(_) => Exit::Usage,
+        };
         Self::new("bad_settings", "the settings cannot be used")
             .because(failure::chain(&error))
-            .exit(if is_missing { Exit::NotFound } else { Exit::Failed })
+            .exit(exit)
     }
 }
 

@@ -28,6 +28,7 @@ use crate::{
     keys, mesh, page,
     roles::Role,
     settings::{Plain, Settings, Tls},
+    up,
 };
 
 /// Longest wait for one answer.
@@ -54,8 +55,12 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// Finds it by the settings that `up` left there. Whether it runs shows at the first call.
-    pub(crate) fn of(data: &Path) -> Result<Self, Failure> {
+    /// Finds one that runs by the settings that its `up` left there; these stay when it has ended.
+    ///
+    /// # Errors
+    /// Nothing runs, which is known at once.
+    pub(crate) async fn of(data: &Path) -> Result<Self, Failure> {
+        up::running(data).await?;
         let settings = Settings::of(data)?.ok_or_else(|| {
             Failure::new("not_running", format!("nothing runs in {}", data.display()))
                 .exit(Exit::Unreachable)
@@ -190,12 +195,24 @@ fn over_tls(settings: &Settings, data: &Path, telemetry: &Telemetry) -> Client {
 
 /// What a service said no with.
 fn refusal(service: &str, reply: &CallReply) -> Failure {
-    let exit = if reply.status == StatusCode::NOT_FOUND { Exit::NotFound } else { Exit::Failed };
+    let exit = match reply.status {
+        StatusCode::NOT_FOUND => Exit::NotFound,
+        // What was asked for makes no sense to it.
+        StatusCode::BAD_REQUEST => Exit::Usage,
+        _ => Exit::Failed,
+    };
     let what = format!("{service} answered {}", reply.status.as_u16());
     let failure = match reply.problem() {
         Some(problem) => Failure::new(problem.code, what).because(problem.detail),
         None => Failure::new("refused", what),
     };
     let failure = failure.exit(exit);
-    if reply.status == StatusCode::UNAUTHORIZED { failure.next(keys::advice()) } else { failure }
+    match (reply.status, service) {
+        (StatusCode::UNAUTHORIZED, _) => failure.next(keys::advice()),
+        (StatusCode::NOT_FOUND, "supervisor") => failure.next("drone-delivery failures list"),
+        (StatusCode::NOT_FOUND, "scheduler" | "gateway") => {
+            failure.next("drone-delivery saga list")
+        }
+        _ => failure,
+    }
 }

@@ -21,7 +21,8 @@ pub(crate) async fn trace(system: System, id: &str, output: Output) -> Result<Ex
     if spans.is_empty() {
         return Err(Failure::new("no_trace", "no span of this delivery is known")
             .because("spans are kept in memory, and not every trace is recorded under load")
-            .exit(Exit::NotFound));
+            .exit(Exit::NotFound)
+            .next(format!("drone-delivery saga show {id}")));
     }
     match output.format {
         skein::Format::Json => output.document(&document),

@@ -17,8 +17,8 @@ pub(crate) async fn saga(
     output: Output,
 ) -> Result<Exit, Failure> {
     match command {
-        SagaCommand::List { status, limit } => {
-            let path = listed("/api/sagas", "status", status.as_deref(), limit);
+        SagaCommand::List { state, limit } => {
+            let path = listed("/api/sagas", "status", state.as_deref(), limit);
             let sagas = system.ask(Call::get("scheduler", path)).await?;
             let columns = [
                 ("SAGA", "id"),

@@ -11,6 +11,7 @@ pub mod arguments;
 pub mod audit;
 mod cells;
 pub mod check;
+pub mod codes;
 pub mod conformance;
 pub mod cost;
 pub mod durations;

@@ -129,7 +129,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         }
         Command::Files(command) => {
             let now = SystemClock::shared().now();
-            let around = files::Surroundings { reasons: &[], users: None, now };
+            let around = files::Surroundings { reasons: &[], codes: &[], users: None, now };
             files::run(&command, &around, output)
         }
         Command::Mesh(MeshCommand::Check(CheckArguments { pre: true, .. })) => {

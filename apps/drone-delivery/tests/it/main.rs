@@ -69,3 +69,31 @@ fn a_broken_file_of_routes_is_refused_before_anything_starts() {
         assert!(!data.exists(), "something was begun");
     }
 }
+
+#[test]
+fn who_asks_after_the_end_is_told_at_once_that_nothing_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    // What a system leaves behind.
+    fs::write(folder.path().join("settings.json"), "{}").unwrap();
+    let requests = folder.path().join("requests.jsonl");
+    fs::write(&requests, "{}\n").unwrap();
+    let requests = requests.to_str().unwrap();
+    for words in [
+        &["saga", "list"][..],
+        &["failures", "list"],
+        &["delivery", "show", "x"],
+        &["trace", "x"],
+        &["topics", "list"],
+        &["groups", "list"],
+        &["dlq", "list"],
+        &["curl", "account", "/"],
+        &["submit", requests, "--wait"],
+        &["load", requests],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drone-delivery"));
+        let output = command.arg("--data").arg(folder.path()).args(words).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(5), "{words:?}: {said}");
+        assert!(said.contains("[not_running]") && said.contains(" up\n"), "{words:?}: {said}");
+    }
+}

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     arguments::{AnalyzeArguments, FileCommand, LogCommand, Threshold},
+    codes::{self, OwnReason},
     log, user,
 };
 use crate::{
@@ -25,14 +26,13 @@ use crate::{
     mesh::{PolicyError, PolicyFiles},
 };
 
-/// A reason that services of the application give, as `code` of their answers, and what it means.
-pub type OwnReason = (&'static str, &'static str);
-
 /// What a program knows that runs these commands.
 #[derive(Debug)]
 pub struct Surroundings<'a> {
     /// What its application says besides.
     pub reasons: &'a [OwnReason],
+    /// What its own commands say besides those of every mesh.
+    pub codes: &'a [OwnReason],
     /// Where users of its log are, and what was done to them is noted.
     pub users: Option<(KeyStore, AuditLog)>,
     /// The moment.
@@ -50,7 +50,7 @@ pub fn run(
 ) -> Result<Exit, Failure> {
     match command {
         FileCommand::Analyze(arguments) => analyze(arguments, output),
-        FileCommand::Explain { code } => explain(code, around.reasons, output),
+        FileCommand::Explain { code } => explain(code, around, output),
         FileCommand::Log(LogCommand::User { file, command }) => {
             let named = file.as_ref().map(|it| (KeyStore::at(it), None));
             let own = || around.users.as_ref().map(|(store, audit)| (store.clone(), Some(audit)));
@@ -203,16 +203,21 @@ fn summary(findings: &[Finding], files: usize) -> String {
     format!("{counted} in {files}; `explain {}` says more", first.code)
 }
 
-fn explain(code: &str, own: &[OwnReason], output: Output) -> Result<Exit, Failure> {
+fn explain(code: &str, around: &Surroundings<'_>, output: Output) -> Result<Exit, Failure> {
     let Some(page) = explain::explain(code) else {
         if let Some(reason) = explain::reason(code) {
             return Ok(explain_reason(&reason, output));
         }
-        let found = own.iter().find(|it| it.0.eq_ignore_ascii_case(code.trim()));
-        return match found {
-            Some(own) => Ok(explain_own(*own, output)),
-            None => Err(unknown_code(code, own)),
+        let find = |all: &[OwnReason]| {
+            all.iter().find(|it| it.0.eq_ignore_ascii_case(code.trim())).copied()
         };
+        if let Some(own) = find(around.reasons) {
+            return Ok(explain_own(own, BY_SERVICE, output));
+        }
+        let Some(own) = find(around.codes).or_else(|| find(codes::ALL)) else {
+            return Err(unknown_code(code, around));
+        };
+        return Ok(explain_own(own, BY_COMMAND, output));
     };
     match output.format {
         Format::Json => {
@@ -242,8 +247,10 @@ fn explain_reason(reason: &Reason, output: Output) -> Exit {
     Exit::Done
 }
 
-fn explain_own((code, meaning): OwnReason, output: Output) -> Exit {
-    let whose = "a service of the application says so in `code` of its answer";
+const BY_SERVICE: &str = "a service of the application says so in `code` of its answer";
+const BY_COMMAND: &str = "a command says so in brackets behind its error";
+
+fn explain_own((code, meaning): OwnReason, whose: &str, output: Output) -> Exit {
     match output.format {
         Format::Json => {
             output.document(&json!({"code": code, "title": whose, "meaning": meaning}));
@@ -253,9 +260,10 @@ fn explain_own((code, meaning): OwnReason, output: Output) -> Exit {
     Exit::Done
 }
 
-fn unknown_code(code: &str, own: &[OwnReason]) -> Failure {
+fn unknown_code(code: &str, around: &Surroundings<'_>) -> Failure {
     let failure = Failure::new("unknown_code", format!("no code is called `{code}`"));
-    let own: Vec<&'static str> = own.iter().map(|it| it.0).collect();
+    let own = around.reasons.iter().chain(around.codes).chain(codes::ALL);
+    let own: Vec<&'static str> = own.map(|it| it.0).collect();
     let next = match explain::nearest(code, &own) {
         Some(near) => format!("explain {near}, if that is what was meant"),
         None => {
@@ -315,9 +323,12 @@ mod tests {
 
     #[test]
     fn what_an_application_says_is_explained_and_a_slip_leads_to_the_nearest() {
-        let own = [("picked_up", "It is on its way.")];
-        let said = |code: &str| explain(code, &own, Output::default());
-        assert_eq!(said("picked_up"), Ok(Exit::Done));
+        let (reasons, codes) = (&[("picked_up", "It is on its way.")], &[("lost", "It is gone.")]);
+        let around = Surroundings { reasons, codes, users: None, now: Timestamp::from_millis(0) };
+        let said = |code: &str| explain(code, &around, Output::default());
+        for code in ["picked_up", "lost", "port_busy"] {
+            assert_eq!(said(code), Ok(Exit::Done), "{code}");
+        }
         let next = |code: &str| said(code).unwrap_err().next.unwrap();
         assert_eq!(&*next("picked_pu"), "explain picked_up, if that is what was meant");
         assert!(next("xyzzy").len() < 120, "{}", next("xyzzy"));

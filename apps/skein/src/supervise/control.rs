@@ -165,7 +165,7 @@ async fn answer(stream: UnixStream, desk: &Desk) -> io::Result<()> {
     timeout(PATIENCE, BufReader::new(reading).read_line(&mut line)).await??;
     let ask: Ask = serde_json::from_str(&line)?;
     let mut answer = Answer::default();
-    let what = deed(&ask);
+    let (what, asked) = (deed(&ask), ask.clone());
     match ask {
         Ask::Ps => {}
         Ask::Restart { name } => answer.restarted = desk.supervisor.restart(&name).await,
@@ -182,7 +182,7 @@ async fn answer(stream: UnixStream, desk: &Desk) -> io::Result<()> {
         Ask::Down => desk.down.try_send(()).unwrap_or(()),
     }
     if let Some(what) = what {
-        let decision = decided(&answer);
+        let decision = decided(&asked, &answer);
         let who = format!("uid {}, process {}", caller.uid(), caller.pid().unwrap_or(0));
         // What is not noted is done all the same: a full disk must not keep a system from its end.
         if let Err(error) = desk.audit.note(&who, &what, &decision) {
@@ -212,11 +212,17 @@ fn deed(ask: &Ask) -> Option<String> {
 }
 
 /// What became of it.
-fn decided(answer: &Answer) -> String {
-    match (&answer.refused, answer.restarted.as_slice()) {
-        (Some(why), _) => format!("refused: {why}"),
-        (None, []) => "done".to_owned(),
-        (None, restarted) => format!("done: {}", restarted.join(", ")),
+fn decided(ask: &Ask, answer: &Answer) -> String {
+    let done = |all: &[String]| format!("done: {}", all.join(", "));
+    match (ask, &answer.refused) {
+        (_, Some(why)) => format!("refused: {why}"),
+        // Nothing that runs has the name.
+        (Ask::Restart { .. }, None) if answer.restarted.is_empty() => {
+            "refused: no_such_role".to_owned()
+        }
+        (Ask::Restart { .. }, None) => done(&answer.restarted),
+        (Ask::Join, None) if answer.word.is_none() => "refused: no word is given here".to_owned(),
+        (Ask::Ps | Ask::Join | Ask::Identity { .. } | Ask::Down, None) => "done".to_owned(),
     }
 }
 
@@ -264,4 +270,27 @@ pub async fn ask(directory: &Path, ask: &Ask) -> Result<Answer, ControlError> {
         serde_json::from_str(&line).map_err(io::Error::from)
     };
     timeout(PATIENCE, exchange).await.map_err(|it| io(it.into()))?.map_err(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(ask: &Ask, answer: &Answer, expected: &str) {
+        assert_eq!(decided(ask, answer), expected);
+    }
+
+    #[test]
+    fn an_order_that_nobody_carried_out_is_noted_as_refused() {
+        let (restart, nothing) = (Ask::Restart { name: "nope".to_owned() }, Answer::default());
+        check(&restart, &nothing, "refused: no_such_role");
+        let one = Answer { restarted: vec!["account-1".to_owned()], ..Answer::default() };
+        check(&restart, &one, "done: account-1");
+        check(&Ask::Down, &nothing, "done");
+        check(&Ask::Join, &nothing, "refused: no word is given here");
+        let refused = Answer { refused: Some("it is ours".to_owned()), ..Answer::default() };
+        let order = IdentityOrder::RotateIssuer;
+        check(&Ask::Identity { order }, &refused, "refused: it is ours");
+    }
 }

@@ -1,0 +1,130 @@
+//! What the commands say by themselves, in brackets behind `error: …`, for `explain`.
+
+/// A word that a service of the application or a command says, and what it means.
+pub type OwnReason = (&'static str, &'static str);
+
+/// Every such word of this crate, with what it means and what to do.
+pub const ALL: &[OwnReason] = &[
+    (
+        "ambiguous_key",
+        "Several keys begin with these letters. `key list` shows them; give more of the one that is meant.",
+    ),
+    (
+        "bad_argument",
+        "An argument makes no sense here. `--help` behind the command says what it takes.",
+    ),
+    (
+        "bad_keys",
+        "The file of keys or users cannot be read or written: its rights, a full disk, or a change by hand.",
+    ),
+    (
+        "bad_log",
+        "The files of the log are not as the log writes them. `log verify` names each place; `log repair` cuts off what was never acknowledged.",
+    ),
+    (
+        "bad_policy",
+        "Files of policy cannot be used. Each place stands below with a code of its own; `explain` has a page for it, and `analyze` judges the files without a system.",
+    ),
+    (
+        "broken_audit",
+        "The audit log was changed, or lines of it are missing. `audit verify` says where.",
+    ),
+    (
+        "faults_off",
+        "The processes were started without leave to plant faults. `up --enable-faults` gives it.",
+    ),
+    (
+        "in_use",
+        "Another process has the directory or the file. It is named where that can be seen; end it first.",
+    ),
+    ("internal", "The program came where it should never be. Keep its words, and report them."),
+    (
+        "no_admin_port",
+        "No operators' port answers at the processes that were named. `ps -o wide` shows the ports of those that run.",
+    ),
+    (
+        "no_audit",
+        "Nothing was ever noted here: no audit log is in this data directory. Is it the one that is meant (`--data`)?",
+    ),
+    (
+        "no_control_plane",
+        "None of the processes is a control plane. `mesh_control.enabled` starts one.",
+    ),
+    ("no_file", "A file cannot be read: it is not there, or its rights forbid it."),
+    ("no_key", "No key could be made: what was asked for is refused, as the line says."),
+    (
+        "no_lock",
+        "The lock of the log cannot be taken: the file system refuses. Nothing was changed.",
+    ),
+    (
+        "no_log",
+        "No log is in this directory. That of a system is below its data directory, in `broker`.",
+    ),
+    (
+        "no_runtime",
+        "The operating system gave no threads or descriptors to begin with. Look at the limits of this user.",
+    ),
+    ("no_secret", "No secret could be drawn for this user, as the line says."),
+    (
+        "no_signals",
+        "The operating system lets this process hear no signals, so it would not hear the wish to end. It does not start.",
+    ),
+    ("no_such_key", "No key begins so. `key list` shows all of them."),
+    (
+        "no_such_message",
+        "The service holds no such message in its outbox any more: it was sent, or the number is another's.",
+    ),
+    ("no_such_service", "No process that runs serves under this name. `ps` lists what runs."),
+    ("no_such_user", "No user of the log has this name. `log user list` shows all of them."),
+    ("not_found", "What was asked for does not exist under this name."),
+    (
+        "port_busy",
+        "A port is held by another process, which is named where that can be seen. End it, or choose other ports with `--port-base`.",
+    ),
+    ("refused", "What was asked was understood and refused; the line `why` says the reason."),
+    ("start_failed", "A process could not start; the line `why` says the cause."),
+    (
+        "unknown_code",
+        "No page has this name. Codes stand in brackets behind an error, and as `code` in answers.",
+    ),
+    ("unreachable", "Nobody answered at the address. `ps` shows what runs; `logs` what it wrote."),
+];
+
+/// The codes that the sources below a folder give to failures, for a test that each has a page.
+///
+/// # Errors
+/// The folder cannot be read.
+#[doc(hidden)]
+pub fn given(folder: &std::path::Path) -> std::io::Result<std::collections::BTreeSet<String>> {
+    let mut codes = std::collections::BTreeSet::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            codes.extend(given(&path)?);
+            continue;
+        }
+        let text = std::fs::read_to_string(&path)?;
+        // Tests make failures of their own.
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let behind = text.split("Failure::new(").skip(1);
+        let quoted = behind.filter_map(|it| it.trim_start().strip_prefix('"')?.split('"').next());
+        let is_code = |it: &&str| it.chars().all(|it| it == '_' || it.is_ascii_lowercase());
+        codes.extend(quoted.filter(is_code).map(str::to_owned));
+    }
+    Ok(codes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_that_a_command_gives_has_a_page() {
+        let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let given = given(&sources).unwrap();
+        let known = |code: &String| ALL.iter().any(|it| it.0 == code);
+        let missing: Vec<_> = given.iter().filter(|it| !known(it)).collect();
+        assert!(given.len() > 20 && missing.is_empty(), "without a page: {missing:?}");
+        assert!(ALL.iter().all(|it| it.1.ends_with(['.', '?', ')'])), "a page is whole sentences");
+    }
+}
