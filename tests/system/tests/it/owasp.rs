@@ -14,6 +14,7 @@ use std::{
 
 use http::Method;
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use crate::{
     http::Reply,
@@ -184,7 +185,7 @@ async fn api2_broken_authentication_only_a_good_key_or_token_comes_in() {
     let folder = tempfile::tempdir().unwrap();
     let (routes, jwks) = (folder.path().join("issuer.yaml"), format!("{data}/who.jwks.json"));
     let issuer = format!(
-        "apiVersion: skein/v1\nkind: EdgeAccess\nmetadata: {{name: who}}\nspec:\n  gateway: edge\n  \
+        "apiVersion: skein/v1\nkind: EdgeAccess\nmetadata: {{name: who}}\nspec:\n  gateway: edge\n  keys: edge/visitors.json\n  \
          tokens: [{{issuer: 'https://who.example', audience: drone-delivery, keys: '{jwks}'}}]\n  rules: []\n"
     );
     fs::write(&routes, issuer).unwrap();
@@ -326,7 +327,13 @@ async fn api4_unrestricted_resource_consumption_each_account_has_its_bound() {
 /// P8 at the edge.
 #[tokio::test]
 async fn api5_broken_function_level_authorization_what_operators_do_is_not_there_for_customers() {
-    let system = System::up(&["--enable-faults"]);
+    // A role that opens nothing of what is asked for below.
+    let visitors = NamedTempFile::with_suffix(".yaml").unwrap();
+    let policy = "apiVersion: skein/v1\nkind: EdgeAccess\nmetadata: {name: visitors}\nspec:\n  gateway: edge\n  keys: edge/visitors.json\n  \
+         rules: [{roles: [visitor], routes: [delivery-history], reach: own}]\n";
+    fs::write(visitors.path(), policy).unwrap();
+    let routes = visitors.path().to_str().unwrap();
+    let system = System::up(&["--enable-faults", "--routes", routes]);
     let (alice, auditor) =
         (system.person("alice", "customer").await, system.person("eve", "auditor").await);
     let nobody = system.person("nil", "visitor").await;
