@@ -9,7 +9,6 @@ use std::{
     fs,
     io::{self, Read as _},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use base::SharedClock;
@@ -18,12 +17,9 @@ use mesh_policy::edge_access::{EdgeAccess, TokenIssuer};
 use mesh_proxy::Mesh;
 use runtime::Tasks;
 use telemetry::Telemetry;
-use tokio::time::interval;
 
-use crate::{failure::chain, mesh::FileStamp};
+use crate::{failure::chain, following::look_each_second, mesh::FileStamp};
 
-/// How often the files are looked at: how long a key that was taken back may still be good.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A file of as many keys as may be has less.
 const FILE_BYTES_MAX: u64 = 8 << 20;
 
@@ -39,7 +35,7 @@ pub fn follow(mesh: &Mesh, root: &Path, clock: SharedClock, telemetry: &Telemetr
         )
         .with(&[]);
     let (mesh, mut known) = (mesh.clone(), Known { root: root.to_owned(), ..Known::default() });
-    let mut look = move || {
+    let look = move || {
         let policies = mesh.policy().edge_access;
         let (changed, troubles) = known.read(&policies);
         for trouble in troubles {
@@ -50,14 +46,7 @@ pub fn follow(mesh: &Mesh, root: &Path, clock: SharedClock, telemetry: &Telemetr
             mesh.recognize(known.callers(&policies), clock.clone());
         }
     };
-    // Before the first request comes.
-    look();
-    tasks.spawn("callers", move |shutdown| async move {
-        let mut ticks = interval(LOOK_EVERY);
-        while shutdown.or_cancel(ticks.tick()).await.is_some() {
-            look();
-        }
-    });
+    look_each_second(tasks, "callers", look);
 }
 
 /// What the files said when they could last be used.

@@ -8,19 +8,16 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use base::SharedClock;
 use identity::{Presented, PublicCertificate, PublicCertificateError};
 use runtime::Tasks;
 use telemetry::{CounterFamily, Gauge, Telemetry};
-use tokio::{sync::watch, time::interval};
+use tokio::sync::watch;
 
-use crate::{failure::chain, mesh::FileStamp};
+use crate::{failure::chain, following::look_each_second, mesh::FileStamp};
 
-/// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A chain has a few kilobytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -106,14 +103,7 @@ pub fn follow(
     let (sender, presented) = watch::channel(None);
     let mut following =
         Following { files, clock, seen: None, sender, counts: Counts::new(telemetry) };
-    // Before the first handshake.
-    following.look();
-    tasks.spawn("certificate", move |shutdown| async move {
-        let mut ticks = interval(LOOK_EVERY);
-        while shutdown.or_cancel(ticks.tick()).await.is_some() {
-            following.look();
-        }
-    });
+    look_each_second(tasks, "certificate", move || following.look());
     presented
 }
 

@@ -13,6 +13,7 @@ pub mod edge;
 pub mod exit;
 pub mod failure;
 pub mod folder;
+mod following;
 pub mod keys;
 pub mod letters;
 pub mod mesh;

@@ -10,11 +10,12 @@ use std::{
 use callers::KeyFile;
 use runtime::Tasks;
 use telemetry::Telemetry;
-use tokio::{sync::watch, time::interval};
+use tokio::sync::watch;
 
 use crate::{
-    callers::{LOOK_EVERY, Last, refresh},
+    callers::{Last, refresh},
     failure::chain,
+    following::look_each_second,
 };
 
 /// The users that a file knows, now and from now on. One that never was there means that there are none.
@@ -30,7 +31,7 @@ pub fn follow(path: &Path, telemetry: &Telemetry, tasks: &Tasks) -> watch::Recei
         .with(&[]);
     let (told, heard) = watch::channel(Arc::default());
     let mut file = File { path: path.to_owned(), known: BTreeMap::new() };
-    let mut look = move || match file.look() {
+    let look = move || match file.look() {
         Ok(None) => {}
         Ok(Some(users)) => drop(told.send_replace(Arc::new(users))),
         Err(trouble) => {
@@ -38,14 +39,7 @@ pub fn follow(path: &Path, telemetry: &Telemetry, tasks: &Tasks) -> watch::Recei
             tracing::error!(%trouble, "the file of users was refused, its last good state stays");
         }
     };
-    // Before the first of them comes.
-    look();
-    tasks.spawn("users", move |shutdown| async move {
-        let mut ticks = interval(LOOK_EVERY);
-        while shutdown.or_cancel(ticks.tick()).await.is_some() {
-            look();
-        }
-    });
+    look_each_second(tasks, "users", look);
     heard
 }
 
