@@ -6,7 +6,10 @@ use axum::{
     response::Response,
 };
 use base::Code;
-use contracts::{Body, Words as _};
+use contracts::{
+    Body, Words as _,
+    document::{MailAddress, PhoneNumber},
+};
 use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -80,8 +83,8 @@ struct AccountView {
 #[expect(dead_code, reason = "the schema of the document; the reader takes more spellings")]
 struct AccountBody {
     display_name: Option<Line>,
-    email_address: Option<Line>,
-    sms: Option<Line>,
+    email_address: Option<MailAddress>,
+    sms: Option<PhoneNumber>,
     /// What its people read, as a language tag.
     language: Option<Line>,
     status: Option<AccountStatus>,
@@ -217,8 +220,8 @@ fn read_account(id: AccountId, body: &JsonBody) -> Result<Account, Problem> {
     let text = |name| members.optional_text(name).unwrap_or_default();
     let account = Account {
         display_name: members.optional_text("displayName").unwrap_or_else(|| id.to_string()),
-        email_address: text("emailAddress"),
-        sms: text("sms"),
+        email_address: members.optional_mail_address("emailAddress").unwrap_or_default(),
+        sms: members.optional_phone_number("sms").unwrap_or_default(),
         language: text("language"),
         status: members.word_or("status", AccountStatus::Active),
         registered_business: members.flag_or("registeredBusiness", false),

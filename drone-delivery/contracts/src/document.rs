@@ -21,6 +21,19 @@ pub struct Name(String);
 #[schema(max_length = 1000, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
 pub struct Text(String);
 
+/// A mail address, without a name and without quotes.
+#[derive(Debug, ToSchema)]
+#[schema(
+    max_length = 320,
+    pattern = r#"^[^\s\x00-\x1f\x7f-\x9f"(),:;<>@\[\\\]]{1,64}@[^\s\x00-\x1f\x7f-\x9f"(),:;<>@\[\\\]]{1,255}$"#
+)]
+pub struct MailAddress(String);
+
+/// A number for calls and text messages.
+#[derive(Debug, ToSchema)]
+#[schema(max_length = 40, pattern = r"^\+?[ .()\-]*([0-9][ .()\-]*){3,15}$")]
+pub struct PhoneNumber(String);
+
 /// What a package weighs.
 #[derive(Debug, ToSchema)]
 #[schema(exclusive_minimum = 0, maximum = 1000000)]
@@ -62,6 +75,17 @@ mod tests {
             let read = read(&body.members());
             assert_eq!(body.finish(read).is_ok(), fits, "{value}");
         }
+    }
+
+    #[test]
+    fn an_address_is_taken_up_to_the_length_that_the_documents_state() {
+        let most = |it: Value| usize::try_from(it["maxLength"].as_u64().unwrap()).unwrap();
+        let mail = |length: usize| json!(format!("{}@{}", "x".repeat(64), "y".repeat(length - 65)));
+        let longest = most(schema::<MailAddress>());
+        check(|it| it.optional_mail_address("member"), &mail(longest), &mail(longest + 1));
+        let call = |length: usize| json!(format!("112{}", " ".repeat(length - 4)) + "0");
+        let longest = most(schema::<PhoneNumber>());
+        check(|it| it.optional_phone_number("member"), &call(longest), &call(longest + 1));
     }
 
     #[test]

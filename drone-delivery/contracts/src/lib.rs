@@ -9,6 +9,7 @@
 //! missing or malformed instead of stopping at the first.
 
 pub mod accounts;
+mod addresses;
 pub mod document;
 pub mod drone_management;
 pub mod event;

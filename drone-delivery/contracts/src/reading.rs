@@ -11,7 +11,11 @@ use std::{cell::RefCell, ops::RangeInclusive};
 use base::{Timestamp, is_id};
 use serde_json::{Map, Value};
 
-use crate::{Location, Words, parse_time};
+use crate::{
+    Location, Words,
+    addresses::{is_mail_address, is_phone_number},
+    parse_time,
+};
 
 /// Characters of any other text.
 const TEXT_CHARS_MAX: usize = 1_000;
@@ -156,6 +160,28 @@ impl<'b> Members<'b> {
             self.fault(name, "a text of at most 1000 characters is expected, none of them control");
         }
         read
+    }
+
+    /// A mail address, or nothing. A blank text counts as nothing.
+    #[must_use]
+    pub fn optional_mail_address(&self, name: &str) -> Option<String> {
+        self.optional_address(name, is_mail_address, "a mail address such as `ann@example.org`")
+    }
+
+    /// A number for calls and text messages, or nothing. A blank text counts as nothing.
+    #[must_use]
+    pub fn optional_phone_number(&self, name: &str) -> Option<String> {
+        self.optional_address(name, is_phone_number, "a phone number such as `+358 40 123`")
+    }
+
+    fn optional_address(&self, name: &str, is_one: fn(&str) -> bool, what: &str) -> Option<String> {
+        let text = self.optional_text(name)?;
+        let given = Some(text.trim()).filter(|it| !it.is_empty())?;
+        if is_one(given) {
+            return Some(given.to_owned());
+        }
+        self.fault(name, format!("{what} is expected"));
+        None
     }
 
     /// A finite number, also as text.
@@ -359,6 +385,23 @@ mod tests {
         let body = Body::new(&value);
         drop(body.members().name("ownerId"));
         assert_eq!(body.finish(()).unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn an_address_has_the_form_of_one_and_a_blank_one_is_none() {
+        let value =
+            json!({"mail": " a@b.c ", "sms": " ", "mailTo": "http://b", "call": "a@b.c", "n": 1});
+        let body = Body::new(&value);
+        let members = body.members();
+        assert_eq!(members.optional_mail_address("mail").as_deref(), Some("a@b.c"));
+        assert_eq!(members.optional_phone_number("sms"), None);
+        let wrong =
+            (members.optional_mail_address("mailTo"), members.optional_phone_number("call"));
+        assert_eq!(wrong, (None, None));
+        assert_eq!(members.optional_phone_number("n"), None);
+        let pointers: Vec<_> =
+            body.finish(()).unwrap_err().into_iter().map(|it| it.pointer).collect();
+        assert_eq!(pointers, ["/mailTo", "/call", "/n"]);
     }
 
     #[test]

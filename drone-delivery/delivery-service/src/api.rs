@@ -388,11 +388,10 @@ fn read_notify_request(body: &JsonBody) -> Result<NotifyRequest, Problem> {
     let value = body.parse()?;
     let content = Body::new(&value);
     let members = content.members();
-    let given = |name| members.optional_text(name).filter(|it| !it.trim().is_empty());
     let request = NotifyRequest {
-        email_address: given("emailAddress"),
-        sms: given("sms"),
-        language: given("language").unwrap_or_default(),
+        email_address: members.optional_mail_address("emailAddress"),
+        sms: members.optional_phone_number("sms"),
+        language: members.optional_text("language").unwrap_or_default(),
         asker: None,
     };
     if request.email_address.is_none() && request.sms.is_none() {

@@ -1,7 +1,8 @@
 //! The texts, by template and language. Pure.
 //!
 //! A text holds nothing of its reader but what stands in the notice; a reason of ours is one line,
-//! cut short.
+//! cut short, and in English: who reads another language is told what happened and not half of it in
+//! words that are not theirs.
 
 use crate::notice::{Language, Notice};
 
@@ -50,10 +51,10 @@ fn words(template: &str, language: Language) -> (&'static str, &'static str) {
     }
 }
 
-const fn labels(language: Language) -> (&'static str, &'static str, &'static str) {
+const fn labels(language: Language) -> (&'static str, &'static str) {
     match language {
-        Language::En => ("Delivery", "Reason", "No more of these messages"),
-        Language::Fi => ("Toimitus", "Syy", "En halua näitä viestejä"),
+        Language::En => ("Delivery", "No more of these messages"),
+        Language::Fi => ("Toimitus", "En halua näitä viestejä"),
     }
 }
 
@@ -66,10 +67,10 @@ fn one_line(text: &str) -> String {
 /// A mail.
 pub(crate) fn mail(notice: &Notice, language: Language, unsubscribe: Option<&str>) -> Text {
     let (subject, happened) = words(&notice.template, language);
-    let (delivery, reason, no_more) = labels(language);
+    let (delivery, no_more) = labels(language);
     let mut body = format!("{happened}\n\n{delivery}: {}\n", one_line(&notice.delivery_id));
-    if let Some(why) = &notice.reason {
-        body.push_str(&format!("{reason}: {}\n", one_line(why)));
+    if let (Some(why), Language::En) = (&notice.reason, language) {
+        body.push_str(&format!("Reason: {}\n", one_line(why)));
     }
     if let Some(link) = unsubscribe {
         body.push_str(&format!("\n{no_more}: {link}\n"));
@@ -126,6 +127,12 @@ mod tests {
     fn a_reason_stays_one_line() {
         let text = mail(&notice("failed"), Language::En, None);
         assert!(text.body.contains("Reason: no drone can fly it:  Bcc: all@example.com\n"));
+    }
+
+    #[test]
+    fn nobody_gets_a_reason_in_a_language_that_they_did_not_choose() {
+        let text = mail(&notice("failed"), Language::Fi, None);
+        assert_eq!(text.body, "Pakettiasi ei voitu toimittaa.\n\nToimitus: d1\n");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use contracts::{
     Location,
-    document::{ConfirmationOrdinal, Name, Text},
+    document::{ConfirmationOrdinal, MailAddress, Name, PhoneNumber, Text},
     shipping::DeliveryEvent,
 };
 use utoipa::{OpenApi, ToSchema};
@@ -113,8 +113,8 @@ pub(super) struct CarrierSchema {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct NotifySchema {
-    email_address: Option<Text>,
-    sms: Option<Text>,
+    email_address: Option<MailAddress>,
+    sms: Option<PhoneNumber>,
     /// What they read, as a language tag: `en` or `fi`; English when it is something else.
     language: Option<Text>,
 }

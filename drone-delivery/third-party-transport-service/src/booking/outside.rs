@@ -114,7 +114,11 @@ pub(crate) fn hear(
     }
     let now = depot.now(transaction.now());
     let Some(news) = news.copied().or_else(|| lost(&shipment, now)) else { return Ok(()) };
-    let change = match instead(transaction, depot, &shipment, news.phase)? {
+    let other = match shipment.is_new(&news) {
+        true => instead(transaction, depot, &shipment, news.phase)?,
+        false => None,
+    };
+    let change = match other {
         Some(other) => Some(shipment.hand_to(other, news.at, &depot.roads)),
         None => shipment.hear(&news, &depot.roads),
     };

@@ -40,13 +40,16 @@ impl Shipment {
         (booked, change)
     }
 
-    /// Takes news in. Old news, news of a phase behind it, and news after the end change nothing; gives
-    /// what is to be announced.
+    /// Whether news say anything: old news, news of a phase behind it, and news after the end do not.
+    pub(crate) fn is_new(&self, news: &News) -> bool {
+        self.outside.is_some_and(|it| news.number > it.news)
+            && self.is_open()
+            && news.phase >= self.phase
+    }
+
+    /// Takes news in; gives what is to be announced. What is not new changes nothing.
     pub(crate) fn hear(&mut self, news: &News, roads: &Roads) -> Option<PhaseChange> {
-        let known = self.outside?;
-        if news.number <= known.news || !self.is_open() || news.phase < self.phase {
-            return None;
-        }
+        let known = self.outside.filter(|_| self.is_new(news))?;
         self.outside = Some(Outside {
             news: news.number,
             position: news.position.or(known.position),

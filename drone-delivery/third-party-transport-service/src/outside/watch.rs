@@ -23,6 +23,9 @@ use crate::{
 /// Deliveries of one look; the rest is in the next.
 const LOOK_MAX: u32 = 64;
 
+/// Deliveries in a row about which a company gives no answer before it is left alone until the next look.
+const NO_ANSWERS_MAX: u32 = 3;
+
 /// Looks after the deliveries of one company.
 #[derive(Debug, Clone)]
 pub(crate) struct Watch {
@@ -65,11 +68,20 @@ impl Watch {
         let (carrier, now) = (self.carrier.clone(), self.clock.now());
         let due = self.store.read(move |it| companies::due(it, &carrier, now, LOOK_MAX));
         let due = due.await.map_err(|it| LookError::Store(it.to_string()))?;
+        let mut in_a_row = 0;
         for id in due {
-            if let Err(error) = self.go(id.clone()).await {
-                // The others have their turn before it.
-                self.put_off(id).await?;
-                return Err(error);
+            match self.go(id.clone()).await {
+                Ok(()) => in_a_row = 0,
+                Err(error @ LookError::Store(_)) => return Err(error),
+                Err(LookError::NoAnswer(error)) => {
+                    // The others have their turn before it.
+                    self.put_off(id).await?;
+                    in_a_row += 1;
+                    if in_a_row == NO_ANSWERS_MAX {
+                        return Err(error.into());
+                    }
+                    tracing::warn!(%error, "a company gave no answer about one delivery; will be asked again");
+                }
             }
         }
         Ok(())

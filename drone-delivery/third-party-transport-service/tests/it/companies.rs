@@ -362,6 +362,25 @@ async fn another_carrier_takes_the_place_of_a_company_that_gives_up_or_loses_a_b
 }
 
 #[tokio::test]
+async fn old_news_of_a_failure_hand_a_booking_to_nobody() {
+    let town = Town::up().await;
+    town.book("d1").await;
+    town.company.says("d1", json!({"phase": "EnRouteToPickup", "sequence": 5}));
+    town.stands("d1", "EnRouteToPickup").await;
+    town.company.says("d1", json!({"phase": "Failed", "sequence": 4}));
+    let asked = || {
+        let books = town.company.books();
+        books.calls.iter().filter(|it| **it == "GET d1").count()
+    };
+    let before = asked();
+    // The second question comes when the first answer was taken in.
+    until("it is asked twice more".to_owned(), || async { (asked() >= before + 2).then_some(()) })
+        .await;
+    town.company.says("d1", json!({"phase": "PickedUp", "sequence": 6}));
+    assert_eq!(town.stands("d1", "PickedUp").await["carrier"], "acme");
+}
+
+#[tokio::test]
 async fn a_company_that_talks_nonsense_changes_nothing_and_holds_up_no_other_delivery() {
     let town = Town::up().await;
     town.book("a").await;

@@ -421,9 +421,16 @@ async fn api7_server_side_request_forgery_no_address_of_a_client_is_ever_called(
     request["packageInfo"]["tag"] = url.as_str().into();
     let id = alice.ordered(&request).await;
     for address in [&*url, &*format!("x@127.0.0.1:{port}")] {
-        let wish = json!({"emailAddress": address, "webhook": url, "sms": url});
         let path = format!("/api/deliveries/{id}/notifymerequests");
-        alice.send(Method::POST, &path, &[], wish.to_string()).await;
+        for wish in [
+            json!({"emailAddress": address}),
+            json!({"sms": url}),
+            json!({"emailAddress": "alice@example.org", "webhook": url}),
+        ] {
+            let told = alice.send(Method::POST, &path, &[], wish.to_string()).await;
+            let is_taken = wish.get("webhook").is_some();
+            assert_eq!(told.status.as_u16(), if is_taken { 204 } else { 400 }, "{wish}");
+        }
     }
     // Places are looked up in a list, never at an address.
     let mut placed = order_of("alice");
