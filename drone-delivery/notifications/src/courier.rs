@@ -1,5 +1,5 @@
 //! Sends what is due: finds out where its reader wants to hear it, tries it, and writes down what
-//! became of it.
+//! became of it. Each channel has its own round, so that a server that hangs holds up no other channel.
 //!
 //! Couriers of several processes share the tables: who takes a message is the only one to try it
 //! for a while. A message may reach its reader twice, when a process dies between the sending and
@@ -16,7 +16,7 @@ use base::{Random, SharedClock};
 use runtime::{Shutdown, Tasks};
 use serde::Serialize;
 use telemetry::{CounterFamily, Telemetry};
-use tokio::{sync::Notify, task::JoinSet, time::sleep};
+use tokio::{sync::Notify, task::JoinSet, time::timeout};
 
 use crate::{
     config::{ConfigError, NotificationConfig},
@@ -49,7 +49,8 @@ pub struct Courier<B> {
     outbox: Outbox,
     book: B,
     ways: Arc<Ways>,
-    news: Arc<Notify>,
+    /// Of each channel, that something new is due.
+    news: Arc<[Notify; Channel::ALL.len()]>,
     counts: CounterFamily,
     clock: SharedClock,
     tasks: Tasks,
@@ -125,32 +126,34 @@ impl<B: AddressBook> Courier<B> {
     /// Too many wait, or the tables failed.
     pub async fn tell(&self, notice: Notice) -> Result<(), store::WriteError<OutboxError>> {
         self.outbox.put(notice, self.ways.channels()).await?;
-        self.news.notify_one();
+        self.news.iter().for_each(Notify::notify_one);
         Ok(())
     }
 
-    /// Starts to send.
+    /// Starts to send. Also by a channel that is there no more: what waits for it is given up.
     pub fn start(&self) {
-        let courier = self.clone();
-        self.tasks.spawn("courier", |shutdown| courier.run(shutdown));
+        for (number, channel) in Channel::ALL.into_iter().enumerate() {
+            let courier = self.clone();
+            self.tasks.spawn("courier", move |shutdown| async move {
+                courier.run(channel, &courier.news[number], shutdown).await;
+            });
+        }
     }
 
-    async fn run(self, shutdown: Shutdown) {
+    async fn run(&self, channel: Channel, news: &Notify, shutdown: Shutdown) {
         let mut random = runtime::random_from_os();
         while !shutdown.is_cancelled() {
-            let sent = self.round(&mut random).await;
+            let sent = self.round(channel, &mut random).await;
             if sent < ROUND_MAX as usize {
-                let news = async {
-                    tokio::select! { () = self.news.notified() => {} () = sleep(LOOK_EVERY) => {} }
-                };
-                shutdown.or_cancel(news).await;
+                let pause = async { timeout(LOOK_EVERY, news.notified()).await.ok() };
+                shutdown.or_cancel(pause).await;
             }
         }
     }
 
-    /// Tries what is due, all at the same time. Gives how many.
-    async fn round(&self, random: &mut Random) -> usize {
-        let due = match self.outbox.take_due(&self.ways.config.patience).await {
+    /// Tries what is due on a channel, all at the same time. Gives how many.
+    async fn round(&self, channel: Channel, random: &mut Random) -> usize {
+        let due = match self.outbox.take_due(channel, &self.ways.config.patience).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::debug!(%error, "nothing was sent this time");

@@ -11,6 +11,7 @@ use lettre::{
         client::{Certificate, Tls, TlsParameters},
     },
 };
+use tokio::time::timeout;
 
 use crate::{
     config::{ConfigError, SmtpConfig, SmtpTls},
@@ -23,6 +24,8 @@ use crate::{
 pub(crate) struct Mailer {
     server: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
+    /// For one mail, from the connection to the server's last word: the library bounds the connecting alone.
+    timeout: Duration,
 }
 
 impl Mailer {
@@ -56,7 +59,7 @@ impl Mailer {
             server =
                 server.credentials(Credentials::new(config.user.clone(), config.password.clone()));
         }
-        Ok(Some(Self { server: server.build(), from }))
+        Ok(Some(Self { server: server.build(), from, timeout }))
     }
 
     /// Sends one mail under an id that is the same at each try, so that readers can tell doubles.
@@ -73,14 +76,14 @@ impl Mailer {
         let Ok(mail) = self.write(address, id, text, unsubscribe) else {
             return Verdict::Refused("the mail cannot be written".to_owned());
         };
-        match self.server.send(mail).await {
-            Ok(_) => Verdict::Sent,
+        let too_late = || Verdict::Later("the mail server did not answer in time".to_owned());
+        match timeout(self.timeout, self.server.send(mail)).await {
+            Err(_) => too_late(),
+            Ok(Ok(_)) => Verdict::Sent,
             // The server's words may hold the address: its code says enough.
-            Err(error) => match error.status() {
+            Ok(Err(error)) => match error.status() {
                 Some(code) => of_smtp(u16::from(code)),
-                None if error.is_timeout() => {
-                    Verdict::Later("the mail server did not answer in time".to_owned())
-                }
+                None if error.is_timeout() => too_late(),
                 None => Verdict::Later("the mail server cannot be reached".to_owned()),
             },
         }

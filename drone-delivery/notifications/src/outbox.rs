@@ -22,7 +22,7 @@ use self::rows::MIGRATIONS;
 
 /// Messages that may wait; more are not taken in, so that they wait in the log.
 const WAITING_MAX: u64 = 100_000;
-/// Messages of one round.
+/// Messages of one round of a channel.
 pub(crate) const ROUND_MAX: u32 = 32;
 /// Messages of one delivery that are shown.
 const SHOWN_MAX: u32 = 200;
@@ -155,17 +155,18 @@ impl Outbox {
         written.await
     }
 
-    /// Takes what is due, for as long as a try lasts: who takes it is the only one to try it, and
+    /// Takes what is due on a channel, for as long as a try lasts: who takes it is the only one to try it, and
     /// when that one dies, it is due again. Counted before it is sent: a crash is no free try.
     pub(crate) async fn take_due(
         &self,
+        channel: Channel,
         patience: &Patience,
     ) -> Result<Vec<Due>, WriteError<store::SqlError>> {
         let lasts = patience.timeout() * 3;
         self.store
             .write(move |it| {
                 let again_at = it.now() + lasts;
-                rows::take_due(it, again_at, ROUND_MAX)
+                rows::take_due(it, channel, again_at, ROUND_MAX)
             })
             .await
     }

@@ -7,8 +7,10 @@ use super::{Entry, State};
 use crate::notice::{Channel, Notice};
 
 /// History of the tables. Never edit one: append.
-pub(super) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "messages, and who wants none", sql: FIRST }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "messages, and who wants none", sql: FIRST },
+    Migration { version: 2, name: "what is due by channel", sql: SECOND },
+];
 
 // Due is what has a time in `next_at`; what is settled has none.
 const FIRST: &str = "
@@ -44,6 +46,12 @@ CREATE TABLE secret (
   one INTEGER PRIMARY KEY CHECK (one = 1),
   key BLOB NOT NULL
 ) STRICT;
+";
+
+// Each channel looks for its own: what waits for one makes no other read past it.
+const SECOND: &str = "
+DROP INDEX messages_due;
+CREATE INDEX messages_due ON messages (channel, next_at) WHERE next_at IS NOT NULL;
 ";
 
 /// A message that was taken to be tried.
@@ -103,6 +111,7 @@ pub(super) fn insert(
 
 pub(super) fn take_due(
     transaction: &mut Transaction<'_>,
+    channel: Channel,
     again_at: Timestamp,
     limit: u32,
 ) -> Result<Vec<Due>, SqlError> {
@@ -110,8 +119,8 @@ pub(super) fn take_due(
     let due = transaction.query_all(
         "SELECT sequence, channel, id, delivery_id, owner_id, template, reason, occurred_at, since,
            attempts, token
-         FROM messages WHERE next_at <= ?1 ORDER BY next_at, sequence LIMIT ?2",
-        &[&now, &limit],
+         FROM messages WHERE channel = ?1 AND next_at <= ?2 ORDER BY next_at, sequence LIMIT ?3",
+        &[&channel.as_str(), &now, &limit],
         due,
     )?;
     for message in &due {

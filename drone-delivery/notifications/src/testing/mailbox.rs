@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    future::pending,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -24,8 +25,10 @@ pub struct Mail {
 #[derive(Debug, Default)]
 struct Kept {
     taken: Vec<Mail>,
-    /// Codes with which the next connections are greeted.
-    greetings: VecDeque<u16>,
+    /// Codes with which the next connections are greeted; none for those that hear nothing.
+    greetings: VecDeque<Option<u16>>,
+    /// Mails that are taken without a word.
+    unanswered: usize,
     /// Codes for certain recipients.
     recipients: BTreeMap<String, u16>,
     connections: usize,
@@ -87,7 +90,17 @@ impl Mailbox {
 
     /// Greets the next connection with this code, such as 421.
     pub fn greet_next_with(&self, code: u16) {
-        locked(&self.inner).greetings.push_back(code);
+        locked(&self.inner).greetings.push_back(Some(code));
+    }
+
+    /// Takes the next connection and says nothing on it.
+    pub fn hang_next(&self) {
+        locked(&self.inner).greetings.push_back(None);
+    }
+
+    /// Takes the next mail and does not say so.
+    pub fn lose_next_answer(&self) {
+        locked(&self.inner).unanswered += 1;
     }
 
     /// Answers this recipient with this code, such as 550.
@@ -100,12 +113,22 @@ fn locked(inner: &Mutex<Kept>) -> std::sync::MutexGuard<'_, Kept> {
     inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Keeps a mail. Says whether its answer gets lost.
+fn take(kept: &Mutex<Kept>, mail: Mail) -> bool {
+    let mut inner = locked(kept);
+    inner.taken.push(mail);
+    let is_lost = inner.unanswered > 0;
+    inner.unanswered -= usize::from(is_lost);
+    is_lost
+}
+
 async fn session(stream: TcpStream, kept: Arc<Mutex<Kept>>) -> std::io::Result<()> {
     let greeting = {
         let mut inner = locked(&kept);
         inner.connections += 1;
-        inner.greetings.pop_front().unwrap_or(220)
+        inner.greetings.pop_front().unwrap_or(Some(220))
     };
+    let Some(greeting) = greeting else { return pending().await };
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader).lines();
     writer.write_all(format!("{greeting} mailbox\r\n").as_bytes()).await?;
@@ -140,7 +163,10 @@ async fn session(stream: TcpStream, kept: Arc<Mutex<Kept>>) -> std::io::Result<(
                     text.push_str(line.strip_prefix("..").map_or(line.as_str(), |_| &line[1..]));
                     text.push('\n');
                 }
-                locked(&kept).taken.push(Mail { to: std::mem::take(&mut to), text });
+                let mail = Mail { to: std::mem::take(&mut to), text };
+                if take(&kept, mail) {
+                    return pending().await;
+                }
                 "250 taken\r\n".to_owned()
             }
             "QUIT" => {

@@ -233,6 +233,42 @@ async fn what_is_not_taken_is_sent_again_until_it_is() {
 }
 
 #[tokio::test]
+async fn a_mail_server_that_hangs_holds_up_no_other_channel_and_gets_its_mail_later() {
+    let town = Town::open(Patience { timeout_ms: 500, ..quick() }).await;
+    // The greeting never comes; then the mail is taken, and its answer never comes.
+    town.mail.hang_next();
+    town.mail.lose_next_answer();
+    town.tell("n1", "failed").await;
+    until("the others are told", || async {
+        let entries = town.courier.outbox().entries("d1").await.unwrap();
+        let others = entries.iter().filter(|it| it.channel != notifications::Channel::Email);
+        let is_mail_open = entries
+            .iter()
+            .any(|it| it.channel == notifications::Channel::Email && it.state == State::Waiting);
+        (others.filter(|it| it.state == State::Sent).count() == 3 && is_mail_open).then_some(())
+    })
+    .await;
+    assert_eq!(town.states().await, all(State::Sent));
+    let mails = town.mail.taken();
+    let ids: Vec<_> = mails
+        .iter()
+        .filter_map(|it| it.text.lines().find(|it| it.starts_with("Message-ID")))
+        .collect();
+    assert_eq!((mails.len(), town.mail.connections()), (2, 3));
+    assert_eq!(ids[0], ids[1], "its reader cannot tell that it is one");
+}
+
+#[tokio::test]
+async fn what_hangs_of_one_channel_makes_no_later_message_of_another_wait() {
+    let town = Town::open(Patience { timeout_ms: 60_000, ..quick() }).await;
+    town.mail.hang_next();
+    town.tell("n1", "failed").await;
+    until("the mail hangs", || async { (town.mail.connections() == 1).then_some(()) }).await;
+    town.tell("n2", "delayed").await;
+    until("the phone has both", || async { (town.phone.taken().len() == 2).then_some(()) }).await;
+}
+
+#[tokio::test]
 async fn what_is_never_taken_is_given_up_after_so_many_tries() {
     let town = Town::open(Patience { attempts_max: 3, ..quick() }).await;
     for _ in 0..9 {
