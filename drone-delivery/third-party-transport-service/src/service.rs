@@ -19,7 +19,7 @@ use crate::{
     domain::{Habits, Limits, Roads},
     events::{Deliveries, ROLE},
     outside::{Companies, Company, watch::Watch},
-    store::{self as table, MIGRATIONS},
+    store::{self as table, MIGRATIONS, outside as asked},
     tours,
 };
 
@@ -133,6 +133,11 @@ enum CarriersError {
     Url { name: String, url: String },
     #[error("two carriers are called `{name}`")]
     Twice { name: String },
+    #[error(
+        "no carrier with a url is called `{name}`, and it serves deliveries that have not ended ({open}, such \
+         as `{delivery}`): keep it until they have; with `vehicles` 0 it gets no others"
+    )]
+    StillServes { name: String, open: u64, delivery: String },
 }
 
 impl TransportConfig {
@@ -194,6 +199,9 @@ pub async fn run(
     let timeout = Duration::from_millis(config.company_timeout_ms);
     let companies = Companies::new(companies, timeout, &context)?;
     let store = context.open_store(MIGRATIONS, config.store.clone())?;
+    check_served(&store, &companies)
+        .await
+        .map_err(|source| StartError::Part { what: "the carriers", source })?;
     let scale = fleet.time_scale;
     let clock = store
         .write(move |it| store::simulated_clock(it, scale))
@@ -218,6 +226,22 @@ pub async fn run(
         .health(context.health(Some(&store)))
         .openapi(&Document::openapi())
         .serve(&context)
+}
+
+/// Refuses settings without a company that still serves somebody: nobody would hear of it any more, nor call
+/// it off.
+async fn check_served(
+    store: &Store,
+    companies: &Companies,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let serving = store.read(asked::counted).await?;
+    let known = companies.names();
+    match serving.into_iter().find(|it| !known.contains(&it.0)) {
+        Some((name, open, delivery)) => {
+            Err(CarriersError::StillServes { name, open, delivery }.into())
+        }
+        None => Ok(()),
+    }
 }
 
 fn watch_companies(

@@ -41,6 +41,12 @@ pub(crate) fn of(reader: &Reader<'_>, delivery_id: &str) -> Result<Vec<String>, 
     reader.query_all(sql, &[&delivery_id], |row| row.get(0))
 }
 
+/// Who was asked at all, about how many deliveries that have not ended, and one of these.
+pub(crate) fn counted(reader: &Reader<'_>) -> Result<Vec<(String, u64, String)>, SqlError> {
+    let sql = "SELECT carrier, COUNT(*), MIN(delivery_id) FROM asked GROUP BY carrier";
+    reader.query_all(sql, &[], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+}
+
 /// When whoever was asked is called next about a delivery.
 pub(crate) fn call_at(
     transaction: &mut Transaction<'_>,

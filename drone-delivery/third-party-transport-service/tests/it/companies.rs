@@ -147,7 +147,7 @@ struct Town {
     company: Company,
     client: Client,
     tasks: Tasks,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Drop for Town {
@@ -199,7 +199,7 @@ impl Town {
         let bound = run(context, FleetConfig::default(), config).await.unwrap();
         let services = ServiceAddresses::new().with("transport", bound.http_url());
         let client = Client::new(services, Duration::from_secs(5), quiet);
-        Self { company, client, tasks, _directory: directory }
+        Self { company, client, tasks, directory }
     }
 
     async fn ask(&self, method: Method, id: &str, body: Option<Value>) -> (u16, Value) {
@@ -410,6 +410,35 @@ async fn a_company_is_asked_over_tls_and_told_nothing_when_it_does_not_prove_who
 }
 
 #[tokio::test]
+async fn a_company_that_still_serves_somebody_cannot_be_left_out_of_the_settings() {
+    let town = Town::up().await;
+    let start = async |carriers| start(town.directory.path(), carriers).await;
+    // It serves nobody yet: it may be left out.
+    start(json!([{"name": "vans"}])).await.unwrap();
+    assert_eq!(town.book("d1").await, (200, json!(true)));
+    for carriers in [json!([{"name": "vans"}]), json!([{"name": "acme"}])] {
+        let error = start(carriers).await.unwrap_err();
+        assert!(error.contains("`acme`") && error.contains("(1, such as `d1`)"), "{error}");
+    }
+    let url = "http://127.0.0.1:9";
+    start(json!([{"name": "acme", "url": url, "vehicles": 0}, {"name": "vans"}])).await.unwrap();
+}
+
+/// Starts the service with these carriers; gives why it does not start.
+async fn start(directory: &std::path::Path, carriers: Value) -> Result<(), String> {
+    let tasks = Tasks::new();
+    let carriers = serde_json::from_value(carriers).unwrap();
+    let config = TransportConfig { carriers, ..TransportConfig::default() };
+    let service = ServiceConfig::new("third-party-transport", "one", directory);
+    let clock = SystemClock::shared();
+    let context = ServiceContext::new(service, clock, Telemetry::disabled(), tasks.clone());
+    let started = run(context, FleetConfig::default(), config).await;
+    tasks.stop();
+    let why = |error: &dyn std::error::Error| error.source().unwrap().to_string();
+    started.map(drop).map_err(|error| why(&error))
+}
+
+#[tokio::test]
 async fn a_carrier_that_cannot_be_called_is_said_at_the_start() {
     for (carriers, expected) in [
         (json!([{"name": "acme", "url": "acme.example"}]), "acme.example"),
@@ -417,14 +446,8 @@ async fn a_carrier_that_cannot_be_called_is_said_at_the_start() {
         (json!([{"name": "acme", "url": "http://acme.example/api"}]), "/api"),
         (json!([{"name": "acme"}, {"name": "acme"}]), "two carriers are called `acme`"),
     ] {
-        let (directory, tasks) = (TempDir::new().unwrap(), Tasks::new());
-        let carriers = serde_json::from_value(carriers).unwrap();
-        let config = TransportConfig { carriers, ..TransportConfig::default() };
-        let service = ServiceConfig::new("third-party-transport", "one", directory.path());
-        let clock = SystemClock::shared();
-        let context = ServiceContext::new(service, clock, Telemetry::disabled(), tasks);
-        let error = run(context, FleetConfig::default(), config).await.err().unwrap();
-        let source = std::error::Error::source(&error).unwrap().to_string();
-        assert!(source.contains(expected), "{source}");
+        let directory = TempDir::new().unwrap();
+        let error = start(directory.path(), carriers).await.unwrap_err();
+        assert!(error.contains(expected), "{error}");
     }
 }
