@@ -18,8 +18,8 @@ use std::{
 
 use base::SharedClock;
 use identity::{
-    AuthorityConfig, Current, HandshakeConfig, Handshakes, JoinToken, KeeperConfig, Membership,
-    Office, PublicName, SpiffeId, keep,
+    AuthorityConfig, Current, Grounds, HandshakeConfig, Handshakes, JoinToken, KeeperConfig,
+    Membership, Office, PublicName, SpiffeId, keep,
 };
 use messaging::LogTls;
 use runtime::{Tasks, random_from_os};
@@ -158,7 +158,11 @@ pub(crate) fn join(
     token: JoinToken,
     around: &Surroundings<'_>,
 ) -> (Handshakes, Current) {
-    let membership = Membership { authority: socket(around.data), id: id(service), token };
+    let membership = Membership {
+        authority: socket(around.data),
+        id: id(service),
+        grounds: Grounds::Token(token),
+    };
     let config = KeeperConfig::default();
     let (clock, random) = (around.clock.clone(), random_from_os());
     // Requests in flight need it to the end.

@@ -33,6 +33,7 @@ use self::{
 use crate::{
     bundle::{AnchorId, Bundle},
     certificate::Serial,
+    claims::Claims,
     name::{ParseSpiffeIdError, SpiffeId},
     public::PublicName,
     rotation::AnchorUse,
@@ -77,6 +78,8 @@ pub struct Authority {
     /// Until when each anchor is in use.
     in_use_until: BTreeMap<AnchorId, Timestamp>,
     tokens: Tokens,
+    /// Who may have which names without a token.
+    claims: Claims,
     /// What a service is called by those who have no identity: names of the DNS and addresses.
     hosts: BTreeMap<SpiffeId, Vec<PublicName>>,
     /// The last identity of each process, the oldest first.
@@ -134,8 +137,15 @@ impl Authority {
         // What was issued before this start is not known; it is over by then.
         let until = now + Duration::from_secs(config.identity_life_s);
         let in_use_until = state.anchors.iter().map(|it| (it.id.clone(), until)).collect();
-        let (tokens, hosts, members) = (Tokens::default(), BTreeMap::new(), VecDeque::new());
-        Self { config, state, issuer, in_use_until, tokens, hosts, members }
+        let (tokens, claims) = (Tokens::default(), Claims::default());
+        let (hosts, members) = (BTreeMap::new(), VecDeque::new());
+        Self { config, state, issuer, in_use_until, tokens, claims, hosts, members }
+    }
+
+    /// Who may have which names from now on without a token; nobody before it was said. Not kept: whoever
+    /// opens the authority says it.
+    pub fn admit(&mut self, claims: Claims) {
+        self.claims = claims;
     }
 
     /// Vouches from now on for what strangers call this service as well. Those with an identity go by its

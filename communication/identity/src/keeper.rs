@@ -57,8 +57,17 @@ pub struct Membership {
     pub authority: PathBuf,
     /// The name.
     pub id: SpiffeId,
-    /// The token for it.
-    pub token: JoinToken,
+    /// Why it may have the name.
+    pub grounds: Grounds,
+}
+
+/// Why a process may have a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grounds {
+    /// Whoever started it drew this for it.
+    Token(JoinToken),
+    /// The user that it runs as may have it.
+    User,
 }
 
 /// Why no identity came.
@@ -122,7 +131,7 @@ struct Keeper {
     renewal: Renewal,
     /// The last identity, also when it is over: a machine that slept renews with it.
     held: Option<(Arc<Identity>, Arc<Trust>)>,
-    /// The first request, for as long as no answer came: a token is good for one request.
+    /// The first request by a token, for as long as no answer came: it is good for one request.
     joining: Option<Asked>,
     current: watch::Sender<Option<Arc<Credentials>>>,
 }
@@ -178,9 +187,14 @@ impl Keeper {
 
     /// Asks, checks what came, and puts it in place; the end of the new identity.
     async fn ask_for_identity(&mut self) -> Result<Timestamp, AskError> {
-        let (key, asked) = match &self.held {
-            Some((identity, _)) => renewal_request(&self.membership.id, identity)?,
-            None => self.join_request()?,
+        let (key, asked) = match (&self.held, &self.membership.grounds) {
+            // An authority that has started anew does not know what is over; the user is known to the kernel.
+            (Some((identity, _)), Grounds::User) if self.clock.now() >= identity.validity().1 => {
+                self.claim_request()?
+            }
+            (Some((identity, _)), _) => renewal_request(&self.membership.id, identity)?,
+            (None, Grounds::User) => self.claim_request()?,
+            (None, Grounds::Token(token)) => self.join_request(token.clone())?,
         };
         let reply = self.call(&asked).await?;
         let Reply::Issued { chain, bundle, now } = reply else { return Err(AskError::Malformed) };
@@ -198,14 +212,19 @@ impl Keeper {
     }
 
     /// The same request each time, until it is answered.
-    fn join_request(&mut self) -> Result<(KeyPair, Request), AskError> {
+    fn join_request(&mut self, token: JoinToken) -> Result<(KeyPair, Request), AskError> {
         let (key, request) = match self.joining.take() {
             Some(asked) => asked,
             None => ask(&self.membership.id)?,
         };
         self.joining = Some((copy(&key)?, request.clone()));
-        let token = self.membership.token.clone();
         Ok((key, Request::Join { token, request: Bytes(request) }))
+    }
+
+    fn claim_request(&self) -> Result<(KeyPair, Request), AskError> {
+        let id = self.membership.id.clone();
+        let (key, request) = ask(&id)?;
+        Ok((key, Request::Claim { id, request: Bytes(request) }))
     }
 
     /// Learns whom to trust. What is held stays where nothing comes.

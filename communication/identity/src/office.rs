@@ -28,6 +28,7 @@ use crate::{
     },
     bundle::{AnchorId, Bundle},
     certificate::Serial,
+    claims::Claims,
     files::{FileError, read_state, write_state},
     metrics,
     name::SpiffeId,
@@ -161,6 +162,11 @@ impl Office {
     /// The token is not known, or is for another process.
     pub fn bind_token(&self, token: &JoinToken, pid: u32) -> Result<(), TokenError> {
         self.lock().bind_token(token, pid)
+    }
+
+    /// Says who may have which names without a token; see [`Authority::admit`].
+    pub fn admit(&self, claims: Claims) {
+        self.lock().admit(claims);
     }
 
     /// Vouches for what strangers call this service as well; see [`Authority::call_also`].
@@ -308,6 +314,7 @@ impl Office {
                 return Reply::Trust { bundle, now };
             }
             Request::Join { token, request } => authority.join(caller, &token, &request.0, now),
+            Request::Claim { id, request } => authority.claim(caller, id, &request.0, now),
             Request::Renew { chain, request, proof } => match pem::certificates(&chain) {
                 Some(chain) => authority.renew(caller, &chain, &request.0, &proof.0, now),
                 None => Err(IssueError::Refused(crate::refusal::Refusal::Malformed)),

@@ -9,7 +9,7 @@ use base::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::{bundle::Bundle, token::JoinToken};
+use crate::{bundle::Bundle, name::SpiffeId, token::JoinToken};
 
 /// A request has about two kilobytes.
 pub(crate) const REQUEST_BYTES_MAX: u32 = 16 << 10;
@@ -22,6 +22,8 @@ pub(crate) const REPLY_BYTES_MAX: u32 = 4 << 20;
 pub(crate) enum Request {
     /// A first identity.
     Join { token: JoinToken, request: Bytes },
+    /// An identity for the user that the process runs as.
+    Claim { id: SpiffeId, request: Bytes },
     /// The next identity: the chain of the current one as PEM, and a signature by its key.
     Renew { chain: String, request: Bytes, proof: Bytes },
     /// Whom to trust, where it is another than this version.
@@ -45,6 +47,7 @@ impl Request {
     pub(crate) const fn as_str(&self) -> &'static str {
         match self {
             Self::Join { .. } => "join",
+            Self::Claim { .. } => "claim",
             Self::Renew { .. } => "renew",
             Self::Look { .. } => "look",
         }

@@ -1,4 +1,4 @@
-//! Who gets an identity: by a token once, by the current identity from then on.
+//! Who gets an identity: by a token once, or by the user that it runs as; by the current identity from then on.
 
 use std::time::Duration;
 
@@ -39,6 +39,14 @@ pub enum IssueError {
     /// The token is not good.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// Whoever asks may not have the name.
+    #[error("user {uid} may not be {id}")]
+    NotClaimed {
+        /// The user.
+        uid: u32,
+        /// The name.
+        id: SpiffeId,
+    },
     /// The request is not one.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -101,6 +109,25 @@ impl Authority {
     ) -> Result<Issued, IssueError> {
         self.check_issuer(now)?;
         let id = self.tokens.redeem(token, caller, request, now)?;
+        self.issue(&id, caller, request, now)
+    }
+
+    /// Gives a process an identity for the user that it runs as.
+    ///
+    /// # Errors
+    /// The user may not have that name, the request is not good, or the issuer is not.
+    pub fn claim(
+        &mut self,
+        caller: Caller,
+        id: SpiffeId,
+        request: &[u8],
+        now: Timestamp,
+    ) -> Result<Issued, IssueError> {
+        self.check_issuer(now)?;
+        let is_ours = id.trust_domain() == self.state.trust_domain;
+        if !is_ours || !self.claims.allow(caller, &id) {
+            return Err(IssueError::NotClaimed { uid: caller.uid, id });
+        }
         self.issue(&id, caller, request, now)
     }
 

@@ -4,8 +4,8 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc, time:
 
 use base::{ManualClock, Random, SharedClock};
 use identity::{
-    AuthorityConfig, Credentials, Current, Entrance, KeeperConfig, Membership, Office, Protocol,
-    Serial, SpiffeId, keep,
+    AuthorityConfig, Claims, Credentials, Current, Entrance, Grounds, KeeperConfig, Membership,
+    Office, Protocol, Serial, SpiffeId, keep,
 };
 use runtime::Tasks;
 use telemetry::Telemetry;
@@ -93,7 +93,8 @@ impl World {
         let uid = rustix::process::getuid().as_raw();
         let token = self.office.draw_token(id.clone(), uid).unwrap();
         self.office.bind_token(&token, pid).unwrap();
-        let membership = Membership { authority: self.socket(), id, token };
+        let membership =
+            Membership { authority: self.socket(), id, grounds: Grounds::Token(token) };
         let random = Random::with_seed(1);
         keep(CONFIG, membership, self.clock(), random, &self.telemetry, &self.processes)
     }
@@ -113,6 +114,17 @@ impl World {
         };
         let counted = timeout(LONG, counting).await;
         assert!(counted.is_ok(), "{name}: {}", self.telemetry.metrics().encode());
+    }
+
+    /// Waits until an identity is held, and lets the time of one back-off pass at each look.
+    async fn until_held(&self, current: &Current) {
+        let waiting = async {
+            while serial(current).is_none() {
+                self.clock.advance(Duration::from_millis(CONFIG.renewal.backoff_max_ms));
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, waiting).await.expect("in time");
     }
 
     fn metric(&self, start: &str) -> f64 {
@@ -194,6 +206,38 @@ async fn while_the_authority_is_away_an_identity_serves_to_its_end_and_is_closed
     let refused = "identity_authority_requests_total{request=\"renew\",outcome=\"refused\"}";
     world.until_counted(refused, 1.0).await;
     assert_eq!(serial(&cart), None);
+}
+
+#[tokio::test]
+async fn a_user_has_the_names_that_were_said_of_it_also_from_an_authority_that_started_anew() {
+    let mut world = World::new();
+    let uid = rustix::process::getuid().as_raw();
+    let claims = || Claims::default().with(uid, id("cart").parse().unwrap());
+    let claimed = |world: &World, service: &str| {
+        let id: SpiffeId = id(service).parse().unwrap();
+        let membership = Membership { authority: world.socket(), id, grounds: Grounds::User };
+        let random = Random::with_seed(1);
+        keep(CONFIG, membership, world.clock(), random, &world.telemetry, &world.processes)
+    };
+    const REFUSED: &str =
+        "identity_authority_requests_total{request=\"claim\",outcome=\"refused\"}";
+    let mut cart = claimed(&world, "cart");
+    // Nobody may have any name before it was said.
+    world.until_counted(REFUSED, 1.0).await;
+    assert_eq!(serial(&cart), None);
+    world.office.admit(claims());
+    world.until_held(&cart).await;
+    let first = serial(&cart).unwrap();
+    let till = claimed(&world, "till");
+    world.until_counted(REFUSED, 3.0).await;
+    assert_eq!(serial(&till), None, "another name than was said");
+    world.stop().await;
+    world.clock.advance(Duration::from_secs(3_600) + identity::SKEW + Duration::from_secs(1));
+    until(&mut cart, |it| it.is_none()).await;
+    world.start_again();
+    world.office.admit(claims());
+    world.until_held(&cart).await;
+    assert_ne!(serial(&cart), Some(first));
 }
 
 #[tokio::test]

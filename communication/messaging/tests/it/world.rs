@@ -7,8 +7,8 @@ use broker::{
 };
 use callers::{Grant, KeyFile};
 use identity::{
-    AuthorityConfig, HandshakeConfig, Handshakes, KeeperConfig, Membership, Office, PublicName,
-    PublicTrust, SpiffeId, keep,
+    AuthorityConfig, Grounds, HandshakeConfig, Handshakes, KeeperConfig, Membership, Office,
+    PublicName, PublicTrust, SpiffeId, keep,
 };
 use messaging::{LogEntrance, LogTls, Messaging, MessagingConfig};
 use runtime::{SystemClock, Tasks, random_from_os};
@@ -123,7 +123,7 @@ impl World {
             self.office.draw_token(id(service), rustix::process::getuid().as_raw()).unwrap();
         self.office.bind_token(&token, std::process::id()).unwrap();
         let authority = self.directory.path().join("authority.sock");
-        let membership = Membership { authority, id: id(service), token };
+        let membership = Membership { authority, id: id(service), grounds: Grounds::Token(token) };
         let (clock, telemetry) = (SystemClock::shared(), Telemetry::disabled());
         let (config, random) = (KeeperConfig::default(), random_from_os());
         let mut current = keep(config, membership, clock.clone(), random, &telemetry, &self.tasks);

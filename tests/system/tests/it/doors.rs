@@ -11,8 +11,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use identity::{
-    AuthorityConfig, HandshakeConfig, Handshakes, JoinToken, KeeperConfig, Membership, Office,
-    Protocol, SpiffeId, keep,
+    AuthorityConfig, Grounds, HandshakeConfig, Handshakes, JoinToken, KeeperConfig, Membership,
+    Office, Protocol, SpiffeId, keep,
 };
 use runtime::{SystemClock, Tasks, random_from_os};
 use serde_json::Value;
@@ -131,7 +131,7 @@ impl Doors {
 
 /// Joins at an authority's socket.
 async fn joined(service: &str, token: JoinToken, authority: PathBuf) -> Result<Known, String> {
-    let membership = Membership { authority, id: id(service), token };
+    let membership = Membership { authority, id: id(service), grounds: Grounds::Token(token) };
     let (clock, telemetry, tasks) = (SystemClock::shared(), Telemetry::disabled(), Tasks::new());
     let config = KeeperConfig::default();
     let mut current = keep(config, membership, clock.clone(), random_from_os(), &telemetry, &tasks);
