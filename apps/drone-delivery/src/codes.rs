@@ -9,10 +9,6 @@ pub(crate) const ALL: &[OwnReason] = &[
         "The certificate of the gateway, or its key, cannot be used, as the line says. Both are files of PEM: `gateway.certificate`, `gateway.certificate_key`.",
     ),
     (
-        "bad_directory",
-        "The data directory cannot be used: its rights, a full disk, or a file in its place.",
-    ),
-    (
         "bad_file",
         "A line of the file is no request. The line is named; docs/operations.md shows one.",
     ),
@@ -30,10 +26,6 @@ pub(crate) const ALL: &[OwnReason] = &[
         "The data directory was moved or removed while the system ran, so the system ended: nobody would find what it wrote from then on.",
     ),
     ("log_refused", "The log answered, and not as asked; the line `why` has its words."),
-    (
-        "no_identity",
-        "A process showed no identity, or got none. Identities are there with `--tls strict`; `identity show` lists them.",
-    ),
     (
         "no_logs",
         "No process has written anything under this name. `ps` lists the names; nothing is written before the first `up`.",

@@ -13,22 +13,21 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use base::SharedClock;
 use identity::{
-    AuthorityConfig, Current, Grounds, HandshakeConfig, Handshakes, JoinToken, KeeperConfig,
-    Membership, Office, PublicName, SpiffeId, keep,
+    AuthorityConfig, Current, Grounds, Handshakes, JoinToken, Membership, Office, PublicName,
+    SpiffeId,
 };
 use messaging::LogTls;
-use runtime::{Tasks, random_from_os};
+use runtime::Tasks;
 use skein::{
-    Failure, failure,
+    Failure, failure, membership,
     supervise::{Admission, Applicant, Orders, lifeline},
 };
 use telemetry::Telemetry;
-use tokio::{net::UnixListener, time::timeout};
+use tokio::net::UnixListener;
 
 use crate::roles::Role;
 
@@ -39,8 +38,6 @@ const NAMESPACE: &str = "default";
 pub(crate) const OPERATOR: &str = "operator";
 /// What strangers call a process of this machine.
 const HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-/// Longest wait for the first identity.
-const JOIN_WITHIN: Duration = Duration::from_secs(10);
 
 /// The name of a service.
 pub(crate) fn id(service: &str) -> SpiffeId {
@@ -145,11 +142,8 @@ pub(crate) async fn take(service: &str, around: &Surroundings<'_>) -> Result<Han
     let word = lifeline::word().map_err(|it| failed("standard input ended").because(it))?;
     let token = JoinToken::parse(&word)
         .ok_or_else(|| failed("no word came by standard input; `up` starts this process"))?;
-    let (handshakes, mut current) = join(service, token, around);
-    match timeout(JOIN_WITHIN, current.wait_for(Option::is_some)).await {
-        Ok(Ok(_)) => Ok(handshakes),
-        Ok(Err(_)) | Err(_) => Err(failed("the authority has issued no identity in time")),
-    }
+    let Surroundings { clock, telemetry, tasks, .. } = around;
+    membership::joined(as_member(service, token, around), clock, telemetry, tasks).await
 }
 
 /// Joins in the background.
@@ -158,16 +152,11 @@ pub(crate) fn join(
     token: JoinToken,
     around: &Surroundings<'_>,
 ) -> (Handshakes, Current) {
-    let membership = Membership {
-        authority: socket(around.data),
-        id: id(service),
-        grounds: Grounds::Token(token),
-    };
-    let config = KeeperConfig::default();
-    let (clock, random) = (around.clock.clone(), random_from_os());
-    // Requests in flight need it to the end.
-    let tasks = around.tasks.later();
-    let current = keep(config, membership, clock.clone(), random, around.telemetry, &tasks);
-    let config = HandshakeConfig::default();
-    (Handshakes::new(&config, current.clone(), clock, around.telemetry), current)
+    let Surroundings { clock, telemetry, tasks, .. } = around;
+    membership::join(as_member(service, token, around), clock, telemetry, tasks)
+}
+
+/// By the word that `up` has told this process.
+fn as_member(service: &str, token: JoinToken, around: &Surroundings<'_>) -> Membership {
+    Membership { authority: socket(around.data), id: id(service), grounds: Grounds::Token(token) }
 }

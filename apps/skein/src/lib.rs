@@ -4,6 +4,7 @@
 //! them; see `apps/drone-delivery`.
 
 pub mod audit;
+pub mod authority;
 pub mod callers;
 pub mod certificate;
 pub mod check;
@@ -16,6 +17,7 @@ pub mod folder;
 mod following;
 pub mod keys;
 pub mod letters;
+pub mod membership;
 pub mod mesh;
 pub mod output;
 pub mod preflight;

@@ -8,10 +8,13 @@ use std::{
 
 use base::SharedClock;
 use clap::{Parser, Subcommand};
+use identity::{Handshakes, Membership};
 use runtime::{SystemClock, Tasks};
 use service_kit::{FaultHook, ServiceConfig, ServiceContext};
 use skein::{
-    Exit, Failure, Format, Output, check,
+    Exit, Failure, Format, Output,
+    authority::{self, AuthorityArguments},
+    check,
     commands::{
         self, Admins, FileCommand, MeshCommand,
         arguments::{AdminArguments, CheckArguments, ConformanceArguments, CostArguments},
@@ -20,6 +23,7 @@ use skein::{
     },
     control::{self, ControlArguments},
     keys::KeyStore,
+    membership::{self, MembershipArguments},
     mesh::{self, PolicyFiles},
     preflight, program, proxy,
     supervise::lifeline::{WatchInput, farewell},
@@ -74,6 +78,20 @@ enum Command {
     Control {
         #[command(flatten)]
         arguments: ControlArguments,
+        #[command(flatten)]
+        shown: MembershipArguments,
+        /// What is logged: off, error, warn, info, debug or trace.
+        #[arg(long, default_value = "info")]
+        log: String,
+    },
+    /// Runs an authority: it says who proxies and control planes of this machine are, by the user that they
+    /// run as. Calls between those who have a name go by mutual TLS.
+    #[command(after_help = "Examples:\n  skein authority --data /var/lib/skein\n  \
+                            skein authority --data /var/lib/skein --allow orders=1001,stock=1002\n\n\
+                            Who gets which name: docs/control-plane.md")]
+    Authority {
+        #[command(flatten)]
+        arguments: AuthorityArguments,
         /// What is logged: off, error, warn, info, debug or trace.
         #[arg(long, default_value = "info")]
         log: String,
@@ -115,7 +133,10 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             let hook = if enable_faults { FaultHook::On } else { FaultHook::Off };
             run_proxy(&config, &log, traces_per_second, hook).await
         }
-        Command::Control { arguments, log } => run_control(&arguments, &log).await,
+        Command::Control { arguments, shown, log } => {
+            run_control(&arguments, shown.membership(), &log).await
+        }
+        Command::Authority { arguments, log } => run_authority(&arguments, &log).await,
         Command::MeshCost(arguments) => {
             let files = PolicyFiles::new().with_files(&arguments.policies);
             let policy =
@@ -167,7 +188,8 @@ async fn run_proxy(
     let tasks = Tasks::new();
     let config = ServiceConfig { faults: hook, ..proxy::config(&proxy) };
     let context = ServiceContext::new(config, clock, telemetry, tasks.clone());
-    let running = proxy::start(&proxy, files, &context, proxy::limits(), None)?;
+    let known = shown(proxy::membership(&proxy, path)?, &context).await?;
+    let running = proxy::start(&proxy, files, &context, proxy::limits(), known)?;
     let bound = &running.bound;
     tracing::info!(
         edges = ?bound.edges, outbound = ?bound.outbound, inbound = ?bound.inbound,
@@ -181,7 +203,11 @@ async fn run_proxy(
     Ok(exit)
 }
 
-async fn run_control(arguments: &ControlArguments, log: &str) -> Result<Exit, Failure> {
+async fn run_control(
+    arguments: &ControlArguments,
+    membership: Option<Membership>,
+    log: &str,
+) -> Result<Exit, Failure> {
     let clock = SystemClock::shared();
     log_as(control::NAME.to_owned(), control::NAME.to_owned(), log, &clock)?;
     program::take_descriptors();
@@ -189,11 +215,39 @@ async fn run_control(arguments: &ControlArguments, log: &str) -> Result<Exit, Fa
     let settings = TelemetryConfig { span_queue_max: 0, ..TelemetryConfig::default() };
     let (telemetry, tasks) = (Telemetry::new(settings, clock.clone()), Tasks::new());
     let context = ServiceContext::new(control::config(arguments), clock, telemetry, tasks.clone());
-    let running = control::start(arguments, &context, None).await?;
+    let known = shown(membership, &context).await?;
+    let running = control::start(arguments, &context, known).await?;
     tracing::info!(listen = %running.address, admin = %running.admin, "control plane is ready");
     let why = farewell(WatchInput::No).await;
     let why = why.map_err(|it| Failure::new("no_signals", it.to_string()))?;
     Ok(program::drain(&tasks, DRAIN, why).await)
+}
+
+/// What shows who this process is, once it is somebody.
+async fn shown(
+    membership: Option<Membership>,
+    context: &ServiceContext,
+) -> Result<Option<Handshakes>, Failure> {
+    let Some(membership) = membership else { return Ok(None) };
+    membership::joined(membership, &context.clock, &context.telemetry, &context.tasks)
+        .await
+        .map(Some)
+}
+
+async fn run_authority(arguments: &AuthorityArguments, log: &str) -> Result<Exit, Failure> {
+    let clock = SystemClock::shared();
+    log_as(authority::NAME.to_owned(), authority::NAME.to_owned(), log, &clock)?;
+    let settings = TelemetryConfig { span_queue_max: 0, ..TelemetryConfig::default() };
+    let (telemetry, tasks) = (Telemetry::new(settings, clock.clone()), Tasks::new());
+    let config = authority::config(arguments);
+    let context = ServiceContext::new(config, clock, telemetry, tasks.clone());
+    let running = authority::start(arguments, &context)?;
+    tracing::info!(socket = %running.socket.display(), admin = %running.admin, "authority is ready");
+    let why = farewell(WatchInput::No).await;
+    let why = why.map_err(|it| Failure::new("no_signals", it.to_string()))?;
+    let exit = program::drain(&tasks, DRAIN, why).await;
+    drop(running);
+    Ok(exit)
 }
 
 fn log_as(

@@ -8,7 +8,7 @@ use std::{
 };
 
 use base::Timestamp;
-use identity::Handshakes;
+use identity::{Grounds, Handshakes, Membership};
 use mesh_control::{Registration, Upstream};
 use mesh_policy::proxy::{Control, Proxy};
 use mesh_proxy::{
@@ -102,6 +102,21 @@ pub fn start(
         following.hear(upstream, name, instances, &context.telemetry, &context.tasks);
     }
     Ok(Running { bound: program.bound.clone(), admin, program })
+}
+
+/// Who a proxy is to show itself to be, by the file at this path; nobody in plain text.
+///
+/// # Errors
+/// The name is none.
+pub fn membership(proxy: &Proxy, path: &Path) -> Result<Option<Membership>, Failure> {
+    let Some(identity) = &proxy.identity else { return Ok(None) };
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let id = identity.name.parse().map_err(|it| {
+        let what = format!("`{}` is no identity", identity.name);
+        Failure::new("bad_policy", what).because(it).at(path.display()).exit(Exit::Usage)
+    })?;
+    let authority = folder.join(&identity.authority);
+    Ok(Some(Membership { authority, id, grounds: Grounds::User }))
 }
 
 /// Where the control plane is, and who it must be.

@@ -37,4 +37,4 @@ pub use commits::CommitsError;
 pub use config::{BrokerConfig, TopicConfig};
 pub use rights::{Judge, LogDoor, PlainClients, Right};
 pub use server::{BoundBroker, Broker, StartError};
-pub use users::{USERS_NAMESPACE, Users, user_id};
+pub use users::{Users, user_id};

@@ -7,11 +7,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use base::{SharedClock, Timestamp};
 use callers::{ApiKey, KeyDigest, KeyFile};
-use identity::{ParseSpiffeIdError, SpiffeId};
+use identity::{LOG_USERS, ParseSpiffeIdError, SpiffeId};
 use tokio::{sync::watch, time::sleep};
-
-/// The namespace of users; no service may be in it.
-pub const USERS_NAMESPACE: &str = "log-users";
 
 /// Everybody who may log in, now and from now on; a cheap handle.
 #[derive(Clone)]
@@ -59,7 +56,7 @@ impl LoginError {
 /// # Errors
 /// The name is none that a user may have: `a-z`, `0-9` and `-`, 63 at the most.
 pub fn user_id(trust_domain: &str, name: &str) -> Result<SpiffeId, ParseSpiffeIdError> {
-    SpiffeId::new(trust_domain, USERS_NAMESPACE, name)
+    SpiffeId::new(trust_domain, LOG_USERS, name)
 }
 
 impl Users {

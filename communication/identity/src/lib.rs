@@ -44,7 +44,7 @@ pub use credentials::{Credentials, Entrance, Identity, IdentityError, Protocol};
 pub use files::{FileError, read_state, write_state};
 pub use handshake::{Current, Handshakes, Known, Visitor};
 pub use keeper::{Grounds, KeeperConfig, Membership, keep};
-pub use name::{ParseSpiffeIdError, SpiffeId};
+pub use name::{LOG_USERS, ParseSpiffeIdError, SpiffeId};
 pub use office::{ChangeError, DrawError, Office, OpenError, Standing};
 pub use presented::{Presented, PublicCertificate, PublicCertificateError, PublicHandshakes};
 pub use public::{PublicName, PublicTrust, PublicTrustError};

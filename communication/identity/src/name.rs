@@ -12,6 +12,10 @@ const LABEL_BYTES_MAX: usize = 63;
 /// Leaves room for namespace and service within the 253 bytes of a DNS name.
 const TRUST_DOMAIN_BYTES_MAX: usize = 120;
 
+/// The namespace of the log's users: programs of others that log in by a secret. They show no certificate,
+/// and no authority of ours gives one a name there.
+pub const LOG_USERS: &str = "log-users";
+
 /// The identity of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -29,6 +29,17 @@ pub struct Proxy {
     pub drain_delay: Option<Duration>,
     /// The control plane that it hears, besides its files.
     pub control: Option<Control>,
+    /// Who it shows itself to be; nothing in plain text.
+    pub identity: Option<Identity>,
+}
+
+/// Who a proxy shows itself to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name, `spiffe://<trust domain>/ns/<namespace>/svc/<service>`.
+    pub name: String,
+    /// The socket of the authority, relative to the file of the proxy.
+    pub authority: PathBuf,
 }
 
 /// The control plane of a proxy.

@@ -14,6 +14,10 @@ pub const ALL: &[OwnReason] = &[
         "An argument makes no sense here. `--help` behind the command says what it takes.",
     ),
     (
+        "bad_directory",
+        "The data directory cannot be used: its rights, a full disk, another process that has it, or a file in its place.",
+    ),
+    (
         "bad_keys",
         "The file of keys or users cannot be read or written: its rights, a full disk, or a change by hand.",
     ),
@@ -51,6 +55,10 @@ pub const ALL: &[OwnReason] = &[
         "None of the processes is a control plane. `mesh_control.enabled` starts one.",
     ),
     ("no_file", "A file cannot be read: it is not there, or its rights forbid it."),
+    (
+        "no_identity",
+        "A process showed no identity, or got none. The authority has to run, and to allow the name to the user that asks: `skein authority --allow`; in a system of `up`, `--tls strict` gives identities and `identity show` lists them.",
+    ),
     ("no_key", "No key could be made: what was asked for is refused, as the line says."),
     (
         "no_lock",

@@ -9,6 +9,10 @@ mod file_commands;
 #[cfg(test)]
 mod following;
 #[cfg(test)]
+mod identities;
+#[cfg(test)]
 mod log_commands;
 #[cfg(test)]
 mod mesh_commands;
+#[cfg(test)]
+mod process;

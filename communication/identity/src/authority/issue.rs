@@ -13,7 +13,7 @@ use super::{
 use crate::{
     bundle::{Bundle, Trust},
     certificate::Leaf,
-    name::SpiffeId,
+    name::{LOG_USERS, SpiffeId},
     refusal::Refusal,
     token::{Caller, JoinToken, TokenError},
     verify::{Purpose, verify},
@@ -47,6 +47,9 @@ pub enum IssueError {
         /// The name.
         id: SpiffeId,
     },
+    /// The name is that of somebody who logs in by a secret.
+    #[error("a name in the namespace `{LOG_USERS}` is proved by a secret, never by a certificate")]
+    LogUser,
     /// The request is not one.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -175,6 +178,9 @@ impl Authority {
         request: &[u8],
         now: Timestamp,
     ) -> Result<Issued, IssueError> {
+        if id.namespace() == LOG_USERS {
+            return Err(IssueError::LogUser);
+        }
         let request = read_request(request, id)?;
         let life = Duration::from_secs(self.config.identity_life_s);
         // Nothing outlives its issuer.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     destination::Protocol,
-    proxy::{AccessLog, Control, Edge, Inbound, Instance, Outbound, Proxy},
+    proxy::{AccessLog, Control, Edge, Identity, Inbound, Instance, Outbound, Proxy},
 };
 
 /// Doors of one kind, hosts of one edge, and files of one proxy; more is refused.
@@ -34,6 +34,7 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Proxy> {
         "accessLog",
         "drainDelay",
         "control",
+        "identity",
     ];
     let spec = document.section("a Proxy", &known)?;
     if !["edge", "outbound", "inbound"].iter().any(|it| spec.get(it).is_some()) {
@@ -69,8 +70,15 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<Proxy> {
         access_log: spec.read("accessLog", access_log),
         drain_delay: spec.read("drainDelay", values::duration),
         control,
+        identity: spec.read("identity", identity),
         edges,
     })
+}
+
+fn identity(context: &Context<'_>, node: &Node) -> Option<Identity> {
+    let section = Section::of(context, node, "an identity", &["name", "authority"])?;
+    let authority = section.read_needed("authority", values::text_up_to(4096)).map(PathBuf::from);
+    Some(Identity { name: section.read_needed("name", values::identity)?, authority: authority? })
 }
 
 fn control(context: &Context<'_>, node: &Node) -> Option<Control> {
