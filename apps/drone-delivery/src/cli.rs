@@ -331,6 +331,9 @@ pub(crate) struct SubmitArguments {
     /// Longest wait for one delivery.
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     pub(crate) timeout: u64,
+    /// Says on standard error how far it is, also where that is no terminal.
+    #[arg(long)]
+    pub(crate) progress: bool,
 }
 
 #[derive(Debug, Args)]
@@ -345,6 +348,9 @@ pub(crate) struct LoadArguments {
     #[arg(long, default_value_t = 10, value_name = "SECONDS", allow_negative_numbers = true,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
+    /// Says on standard error how far it is, also where that is no terminal.
+    #[arg(long)]
+    pub(crate) progress: bool,
 }
 
 #[derive(Debug, Subcommand)]

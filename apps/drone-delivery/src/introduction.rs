@@ -52,7 +52,7 @@ impl Invocation {
     }
 
     /// A command on the same system, to be typed as it stands.
-    fn command(&self, words: &str) -> String {
+    pub(crate) fn command(&self, words: &str) -> String {
         let program = quoted(&self.program);
         if self.data == Path::new(DATA) {
             return format!("{program} {words}");

@@ -18,6 +18,7 @@ use tokio::{
 
 use crate::{
     cli::LoadArguments,
+    sending::{Interrupt, Progress},
     submit::{read_file, request_of},
     system::System,
 };
@@ -34,6 +35,9 @@ struct Report {
     /// Answers other than 202, by status.
     other: BTreeMap<u16, u64>,
     unanswered: u64,
+    /// Had no answer when somebody stopped it.
+    open: usize,
+    interrupted: bool,
     /// Were due while too many were in flight.
     not_sent: u64,
     p50: Option<f64>,
@@ -55,14 +59,30 @@ pub(crate) async fn load(
     let system = Arc::new(system);
     let run = random_from_os().uuid_v7(SystemClock::shared().now()).to_string();
     let gap = Duration::from_secs(1) / arguments.rate;
+    let mut progress = Progress::new(output, arguments.progress);
+    let mut interrupt = Interrupt::watch();
     let (started, mut open) = (Instant::now(), JoinSet::new());
     let (mut report, mut took) = (Report::default(), Vec::new());
-    for number in 0..arguments.rate.saturating_mul(arguments.seconds) {
+    let total = arguments.rate.saturating_mul(arguments.seconds);
+    let mut number = 0;
+    while number < total || !open.is_empty() {
         let due = started + gap * number;
-        sleep_until(due).await;
-        while let Some(joined) = open.try_join_next() {
-            report.note(&mut took, &joined);
+        tokio::select! {
+            () = sleep_until(due), if number < total => {}
+            joined = open.join_next(), if !open.is_empty() => {
+                joined.iter().for_each(|it| report.note(&mut took, it));
+                continue;
+            }
+            () = progress.due() => {
+                progress.tell(&report.so_far(total, open.len()));
+                continue;
+            }
+            () = interrupt.came() => {
+                report.interrupted = true;
+                break;
+            }
         }
+        number += 1;
         if open.len() >= OPEN_MAX {
             report.not_sent += 1;
             continue;
@@ -71,17 +91,18 @@ pub(crate) async fn load(
         let (system, requests) = (Arc::clone(&system), Arc::clone(&requests));
         let key = format!("\"{run}-{number}\"");
         open.spawn(async move {
-            let index = usize::try_from(number).unwrap_or(0) % requests.len();
+            let index = usize::try_from(number - 1).unwrap_or(0) % requests.len();
             let status = post(&system, &requests[index], &key).await;
             (status, due.elapsed())
         });
     }
-    while let Some(joined) = open.join_next().await {
+    while let Some(joined) = open.try_join_next() {
         report.note(&mut took, &joined);
     }
+    report.open = open.len();
     report.close(took);
     output.result(&report, &report.table());
-    Ok(if report.accepted == report.sent { Exit::Done } else { Exit::Partial })
+    Ok(report.exit())
 }
 
 /// The status, or nothing when no answer came.
@@ -114,6 +135,21 @@ impl Report {
         (self.p50, self.p99, self.max) = (at(rank(50)), at(rank(99)), at(rank(100)));
     }
 
+    /// How far it is, in a line.
+    fn so_far(&self, total: u32, open: usize) -> String {
+        let other: u64 = self.other.values().sum::<u64>() + self.unanswered;
+        let other = if other > 0 { format!(", {other} not") } else { String::new() };
+        format!("sent {} of {total}: {} accepted{other}, {open} open", self.sent, self.accepted)
+    }
+
+    fn exit(&self) -> Exit {
+        match self.accepted == self.sent && self.not_sent == 0 {
+            _ if self.interrupted => Exit::Interrupted,
+            true => Exit::Done,
+            false => Exit::Partial,
+        }
+    }
+
     fn table(&self) -> Table {
         let mut table = Table::new(&["WHAT", "VALUE"]);
         table.row(["sent".to_owned(), self.sent.to_string()]);
@@ -122,6 +158,9 @@ impl Report {
             table.row([format!("answered {status}"), number.to_string()]);
         }
         table.row(["unanswered".to_owned(), self.unanswered.to_string()]);
+        if self.interrupted {
+            table.row(["open".to_owned(), self.open.to_string()]);
+        }
         table.row(["not sent".to_owned(), self.not_sent.to_string()]);
         for (name, value) in [("p50", self.p50), ("p99", self.p99), ("max", self.max)] {
             table.row([
@@ -150,5 +189,15 @@ mod tests {
         report.close(took);
         assert_eq!((report.p50, report.p99, report.max), (Some(50.0), Some(99.0), Some(100.0)));
         assert_eq!((report.other[&429], report.unanswered), (1, 1));
+    }
+
+    #[test]
+    fn who_interrupts_learns_what_is_open() {
+        let report = Report { sent: 5, accepted: 3, unanswered: 1, ..Report::default() };
+        assert_eq!(report.so_far(9, 1), "sent 5 of 9: 3 accepted, 1 not, 1 open");
+        assert_eq!(report.exit(), Exit::Partial);
+        let report = Report { open: 1, interrupted: true, ..report };
+        assert_eq!(report.exit(), Exit::Interrupted);
+        assert!(report.table().render("").contains("open        1"));
     }
 }

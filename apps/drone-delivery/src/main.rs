@@ -32,6 +32,7 @@ mod published;
 mod reasons;
 mod role;
 mod roles;
+mod sending;
 mod settings;
 mod sidecars;
 mod submit;
@@ -125,7 +126,9 @@ async fn ask(data: &Path, command: AskCommand, output: Output) -> Result<Exit, F
         AskCommand::Delivery(command) => deliveries::run(system, command, output).await,
         AskCommand::Trace { id } => trace::trace(system, &id, output).await,
         AskCommand::Saga(command) => transactions::saga(system, command, output).await,
-        AskCommand::Failures(command) => transactions::failures(system, command, output).await,
+        AskCommand::Failures(command) => {
+            transactions::failures(data, system, command, output).await
+        }
         AskCommand::Topics(command) => messages::topics(data, system, command, output).await,
         AskCommand::Groups(command) => groups::run(system, command, output).await,
         AskCommand::Dlq(command) => dead_letters::run(system, command, output).await,

@@ -6,7 +6,15 @@
 mod line;
 mod summary;
 
-use std::{io::Read as _, path::Path, sync::Arc, time::Duration};
+use std::{
+    io::Read as _,
+    path::Path,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use base::headers;
 use http::{HeaderName, Method, StatusCode};
@@ -15,6 +23,7 @@ use serde_json::Value;
 use service_kit::{Call, segment};
 use skein::{Exit, Failure, Output};
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -24,7 +33,11 @@ use self::{
     line::read_lines,
     summary::{Ended, Summary},
 };
-use crate::{cli::SubmitArguments, system::System};
+use crate::{
+    cli::SubmitArguments,
+    sending::{Interrupt, Progress},
+    system::System,
+};
 
 /// Pause before a request is sent again, when the answer names none.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -44,37 +57,56 @@ pub(crate) async fn submit(
     output: Output,
 ) -> Result<Exit, Failure> {
     let lines = read_file(&arguments.file)?;
+    let total = lines.len();
+    let mut lines = lines.into_iter();
     let open_max = arguments.open_max.max(1);
+    let (stop, stopped) = watch::channel(false);
     let sender = Arc::new(Sender {
         system,
         run: new_run(),
         patience: Duration::from_secs(arguments.timeout),
         wait: arguments.wait,
         look_every: LOOK_EVERY.max(LOOK_AT_ONE * u32::try_from(open_max).unwrap_or(u32::MAX)),
+        accepted: AtomicUsize::new(0),
+        stopped,
     });
-    let mut summary = Summary::new(arguments.wait);
+    let mut progress = Progress::new(output, arguments.progress);
+    let mut interrupt = Interrupt::watch();
+    let mut summary = Summary::new(arguments.wait, total);
     let mut open = JoinSet::new();
-    for line in lines {
-        while open.len() >= open_max {
-            note(&mut summary, open.join_next().await);
+    loop {
+        while open.len() < open_max && !summary.is_interrupted() {
+            let Some(line) = lines.next() else { break };
+            summary.sends();
+            let sender = Arc::clone(&sender);
+            open.spawn(async move {
+                let ended = sender.see_through(&line).await;
+                (line, ended)
+            });
         }
-        let sender = Arc::clone(&sender);
-        open.spawn(async move {
-            let ended = sender.see_through(&line).await;
-            (line, ended)
-        });
-    }
-    while !open.is_empty() {
-        note(&mut summary, open.join_next().await);
+        tokio::select! {
+            joined = open.join_next() => match joined {
+                None => break,
+                Some(joined) => note(&mut summary, joined),
+            },
+            () = progress.due() => {
+                progress.tell(&summary.so_far(sender.accepted.load(Ordering::Relaxed)));
+            }
+            () = interrupt.came() => {
+                summary.interrupt();
+                // Each says where it stands and ends.
+                stop.send_replace(true);
+            }
+        }
     }
     output.result(&summary, &summary.table());
     Ok(summary.exit())
 }
 
-type Joined = Option<Result<(Line, Ended), tokio::task::JoinError>>;
+type Joined = Result<(Line, Ended), tokio::task::JoinError>;
 
 fn note(summary: &mut Summary, joined: Joined) {
-    if let Some(Ok((line, ended))) = joined {
+    if let Ok((line, ended)) = joined {
         summary.add(&line, ended);
     }
 }
@@ -122,16 +154,32 @@ struct Sender {
     patience: Duration,
     wait: bool,
     look_every: Duration,
+    /// Lines that were taken so far.
+    accepted: AtomicUsize,
+    /// Whether nobody wants to know any more.
+    stopped: watch::Receiver<bool>,
 }
 
 impl Sender {
-    /// From the request to its end, or to its acceptance when nobody waits.
+    /// From the request to its end, or to its acceptance when nobody waits, or to the wish to stop.
     async fn see_through(&self, line: &Line) -> Ended {
+        let (mut stopped, taken) = (self.stopped.clone(), OnceLock::new());
+        tokio::select! {
+            ended = self.follow(line, &taken) => ended,
+            _stop = stopped.wait_for(|it| *it) => Ended::Left { id: taken.get().cloned() },
+        }
+    }
+
+    /// Cancel-safe in that `taken` has the id from the answer on; a request that has none yet may have
+    /// been taken all the same.
+    async fn follow(&self, line: &Line, taken: &OnceLock<String>) -> Ended {
         let deadline = Instant::now() + self.patience;
         let id = match self.accepted(line, deadline).await {
             Ok(id) => id,
             Err(ended) => return ended,
         };
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        taken.get_or_init(|| id.clone());
         let accepted = Instant::now();
         if let Some(after) = line.cancel_after {
             sleep(after).await;

@@ -1,12 +1,18 @@
 //! Sagas and failures: what stands where, and what a person does about it.
 
+mod history;
+
+use std::path::Path;
+
 use http::{Method, header};
+use runtime::SystemClock;
 use serde_json::{Value, json};
 use service_kit::{Call, segment};
-use skein::{Exit, Failure, Output, Table};
+use skein::{Exit, Failure, Format, Output, Table};
 
 use crate::{
     cli::{ActionArguments, FailureCommand, SagaCommand},
+    introduction::{Invocation, quoted},
     system::System,
 };
 
@@ -33,7 +39,7 @@ pub(crate) async fn saga(
             let id = if id.contains('/') { id } else { format!("{id}/create") };
             let path = format!("/api/sagas/{}", segment(&id));
             let saga = system.ask(Call::get("scheduler", path)).await?;
-            output.result(&saga, &history(&saga));
+            output.result(&saga, &history::table(&saga, reading()));
         }
     }
     Ok(Exit::Done)
@@ -41,42 +47,36 @@ pub(crate) async fn saga(
 
 /// Failures, from the Supervisor.
 pub(crate) async fn failures(
+    data: &Path,
     system: System,
     command: FailureCommand,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let columns = [
-        ("DELIVERY", "deliveryId"),
-        ("OPERATION", "operation"),
-        ("STATE", "state"),
-        ("STEP", "failedStep"),
-        ("REASON", "reason"),
-        ("UPDATED", "updatedAt"),
-    ];
     match command {
         FailureCommand::List { state, limit } => {
             let path = listed("/api/failures", "state", state.as_deref(), limit);
             let failures = system.ask(Call::get("supervisor", path)).await?;
-            output.result(&failures, &rows(&failures, &columns));
+            output.result(&failures, &troubles(&failures));
         }
         FailureCommand::Show { id } => {
             let path = format!("/api/failures/{}", segment(&id));
             let failure = system.ask(Call::get("supervisor", path)).await?;
-            output.result(&failure, &history(&failure));
+            output.result(&failure, &history::table(&failure, reading()));
         }
-        FailureCommand::Retry(it) => act(&system, "retry", it, output, &columns).await?,
-        FailureCommand::Compensate(it) => act(&system, "compensate", it, output, &columns).await?,
-        FailureCommand::Resolve(it) => act(&system, "resolve", it, output, &columns).await?,
+        FailureCommand::Retry(it) => act(data, &system, "retry", it, output).await?,
+        FailureCommand::Compensate(it) => act(data, &system, "compensate", it, output).await?,
+        FailureCommand::Resolve(it) => act(data, &system, "resolve", it, output).await?,
     }
     Ok(Exit::Done)
 }
 
+/// What is answered stood so before anything was done about it: people are told where to look later.
 async fn act(
+    data: &Path,
     system: &System,
     action: &str,
     arguments: ActionArguments,
     output: Output,
-    columns: &[(&'static str, &str)],
 ) -> Result<(), Failure> {
     let ActionArguments { id, reason } = arguments;
     let call =
@@ -84,7 +84,14 @@ async fn act(
             .header(header::CONTENT_TYPE, "application/json")
             .json(&json!({"action": action, "note": reason, "actor": actor()}));
     let failure = system.ask(call).await?;
-    output.result(&failure, &rows(&json!([failure]), columns));
+    match output.format {
+        Format::Json => output.document(&failure),
+        Format::Table | Format::Wide => {
+            let id = failure["transactionId"].as_str().unwrap_or(&id);
+            let show = Invocation::of(data).command(&format!("failures show {}", quoted(id)));
+            output.text(&format!("asked; `{show}` tells what became of it\n"));
+        }
+    }
     Ok(())
 }
 
@@ -115,19 +122,21 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// Its records, one a line.
-fn history(saga: &Value) -> Table {
-    let mut table = Table::new(&["AT", "EPOCH", "RECORD", "DETAILS"]);
-    for row in saga["history"].as_array().into_iter().flatten() {
-        table.row([cell(&row["at"]), cell(&row["epoch"]), cell(&row["record"]), details(row)]);
+/// Failed transactions: each with what it waits for, or what failed it.
+fn troubles(failures: &Value) -> Table {
+    let columns = ["DELIVERY", "OPERATION", "STATE", "STEP", "REASON", "UPDATED"];
+    let mut table = Table::new(&columns);
+    for failure in failures.as_array().into_iter().flatten() {
+        let [delivery, operation, state, updated] =
+            ["deliveryId", "operation", "state", "updatedAt"].map(|it| cell(&failure[it]));
+        let (step, reason) = history::trouble(failure);
+        table.row([delivery, operation, state, step, reason, updated]);
     }
     table
 }
 
-/// Whatever else a record says.
-fn details(row: &Value) -> String {
-    let shown = ["at", "epoch", "number", "record"];
-    let members = row.as_object().into_iter().flatten();
-    let rest = members.filter(|(name, _)| !shown.contains(&name.as_str()));
-    rest.map(|(name, value)| format!("{name}={}", cell(value))).collect::<Vec<_>>().join(" ")
+/// This machine's clocks: those of the services that counted.
+fn reading() -> history::Reading {
+    let clock = SystemClock::shared();
+    history::Reading { now: clock.now(), monotonic: clock.monotonic() }
 }

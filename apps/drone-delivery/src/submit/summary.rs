@@ -27,6 +27,8 @@ pub(super) enum Ended {
     },
     /// It was taken, and had not come to its end in time.
     TooLate { id: String },
+    /// Nobody waited any longer: taken, where it has an id, and open.
+    Left { id: Option<String> },
 }
 
 /// A line that did not end as it should.
@@ -41,9 +43,15 @@ pub(super) struct Mismatch {
 
 /// The counts, and the latencies of what came to an end, in milliseconds.
 #[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Summary {
     #[serde(skip)]
     waited: bool,
+    /// Lines of the file.
+    lines: usize,
+    /// Those that were sent; all of them where nobody stopped it.
+    sent: usize,
+    interrupted: bool,
     accepted: u64,
     completed: u64,
     cancelled: u64,
@@ -56,14 +64,39 @@ pub(super) struct Summary {
     unanswered: u64,
     p50: Option<u64>,
     p99: Option<u64>,
+    /// Lines that ended as they say; a line that says nothing is to be taken.
+    as_expected: usize,
     mismatches: Vec<Mismatch>,
     #[serde(skip)]
     took_ms: Vec<u64>,
 }
 
 impl Summary {
-    pub(super) fn new(waited: bool) -> Self {
-        Self { waited, ..Self::default() }
+    pub(super) fn new(waited: bool, lines: usize) -> Self {
+        Self { waited, lines, ..Self::default() }
+    }
+
+    /// One more line is on its way.
+    pub(super) fn sends(&mut self) {
+        self.sent += 1;
+    }
+
+    /// Somebody does not want to wait for more.
+    pub(super) fn interrupt(&mut self) {
+        self.interrupted = true;
+    }
+
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// How far it is, in a line.
+    pub(super) fn so_far(&self, accepted: usize) -> String {
+        let ended = self.completed + self.cancelled + self.failed + self.parked;
+        let ended = if self.waited { format!(", {ended} ended") } else { String::new() };
+        let rejected = self.rejected;
+        let rejected = if rejected > 0 { format!(", {rejected} rejected") } else { String::new() };
+        format!("sent {} of {}: {accepted} accepted{rejected}{ended}", self.sent, self.lines)
     }
 
     pub(super) fn add(&mut self, line: &Line, ended: Ended) {
@@ -85,6 +118,16 @@ impl Summary {
                 self.open += 1;
                 (Some(id), "no end in time".to_owned(), None)
             }
+            // Who stopped it expects nothing.
+            Ended::Left { id: Some(_) } => {
+                self.accepted += 1;
+                self.open += 1;
+                return;
+            }
+            Ended::Left { id: None } => {
+                self.unanswered += 1;
+                return;
+            }
             Ended::At { id, state, failed_step, reason, took } => {
                 self.accepted += 1;
                 self.count(&state, took);
@@ -92,24 +135,29 @@ impl Summary {
                 (Some(id), format!("{state}{why}"), failed_step)
             }
         };
-        let Some(expected) = line.expect.as_ref().filter(|it| self.is_missed(it, &found, &step))
-        else {
+        if !self.is_missed(line.expect.as_ref(), &found, step.as_ref()) {
+            self.as_expected += 1;
             return;
-        };
-        let at = |step: &Option<String>| step.as_ref().map(|it| format!(" at {it}"));
-        self.mismatches.push(Mismatch {
-            line: line.number,
-            delivery_id: id,
-            expected: expected.outcome.clone() + &at(&expected.failed_step).unwrap_or_default(),
-            found: found + &at(&step).unwrap_or_default(),
-        });
+        }
+        let at = |step: Option<&String>| step.map(|it| format!(" at {it}")).unwrap_or_default();
+        let expected = line.expect.as_ref().map_or_else(
+            || if self.waited { "an end" } else { "Accepted" }.to_owned(),
+            |it| it.outcome.clone() + &at(it.failed_step.as_ref()),
+        );
+        let found = found + &at(step.as_ref());
+        self.mismatches.push(Mismatch { line: line.number, delivery_id: id, expected, found });
     }
 
-    fn is_missed(&self, expected: &Expected, found: &str, step: &Option<String>) -> bool {
+    fn is_missed(&self, expected: Option<&Expected>, found: &str, step: Option<&String>) -> bool {
+        let word = found.split(' ').next();
+        let Some(expected) = expected else {
+            // Whatever it came to is an end, if only it was taken.
+            return ["Rejected", "no"].contains(&word.unwrap_or_default());
+        };
         // An end that nobody waited for is not missed.
         let is_open = !self.waited && found == "Accepted" && expected.outcome != "Rejected";
-        let is_same = found.split(' ').next() == Some(expected.outcome.as_str());
-        let is_there = expected.failed_step.is_none() || expected.failed_step == *step;
+        let is_same = word == Some(expected.outcome.as_str());
+        let is_there = expected.failed_step.is_none() || expected.failed_step.as_ref() == step;
         !(is_open || (is_same && is_there))
     }
 
@@ -135,6 +183,7 @@ impl Summary {
     /// How the command ends.
     pub(super) fn exit(&self) -> Exit {
         match (self.mismatches.len(), self.unanswered) {
+            _ if self.interrupted => Exit::Interrupted,
             (0, 0) => Exit::Done,
             _ if self.accepted == 0 => Exit::Failed,
             _ => Exit::Partial,
@@ -143,6 +192,11 @@ impl Summary {
 
     pub(super) fn table(&self) -> Table {
         let mut table = Table::new(&["OUTCOME", "DELIVERIES"]);
+        let of = |number: usize| match self.lines {
+            lines if lines == number => number.to_string(),
+            lines => format!("{number} of {lines}"),
+        };
+        table.row(["sent".to_owned(), of(self.sent)]);
         let rows = [
             ("accepted", self.accepted),
             ("completed", self.completed),
@@ -160,6 +214,9 @@ impl Summary {
             if let Some(took) = took {
                 table.row([name.to_owned(), format!("{took} ms")]);
             }
+        }
+        if self.waited {
+            table.row(["as expected".to_owned(), of(self.as_expected)]);
         }
         for it in &self.mismatches {
             let found = format!("expected {}, found {}", it.expected, it.found);
@@ -197,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_line_that_ends_otherwise_than_it_says_is_named() {
-        let mut summary = Summary::new(true);
+        let mut summary = Summary::new(true, 6);
         summary.add(&line("Completed", None), at("Completed", None, 5));
         summary.add(&line("Rejected", None), rejected());
         summary.add(&line("Failed", Some("account")), at("Failed", Some("account"), 5));
@@ -212,7 +269,7 @@ mod tests {
 
     #[test]
     fn without_waiting_only_what_is_known_at_once_is_judged() {
-        let mut summary = Summary::new(false);
+        let mut summary = Summary::new(false, 2);
         let accepted = || Ended::Accepted { id: "d".to_owned() };
         summary.add(&line("Completed", None), accepted());
         assert_eq!(summary.mismatches, []);
@@ -221,8 +278,40 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_says_nothing_is_to_be_taken() {
+        let plain = Line { expect: None, ..line("", None) };
+        let mut summary = Summary::new(true, 2);
+        summary.add(&plain, at("Failed", Some("account"), 5));
+        assert_eq!((summary.exit(), summary.as_expected), (Exit::Done, 1));
+        summary.add(&plain, rejected());
+        assert_eq!((summary.exit(), summary.mismatches.len()), (Exit::Partial, 1));
+        let mut summary = Summary::new(true, 1);
+        summary.add(&plain, Ended::TooLate { id: "d".to_owned() });
+        assert_eq!(summary.mismatches[0].expected, "an end");
+    }
+
+    #[test]
+    fn who_interrupts_learns_what_was_sent_and_what_is_open() {
+        let mut summary = Summary::new(true, 6);
+        for _ in 0..4 {
+            summary.sends();
+        }
+        summary.add(&line("Completed", None), at("Completed", None, 5));
+        summary.add(&line("Rejected", None), rejected());
+        assert_eq!(summary.so_far(2), "sent 4 of 6: 2 accepted, 1 rejected, 1 ended");
+        summary.interrupt();
+        summary.add(&line("Completed", None), Ended::Left { id: Some("d".to_owned()) });
+        summary.add(&line("Completed", None), Ended::Left { id: None });
+        assert_eq!((&summary.mismatches[..], summary.exit()), (&[][..], Exit::Interrupted));
+        let said = summary.table().render("");
+        for row in ["sent         4 of 6", "accepted     2", "open         1", "unanswered   1"] {
+            assert!(said.contains(row), "{said}");
+        }
+    }
+
+    #[test]
     fn a_percentile_is_a_latency_that_was_seen() {
-        let mut summary = Summary::new(true);
+        let mut summary = Summary::new(true, 6);
         for took in (1..=200).rev() {
             summary.add(&line("Completed", None), at("Completed", None, took));
         }
