@@ -41,7 +41,10 @@ pub(crate) fn routes(
 ) -> Routes<()> {
     let routes = Routes::new();
     let routes = match hook {
-        FaultHook::Off => routes,
+        FaultHook::Off => routes
+            .get("/admin/faults", no_faults)
+            .operator(Method::PUT, "/admin/faults", no_faults)
+            .operator(Method::DELETE, "/admin/faults", no_faults),
         FaultHook::On => routes
             .get("/admin/faults", list)
             .operator(Method::PUT, "/admin/faults", plant)
@@ -57,6 +60,11 @@ pub(crate) fn routes(
                 .with_state(store),
         ),
     }
+}
+
+/// What is said where nobody may plant any.
+async fn no_faults() -> Problem {
+    Problem::not_found("faults can be planted where the system was started with --enable-faults")
 }
 
 /// What the mesh knows, and its planted faults.

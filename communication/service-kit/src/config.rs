@@ -37,7 +37,7 @@ pub enum PortSharing {
 /// Whether operators may plant faults over the admin port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FaultHook {
-    /// `/admin/faults` does not exist.
+    /// `/admin/faults` is 404, and says what lets it be more.
     #[default]
     Off,
     /// `/admin/faults` works.

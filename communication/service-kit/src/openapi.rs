@@ -5,7 +5,7 @@
 //! the stack in front of it refuses, and nine copies of that would differ. So the document is
 //! completed here, once, from the routes that are served. What a service said itself stays.
 
-use base::Code;
+use base::{Code, headers::IDEMPOTENCY_KEY};
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -59,6 +59,9 @@ pub(crate) fn complete(document: &mut Value, rows: &[MutatingRoute], audience: A
             });
             if let Some(operation) = operation.as_object_mut().filter(|_| is_method(method)) {
                 add_parameters(operation, path);
+                if is_keyed {
+                    add_key(operation);
+                }
                 add_answers(operation, &answers(operation, path, is_keyed, audience));
             }
         }
@@ -112,6 +115,21 @@ fn add_parameters(operation: &mut Map<String, Value>, path: &str) {
                 json!({"type": "string", "minLength": 1, "maxLength": 200, "pattern": NAME});
             declared.push(json!({"name": name, "in": "path", "required": true, "schema": schema}));
         }
+    }
+}
+
+/// Declares the key of a change that is made once, where the service did not.
+fn add_key(operation: &mut Map<String, Value>) {
+    let declared = operation.entry("parameters").or_insert_with(|| json!([]));
+    let Some(declared) = declared.as_array_mut() else { return };
+    let is_key = |it: &Value| {
+        it["in"] == "header"
+            && it["name"].as_str().is_some_and(|it| it.eq_ignore_ascii_case(IDEMPOTENCY_KEY))
+    };
+    if !declared.iter().any(is_key) {
+        declared.push(json!({"name": "Idempotency-Key", "in": "header", "required": false,
+            "description": "the same key and body are one change, with the first reply",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 200}}));
     }
 }
 
@@ -197,9 +215,21 @@ mod tests {
         assert_eq!(get["responses"]["404"]["description"], "no such order");
         assert_eq!(get["parameters"][0]["name"], "id");
         let put = &document["paths"]["/orders/{id}"]["put"];
-        assert_eq!(put["parameters"].as_array().unwrap().len(), 1);
+        assert_eq!(put["parameters"].as_array().unwrap().len(), 2);
         assert_eq!(put["parameters"][0]["schema"]["type"], "integer");
         assert_eq!(document["paths"]["/orders/{id}"]["summary"], "orders");
+    }
+
+    #[test]
+    fn a_change_that_is_made_once_for_its_key_says_so_and_no_other_does() {
+        let document = completed(Audience::Operators);
+        let operations = &document["paths"]["/orders/{id}"];
+        let keys = |it: &Value| {
+            let all = it["parameters"].as_array().unwrap().iter();
+            all.filter(|it| it["name"] == "Idempotency-Key" && it["in"] == "header").count()
+        };
+        assert_eq!((keys(&operations["put"]), keys(&operations["get"])), (1, 0));
+        assert!(operations["put"]["responses"]["422"].is_object());
     }
 
     #[test]

@@ -618,6 +618,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_alert_of_what_a_carrier_strands_names_the_carrier() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, reports) = one_delivery(directory.path(), Recipient::Simulated).await;
+        for heard in [
+            assigned(None, 1),
+            carried("first", CarrierPhase::EnRouteToPickup, 2),
+            carried("first", CarrierPhase::PickedUp, 3),
+            carried("first", CarrierPhase::Failed, 4),
+        ] {
+            assert_eq!(reports.handle(&heard).await, Ok(()));
+        }
+        let said = store.read(|it| it.outbox(0, 100)).await.unwrap();
+        let alert = said.iter().find(|it| it.1.topic == topics::ALERTS).unwrap();
+        let alert: serde_json::Value = serde_json::from_slice(&alert.1.body).unwrap();
+        assert!(alert["text"].as_str().unwrap().contains("the carrier `first` cannot"), "{alert}");
+    }
+
+    #[tokio::test]
     async fn another_carrier_in_the_place_of_one_that_broke_down_is_told_to_the_customer_once() {
         let directory = tempfile::tempdir().unwrap();
         let (store, reports) = one_delivery(directory.path(), Recipient::Simulated).await;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use base::Backoff;
-use serde::{Deserialize, Serialize};
+use http::Uri;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// How long and how often one message is tried on one channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +65,22 @@ pub struct NotificationConfig {
     pub patience: Patience,
     /// Public address of `/api/notifications/unsubscribe`, which mails and texts lead to; without it
     /// none does.
+    #[serde(deserialize_with = "address")]
     pub unsubscribe_url: String,
+}
+
+/// The address of somebody outside, or nothing. Read with the settings, so that nobody learns of a bad one
+/// when the first message is to leave.
+fn address<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    let is_one = |it: &Uri| {
+        matches!(it.scheme_str(), Some("http" | "https"))
+            && it.host().is_some_and(|it| !it.is_empty())
+    };
+    if text.is_empty() || text.parse().is_ok_and(|it| is_one(&it)) {
+        return Ok(text);
+    }
+    Err(D::Error::custom(format!("`{text}` is no address such as https://drones.example/path")))
 }
 
 impl NotificationConfig {
@@ -125,6 +141,7 @@ impl Default for SmtpConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct SmsConfig {
     /// Where it takes them; empty for none.
+    #[serde(deserialize_with = "address")]
     pub url: String,
     /// Sent as `Authorization: Bearer`; empty for none.
     pub token: String,
@@ -137,6 +154,7 @@ pub struct SmsConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct WebhookConfig {
     /// Where it takes them; empty for none.
+    #[serde(deserialize_with = "address")]
     pub url: String,
     /// Key of the signature. A webhook without one is refused at the start.
     pub secret: String,
@@ -147,6 +165,7 @@ pub struct WebhookConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct AlertConfig {
     /// Alertmanager's `/api/v2/alerts`, or whatever takes its form; empty for none.
+    #[serde(deserialize_with = "address")]
     pub url: String,
     /// How long one is tried.
     pub patience: Patience,
@@ -205,5 +224,33 @@ impl std::fmt::Debug for WebhookConfig {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = formatter.debug_struct("WebhookConfig");
         shown.field("url", &self.url).field("secret", &given(&self.secret)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, is_one: bool) {
+        let read = |it: serde_json::Value| serde_json::from_value::<NotificationConfig>(it);
+        for settings in [
+            serde_json::json!({"unsubscribe_url": url}),
+            serde_json::json!({"sms": {"url": url}}),
+            serde_json::json!({"webhook": {"url": url}}),
+        ] {
+            let refused = read(settings).map_err(|it| it.to_string());
+            assert_eq!(refused.is_ok(), is_one, "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_with_the_settings() {
+        check("", true);
+        check("https://drones.example/api/notifications/unsubscribe", true);
+        check("http://127.0.0.1:9000", true);
+        check("nonsense", false);
+        check("drones.example/stop", false);
+        check("ftp://drones.example", false);
     }
 }

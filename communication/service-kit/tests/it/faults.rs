@@ -28,7 +28,9 @@ async fn plant(service: &Fixture, effect: &str) -> u16 {
 async fn faults_cannot_be_planted_where_the_configuration_does_not_say_so() {
     let service = start(counted().0, |_| {});
     assert_eq!(plant(&service, r#""status":503"#).await, 404);
-    assert_eq!(service.admin("GET", "/admin/faults", "").await.status, 404);
+    let refused = service.admin("GET", "/admin/faults", "").await;
+    assert_eq!(refused.status, 404);
+    assert!(refused.json()["detail"].as_str().unwrap().contains("--enable-faults"));
     assert_eq!(service.get("/admin/faults").await.status, 404);
 }
 

@@ -25,6 +25,9 @@ pub(crate) struct DeliveryView {
     confirmation_required: ConfirmationType,
     /// Absent when a carrier serves it.
     drone_id: Option<String>,
+    /// The carrier that reported last, where one serves it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    carrier: Option<String>,
     package_id: Option<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pickup_time: Option<Timestamp>,
@@ -80,6 +83,7 @@ impl From<&Delivery> for DeliveryView {
             expedited: order.expedited,
             confirmation_required: order.confirmation_required,
             drone_id: order.drone_id,
+            carrier: delivery.carrier.clone(),
             package_id: order.package_id,
             pickup_time: order.pickup_time,
         }

@@ -36,7 +36,7 @@ pub(super) fn lost(
     voice: Voice<'_>,
 ) -> Result<(), SqlError> {
     let id = &delivery.id;
-    let who = delivery.order.drone_id.as_deref().unwrap_or("its carrier");
+    let who = who_carries(delivery);
     if stage != DeliveryStage::HeadedToDropoff {
         let text = format!("delivery {id} failed: {who} cannot go on, and nobody takes its place");
         return alert(
@@ -55,6 +55,15 @@ pub(super) fn lost(
         format!("the package of delivery {id} waits to be fetched at {place}: {who} cannot go on");
     let why = "a package waits to be fetched";
     alert(transaction, delivery, ("critical", "recovery", why), text, voice)
+}
+
+/// The drone, or the carrier that reported last.
+fn who_carries(delivery: &Delivery) -> String {
+    match (&delivery.order.drone_id, &delivery.carrier) {
+        (Some(drone), _) => drone.clone(),
+        (None, Some(carrier)) => format!("the carrier `{carrier}`"),
+        (None, None) => "its carrier".to_owned(),
+    }
 }
 
 /// `about` makes it one of its delivery's, `reason` one with those of other deliveries.
