@@ -27,14 +27,16 @@ pub(crate) async fn check(
     let look = async || match up::admins(&data).await {
         // Its ports are its own; whether all of it listens there shows in what it says.
         Ok(admins) => {
-            let mut categories = vec![preflight::machine(&data, now(), None)];
+            let other = arguments.port_base.map(|it| ports(&data, Some(it))).transpose()?;
+            let mut categories = vec![preflight::machine(&data, now(), other)];
             if !arguments.pre {
                 categories.extend(live(&admins).await?);
             }
             Ok(Found { categories, wrong: Exit::Failed })
         }
         Err(failure) if failure.exit == Exit::Unreachable => {
-            let mut categories = vec![preflight::machine(&data, now(), Some(ports(&data)?))];
+            let ports = ports(&data, arguments.port_base)?;
+            let mut categories = vec![preflight::machine(&data, now(), Some(ports))];
             // What keeps it from being started says more than that nothing runs.
             let wrong = if is_success(&categories) { Exit::Unreachable } else { Exit::Failed };
             if !arguments.pre {
@@ -47,12 +49,17 @@ pub(crate) async fn check(
     looking(look, arguments, output).await
 }
 
-/// Those of the settings that a system in this directory had, or would have.
-fn ports(data: &Path) -> Result<Check, Failure> {
-    let settings = match Settings::of(data)? {
+/// Those of the settings that a system in this directory had, or would have, counted from another base
+/// where one is asked for.
+fn ports(data: &Path, base: Option<u16>) -> Result<Check, Failure> {
+    let mut settings = match Settings::of(data)? {
         Some(settings) => settings,
         None => Layered::gather(&SettingArguments::default(), std::env::vars())?.settings,
     };
+    if let Some(base) = base {
+        settings.port_base = base;
+    }
+    settings.check()?;
     let plan = Plan::of(&settings, data, Path::new(""))
         .map_err(|it| Failure::new("no_port", "there is no free port").because(it))?;
     let wanted =

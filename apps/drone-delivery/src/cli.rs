@@ -365,20 +365,31 @@ pub(crate) enum DeliveryCommand {
         /// The delivery.
         id: String,
     },
-    /// Moves it.
+    /// Moves it; what is not named stays as it was.
     Reschedule {
         /// The delivery.
         id: String,
-        /// A name or `lat,lon[,alt]`.
-        #[arg(long)]
-        pickup: String,
-        /// A name or `lat,lon[,alt]`.
-        #[arg(long)]
-        dropoff: String,
-        /// Not before then, in RFC 3339.
-        #[arg(long, value_name = "TIME")]
-        pickup_time: Option<String>,
+        #[command(flatten)]
+        changes: MoveArguments,
     },
+}
+
+/// What of a delivery is to be another; at least one thing.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct MoveArguments {
+    /// A name or `lat,lon[,alt]`.
+    #[arg(long)]
+    pub(crate) pickup: Option<String>,
+    /// A name or `lat,lon[,alt]`.
+    #[arg(long)]
+    pub(crate) dropoff: Option<String>,
+    /// Not before then, in RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) pickup_time: Option<String>,
+    /// At its door by then; free text, of which RFC 3339 is understood.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) deadline: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -684,6 +695,19 @@ mod tests {
         }
         let tail = ["drone-delivery", "topics", "tail", "t", "-n", "3"];
         assert!(Cli::try_parse_from(tail).is_ok());
+    }
+
+    #[test]
+    fn a_move_names_at_least_one_thing() {
+        let moved = |further: &[&str]| {
+            let words = ["drone-delivery", "delivery", "reschedule", "d"];
+            Cli::try_parse_from([&words, further].concat()).is_ok()
+        };
+        assert!(!moved(&[]));
+        assert!(
+            moved(&["--dropoff", "60.1,24.9"]) && moved(&["--pickup-time", "2030-01-01T00:00:00Z"])
+        );
+        assert!(moved(&["--pickup", "a", "--dropoff", "b"]));
     }
 
     #[test]

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use service_kit::{Call, segment};
 use skein::{Exit, Failure, Output, Table};
 
-use crate::{cli::DeliveryCommand, system::System};
+use crate::{
+    cli::{DeliveryCommand, MoveArguments},
+    system::System,
+};
 
 /// Runs one of the commands.
 pub(crate) async fn run(
@@ -20,20 +23,28 @@ pub(crate) async fn run(
             system.ask(call).await?;
             json!({"deliveryId": id, "asked": "cancel"})
         }
-        DeliveryCommand::Reschedule { id, pickup, dropoff, pickup_time } => {
-            // What is not said here stays as it was.
-            let body = json!({
-                "pickupLocation": pickup, "dropOffLocation": dropoff, "pickupTime": pickup_time,
-            });
+        DeliveryCommand::Reschedule { id, changes } => {
             let call = Call::new("gateway", Method::PATCH, request_path(&id))
                 .header(header::CONTENT_TYPE, "application/json")
-                .json(&body);
+                .json(&changes_of(changes));
             system.ask(call).await?;
             json!({"deliveryId": id, "asked": "reschedule"})
         }
     };
     output.result(&document, &table(&document));
     Ok(Exit::Done)
+}
+
+/// The body of a move: what is not said stays as it was.
+fn changes_of(arguments: MoveArguments) -> Value {
+    let MoveArguments { pickup, dropoff, pickup_time, deadline } = arguments;
+    let members = [
+        ("pickupLocation", pickup),
+        ("dropOffLocation", dropoff),
+        ("pickupTime", pickup_time),
+        ("deadline", deadline),
+    ];
+    members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 fn request_path(id: &str) -> String {
@@ -63,8 +74,10 @@ fn table(document: &Value) -> Table {
             value => table.row([name.clone(), scalar(value)]),
         }
     }
-    if let Some(drone) = document["delivery"]["droneId"].as_str() {
-        table.row(["droneId", drone]);
+    for who in ["droneId", "carrier"] {
+        if let Some(name) = document["delivery"][who].as_str() {
+            table.row([who, name]);
+        }
     }
     let events = &document["events"];
     let events = events.as_array().or_else(|| events["events"].as_array());
@@ -73,4 +86,23 @@ fn table(document: &Value) -> Table {
         table.row([at.to_owned(), scalar(&event["stage"])]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_says_what_changes_and_nothing_else() {
+        let dropoff = Some("60.18,24.95".to_owned());
+        let moved = MoveArguments { pickup: None, dropoff, pickup_time: None, deadline: None };
+        assert_eq!(changes_of(moved), json!({"dropOffLocation": "60.18,24.95"}));
+    }
+
+    #[test]
+    fn whoever_carries_it_is_named() {
+        let shown = |it: Value| table(&json!({"delivery": it})).render("");
+        assert!(shown(json!({"droneId": "drone-1"})).contains("droneId  drone-1"));
+        assert!(shown(json!({"droneId": null, "carrier": "demo"})).contains("carrier  demo"));
+    }
 }

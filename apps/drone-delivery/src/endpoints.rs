@@ -141,6 +141,7 @@ mod tests {
             ports: BTreeMap::from([("http".to_owned(), port)]),
             version: String::new(),
             restarts: 0,
+            last_end: None,
         }
     }
 

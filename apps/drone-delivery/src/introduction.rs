@@ -85,20 +85,31 @@ pub(crate) fn introduce(
         table.render("  ").trim_end(),
     ));
     for process in processes.iter().filter(|it| it.state == ProcessState::CrashLoop) {
-        let logs = invocation.command(&format!("logs {}", process.instance));
-        output.remark(&format!("{} keeps dying; see `{logs}`", process.instance));
+        output.remark(&keeps_dying(process, invocation));
     }
     if processes.iter().all(|it| it.state == ProcessState::Ready) {
         output.remark(&what_to_try(settings, invocation));
     }
 }
 
+/// How a process ends again and again, and where it says why.
+fn keeps_dying(process: &ProcessStatus, invocation: &Invocation) -> String {
+    let name = &process.instance;
+    let how = process.last_end.as_ref().map(|it| format!(" ({it})")).unwrap_or_default();
+    let log = invocation.data.join("logs").join(format!("{name}.log"));
+    let logs = invocation.command(&format!("logs {name}"));
+    format!("{name} keeps dying{how}; its log is {}, or `{logs}`", log.display())
+}
+
 fn what_to_try(settings: &Settings, invocation: &Invocation) -> String {
     let gateway = Role::Gateway.address(settings);
     let mut tries = Vec::new();
     let holder = keys::holder(settings, &invocation.data);
-    if holder.is_none() && settings.gateway.auth == Asking::Required {
-        tries.push(invocation.command("key create NAME --role operator"));
+    let asks = settings.gateway.auth == Asking::Required;
+    if holder.is_none() && asks {
+        // What comes after is refused without one; the second line of the table begins with it.
+        let create = invocation.command("key create me --role operator");
+        tries.push(format!("export {}=$({create} | awk 'NR == 2 {{print $1}}')", keys::KEY));
     }
     if invocation.has_examples {
         tries.push(invocation.command(&format!("submit {EXAMPLES} --wait")));
@@ -109,6 +120,7 @@ fn what_to_try(settings: &Settings, invocation: &Invocation) -> String {
             let shown = format!("-H \"Authorization: Bearer $(cat {file})\" ");
             (format!("Key   {}\n", key_line(&path)), shown)
         }
+        None if asks => (String::new(), format!("-H \"Authorization: Bearer ${}\" ", keys::KEY)),
         None => (String::new(), String::new()),
     };
     let at = match settings.plain() {
@@ -202,6 +214,8 @@ fn first_out(ports: &BTreeMap<String, u16>) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use service_kit::Profile;
+
     use super::*;
 
     fn invocation(data: &str, has_examples: bool) -> Invocation {
@@ -220,6 +234,35 @@ mod tests {
         assert!(text.contains("target/drone-delivery --data '/tmp/my data' submit"), "{text}");
         let text = what_to_try(&settings, &invocation(DATA, false));
         assert!(!text.contains("submit") && !text.contains("request.json"), "{text}");
+    }
+
+    #[test]
+    fn where_nobody_has_a_key_yet_one_is_made_before_anything_is_asked() {
+        let strict = Settings { profile: Profile::Strict, ..Settings::default() };
+        let text = what_to_try(&strict, &invocation("/d", true));
+        let (made, asked) = (text.find("key create").unwrap(), text.find("submit").unwrap());
+        assert!(made < asked, "{text}");
+        assert!(
+            text.contains("export DRONE_DELIVERY_KEY=$(target/drone-delivery --data /d key create")
+        );
+        assert!(text.contains("-H \"Authorization: Bearer $DRONE_DELIVERY_KEY\""), "{text}");
+    }
+
+    #[test]
+    fn a_process_that_keeps_dying_is_told_with_its_end_and_its_log() {
+        let process = ProcessStatus {
+            service: "account".to_owned(),
+            instance: "account-1".to_owned(),
+            pid: None,
+            state: ProcessState::CrashLoop,
+            ports: BTreeMap::new(),
+            version: String::new(),
+            restarts: 4,
+            last_end: Some("exit status: 7".to_owned()),
+        };
+        let expected = "account-1 keeps dying (exit status: 7); its log is /d/logs/account-1.log, or \
+                        `target/drone-delivery --data /d logs account-1`";
+        assert_eq!(keeps_dying(&process, &invocation("/d", false)), expected);
     }
 
     #[test]

@@ -25,7 +25,7 @@ const DEMO: &str = "demo.key";
 const DEMO_PRINCIPAL: &str = "demo";
 const DEMO_ROLE: &str = "operator";
 /// A key, and a file with one.
-const KEY: &str = "DRONE_DELIVERY_KEY";
+pub(crate) const KEY: &str = "DRONE_DELIVERY_KEY";
 const KEY_FILE: &str = "DRONE_DELIVERY_KEY_FILE";
 
 /// The file of the keys.

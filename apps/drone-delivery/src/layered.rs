@@ -146,6 +146,25 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_that_is_none_is_refused_with_the_whole_path_that_is_near() {
+        for (path, near) in [
+            ("schedler.complete_by_ms", Some("scheduler.complete_by_ms")),
+            ("complete_by_ms", Some("scheduler.complete_by_ms")),
+            ("nope.x", None),
+        ] {
+            let failure = Failure::from(gather(&["--set", &format!("{path}=1")]).unwrap_err());
+            let said = failure.to_string();
+            assert!(said.contains(&format!("`{path}`")), "{said}");
+            assert_eq!(said.contains("did you mean"), near.is_some(), "{said}");
+            assert!(near.is_none_or(|it| said.contains(&format!("`{it}`"))), "{said}");
+            assert_eq!(failure.next.as_deref(), Some("drone-delivery config"));
+        }
+        let error =
+            gather(&["--set", "delivery.notifications.unsubscribe_url=nonsense"]).unwrap_err();
+        assert!(error.to_string().contains("`nonsense` is no address"), "{error}");
+    }
+
+    #[test]
     fn the_time_scale_reaches_drones_and_carriers() {
         let settings = gather(&["--time-scale", "600", "--drones", "3"]).unwrap().settings;
         // Both roles are given this one section.
@@ -167,6 +186,7 @@ mod tests {
         refused(&["--mesh", "off"], "without a mesh");
         let python = "services.package={\"command\": [\"python3\"]}";
         refused(&["--set", python], "needs a proxy beside it");
+        refused(&["--set", python], "(`--mesh sidecar`)");
         refused(
             &["--set", "mesh_control.lease_ms=999"],
             "`mesh_control.lease_ms` is 1000 to 60000",
@@ -211,11 +231,11 @@ mod tests {
     fn what_does_not_exist_is_refused_by_name() {
         check_refused(
             &["--set", "scheduler.lanes=1"],
-            "unknown setting `scheduler.lanes` from flag",
+            "unknown setting `scheduler.lanes` from flag; did you mean `scheduler.intake_lanes`?",
         );
         check_refused(
             &["--set", "dronee.drones=1"],
-            "unknown setting `dronee` from flag; did you mean `drone`?",
+            "unknown setting `dronee.drones` from flag; did you mean `fleet.drones`?",
         );
         check_refused(&["--replicas", "broker=2"], "broker runs in 1 to 1 processes, not 2");
         check_refused(

@@ -73,6 +73,7 @@ mod tests {
             ports: ports.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect(),
             version: String::new(),
             restarts: 0,
+            last_end: None,
         }
     }
 

@@ -296,9 +296,15 @@ impl From<SettingsError> for Failure {
             SettingsError::Io { .. } | SettingsError::Syntax { .. } => Exit::Failed,
             SettingsError::Refused(_) | SettingsError::Unfit(_) => Exit::Usage,
         };
-        Self::new("bad_settings", "the settings cannot be used")
+        let failure = Self::new("bad_settings", "the settings cannot be used")
             .because(failure::chain(&error))
-            .exit(exit)
+            .exit(exit);
+        match error {
+            SettingsError::Refused(ConfigError::UnknownKey { .. }) => {
+                failure.next("drone-delivery config")
+            }
+            _ => failure,
+        }
     }
 }
 
@@ -364,7 +370,7 @@ impl Settings {
             }
             (Tls::Strict, MeshPlacement::InProcess) if !self.services.is_empty() => {
                 Err("a program of others needs a proxy beside it that speaks TLS: `tls` is strict \
-                 and `mesh` in-process"
+                 and `mesh` in-process (`--mesh sidecar`)"
                     .to_owned())
             }
             _ => Ok(()),
@@ -401,7 +407,7 @@ impl Settings {
                 .to_owned()),
             MeshPlacement::InProcess if enabled && !self.services.is_empty() => Err(
                 "a program of others needs a proxy beside it that registers it: `mesh_control` \
-                     is on and `mesh` in-process"
+                     is on and `mesh` in-process (`--mesh sidecar`)"
                     .to_owned(),
             ),
             _ => Ok(()),

@@ -16,7 +16,7 @@ use crate::system::System;
 pub(crate) async fn trace(system: System, id: &str, output: Output) -> Result<Exit, Failure> {
     let path = format!("/api/traces?delivery={}", segment(id));
     let document = system.ask(Call::get("dashboard", path)).await?;
-    let spans: Vec<Span> = serde_json::from_value(document["spans"].clone())
+    let mut spans: Vec<Span> = serde_json::from_value(document["spans"].clone())
         .map_err(|it| Failure::new("bad_trace", "the spans cannot be read").because(it))?;
     if spans.is_empty() {
         return Err(Failure::new("no_trace", "no span of this delivery is known")
@@ -26,7 +26,15 @@ pub(crate) async fn trace(system: System, id: &str, output: Output) -> Result<Ex
     }
     match output.format {
         skein::Format::Json => output.document(&document),
-        skein::Format::Table | skein::Format::Wide => output.text(&render(&spans)),
+        skein::Format::Table | skein::Format::Wide => {
+            for saga in sagas_of(&spans) {
+                let path = format!("/api/sagas/{}", segment(&saga));
+                // The tree is worth something without its marks.
+                let Ok(saga) = system.ask(Call::get("scheduler", path)).await else { break };
+                mark(&mut spans, &saga);
+            }
+            output.text(&render(&spans));
+        }
     }
     Ok(Exit::Done)
 }
@@ -51,15 +59,37 @@ impl Span {
         self.start_unix_nano.parse::<u64>().unwrap_or(0) / 1_000
     }
 
+    fn text(&self, attribute: &str) -> Option<&str> {
+        self.attributes.get(attribute)?.as_str()
+    }
+
     /// The event that was sent or processed: its type without context and version.
     fn event(&self) -> Option<&str> {
-        let kind = self.attributes.get("cloudevents.event_type")?.as_str()?;
-        kind.rsplit('.').nth(1)
+        self.text("cloudevents.event_type")?.rsplit('.').nth(1)
     }
 
     fn took_micros(&self) -> u64 {
         let end = self.end_unix_nano.parse::<u64>().unwrap_or(0) / 1_000;
         end.saturating_sub(self.start_micros())
+    }
+}
+
+/// The sagas that the spans are of.
+fn sagas_of(spans: &[Span]) -> BTreeSet<String> {
+    spans.iter().filter_map(|it| it.text("saga.id")).map(str::to_owned).collect()
+}
+
+/// Marks what failed a saga: the last call for the step of its cause. A service that says no has
+/// answered well, so that its span says nothing of it.
+fn mark(spans: &mut [Span], saga: &Value) {
+    let (id, cause) = (saga["id"].as_str(), &saga["cause"]);
+    let (Some(step), Some(code)) = (cause["step"].as_str(), cause["code"].as_str()) else { return };
+    let is_it = |it: &&mut Span| {
+        it.text("saga.id") == id && it.text("saga.step") == Some(step) && it.name.starts_with("do ")
+    };
+    let last = spans.iter_mut().filter(is_it).max_by_key(|it| it.start_micros());
+    if let Some(span) = last.filter(|it| it.error.is_none()) {
+        span.error = Some(code.to_owned());
     }
 }
 
@@ -120,6 +150,8 @@ fn write_line(text: &mut String, indent: &str, span: &Span, began: u64) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn span(id: &str, parent: &str, start: u64) -> Span {
@@ -144,6 +176,34 @@ service step a  +0.0 ms, 0.5 ms
 ├─ service step b  +1.0 ms, 0.5 ms
 │  └─ service step d  +2.0 ms, 0.5 ms
 └─ service step c  +3.0 ms, 0.5 ms  ! refused
+";
+        assert_eq!(render(&spans), expected);
+    }
+
+    #[test]
+    fn the_step_that_failed_a_saga_is_marked_with_its_code() {
+        let call = |id: &str, parent: &str, start, name: &str, saga: &str| {
+            let attributes = json!({"saga.id": saga, "saga.step": "account"});
+            let attributes = attributes.as_object().unwrap().clone();
+            Span { name: name.to_owned(), attributes, ..span(id, parent, start) }
+        };
+        let mut spans = [
+            span("a", "elsewhere", 1),
+            call("b", "a", 2, "do account", "d/create"),
+            call("d", "a", 3, "do account", "d/create"),
+            call("e", "a", 4, "undo account", "d/create"),
+            call("f", "a", 5, "do account", "d/cancel/1"),
+        ];
+        assert_eq!(sagas_of(&spans).into_iter().collect::<Vec<_>>(), ["d/cancel/1", "d/create"]);
+        mark(&mut spans, &json!({"id": "d/cancel/1", "cause": null}));
+        let cause = json!({"step": "account", "code": "account_suspended"});
+        mark(&mut spans, &json!({"id": "d/create", "cause": cause}));
+        let expected = "\
+service step a  +0.0 ms, 0.5 ms
+├─ service do account  +1.0 ms, 0.5 ms
+├─ service do account  +2.0 ms, 0.5 ms  ! account_suspended
+├─ service undo account  +3.0 ms, 0.5 ms
+└─ service do account  +4.0 ms, 0.5 ms
 ";
         assert_eq!(render(&spans), expected);
     }

@@ -22,7 +22,7 @@ use skein::{
         control::{Answer, Ask, ControlError, DoorError, ask},
         lifeline::Farewell,
         lock,
-        ports::{self, PortHolder},
+        ports::{self, Holder},
     },
 };
 use telemetry::Telemetry;
@@ -194,7 +194,7 @@ fn up_failure(error: &UpError, data: &Path) -> Failure {
             .next("drone-delivery down, or another --data"),
         UpError::PortBusy { port, holder } => Failure::new("port_busy", error.to_string())
             .at(format!("127.0.0.1:{port}"))
-            .next(instead_of(holder.as_ref())),
+            .next(instead_of(holder)),
         UpError::Door(DoorError::Path(_)) => Failure::new("path_too_long", error.to_string())
             .at(data.display())
             .next("another --data, whose path is shorter"),
@@ -214,9 +214,13 @@ fn end_failure(error: &EndError, data: &Path) -> Failure {
 }
 
 /// What to do about who has a port. A process of another system is started again by its `up`.
-fn instead_of(holder: Option<&PortHolder>) -> String {
-    let words = holder.map(|it| ports::arguments_of(it.pid)).unwrap_or_default();
+fn instead_of(holder: &Holder) -> String {
     let else_where = "or choose other ports with --port-base";
+    let words = match holder {
+        Holder::Process(it) => ports::arguments_of(it.pid),
+        Holder::Nobody => return format!("try again in a minute, {else_where}"),
+        Holder::User(_) | Holder::Unknown => Vec::new(),
+    };
     match system_of(&words) {
         Some(data) => format!("`drone-delivery --data {} down`, {else_where}", quoted(data)),
         None => format!("end that process, {else_where}"),
@@ -261,10 +265,13 @@ async fn detach(
         }
         if has(ProcessState::CrashLoop) {
             introduce(&processes, settings, invocation, output);
+            let down = invocation.command("down");
+            output.remark(&format!("the rest goes on running; `{down}` ends it"));
             return Ok(Exit::Failed);
         }
         if Instant::now() >= deadline {
             return Err(Failure::new("not_ready", "not every process is ready in time")
+                .because("all of them go on; `down` ends them")
                 .exit(Exit::TimedOut)
                 .next("drone-delivery ps"));
         }

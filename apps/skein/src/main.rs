@@ -153,6 +153,10 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             let around = files::Surroundings { reasons: &[], codes: &[], users: None, now };
             files::run(&command, &around, output)
         }
+        Command::Mesh(MeshCommand::Check(CheckArguments { port_base: Some(_), .. })) => {
+            let failure = Failure::new("bad_argument", "this program starts no system with ports");
+            Err(failure.exit(Exit::Usage))
+        }
         Command::Mesh(MeshCommand::Check(CheckArguments { pre: true, .. })) => {
             let now = SystemClock::shared().now();
             Ok(check::show(&[preflight::machine(Path::new("."), now, None)], output))

@@ -61,10 +61,8 @@ pub fn machine(data: &Path, now: Timestamp, ports: Option<Check>) -> Category {
 #[must_use]
 pub fn ports_are_free(wanted: &[(String, u16)]) -> Check {
     let taken = wanted.iter().filter(|(_, port)| !ports::is_free(*port));
-    let taken = taken.map(|(name, port)| match ports::holder(*port) {
-        Some(holder) => format!("{port} of {name} is held by {holder}"),
-        None => format!("{port} of {name} is held by a process of another user"),
-    });
+    let taken =
+        taken.map(|(name, port)| format!("{port} of {name} is taken {}", ports::holder(*port)));
     let taken: Vec<String> = taken.collect();
     Check::none_of(
         "every port is free",
@@ -217,7 +215,7 @@ mod tests {
         let Verdict::Error(why) = ports_are_free(&wanted).verdict else {
             panic!("it is taken");
         };
-        assert!(why.contains(&format!("{port} of stock is held by process")), "{why}");
+        assert!(why.contains(&format!("{port} of stock is taken by process")), "{why}");
         drop(listener);
         check(&ports_are_free(&wanted).verdict, "success");
     }

@@ -56,7 +56,7 @@ pub enum ConfigError {
         path: String,
         /// The layer that has it.
         origin: Origin,
-        /// The nearest key that exists beside it.
+        /// The nearest that exists, as a whole path.
         suggestion: Option<String>,
     },
     /// A value does not fit its setting.
@@ -95,7 +95,8 @@ impl Layers {
     pub fn lay(&mut self, origin: Origin, document: &Value) -> Result<(), ConfigError> {
         let mut merged = self.merged.clone();
         let mut origins = self.origins.clone();
-        overlay(&mut merged, document, (origin, &self.open), "", &mut origins)?;
+        overlay(&mut merged, document, (origin, &self.open), "", &mut origins)
+            .map_err(|it| it.suggesting(&self.merged))?;
         (self.merged, self.origins) = (merged, origins);
         Ok(())
     }
@@ -130,6 +131,33 @@ impl Layers {
     }
 }
 
+impl ConfigError {
+    /// The same with the nearest of all paths, where none beside the unknown key is near.
+    fn suggesting(self, known: &Value) -> Self {
+        let Self::UnknownKey { path, origin, suggestion } = self else { return self };
+        let mut all = Vec::new();
+        collect(known, String::new(), Origin::Default, &BTreeMap::new(), &mut all);
+        let paths = || all.iter().map(|it| &it.path);
+        let last = |it: &str| it.rsplit('.').next().map(str::to_owned);
+        let namesakes = || paths().filter(|it| last(it) == last(&path));
+        let namesake = || namesakes().min_by_key(|it| distance(&path, it)).cloned();
+        let near = nearest(&path, paths()).map(str::to_owned);
+        let suggestion = near.or_else(namesake).or(suggestion);
+        Self::UnknownKey { path, origin, suggestion }
+    }
+}
+
+/// The whole of a path whose first part is known: as far as there is no choice.
+fn to_leaf(path: String, value: &Value) -> String {
+    match value {
+        Value::Object(members) if members.len() == 1 => {
+            let only = members.iter().next();
+            only.map_or_else(|| path.clone(), |(key, inner)| to_leaf(join(&path, key), inner))
+        }
+        _ => path,
+    }
+}
+
 fn malformed(error: &serde_json::Error) -> ConfigError {
     ConfigError::Malformed { reason: error.to_string() }
 }
@@ -159,7 +187,8 @@ fn overlay(
             overlay(member, value, (origin, open), &here, origins)?;
         } else {
             let suggestion = nearest(key, members.keys()).map(|it| join(path, it));
-            return Err(ConfigError::UnknownKey { path: here, origin, suggestion });
+            let path = to_leaf(here, value);
+            return Err(ConfigError::UnknownKey { path, origin, suggestion });
         }
     }
     Ok(())
@@ -266,6 +295,22 @@ mod tests {
             "unknown setting `lease.expiri_ms` from file; did you mean `lease.expiry_ms`?"
         );
         assert_eq!(layers.read::<Whole>().unwrap().name, "a");
+    }
+
+    #[test]
+    fn what_is_suggested_is_a_whole_path_wherever_the_mistake_is() {
+        let suggested = |path: &str| match layers().set(Origin::Flag, path, "1").unwrap_err() {
+            ConfigError::UnknownKey { path: told, suggestion, .. } => {
+                assert_eq!(told, path);
+                suggestion
+            }
+            other => panic!("{other}"),
+        };
+        for path in ["leas.expiry_ms", "lease.expiri_ms", "expiry_ms", "nope.expiry_ms"] {
+            assert_eq!(suggested(path).as_deref(), Some("lease.expiry_ms"), "{path}");
+        }
+        assert_eq!(suggested("leas.x").as_deref(), Some("lease"));
+        assert_eq!(suggested("nope.x"), None);
     }
 
     #[test]

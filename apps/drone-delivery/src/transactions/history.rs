@@ -67,7 +67,8 @@ fn member(name: &str, value: &Value, names: &[String], read: Reading) -> Option<
                 Some("in_doubt") => format!("{} (in doubt)", step(&it["step"], names)),
                 _ => step(&it["step"], names),
             };
-            return Some(format!("undo={}", plan.iter().map(undo).collect::<Vec<_>>().join(",")));
+            let plan = plan.iter().map(undo).collect::<Vec<_>>().join(",");
+            return Some(format!("undo={}", if plan.is_empty() { "nothing" } else { &plan }));
         }
         ("cause", Value::Object(cause)) => return Some(inner(cause, names, read)),
         ("start" | "or_else", Value::Object(start)) => cell(start.get("id")?),

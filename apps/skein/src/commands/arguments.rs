@@ -146,6 +146,9 @@ pub struct CheckArguments {
     /// Looks at this machine alone: whether something can be started on it.
     #[arg(long, conflicts_with = "wait")]
     pub pre: bool,
+    /// With `--pre`: as if the ports of a system were counted from this one.
+    #[arg(long, value_name = "PORT", requires = "pre")]
+    pub port_base: Option<u16>,
     /// Looks again until nothing is wrong, for so long at the most.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub wait: Option<Duration>,

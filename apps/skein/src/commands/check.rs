@@ -1,6 +1,6 @@
 //! `check`: whether a mesh that runs is well, as its processes say.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use base::Timestamp;
 use runtime::SystemClock;
@@ -132,9 +132,15 @@ fn processes(ready: &Gathered) -> Vec<Check> {
 }
 
 fn policy(routes: &[(String, Value)]) -> Vec<Check> {
-    let trouble =
-        |(name, page): &(String, Value)| Some(format!("{name}: {}", page["trouble"].as_str()?));
-    let wrong: Vec<String> = routes.iter().filter_map(trouble).collect();
+    // All processes read the same files: what is wrong with them is told once.
+    let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, page) in routes {
+        if let Some(trouble) = page["trouble"].as_str() {
+            alike.entry(trouble).or_default().push(name);
+        }
+    }
+    let told = |(trouble, names): (&str, Vec<&str>)| format!("{trouble} (at {})", names.join(", "));
+    let wrong: Vec<String> = alike.into_iter().map(told).collect();
     vec![Check::none_of(
         "the newest policy is in force everywhere",
         &wrong,
@@ -244,6 +250,14 @@ mod tests {
     fn check(checks: &[Check], expected: &[bool]) {
         let well: Vec<_> = checks.iter().map(|it| it.verdict == Verdict::Success).collect();
         assert_eq!(well, expected, "{checks:?}");
+    }
+
+    #[test]
+    fn one_bad_file_is_told_once_with_all_who_read_it() {
+        let bad = json!({"trouble": "rules.yaml:4:8  no"});
+        let pages = ["shop-1", "stock-1"].map(|it| (it.to_owned(), bad.clone()));
+        let Verdict::Error(why) = &policy(&pages)[0].verdict else { panic!("it is wrong") };
+        assert_eq!(why, "rules.yaml:4:8  no (at shop-1, stock-1)");
     }
 
     #[test]

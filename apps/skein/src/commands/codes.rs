@@ -87,7 +87,7 @@ pub const ALL: &[OwnReason] = &[
     ("not_found", "What was asked for does not exist under this name."),
     (
         "port_busy",
-        "A port is held by another process, which is named where that can be seen. End it, or choose other ports with `--port-base`.",
+        "A port is held by another process, which is named where that can be seen, else the number of the user who runs it. End it, or choose other ports with `--port-base`. Where nobody listens a connection that ended has it: it passes within a minute.",
     ),
     ("refused", "What was asked was understood and refused; the line `why` says the reason."),
     ("start_failed", "A process could not start; the line `why` says the cause."),

@@ -136,7 +136,7 @@ fn secured(row: &Row) -> String {
 
 /// Where no route led on, nobody was called.
 fn name(destination: &str) -> String {
-    if destination.is_empty() { none() } else { destination.to_owned() }
+    if destination.is_empty() { "(no route)".to_owned() } else { destination.to_owned() }
 }
 
 fn none() -> String {
@@ -166,6 +166,16 @@ mod tests {
         let expected = "NAME   FROM  SUCCESS  RPS  P50  P95  P99  RETRIES  BREAKER\n\
                         stock  shop  –        0.0  –    –    –    0.0      closed\n";
         assert_eq!(stat_table(&figures, None, &[]).render(""), expected);
+    }
+
+    #[test]
+    fn requests_that_no_route_took_stand_under_a_name_that_says_so() {
+        let text = "mesh_requests_total{source=\"edge\",destination=\"\",class=\"4xx\"} 5\n";
+        let samples = metrics::parse(text, "mesh_");
+        let mut figures = Figures::default();
+        figures.add(&samples, &samples, Duration::from_secs(1));
+        let said = stat_table(&figures, None, &[]).render("");
+        assert!(said.contains("\n(no route)  edge"), "{said}");
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub async fn why(
     if let Some(edge) = &arguments.edge {
         names.edge(edge)?;
     }
-    let asked: Vec<_> = asked(&sources, arguments)?.iter().map(|it| it.process.clone()).collect();
+    let asked: Vec<_> =
+        asked(&sources, &endpoints, arguments)?.iter().map(|it| it.process.clone()).collect();
     let gathered = admins.ask(&asked, Method::GET, &query("/explain", &pairs), "").await?;
     if let Some(refused) = gathered.said.iter().find(|it| !it.status.is_success()) {
         let page = refused.json();
@@ -77,8 +78,13 @@ pub async fn why(
 }
 
 /// A process of each source: replicas have the same rules. An edge is where its routes are used, and
-/// what a program hands to the proxy beside it is decided there.
-fn asked<'a>(gathered: &'a Gathered, arguments: &WhyArguments) -> Result<Vec<&'a Said>, Failure> {
+/// what a program hands to the proxy beside it is decided there. Who calls nobody, as a log does, is left
+/// out where somebody else calls, and nobody named it.
+fn asked<'a>(
+    gathered: &'a Gathered,
+    endpoints: &Gathered,
+    arguments: &WhyArguments,
+) -> Result<Vec<&'a Said>, Failure> {
     let decides = |page: &Value| match &arguments.edge {
         Some(edge) => list(&page["routes"]).iter().any(|it| it["door"] == format!("edge/{edge}")),
         None => page["direction"] != "handover",
@@ -101,7 +107,15 @@ fn asked<'a>(gathered: &'a Gathered, arguments: &WhyArguments) -> Result<Vec<&'a
             none if none.is_empty() => callers.iter().take(1).collect(),
             some => some,
         },
-        (None, None) => callers.iter().collect(),
+        (None, None) => {
+            let named = |name: &str| endpoints.said.iter().find(|it| it.process.name == name);
+            let is_one = |(_, said): &&(String, &Said)| {
+                let endpoints = named(&said.process.name).map(|it| it.json()).unwrap_or_default();
+                calls(&said.json(), &endpoints)
+            };
+            let some: Vec<_> = callers.iter().filter(is_one).collect();
+            if some.is_empty() { callers.iter().collect() } else { some }
+        }
     };
     if let (Some(from), true) = (&arguments.from, some.is_empty()) {
         let known = callers.iter().map(|(source, _)| source.clone()).collect();
@@ -109,6 +123,11 @@ fn asked<'a>(gathered: &'a Gathered, arguments: &WhyArguments) -> Result<Vec<&'a
     }
     let mut seen = BTreeSet::new();
     Ok(some.into_iter().filter(|(source, _)| seen.insert(source)).map(|(_, said)| *said).collect())
+}
+
+/// Whether a process has anybody to call, by its pages of routes and of endpoints.
+fn calls(routes: &Value, endpoints: &Value) -> bool {
+    !(list(&routes["routes"]).is_empty() && list(&endpoints["destinations"]).is_empty())
 }
 
 /// What people read: a table of the endpoints that are there, then why the others see nobody.
@@ -200,6 +219,11 @@ fn why_nowhere(page: &Value) -> String {
         _ => {
             let services = list(&page["destinations"]).iter().map(|it| text(&it["service"]));
             let services = services.collect::<Vec<_>>().join(", ");
+            // One that nobody has told of has no destination; the door says who was meant.
+            let services = match door.strip_prefix("service/") {
+                Some(named) if services.is_empty() => named,
+                Some(_) | None => &services,
+            };
             writeln!(said, ", no endpoint of {services} is known")
         }
     };
@@ -278,6 +302,21 @@ GET /x at edge/front: no_route, none of the 2 rules there takes it
         let expected = "GET /x at service/stock: no_endpoint, no endpoint of stock is known\n  \
                         as seen by shop-1\n";
         assert_eq!(told(&[page]), expected);
+    }
+
+    #[test]
+    fn a_service_that_nobody_told_of_is_named_by_its_door() {
+        let page = json!({"from": "log-1", "method": "GET", "path": "/x", "door": "service/stock",
+            "verdict": "no_endpoint", "destinations": [], "considered": []});
+        let said = told(&[page]);
+        assert!(said.contains("no endpoint of stock is known"), "{said}");
+    }
+
+    #[test]
+    fn who_has_neither_routes_nor_endpoints_calls_nobody() {
+        assert!(!calls(&json!({"routes": []}), &json!({"destinations": []})));
+        assert!(calls(&json!({"routes": [{}]}), &json!({"destinations": []})));
+        assert!(calls(&json!({"routes": []}), &json!({"destinations": [{}]})));
     }
 
     #[test]

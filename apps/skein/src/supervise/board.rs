@@ -58,6 +58,7 @@ impl Board {
                 ports: spec.ports.clone(),
                 version: spec.version.clone(),
                 restarts: 0,
+                last_end: None,
             })
             .collect();
         Self { rows: Arc::new(Mutex::new(rows)), witness, changes: watch::Sender::new(0) }

@@ -236,6 +236,7 @@ fn ourselves() -> ProcessStatus {
         ports: BTreeMap::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         restarts: 0,
+        last_end: None,
     }
 }
 

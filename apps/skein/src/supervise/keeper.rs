@@ -248,7 +248,10 @@ impl Keeper {
         let wait_ms = pause.wait.as_millis();
         let state = if pause.is_loop { ProcessState::CrashLoop } else { ProcessState::Waiting };
         warn!(instance = self.spec.instance, how, %wait_ms, state = state.as_str(), "process died");
-        self.set(state);
+        self.board.update(self.index, |it| {
+            it.state = state;
+            it.last_end = Some(how.to_owned());
+        });
         // A new goal ends the pause: `restart` starts a crash loop at once.
         tokio::select! {
             () = sleep(pause.wait) => {}
@@ -263,6 +266,7 @@ impl Keeper {
                 return;
             }
             row.state = ProcessState::Ready;
+            row.last_end = None;
             if let Some(line) = line {
                 row.ports.extend(line.ports);
                 row.version = line.version.unwrap_or_else(|| row.version.clone());

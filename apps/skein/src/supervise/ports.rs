@@ -30,6 +30,32 @@ impl fmt::Display for PortHolder {
     }
 }
 
+/// Who has a port that is taken, as far as it may be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// A process that listens there.
+    Process(PortHolder),
+    /// Somebody listens whose process is not to be seen; the kernel tells whose it is.
+    User(u32),
+    /// Nobody listens.
+    Nobody,
+    /// This machine does not tell.
+    Unknown,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process(it) => write!(formatter, "by {it}"),
+            Self::User(uid) => write!(formatter, "by a process of the user with the number {uid}"),
+            Self::Nobody => formatter.write_str(
+                "although nobody listens there: maybe by a connection that ended; it passes within a minute",
+            ),
+            Self::Unknown => formatter.write_str("by somebody"),
+        }
+    }
+}
+
 /// Whether nobody listens on the port of the loopback interface.
 #[must_use]
 pub fn is_free(port: u16) -> bool {
@@ -97,21 +123,21 @@ fn range(text: &str) -> Option<RangeInclusive<u16>> {
     Some(ends.next()?.ok()?..=ends.next()?.ok()?)
 }
 
-/// Who listens on the port, when it may be seen.
+/// Who has the port.
 #[must_use]
-pub fn holder(port: u16) -> Option<PortHolder> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
-    let inode = tables
+pub fn holder(port: u16) -> Holder {
+    let tables: Vec<_> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|it| fs::read_to_string(it).ok())
-        .find_map(|table| listening_inode(&table, port))?;
-    let wanted = format!("socket:[{inode}]");
-    let pid = fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok())
-        .find(|pid| has_file(*pid, &wanted))?;
-    Some(describe(pid))
+        .collect();
+    let Some(socket) = tables.iter().find_map(|table| listening(table, port)) else {
+        return if tables.is_empty() { Holder::Unknown } else { Holder::Nobody };
+    };
+    let wanted = format!("socket:[{}]", socket.inode);
+    let mut processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.by_ref().filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
+    let found = numbers.into_iter().find(|pid| has_file(*pid, &wanted));
+    found.map_or(Holder::User(socket.uid), |pid| Holder::Process(describe(pid)))
 }
 
 fn describe(pid: u32) -> PortHolder {
@@ -152,14 +178,21 @@ fn parent(stat: &str) -> Option<u32> {
     rest.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// The inode of the socket that listens (state 0A) on the port, in the kernel's table.
-fn listening_inode(table: &str, port: u16) -> Option<u64> {
+/// A socket of the kernel's table.
+#[derive(Debug, PartialEq, Eq)]
+struct Socket {
+    uid: u32,
+    inode: u64,
+}
+
+/// The socket that listens (state 0A) on the port, in the kernel's table.
+fn listening(table: &str, port: u16) -> Option<Socket> {
     let suffix = format!(":{port:04X}");
     table.lines().skip(1).find_map(|line| {
-        let mut columns = line.split_whitespace();
-        let (local, state) = (columns.nth(1)?, columns.nth(1)?);
-        let inode = columns.nth(5)?;
-        (local.ends_with(&suffix) && state == "0A").then(|| inode.parse().ok())?
+        let columns: Vec<_> = line.split_whitespace().collect();
+        let [_, local, _, state, _, _, _, uid, _, inode, ..] = columns[..] else { return None };
+        let is_it = local.ends_with(&suffix) && state == "0A";
+        is_it.then(|| Some(Socket { uid: uid.parse().ok()?, inode: inode.parse().ok()? }))?
     })
 }
 
@@ -172,13 +205,21 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(!is_free(port));
-        let holder = holder(port).unwrap();
+        let Holder::Process(holder) = holder(port) else { panic!("{:?}", holder(port)) };
         assert_eq!(holder.pid, std::process::id());
         assert!(!holder.name.is_empty());
         assert_eq!(arguments_of(holder.pid).first(), std::env::args().next().as_ref());
         assert_eq!(holder.parent, Some(std::os::unix::process::parent_id()));
         drop(listener);
         assert!(is_free(port));
+        assert_eq!(super::holder(port), Holder::Nobody);
+    }
+
+    #[test]
+    fn a_holder_that_is_not_to_be_seen_is_told_by_the_number_of_its_user() {
+        let said = Holder::User(1_000).to_string();
+        assert_eq!(said, "by a process of the user with the number 1000");
+        assert!(Holder::Nobody.to_string().contains("passes within a minute"));
     }
 
     #[test]
@@ -207,9 +248,9 @@ mod tests {
     fn only_a_listening_socket_counts() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
             0: 0100007F:1BBD 0100007F:C000 01 00000000:00000000 00:00000000 00000000  1000        0 111 1\n\
-            1: 0100007F:1BBD 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 222 1\n";
-        assert_eq!(listening_inode(table, 7_101), Some(222));
-        assert_eq!(listening_inode(table, 7_102), None);
+            1: 0100007F:1BBD 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001        0 222 1\n";
+        assert_eq!(listening(table, 7_101), Some(Socket { uid: 1_001, inode: 222 }));
+        assert_eq!(listening(table, 7_102), None);
     }
 
     #[test]

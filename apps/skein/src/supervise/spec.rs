@@ -135,6 +135,9 @@ pub struct ProcessStatus {
     pub version: String,
     /// How often it was started again.
     pub restarts: u32,
+    /// How it came to its last end by itself, until it is ready again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_end: Option<String>,
 }
 
 /// The line that a process prints when it is ready. Members that are missing change nothing.
@@ -166,10 +169,13 @@ mod tests {
             ports: BTreeMap::from([("http".to_owned(), 7_101)]),
             version: "0.1.0".to_owned(),
             restarts: 3,
+            last_end: None,
         };
         let expected = serde_json::json!({"service": "orders", "instance": "orders-1", "pid": 42,
             "state": "crash-loop", "ports": {"http": 7101}, "version": "0.1.0", "restarts": 3});
         assert_eq!(serde_json::to_value(&status).unwrap(), expected);
+        let ended = ProcessStatus { last_end: Some("exit status: 7".to_owned()), ..status };
+        assert_eq!(serde_json::to_value(&ended).unwrap()["last_end"], "exit status: 7");
     }
 
     #[test]

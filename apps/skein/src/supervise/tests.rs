@@ -217,7 +217,8 @@ async fn a_foreign_process_that_never_answers_is_ended_and_counts_as_dead() {
     };
     let specs = vec![foreign("exec sleep 1000", Readiness::Answers { port, path: None })];
     let supervisor = Supervisor::start(config, specs, &tasks);
-    reaches(&supervisor, ProcessState::CrashLoop).await;
+    let row = reaches(&supervisor, ProcessState::CrashLoop).await;
+    assert_eq!(row.last_end.as_deref(), Some("did not answer in time"));
     tasks.drain(SOON).await;
 }
 

@@ -20,7 +20,7 @@ use super::{
     control::{Desk, Door, DoorError},
     lifeline::{Farewell, WatchInput, farewell},
     lock::{DirectoryLock, LockError},
-    ports::{self, PortHolder},
+    ports::{self, Holder},
 };
 
 /// Where what people did is noted, below the data directory.
@@ -58,12 +58,12 @@ pub enum UpError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// A port is taken.
-    #[error("port {port} is taken{}", holder.as_ref().map(|it| format!(" by {it}")).unwrap_or_default())]
+    #[error("port {port} is taken {holder}")]
     PortBusy {
         /// Which.
         port: u16,
-        /// Who has it, when that can be seen.
-        holder: Option<PortHolder>,
+        /// Who has it.
+        holder: Holder,
     },
     /// Commands could not reach it.
     #[error(transparent)]
@@ -138,15 +138,23 @@ async fn until_free(plan: &SystemPlan) -> Result<(), UpError> {
     for port in plan.specs.iter().flat_map(|it| it.ports.values().copied()) {
         while !ports::is_free(port) {
             let holder = ports::holder(port);
-            // Who has ended between the two looks has no name.
-            let is_ours = holder.as_ref().is_none_or(|it| is_of(&plan.data, it.pid));
-            if !is_ours || Instant::now() >= deadline {
+            if !may_pass(&plan.data, &holder) || Instant::now() >= deadline {
                 return Err(UpError::PortBusy { port, holder });
             }
             sleep(LOOK_EVERY).await;
         }
     }
     Ok(())
+}
+
+/// Whether who has a port is one of ours that ends by itself, or is gone already.
+fn may_pass(data: &Path, holder: &Holder) -> bool {
+    match holder {
+        Holder::Process(it) => is_of(data, it.pid),
+        // Ours that has ended between the two looks has no process any more.
+        Holder::User(uid) => *uid == rustix::process::getuid().as_raw(),
+        Holder::Nobody | Holder::Unknown => true,
+    }
 }
 
 /// Whether a process was started for a data directory.
@@ -187,4 +195,18 @@ pub async fn run(
     };
     door.answer(desk, &tasks);
     Ok(Running { supervisor, tasks, down, lock })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_belongs_to_another_user_is_not_waited_for() {
+        let ours = rustix::process::getuid().as_raw();
+        let data = Path::new("/d");
+        assert!(!may_pass(data, &Holder::User(ours + 1)));
+        assert!(may_pass(data, &Holder::User(ours)));
+        assert!(may_pass(data, &Holder::Nobody));
+    }
 }

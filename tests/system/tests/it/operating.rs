@@ -1,11 +1,18 @@
 //! What an operator asks the system and the log and changes in it, by the program's own commands.
 
-use std::{fs, net::TcpListener, path::Path, time::Duration};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::TcpListener,
+    path::Path,
+    time::Duration,
+};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
-    program::{System, sample_request},
+    program::{System, free_port_base, sample_request},
     wait::until,
 };
 
@@ -61,6 +68,28 @@ async fn a_topic_is_made_shown_and_removed_when_that_is_meant() {
     assert_eq!(code, Some(3), "{said}");
 }
 
+#[tokio::test]
+async fn a_submit_that_is_interrupted_says_what_it_sent_and_what_is_open() {
+    // So slow that nothing is at its door when the first line is told.
+    let system = System::up(&["--time-scale", "1"]);
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/plain.jsonl");
+    let mut submit = system.follow_command(&["submit", file, "--wait", "--progress"]);
+    let mut told = String::new();
+    BufReader::new(submit.stderr.as_mut().unwrap()).read_line(&mut told).unwrap();
+    assert!(told.starts_with("sent 100 of 100: "), "{told}");
+    kill_process(Pid::from_child(&submit), Signal::INT).unwrap();
+    let output = submit.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let count = |name: &str| {
+        let row = said.lines().find(|it| it.starts_with(name)).unwrap();
+        row.split_whitespace().nth(1).unwrap().parse::<u32>().unwrap()
+    };
+    assert_eq!(count("sent"), 100, "{said}");
+    assert_eq!(count("accepted") + count("unanswered"), 100, "{said}");
+    assert!(count("open") > 0, "{said}");
+}
+
 /// The exit code of `check`, and what of it is wrong.
 fn checked(system: &System, further: &[&str]) -> (Option<i32>, Vec<String>) {
     let output = system.command(&[&["check", "-o", "json"], further].concat());
@@ -104,5 +133,7 @@ async fn check_says_by_its_exit_code_whether_the_system_is_well_and_whether_one_
     let expected = vec!["every port is free".to_owned()];
     assert_eq!(checked(&system, &["--pre"]), (Some(1), expected));
     assert_eq!(checked(&system, &[]).0, Some(1), "it is more than that nothing runs");
+    let elsewhere = free_port_base().to_string();
+    assert_eq!(checked(&system, &["--pre", "--port-base", &elsewhere]), (Some(0), Vec::new()));
     drop(taken);
 }

@@ -148,6 +148,15 @@ impl System {
         command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
     }
 
+    /// The same, with what it says.
+    pub(crate) fn follow_command(&self, arguments: &[&str]) -> Child {
+        let mut command = Command::new(program());
+        command.args(arguments).arg("--data").arg(&self.data);
+        command.envs(own_key(&self.data).map(|it| ("DRONE_DELIVERY_KEY_FILE", it)));
+        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        piped.spawn().unwrap()
+    }
+
     /// Runs a command that answers with JSON.
     #[track_caller]
     pub(crate) fn command_json(&self, arguments: &[&str]) -> Value {
