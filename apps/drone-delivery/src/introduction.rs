@@ -107,9 +107,11 @@ fn what_to_try(settings: &Settings, invocation: &Invocation) -> String {
     let holder = keys::holder(settings, &invocation.data);
     let asks = settings.gateway.auth == Asking::Required;
     if holder.is_none() && asks {
-        // What comes after is refused without one; the second line of the table begins with it.
+        // What comes after is refused without one; the second line of the table begins with it. A gateway
+        // that runs looks for new ones each second.
         let create = invocation.command("key create me --role operator");
-        tries.push(format!("export {}=$({create} | awk 'NR == 2 {{print $1}}')", keys::KEY));
+        let export = format!("export {}=$({create} | awk 'NR == 2 {{print $1}}')", keys::KEY);
+        tries.push(format!("{export}; sleep 2"));
     }
     if invocation.has_examples {
         tries.push(invocation.command(&format!("submit {EXAMPLES} --wait")));

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     cli::LoadArguments,
-    sending::{Interrupt, Progress},
+    sending::{Interrupt, Progress, unknown},
     submit::{read_file, request_of},
     system::System,
 };
@@ -70,6 +70,9 @@ pub(crate) async fn load(
         tokio::select! {
             () = sleep_until(due), if number < total => {}
             joined = open.join_next(), if !open.is_empty() => {
+                if let Some(Ok((Some(StatusCode::UNAUTHORIZED), _))) = joined {
+                    return Err(unknown("it knows no key or token that is good here"));
+                }
                 joined.iter().for_each(|it| report.note(&mut took, it));
                 continue;
             }

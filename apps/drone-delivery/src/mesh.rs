@@ -158,8 +158,7 @@ fn judge(sources: &[SourceFile]) -> Result<Vec<String>, Failure> {
     if let Some(first) = errors.first() {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let place = format!("{}:{}:{}", first.file, first.line, first.column);
-        // Each below the other, behind the word that the failure puts before them.
-        return Err(refused(lines.join("\n         ")).at(place));
+        return Err(refused(lines.join("\n")).at(place));
     }
     let policy =
         schema::read(sources).map_err(|it| refused(failure::chain(&PolicyError::Findings(it))))?;

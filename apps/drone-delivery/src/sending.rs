@@ -3,11 +3,14 @@
 
 use std::{io::IsTerminal as _, time::Duration};
 
-use skein::{Format, Output};
+use base::Code;
+use skein::{Failure, Format, Output};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval_at},
 };
+
+use crate::keys;
 
 /// Pause between two lines of progress.
 const TELL_EVERY: Duration = Duration::from_secs(3);
@@ -67,6 +70,12 @@ impl Interrupt {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Whoever is not known is told so once, and not line by line.
+pub(crate) fn unknown(detail: &str) -> Failure {
+    let code = Code::Unauthenticated.as_str();
+    Failure::new(code, "gateway answered 401").because(detail).next(keys::advice())
 }
 
 #[cfg(test)]

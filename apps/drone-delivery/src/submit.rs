@@ -35,7 +35,7 @@ use self::{
 };
 use crate::{
     cli::SubmitArguments,
-    sending::{Interrupt, Progress},
+    sending::{Interrupt, Progress, unknown},
     system::System,
 };
 
@@ -87,6 +87,9 @@ pub(crate) async fn submit(
         tokio::select! {
             joined = open.join_next() => match joined {
                 None => break,
+                Some(Ok((_, Ended::Rejected { status: 401, detail }))) => {
+                    return Err(unknown(&detail));
+                }
                 Some(joined) => note(&mut summary, joined),
             },
             () = progress.due() => {

@@ -72,7 +72,8 @@ impl Failure {
         let lines = [("where", &self.place), ("why", &self.why), ("next", &self.next)];
         for (label, line) in lines {
             if let Some(line) = line {
-                // Writing to a string cannot fail.
+                // What has several lines stands below itself. Writing to a string cannot fail.
+                let line = line.replace('\n', "\n         ");
                 let _written = writeln!(text, "  {label:<5}  {line}");
             }
         }
@@ -132,5 +133,13 @@ mod tests {
              next   stop it, or choose other ports with --port-base\n"
         );
         assert_eq!(failure.to_json()["error"]["code"], "port_busy");
+    }
+
+    #[test]
+    fn what_has_several_lines_stands_below_itself() {
+        let failure = Failure::new("bad_policy", "it cannot be used").because("a:1  no\na:2  no");
+        let said = "error: it cannot be used  [bad_policy]\n  why    a:1  no\n         a:2  no\n";
+        assert_eq!(failure.render(), said);
+        assert_eq!(failure.to_json()["error"]["why"], "a:1  no\na:2  no");
     }
 }

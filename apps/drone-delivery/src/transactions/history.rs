@@ -52,7 +52,10 @@ fn listed(value: &Value) -> impl Iterator<Item = &Value> {
 fn details(row: &Value, names: &[String], read: Reading) -> String {
     let shown = ["at", "epoch", "number", "record"];
     let members = row.as_object().into_iter().flatten();
-    let rest = members.filter(|(name, _)| !shown.contains(&name.as_str()));
+    // A step that was refused is not tried again.
+    let is_over = row["record"] == "step_failed" && row["class"] == "non_transient";
+    let is_hidden = |name: &str| shown.contains(&name) || (is_over && name == "wake");
+    let rest = members.filter(|(name, _)| !is_hidden(name));
     rest.filter_map(|(name, value)| member(name, value, names, read)).collect::<Vec<_>>().join(" ")
 }
 
@@ -132,6 +135,8 @@ mod tests {
             {"at": at, "epoch": 1, "number": 0, "record": "accepted", "definition": "3f2a"},
             {"at": at, "epoch": 1, "number": 1, "record": "step_failed", "step": 1, "code": "internal",
                 "wake": 58_688_847},
+            {"at": at, "epoch": 1, "number": 2, "record": "step_failed", "step": 1,
+                "class": "non_transient", "wake": 58_688_847},
             {"at": at, "epoch": 1, "number": 2, "record": "aborting",
                 "cause": {"step": "package", "code": "internal"},
                 "plan": [{"step": 1, "certainty": "in_doubt"}, {"step": 0, "certainty": "applied"}]},
@@ -143,6 +148,7 @@ mod tests {
 AT                        EPOCH  RECORD       DETAILS
 2026-11-29T09:59:59.000Z  1      accepted
 2026-11-29T09:59:59.000Z  1      step_failed  code=internal step=package not_before=2026-11-29T10:00:00.400Z
+2026-11-29T09:59:59.000Z  1      step_failed  class=non_transient step=package
 2026-11-29T09:59:59.000Z  1      aborting     code=internal step=package undo=package (in doubt),account
 2026-11-29T09:59:59.000Z  2      follow_up    start=d/cancel/1
 2026-11-29T09:59:59.000Z  2      undo_failed  step=7 not_before=2026-11-28T17:41:51.558Z

@@ -97,3 +97,29 @@ fn who_asks_after_the_end_is_told_at_once_that_nothing_runs() {
         assert!(said.contains("[not_running]") && said.contains(" up\n"), "{words:?}: {said}");
     }
 }
+
+#[test]
+fn a_key_can_be_made_while_a_file_of_routes_is_broken_and_an_unknown_role_only_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let routes = folder.path().join("routes.yaml");
+    let settings = format!("{{\"route_files\": [{routes:?}]}}");
+    fs::write(folder.path().join("settings.json"), settings).unwrap();
+    let create = |role: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drone-delivery"));
+        command.args(["key", "create", "ann", "--role", role, "--data"]).arg(folder.path());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let policy = "apiVersion: skein/v1\nkind: EdgeAccess\nmetadata: {name: more}\nspec:\n  gateway: edge\n  keys: edge/more.json\n  \
+                  rules: [{roles: [watcher], routes: [deliveries], reach: own}]\n";
+    fs::write(&routes, policy).unwrap();
+    assert_eq!(create("watcher").0, Some(0), "a further file knows it");
+    assert_eq!(create("wacher").0, Some(2));
+    fs::write(&routes, "kind: Nonsense\n").unwrap();
+    let (code, said) = create("watcher");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("roles were not looked up") && said.contains("routes.yaml:1:1"),
+        "{said}"
+    );
+}

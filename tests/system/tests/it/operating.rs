@@ -69,10 +69,19 @@ async fn a_topic_is_made_shown_and_removed_when_that_is_meant() {
 }
 
 #[tokio::test]
-async fn a_submit_that_is_interrupted_says_what_it_sent_and_what_is_open() {
+async fn who_sends_is_told_once_that_nobody_knows_him_and_when_interrupted_what_is_open() {
     // So slow that nothing is at its door when the first line is told.
     let system = System::up(&["--time-scale", "1"]);
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/plain.jsonl");
+    for command in [&["submit", file][..], &["load", file, "--seconds", "60"]] {
+        let unknown = system.command_as("nobodys", command);
+        let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+        assert_eq!(unknown.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("key create NAME --role operator") && said.lines().count() < 5,
+            "{said}"
+        );
+    }
     let mut submit = system.follow_command(&["submit", file, "--wait", "--progress"]);
     let mut told = String::new();
     BufReader::new(submit.stderr.as_mut().unwrap()).read_line(&mut told).unwrap();

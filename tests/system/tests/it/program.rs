@@ -131,14 +131,19 @@ impl System {
 
     /// Runs one command of the program on this system.
     pub(crate) fn command(&self, arguments: &[&str]) -> Output {
-        Command::new(program())
-            .args(arguments)
-            .arg("--data")
-            .arg(&self.data)
-            .envs(own_key(&self.data).map(|it| ("DRONE_DELIVERY_KEY_FILE", it)))
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+        self.prepared(arguments).output().unwrap()
+    }
+
+    /// The same by somebody with this key.
+    pub(crate) fn command_as(&self, key: &str, arguments: &[&str]) -> Output {
+        self.prepared(arguments).env("DRONE_DELIVERY_KEY", key).output().unwrap()
+    }
+
+    fn prepared(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(arguments).arg("--data").arg(&self.data).stdin(Stdio::null());
+        command.envs(own_key(&self.data).map(|it| ("DRONE_DELIVERY_KEY_FILE", it)));
+        command
     }
 
     /// Starts one command and does not wait for its end.
@@ -150,11 +155,8 @@ impl System {
 
     /// The same, with what it says.
     pub(crate) fn follow_command(&self, arguments: &[&str]) -> Child {
-        let mut command = Command::new(program());
-        command.args(arguments).arg("--data").arg(&self.data);
-        command.envs(own_key(&self.data).map(|it| ("DRONE_DELIVERY_KEY_FILE", it)));
-        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        piped.spawn().unwrap()
+        let mut command = self.prepared(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Runs a command that answers with JSON.
