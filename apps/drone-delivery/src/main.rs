@@ -182,11 +182,12 @@ async fn mesh_cost(
 
 fn config(arguments: &SettingArguments, output: Output) -> Result<Exit, Failure> {
     let layered = Layered::gather(arguments, std::env::vars())?;
-    let mut table = Table::new(&["SETTING", "VALUE", "ORIGIN"]);
+    let mut table = Table::new(&["SETTING", "ORIGIN", "VALUE"]);
     let mut rows = Vec::new();
     for setting in &layered.origins {
         let origin = setting.origin.as_str();
-        table.row([setting.path.clone(), setting.value.to_string(), origin.to_owned()]);
+        // Lists of zones and carriers are long: behind them nothing stands.
+        table.row([setting.path.clone(), origin.to_owned(), setting.value.to_string()]);
         rows.push(serde_json::json!({
             "setting": setting.path, "value": setting.value, "origin": origin,
         }));
