@@ -84,9 +84,13 @@ impl Contender {
             let mut script = String::new();
             for arguments in self.processes {
                 let words = told(arguments)?.into_iter().map(|it| format!(" '{it}'"));
-                script += &format!("'{}'{} & ", self.program.display(), words.collect::<String>());
+                script += &format!(
+                    "'{}'{} & all=\"$all $!\"; ",
+                    self.program.display(),
+                    words.collect::<String>()
+                );
             }
-            script += "trap 'kill $(jobs -p)' TERM; wait; wait";
+            script += "trap 'kill $all' TERM; wait; wait";
             command.args(["-c", &script]);
             return Ok(command);
         };
