@@ -2,6 +2,7 @@
 """Counts deliveries by stage, live: a stock Kafka client subscribes to `delivery-events`.
 
     pip install confluent-kafka
+    drone-delivery up --set broker.plain_clients=true      # or log in: docs/operations.md, Users of the log
     python3 examples/analytics.py [127.0.0.1:7092]
 
 Nothing upstream knows that it runs, and nothing changes when it stops.

@@ -2,6 +2,7 @@
 """Asks for a delivery without HTTP: a stock Kafka client produces a `delivery-requests` record.
 
     pip install confluent-kafka
+    drone-delivery up --set broker.plain_clients=true      # or log in: docs/operations.md, Users of the log
     python3 examples/request.py [127.0.0.1:7092]
 
 Prints the delivery's id once the log has the record on stable storage.

@@ -1,9 +1,6 @@
 //! Wiring of the page's process: one listener for people, one for spans.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-};
+use std::{net::SocketAddr, path::PathBuf};
 
 use callers::ApiKey;
 use runtime::Shutdown;
@@ -81,7 +78,7 @@ fn start(
     context: &ServiceContext,
     surroundings: Surroundings,
     config: &DashboardConfig,
-) -> Result<(Bound, Bound), StartError> {
+) -> Result<(Bound, SocketAddr), StartError> {
     let messaging = context.require_messaging()?;
     let queues = Queues::new(messaging.clone());
     let (client, tasks) = (context.client().clone(), context.tasks.clone());
@@ -90,7 +87,7 @@ fn start(
     context.tasks.spawn("own spans", |shutdown| forget_own_spans(own, shutdown));
     // The collector first: whoever waits for the page may send spans when it is ready.
     let spans = Service::new(api::collector(shared.clone()));
-    let collector = spans.serve(&beside(context, surroundings.collector))?;
+    let collector = spans.serve_beside(&beside(context, surroundings.collector))?;
     feed::start(&messaging, &shared.view, &context.tasks)?;
     topology::start(surroundings.processes, shared.topology.clone(), &context.tasks);
     let token = match config.auth {
@@ -120,8 +117,6 @@ fn beside(context: &ServiceContext, address: SocketAddr) -> ServiceContext {
     let config = ServiceConfig {
         http: address,
         sharing: PortSharing::Exclusive,
-        // Operators have the page's; the kit listens for them with every service.
-        admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         limits: Limits { body_bytes_max, ..context.config.limits.clone() },
         ..(*unexported.config).clone()
     };

@@ -179,6 +179,9 @@ pub(crate) struct CurlArguments {
     /// Body, as JSON.
     #[arg(short, long = "data-raw", value_name = "JSON")]
     pub(crate) body: Option<String>,
+    /// Shows the header fields of the answer too.
+    #[arg(short, long)]
+    pub(crate) include: bool,
 }
 
 /// Longest wait for readiness, in seconds.
@@ -228,7 +231,8 @@ pub(crate) struct SettingArguments {
     /// Where the mesh stands.
     #[arg(long, value_name = "in-process|sidecar|off")]
     pub(crate) mesh: Option<String>,
-    /// `strict`: mutual TLS between services, and nobody may do what no rule allows.
+    /// `strict`, the default: mutual TLS between services, and nobody may do what no rule allows. `off`:
+    /// every process of this machine may call every service; the default where the mesh is off.
     #[arg(long, value_name = "strict|off")]
     pub(crate) tls: Option<String>,
     /// A further file with policy for the mesh.

@@ -39,6 +39,15 @@ pub(crate) async fn curl(
             .next("drone-delivery ps")
     })?;
     output.remark(&format!("{} {}", arguments.service, reply.status));
-    output.text(&String::from_utf8_lossy(&reply.body));
+    let mut text = String::new();
+    if arguments.include {
+        for (_, name, value) in reply.fields.iter() {
+            let field = [name, value].map(String::from_utf8_lossy);
+            text.push_str(&format!("{}: {}\n", field[0], field[1]));
+        }
+        text.push('\n');
+    }
+    text.push_str(&String::from_utf8_lossy(&reply.body));
+    output.text(&text);
     Ok(if reply.status.is_success() { Exit::Done } else { Exit::Failed })
 }

@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn an_instance_beside_a_proxy_has_ports_that_the_proxy_can_be_told() {
-        let settings = Settings { mesh: MeshPlacement::Sidecar, ..settings() };
+        let settings = Settings { mesh: MeshPlacement::Sidecar, tls: Tls::Off, ..settings() };
         let expected = [
             ("account-1", [Some(9_104), Some(9_204), Some(9_304)]),
             ("account-2", [Some(40_002), Some(40_000), Some(40_001)]),

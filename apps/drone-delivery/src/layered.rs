@@ -21,6 +21,8 @@ const ENVIRONMENT: &str = "DRONE_DELIVERY__";
 pub(crate) struct Layered {
     pub(crate) settings: Settings,
     pub(crate) origins: Vec<Setting>,
+    /// Why services do not show who they are, where nobody said that they need not.
+    pub(crate) mute: Option<&'static str>,
 }
 
 impl Layered {
@@ -43,6 +45,11 @@ impl Layered {
             layers.set(Origin::Flag, &path, &value)?;
         }
         let mut settings: Settings = layers.read()?;
+        let mute = settings.mute().filter(|_| !is_chosen(&layers, TLS));
+        if mute.is_some() {
+            layers.set(Origin::Default, TLS, "off")?;
+            settings = layers.read()?;
+        }
         let gateway = &mut settings.gateway;
         let named =
             [&mut settings.authorities, &mut gateway.certificate, &mut gateway.certificate_key];
@@ -56,8 +63,17 @@ impl Layered {
         }
         settings.check()?;
         settings.check_editions().map_err(SettingsError::Unfit)?;
-        Ok(Self { settings, origins: layers.settings().into_iter().map(veiled).collect() })
+        let origins = layers.settings().into_iter().map(veiled).collect();
+        Ok(Self { settings, origins, mute })
     }
+}
+
+/// The setting whose value, where nobody gives one, depends on others.
+const TLS: &str = "tls";
+
+/// Whether somebody gave a value.
+fn is_chosen(layers: &Layers, path: &str) -> bool {
+    layers.settings().iter().any(|it| it.path == path && it.origin != Origin::Default)
 }
 
 /// Names of members, last words of paths among them, whose values nobody should read over a shoulder.
@@ -111,7 +127,7 @@ mod tests {
     use crate::{
         editions::Edition,
         roles::Role,
-        settings::{FILE, MeshPlacement, Settings},
+        settings::{FILE, MeshPlacement, Settings, Tls},
     };
 
     fn gather(arguments: &[&str]) -> Result<Layered, SettingsError> {
@@ -310,16 +326,24 @@ mod tests {
     }
 
     #[test]
-    fn strict_is_refused_where_somebody_could_not_speak_it() {
+    fn services_show_who_they_are_unless_somebody_could_not_and_being_asked_for_that_is_refused() {
         let refused = |arguments: &[&str], expected: &str| {
             let error = gather(arguments).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
-        assert!(gather(&["--tls", "strict"]).is_ok());
+        let without_a_word = |arguments: &[&str], tls: Tls| {
+            let layered = gather(arguments).unwrap();
+            let is_told = layered.mute.is_some();
+            assert_eq!((layered.settings.tls, is_told), (tls, tls == Tls::Off), "{arguments:?}");
+        };
+        without_a_word(&[], Tls::Strict);
+        without_a_word(&["--mesh", "off"], Tls::Off);
+        assert!(gather(&["--tls", "off"]).unwrap().mute.is_none());
         refused(&["--tls", "strict", "--mesh", "off"], "without a mesh");
         let python = "services.package={\"command\": [\"python3\"]}";
         refused(&["--tls", "strict", "--set", python], "needs a proxy beside it");
-        assert!(gather(&["--tls", "strict", "--set", python, "--mesh", "sidecar"]).is_ok());
+        without_a_word(&["--set", python], Tls::Off);
+        without_a_word(&["--set", python, "--mesh", "sidecar"], Tls::Strict);
         refused(&["--set", "identity_life_s=9"], "10 to 86400");
     }
 

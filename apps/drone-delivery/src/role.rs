@@ -271,8 +271,8 @@ fn start_broker(
     let users = Users::new(users, identities::TRUST_DOMAIN, clock.clone());
     let broker = Broker::start_behind(door, Some(users), config, clock, telemetry, &context.tasks)
         .map_err(|it| StartError::Part { what: "the log", source: it.into() })?;
-    // Health and metrics; records come in by the other door.
-    let mut service = Service::new(Routes::new()).health(Health::new());
+    // Health, and metrics for operators; records come in by the other door.
+    let mut service = Service::new(Routes::new()).health(Health::new()).public();
     if let Some(mesh) = mesh {
         service = service.mesh(mesh).inbound(mesh);
     }
@@ -289,6 +289,7 @@ fn log_door(mesh: &Mesh, settings: &BrokerSettings, telemetry: &Telemetry) -> Op
             Right::Produce => ("PRODUCE", format!("/topics/{name}")),
             Right::Consume => ("CONSUME", format!("/topics/{name}")),
             Right::Group => ("GROUP", format!("/groups/{name}")),
+            Right::Describe => ("DESCRIBE", "/".to_owned()),
             Right::Administer => ("ADMINISTER", "/".to_owned()),
         };
         guard.permits(caller, method, &path)

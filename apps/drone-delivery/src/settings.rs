@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fmt, fs,
     io::{self, Write as _},
     ops::RangeInclusive,
     os::unix::fs::OpenOptionsExt as _,
@@ -95,14 +95,24 @@ pub(crate) enum MeshPlacement {
     Off,
 }
 
+impl fmt::Display for MeshPlacement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InProcess => "in-process",
+            Self::Sidecar => "sidecar",
+            Self::Off => "off",
+        })
+    }
+}
+
 /// Whether services show each other who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Tls {
     /// They do not: every process of this machine may call every service.
-    #[default]
     Off,
     /// Mutual TLS between services, and nobody may do what no rule allows.
+    #[default]
     Strict,
 }
 
@@ -364,16 +374,22 @@ impl Settings {
             let (least, most) = (IDENTITY_LIFE_S.start(), IDENTITY_LIFE_S.end());
             return Err(format!("`identity_life_s` is {least} to {most}, not {life}"));
         }
-        match (self.tls, self.mesh) {
-            (Tls::Strict, MeshPlacement::Off) => {
-                Err("without a mesh nobody speaks TLS: `tls` is strict and `mesh` off".to_owned())
+        match (self.tls, self.mute()) {
+            (Tls::Strict, Some(why)) => {
+                Err(format!("{why}: `tls` is strict and `mesh` {}", self.mesh))
             }
-            (Tls::Strict, MeshPlacement::InProcess) if !self.services.is_empty() => {
-                Err("a program of others needs a proxy beside it that speaks TLS: `tls` is strict \
-                 and `mesh` in-process (`--mesh sidecar`)"
-                    .to_owned())
+            (Tls::Strict, None) | (Tls::Off, _) => Ok(()),
+        }
+    }
+
+    /// Why some service could not show who it is.
+    pub(crate) fn mute(&self) -> Option<&'static str> {
+        match self.mesh {
+            MeshPlacement::Off => Some("without a mesh nobody speaks TLS"),
+            MeshPlacement::InProcess if !self.services.is_empty() => {
+                Some("a program of others needs a proxy beside it that speaks TLS (`--mesh sidecar`)")
             }
-            _ => Ok(()),
+            MeshPlacement::InProcess | MeshPlacement::Sidecar => None,
         }
     }
 

@@ -64,6 +64,9 @@ pub(crate) async fn up(
     named_in_text(data)?;
     let layered = Layered::gather(&arguments.settings, std::env::vars())?;
     let invocation = Invocation::of(data);
+    if let Some(why) = layered.mute {
+        output.remark(&format!("every process of this machine may call every service: {why}"));
+    }
     // Before anything starts: each process would find it by itself, and say so in a log of its own.
     for remark in mesh::check(&layered.settings)? {
         output.remark(&remark);

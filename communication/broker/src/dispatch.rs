@@ -106,7 +106,15 @@ fn judged(
     head: &RequestHead,
     reader: Reader,
 ) -> Result<Answer, BeginError> {
-    if is_administration(api) && !client.may(Right::Administer, "") {
+    let is_denied = match about_anybody(api) {
+        // Who may change it may look at it, as with Kafka's own rights.
+        Some(Right::Describe) => {
+            ![Right::Describe, Right::Administer].iter().any(|it| client.may(*it, ""))
+        }
+        Some(right) => !client.may(right, ""),
+        None => false,
+    };
+    if is_denied {
         return Err(BeginError::Forbidden { api, client: client.clone() });
     }
     Ok(serve(shared, client, api, head, reader)?)
@@ -120,20 +128,20 @@ fn unsupported(api: ApiKey, head: &RequestHead) -> Result<Question, WireError> {
     Ok(Question { api, answer: now(versions::unsupported(head.correlation_id)) })
 }
 
-/// What is asked about topics and groups of anybody.
-const fn is_administration(api: ApiKey) -> bool {
-    matches!(
-        api,
-        ApiKey::DescribeGroups
-            | ApiKey::ListGroups
-            | ApiKey::DeleteGroups
-            | ApiKey::OffsetDelete
-            | ApiKey::DeleteTopics
-            | ApiKey::DeleteRecords
-            | ApiKey::CreatePartitions
-            | ApiKey::DescribeConfigs
-            | ApiKey::IncrementalAlterConfigs
-    )
+/// The right that a question about topics and groups of anybody needs.
+const fn about_anybody(api: ApiKey) -> Option<Right> {
+    match api {
+        ApiKey::DescribeGroups | ApiKey::ListGroups | ApiKey::DescribeConfigs => {
+            Some(Right::Describe)
+        }
+        ApiKey::DeleteGroups
+        | ApiKey::OffsetDelete
+        | ApiKey::DeleteTopics
+        | ApiKey::DeleteRecords
+        | ApiKey::CreatePartitions
+        | ApiKey::IncrementalAlterConfigs => Some(Right::Administer),
+        _ => None,
+    }
 }
 
 fn serve(

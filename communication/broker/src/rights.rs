@@ -15,7 +15,9 @@ pub enum Right {
     Consume,
     /// Takes part in a group, or moves its place.
     Group,
-    /// Removes and changes topics and groups, and looks at those of others.
+    /// Looks at groups, and at settings of topics, of anybody.
+    Describe,
+    /// Removes and changes topics and groups of anybody, and looks at them.
     Administer,
 }
 

@@ -219,6 +219,29 @@ impl Service {
         self.open(context, Faults::default(), handler, (Slashes::Refused, None))
     }
 
+    /// Serves requests alone, for a process whose operators come in at another service of it.
+    ///
+    /// # Errors
+    /// [`StartError`] when the address cannot be listened on.
+    pub fn serve_beside(mut self, context: &ServiceContext) -> Result<SocketAddr, StartError> {
+        let config = &context.config;
+        let handler = Arc::new(stack_of(std::mem::take(&mut self.routes), context));
+        let system = System {
+            health: self.health,
+            telemetry: context.telemetry.clone(),
+            openapi: None,
+            audience: self.audience,
+        };
+        let at = Listening {
+            address: config.http,
+            sharing: config.sharing,
+            guard: context.door().map(|it| (it, config.role.as_str())),
+            ..by_itself(context)
+        };
+        listen("http", Site { handler, system }, at, &context.tasks)
+            .map_err(|source| StartError::Bind { address: config.http, source })
+    }
+
     /// Serves the operators alone, for a process that takes requests by other doors.
     ///
     /// # Errors
@@ -287,14 +310,10 @@ struct Pages {
     inbound: Option<Mesh>,
 }
 
-/// Opens the operators' port; answers where, and how it listens.
-fn open_admin<'a>(
-    context: &'a ServiceContext,
-    pages: Pages,
-    system: &System,
-) -> Result<(SocketAddr, Listening<'a>), StartError> {
+/// How the operators' port listens: by itself, and asks nobody.
+fn by_itself(context: &ServiceContext) -> Listening<'_> {
     let config = &context.config;
-    let at = Listening {
+    Listening {
         address: config.admin,
         sharing: PortSharing::Exclusive,
         limits: &config.limits,
@@ -303,7 +322,17 @@ fn open_admin<'a>(
         telemetry: &context.telemetry,
         guard: None,
         presenting: None,
-    };
+    }
+}
+
+/// Opens the operators' port; answers where, and how it listens.
+fn open_admin<'a>(
+    context: &'a ServiceContext,
+    pages: Pages,
+    system: &System,
+) -> Result<(SocketAddr, Listening<'a>), StartError> {
+    let config = &context.config;
+    let at = by_itself(context);
     let mesh = pages.mesh.unwrap_or_else(|| context.client().mesh().clone());
     let routes = admin::routes(&config.role, config.faults, pages.faults, pages.store);
     let shutdown = context.tasks.shutdown_signal();

@@ -33,7 +33,7 @@ enum Task {
         /// Only the system tests, each with the mesh there unless it says where itself.
         #[arg(long, value_parser = ["off", "in-process", "sidecar"])]
         mesh: Option<String>,
-        /// Only the system tests, each with doors that ask who comes in unless it says so itself.
+        /// Only the system tests, each with doors that ask nobody (`off`) unless it says so itself.
         #[arg(long, value_parser = ["off", "strict"])]
         tls: Option<String>,
     },

@@ -1,6 +1,6 @@
 //! Page and collector on free ports, behind a real log.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 use axum::http::Method;
 use broker::{BoundBroker, Broker, BrokerConfig, TopicConfig};
@@ -30,7 +30,7 @@ struct System {
     client: Client,
     messaging: Messaging,
     page: Bound,
-    collector: Bound,
+    collector: SocketAddr,
     tasks: Tasks,
     _broker: BoundBroker,
     _directory: TempDir,
@@ -68,7 +68,7 @@ async fn system(mut config: DashboardConfig, before: &[(&str, &str, Value)]) -> 
     let (page, collector) = start(&context, surroundings, &config).unwrap();
     let services = ServiceAddresses::new()
         .with("page", page.http_url())
-        .with("collector", collector.http_url());
+        .with("collector", format!("http://{collector}"));
     let client = Client::new(services, Duration::from_secs(10), Telemetry::disabled());
     System { client, messaging, page, collector, tasks, _broker: broker, _directory: directory }
 }
@@ -244,7 +244,7 @@ async fn a_body_of_spans_may_be_larger_than_others_and_must_be_json() {
         ("application/json; charset=utf-8", r#"{"resourceSpans": []}"#, "200"),
         ("application/json", "[1", "400"),
     ] {
-        let mut stream = TcpStream::connect(system.collector.http).await.unwrap();
+        let mut stream = TcpStream::connect(system.collector).await.unwrap();
         stream.write_all(post(content_type, body).as_bytes()).await.unwrap();
         let status = Events(BufReader::new(stream)).line_after("HTTP/1.1 ").await;
         assert!(status.starts_with(expected), "{content_type} {body}: {status}");

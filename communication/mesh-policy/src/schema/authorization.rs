@@ -14,7 +14,7 @@ use crate::authorization::{Authorization, Caller, Mode, Rule, Template};
 const ITEMS_MAX: usize = 256;
 
 /// What a log is asked for, in the place of methods.
-const OF_LOG: [&str; 4] = ["PRODUCE", "CONSUME", "GROUP", "ADMINISTER"];
+const OF_LOG: [&str; 5] = ["PRODUCE", "CONSUME", "GROUP", "DESCRIBE", "ADMINISTER"];
 
 /// Every word that a rule may have for a method.
 const METHODS: [(&str, &str); values::METHODS.len() + OF_LOG.len()] = {

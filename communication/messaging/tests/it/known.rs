@@ -50,8 +50,13 @@ async fn who_may_publishes_and_reads_and_who_may_not_is_told_so() {
     memory.has(2).await;
     assert!(stranger.lag("orders", "orders").await.is_err());
     assert_eq!(seen.seen().len(), 0);
-    // What belongs to all is for who administers: the connection ends.
+    // What belongs to all is for who may look at it: the connection ends.
     assert!(orders.groups().await.is_err());
+    let watcher = world.known("watcher", "log").await;
+    let groups = watcher.groups().await.unwrap();
+    assert!(groups.iter().any(|it| it == "orders"), "{groups:?}");
+    assert!(watcher.delete_topic("orders").await.is_err(), "who looks changes nothing");
+    assert!(orders.topics().await.is_ok_and(|all| all.iter().any(|it| it.name == "orders")));
 }
 
 #[tokio::test]

@@ -64,6 +64,7 @@ impl World {
         let judge = Judge::new(|caller, right, name| match caller.service() {
             "orders" => right != Right::Administer && name.starts_with("orders"),
             "reader" => right == Right::Consume && name == "orders",
+            "watcher" => right == Right::Describe,
             _ => false,
         });
         let door = match plain {

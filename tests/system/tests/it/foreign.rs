@@ -18,6 +18,8 @@ use crate::{
     wait::until,
 };
 
+/// Lets in at the log who shows nothing: a script of the examples logs in by no name.
+const PLAIN_CLIENTS: &str = "broker.plain_clients=true";
 const ABSENT: &str = "no Python here has confluent-kafka";
 
 /// A script of `examples/` that runs beside the system; its last line of output can be read.
@@ -68,7 +70,7 @@ impl Drop for Script {
 
 #[tokio::test]
 async fn a_stock_client_counts_the_stages() {
-    let system = System::up(&["--time-scale", "600"]);
+    let system = System::up(&["--time-scale", "600", "--set", PLAIN_CLIENTS]);
     let Some(script) = Script::start(&system, "analytics.py") else { return not_run(ABSENT) };
     for _ in 0..3 {
         system.accepted(&sample_request()).await;
@@ -78,7 +80,7 @@ async fn a_stock_client_counts_the_stages() {
 
 #[tokio::test]
 async fn a_request_that_a_stock_client_produces_is_delivered() {
-    let system = System::up(&["--time-scale", "600"]);
+    let system = System::up(&["--time-scale", "600", "--set", PLAIN_CLIENTS]);
     let Some(script) = Script::start(&system, "request.py") else { return not_run(ABSENT) };
     let id = script.says("-").await;
     system.ends(&id, "Completed", Duration::from_secs(60)).await;

@@ -43,6 +43,8 @@ mod kills;
 #[cfg(test)]
 mod kills_of_changes;
 #[cfg(test)]
+mod listeners;
+#[cfg(test)]
 mod log_users;
 #[cfg(test)]
 mod openssl;

@@ -18,6 +18,7 @@ use tempfile::NamedTempFile;
 
 use crate::{
     http::Reply,
+    listeners::listening,
     program::{System, sample_request},
     wait::until,
 };
@@ -451,7 +452,7 @@ async fn api8_security_misconfiguration_nothing_listens_outside_and_no_secret_is
     let alice = system.person("alice", "customer").await;
     alice.ordered(&order_of("alice")).await;
     let pids: BTreeSet<i32> = system.processes().iter().map(|it| it.pid).collect();
-    let open = listening(&pids);
+    let open: BTreeSet<_> = pids.iter().flat_map(|it| listening(*it)).collect();
     assert!(open.len() > pids.len(), "{open:?}");
     let outside: Vec<_> = open.iter().filter(|it| !it.starts_with("0100007F:")).collect();
     assert!(outside.is_empty(), "not on the loopback interface: {outside:?}");
@@ -483,30 +484,6 @@ async fn api8_security_misconfiguration_nothing_listens_outside_and_no_secret_is
         let mode = fs::metadata(system.data().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
-}
-
-/// Local addresses that processes listen on, as the kernel writes them.
-fn listening(pids: &BTreeSet<i32>) -> BTreeSet<String> {
-    let mut sockets = BTreeSet::new();
-    for pid in pids {
-        let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
-        let links = open.filter_map(|it| fs::read_link(it.ok()?.path()).ok());
-        sockets.extend(links.filter_map(|it| {
-            let text = it.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned();
-            Some(text)
-        }));
-    }
-    let mut found = BTreeSet::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        for line in fs::read_to_string(table).unwrap_or_default().lines().skip(1) {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            // State 0A is LISTEN.
-            if fields[3] == "0A" && sockets.contains(fields[9]) {
-                found.insert(fields[1].to_owned());
-            }
-        }
-    }
-    found
 }
 
 fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

@@ -13,25 +13,12 @@ use tokio::{
 
 use crate::{
     doors::{Forger, SERVICES},
+    listeners::asked_plainly,
     program::{Process, System, sample_request},
     wait::until,
 };
 
 const SOON: Duration = Duration::from_secs(30);
-
-/// What comes back for a request in plain text.
-async fn plain(port: u16) -> String {
-    let asked = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let request = b"GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-        // Refused, it may end with a reset.
-        let _refused = stream.write_all(request).await;
-        let mut answer = Vec::new();
-        let _refused = stream.read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer).into_owned()
-    };
-    timeout(SOON, asked).await.expect("an answer or an end")
-}
 
 /// Has a delivery pass its pivot.
 pub(crate) async fn delivers(system: &System, id: &str) {
@@ -67,8 +54,7 @@ async fn is_strict(placement: &str) {
     let system = System::up(&["--tls", "strict", "--mesh", placement, "--routes", routes]);
     delivers(&system, "first").await;
     for offset in 101..=109 {
-        let answer = plain(system.port(offset)).await;
-        assert!(!answer.contains("HTTP/"), "{offset}: {answer}");
+        assert_eq!(asked_plainly(system.port(offset), "/livez").await, None, "{offset}");
     }
     let astray = system.http.get(&system.gateway("/api/drones")).await;
     assert_eq!(astray.status, 403, "{:?}", astray.json());
@@ -137,8 +123,10 @@ async fn strict_proxies_deliver_and_refuse_plain_text_and_strangers() {
 }
 
 /// Every call that services make of each other; the gateway and operators are looked at apart.
-const CALLS: [&str; 21] = [
+const CALLS: [&str; 23] = [
+    "dashboard GET supervisor /api/alertgroups",
     "dashboard GET supervisor /api/alerts",
+    "dashboard PUT supervisor /api/alertgroups/{id}/acknowledgement",
     "dashboard PUT supervisor /api/alerts/{id}/acknowledgement",
     "delivery GET account /api/accounts/{id}",
     "scheduler DELETE delivery /api/deliveries/{id}",
