@@ -229,7 +229,8 @@ fn start_edge(
     let mesh = mesh.ok_or_else(missing)?;
     let ServiceContext { clock, telemetry, tasks, .. } = context;
     // Before it listens: who is known is known from the first request on.
-    skein::callers::follow(&mesh, data, clock.clone(), telemetry, tasks);
+    let authorities = context.config.authorities.as_deref();
+    skein::callers::follow(&mesh, data, authorities, clock.clone(), telemetry, tasks);
     let files = certificates::files(settings, data);
     let presented = certificate::follow(files, clock.clone(), telemetry, tasks);
     let bounds = HandshakeConfig::default();

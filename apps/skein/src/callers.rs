@@ -2,7 +2,8 @@
 //! the last good state of each kept.
 //!
 //! A key that is taken back is refused within a second and a request. A file that cannot be used changes
-//! nothing, is logged and counted; one of keys that never was there means that there are none.
+//! nothing, is logged and counted; one of keys that never was there means that there are none. Keys of an
+//! issuer may come from an address of its own ([`published`]).
 
 use std::{
     collections::BTreeMap,
@@ -13,10 +14,14 @@ use std::{
 
 use base::SharedClock;
 use callers::{Callers, Issuer, KeyFile, Signers};
-use mesh_policy::edge_access::{EdgeAccess, TokenIssuer};
+use mesh_policy::edge_access::{EdgeAccess, SignerSource, TokenIssuer};
 use mesh_proxy::Mesh;
 use runtime::Tasks;
 use telemetry::Telemetry;
+
+mod published;
+
+use published::{Publications, Surroundings};
 
 use crate::{failure::chain, following::look_each_second, mesh::FileStamp};
 
@@ -24,8 +29,16 @@ use crate::{failure::chain, following::look_each_second, mesh::FileStamp};
 const FILE_BYTES_MAX: u64 = 8 << 20;
 
 /// Lets the edges of a mesh know whom the files of its policy name, now and from now on. Relative paths
-/// begin at `root`.
-pub fn follow(mesh: &Mesh, root: &Path, clock: SharedClock, telemetry: &Telemetry, tasks: &Tasks) {
+/// begin at `root`. Issuers whose keys come by `https` prove their names by the machine's own list, or by
+/// the authorities of a file.
+pub fn follow(
+    mesh: &Mesh,
+    root: &Path,
+    authorities: Option<&Path>,
+    clock: SharedClock,
+    telemetry: &Telemetry,
+    tasks: &Tasks,
+) {
     let metrics = telemetry.metrics();
     let refused = metrics
         .counter(
@@ -34,7 +47,13 @@ pub fn follow(mesh: &Mesh, root: &Path, clock: SharedClock, telemetry: &Telemetr
             &[],
         )
         .with(&[]);
-    let (mesh, mut known) = (mesh.clone(), Known { root: root.to_owned(), ..Known::default() });
+    let published = Publications::new(Surroundings {
+        authorities: authorities.map(Path::to_owned),
+        clock: clock.clone(),
+        telemetry: telemetry.clone(),
+        tasks: tasks.clone(),
+    });
+    let (mesh, mut known) = (mesh.clone(), Known::new(root, published));
     let look = move || {
         let policies = mesh.policy().edge_access;
         let (changed, troubles) = known.read(&policies);
@@ -42,7 +61,11 @@ pub fn follow(mesh: &Mesh, root: &Path, clock: SharedClock, telemetry: &Telemetr
             refused.inc();
             tracing::error!(%trouble, "a file of callers was refused, its last good state stays");
         }
-        if changed {
+        let (published, troubles) = known.look_at_published(&policies);
+        for trouble in troubles {
+            tracing::error!(%trouble, "keys of an issuer did not come");
+        }
+        if changed || published {
             mesh.recognize(known.callers(&policies), clock.clone());
         }
     };
@@ -50,12 +73,13 @@ pub fn follow(mesh: &Mesh, root: &Path, clock: SharedClock, telemetry: &Telemetr
 }
 
 /// What the files said when they could last be used.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     root: PathBuf,
     policies: Vec<EdgeAccess>,
     keys: BTreeMap<PathBuf, Last<KeyFile>>,
     signers: BTreeMap<PathBuf, Last<Signers>>,
+    published: Publications,
 }
 
 /// A file as it was last seen, and what it said when it could last be used.
@@ -66,6 +90,21 @@ pub(crate) struct Last<T> {
 }
 
 impl Known {
+    fn new(root: &Path, published: Publications) -> Self {
+        let (policies, keys, signers) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        Self { root: root.to_owned(), policies, keys, signers, published }
+    }
+
+    /// The same of what issuers publish.
+    fn look_at_published(&mut self, policies: &[EdgeAccess]) -> (bool, Vec<String>) {
+        let sources = policies.iter().flat_map(|it| &it.tokens).map(|it| &it.keys);
+        let wanted = sources.filter_map(|it| match it {
+            SignerSource::Published(published) => Some(published),
+            SignerSource::File(_) => None,
+        });
+        self.published.follow(&wanted.collect::<Vec<_>>())
+    }
+
     /// Reads what has changed. Whether that changes whom anybody knows, and what cannot be used.
     fn read(&mut self, policies: &[EdgeAccess]) -> (bool, Vec<String>) {
         let mut changed = self.policies != policies;
@@ -76,7 +115,8 @@ impl Known {
             let parse = |text: &str| KeyFile::read(text).map_err(|it| chain(&it));
             note(refresh(&mut self.keys, &self.root, path, parse), &mut changed, &mut troubles);
         }
-        for path in sets.flat_map(|it| &it.tokens).map(|it| &it.keys) {
+        for source in sets.flat_map(|it| &it.tokens).map(|it| &it.keys) {
+            let SignerSource::File(path) = source else { continue };
             let parse = |text: &str| Signers::read(text).map_err(|it| chain(&it));
             let read = refresh(&mut self.signers, &self.root, path, parse);
             let read = read.and_then(|it| match self.signers[path].good {
@@ -96,7 +136,10 @@ impl Known {
     }
 
     fn issuer(&self, told: &TokenIssuer) -> Issuer {
-        let signers = self.signers.get(&told.keys).and_then(|it| it.good.clone());
+        let signers = match &told.keys {
+            SignerSource::File(path) => self.signers.get(path).and_then(|it| it.good.clone()),
+            SignerSource::Published(published) => self.published.signers(published),
+        };
         Issuer {
             name: told.issuer.clone(),
             audience: told.audience.clone(),
@@ -161,6 +204,7 @@ fn read(path: &Path) -> io::Result<String> {
 mod tests {
     use base::Timestamp;
     use callers::{ApiKey, Grant, Refused};
+    use runtime::SystemClock;
 
     use super::*;
 
@@ -179,7 +223,13 @@ mod tests {
     fn what_is_good_of_a_file_stays_until_something_better_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys.json");
-        let mut known = Known { root: folder.path().to_owned(), ..Known::default() };
+        let surroundings = Surroundings {
+            authorities: None,
+            clock: SystemClock::shared(),
+            telemetry: Telemetry::disabled(),
+            tasks: Tasks::new(),
+        };
+        let mut known = Known::new(folder.path(), Publications::new(surroundings));
         let now = Timestamp::from_millis(0);
         let ask = |known: &Known, key: &ApiKey| {
             let bearer = format!("Bearer {}", key.reveal());

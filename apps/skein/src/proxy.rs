@@ -81,7 +81,7 @@ pub fn start(
     };
     if !proxy.edges.is_empty() {
         let ServiceContext { clock, telemetry, tasks, .. } = context;
-        callers::follow(&mesh, files.folder(), clock.clone(), telemetry, tasks);
+        callers::follow(&mesh, files.folder(), None, clock.clone(), telemetry, tasks);
     }
     let program = Program::start(proxy, &mesh, limits, &context.telemetry, &context.tasks)
         .map_err(|it| start_failed(failure::chain(&it)))?;

@@ -4,7 +4,7 @@
 //! the one that reaches farthest counts. How far somebody reaches is said to the services behind: they
 //! know whose each thing is, and no role. An edge of which no policy speaks asks nobody.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// Who may come in at one edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,12 +30,34 @@ pub struct TokenIssuer {
     pub issuer: String,
     /// What it calls us in `aud`.
     pub audience: String,
-    /// The file with the keys that sign for it, a JSON Web Key Set.
-    pub keys: PathBuf,
+    /// Where the keys are found that sign for it, a JSON Web Key Set.
+    pub keys: SignerSource,
     /// The claim that lists roles.
     pub roles_claim: String,
     /// The roles of those for whom it claims none.
     pub roles: Vec<String>,
+}
+
+/// Where the keys of an issuer are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignerSource {
+    /// In a file that somebody else brings up to date.
+    File(PathBuf),
+    /// At an address of the issuer.
+    Published(PublishedKeys),
+}
+
+/// Keys that an issuer publishes at an address.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PublishedKeys {
+    /// `https`, or `http` of the loopback interface: in plain text anybody on the way could put in his own.
+    pub url: String,
+    /// Time from one good look to the next.
+    pub refresh: Duration,
+    /// Longest wait for one answer.
+    pub timeout: Duration,
+    /// So long after the last good look its keys are still believed.
+    pub stale_max: Duration,
 }
 
 /// Those who have one of some roles may do something.

@@ -160,22 +160,36 @@ impl Client {
     ///
     /// # Errors
     /// An address says `https`, and nobody can be believed.
-    #[expect(clippy::needless_pass_by_value, reason = "a handle, given away as everywhere")]
     pub fn outside(
         services: ServiceAddresses,
         timeout: Duration,
         telemetry: Telemetry,
         authorities: Option<&Path>,
     ) -> Result<Self, PublicTrustError> {
+        let is_asked = services.places().any(|(_, place)| place.is_some_and(|it| it.is_proved));
+        let trust = is_asked.then(|| PublicTrust::load(authorities)).transpose()?;
+        Ok(Self::believing(services, timeout, telemetry, trust))
+    }
+
+    /// The same where those who are believed are known already; without any, nobody who would have to prove a
+    /// name is called.
+    #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "a handle, given away as everywhere")]
+    pub fn believing(
+        services: ServiceAddresses,
+        timeout: Duration,
+        telemetry: Telemetry,
+        trust: Option<PublicTrust>,
+    ) -> Self {
         let nowhere = services.places().map(|(name, _)| (name.to_owned(), EndpointSet::default()));
         let mesh = Mesh::new(PLAIN_SOURCE, plain(nowhere.collect()), &telemetry)
             .expect("a policy without routes can be compiled");
-        if services.places().any(|(_, place)| place.is_some_and(|it| it.is_proved)) {
-            mesh.believe(PublicTrust::load(authorities)?);
+        if let Some(trust) = trust {
+            mesh.believe(trust);
         }
         let client = Self::over(Outbound::new(mesh), timeout, &telemetry);
         let names = Arc::new(Names::of(&services));
-        Ok(Self { hosts: Arc::new(services), names, ..client })
+        Self { hosts: Arc::new(services), names, ..client }
     }
 
     /// The same through a proxy beside this process, which tells services apart by the names in Host.

@@ -164,6 +164,27 @@ fn kinds_of_our_own_are_as_strict() {
     );
     let token = "{gateway: e, rules: [], tokens: [{issuer: i, audience: a}]}";
     check_ours("EdgeAccess", token, "{issuer", Code::MissingMember);
+    let issuer = |more: &str| {
+        format!("{{gateway: e, rules: [], tokens: [{{issuer: i, audience: a, {more}}}]}}")
+    };
+    let of_url = |more: &str| issuer(&format!("keysUrl: \"https://who.example/keys\", {more}"));
+    check_ours("EdgeAccess", &issuer("keys: k, refresh: 5m"), "refresh", Code::Contradiction);
+    check_ours("EdgeAccess", &of_url("keys: k"), "keys: k", Code::Contradiction);
+    check_ours("EdgeAccess", &of_url("refresh: 500ms"), "500ms", Code::OutOfRange);
+    check_ours("EdgeAccess", &of_url("timeout: 2m"), "2m", Code::OutOfRange);
+    let early = of_url("refresh: 5m, staleMax: 4m");
+    check_ours("EdgeAccess", &early, "staleMax", Code::Contradiction);
+    for url in [
+        "http://who.example/keys",
+        "http://127.0.0.1.example/keys",
+        "http://localhost/keys",
+        "http://10.0.0.1/keys",
+        "https://a@who.example/keys",
+        "https://who.example/keys?for=me",
+    ] {
+        let keys = issuer(&format!("keysUrl: \"{url}\""));
+        check_ours("EdgeAccess", &keys, &format!("\"{url}"), Code::Malformed);
+    }
     let target = "targetRef: {kind: Gateway, name: a}";
     let limit = |more: &str| format!("{{{target}, requests: 1, {more}}}");
     check_ours("RateLimit", &limit("period: 0s"), "0s", Code::OutOfRange);

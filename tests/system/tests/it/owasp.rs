@@ -6,7 +6,7 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -177,6 +177,70 @@ async fn api1_broken_object_level_authorization_another_s_delivery_is_none() {
     // None of it was done.
     let shown = alice.get(&format!("/api/deliveryrequests/{id}")).await.json();
     assert_eq!((&shown["lastOperation"], &shown["operations"]), (&Value::Null, &json!([])));
+}
+
+/// What somebody answers to whatever he is asked over HTTP, until it is changed; and where.
+fn answering(first: &str) -> (u16, Arc<Mutex<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, said) =
+        (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(first.to_owned())));
+    let says = Arc::clone(&said);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let body = says.lock().unwrap().clone();
+            let mut head = [0; 4_096];
+            let _head = stream.read(&mut head);
+            let head = format!("content-length: {}\r\nconnection: close", body.len());
+            // It may have hung up.
+            let _said =
+                stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}").as_bytes());
+        }
+    });
+    (port, said)
+}
+
+#[tokio::test]
+async fn api2_broken_authentication_keys_of_an_issuer_follow_what_it_publishes() {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/data");
+    let good = fs::read_to_string(format!("{data}/who.jwks.json")).unwrap();
+    let (port, says) = answering(&good);
+    let folder = tempfile::tempdir().unwrap();
+    let routes = folder.path().join("issuer.yaml");
+    let issuer = format!(
+        "apiVersion: skein/v1\nkind: EdgeAccess\nmetadata: {{name: who}}\nspec:\n  gateway: edge\n  \
+         tokens: [{{issuer: 'https://who.example', audience: drone-delivery, \
+         keysUrl: 'http://127.0.0.1:{port}/keys', refresh: 1s}}]\n  rules: []\n"
+    );
+    fs::write(&routes, issuer).unwrap();
+    let system = System::up(&["--routes", routes.to_str().unwrap()]);
+    let tokens = fs::read_to_string(format!("{data}/tokens.json")).unwrap();
+    let tokens: Value = serde_json::from_str(&tokens).unwrap();
+    let token = tokens["good"].as_object().unwrap().values().next().unwrap().as_str().unwrap();
+    let bearer = format!("Bearer {token}");
+    let answers = async |status: u16| {
+        until(format!("the token is answered with {status}"), SOON, || async {
+            (system.shows(&bearer).await == status).then_some(())
+        })
+        .await;
+    };
+    // Let in, and there is no such request.
+    answers(404).await;
+    // Another key in the place of all: what they signed is believed no more.
+    let x = "A".repeat(43);
+    let other = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "other", "x": x}]});
+    *says.lock().unwrap() = other.to_string();
+    answers(401).await;
+    *says.lock().unwrap() = good;
+    answers(404).await;
+    *says.lock().unwrap() = "{not json".to_owned();
+    let gateway = system.role("gateway").remove(0);
+    until("the gateway has read it", SOON, || async {
+        let labels = ["outcome=\"unreadable\""];
+        let count = gateway.metric_of(&system.http, "mesh_signer_looks_total", &labels).await;
+        (count > 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(system.shows(&bearer).await, 404, "the last good keys hold");
 }
 
 /// P11.
