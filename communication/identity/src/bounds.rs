@@ -53,6 +53,8 @@ pub(crate) struct Bounds {
 impl Bounds {
     pub(crate) fn new(config: &HandshakeConfig, clock: SharedClock) -> Self {
         let rate = RateLimit {
+            roles: Vec::new(),
+
             name: "handshakes".to_owned(),
             gateway: None,
             route: None,

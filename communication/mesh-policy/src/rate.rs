@@ -27,6 +27,9 @@ pub struct RateLimit {
     pub route: Option<String>,
     /// The service whose own door it stands at; `None` means the doors of those who call.
     pub service: Option<String>,
+    /// The roles of the callers whom it binds: one of them is enough; none means everybody. Roles are known
+    /// behind an edge that asks who comes in.
+    pub roles: Vec<String>,
     /// Requests in `period`.
     pub requests: u32,
     /// The period.
@@ -35,6 +38,15 @@ pub struct RateLimit {
     pub burst: u32,
     /// Who is counted apart.
     pub key: RateKey,
+}
+
+impl RateLimit {
+    /// Whether it binds a caller with these roles, with commas between them.
+    #[must_use]
+    pub fn is_for(&self, roles: Option<&str>) -> bool {
+        let mut known = roles.unwrap_or_default().split(',');
+        self.roles.is_empty() || known.any(|it| self.roles.iter().any(|bound| bound == it))
+    }
 }
 
 /// Who is counted apart.
@@ -234,7 +246,31 @@ mod tests {
 
     fn limit(requests: u32, burst: u32, key: RateKey) -> RateLimit {
         let (name, period) = ("orders".to_owned(), Duration::from_secs(1));
-        RateLimit { name, gateway: None, route: None, service: None, requests, period, burst, key }
+        let (gateway, route, service, roles) = (None, None, None, Vec::new());
+        RateLimit { name, gateway, route, service, roles, requests, period, burst, key }
+    }
+
+    #[test]
+    fn a_limit_for_roles_binds_who_has_one_of_them_and_nobody_else() {
+        let everybody = limit(1, 1, RateKey::All);
+        let some = RateLimit {
+            roles: vec!["customer".to_owned(), "guest".to_owned()],
+            ..everybody.clone()
+        };
+        for (roles, expected) in [
+            (Some("customer"), true),
+            (Some("operator,guest"), true),
+            (Some("operator"), false),
+            (Some("customers"), false),
+            (Some(""), false),
+            (None, false),
+        ] {
+            assert_eq!(
+                (some.is_for(roles), everybody.is_for(roles)),
+                (expected, true),
+                "{roles:?}"
+            );
+        }
     }
 
     fn allowed(limiter: &mut Limiter, key: Option<&str>, times: u32, now: Moment) -> u32 {

@@ -9,11 +9,21 @@ use super::{
 };
 use crate::rate::{RateKey, RateLimit};
 
+/// Roles of one limit; more is refused.
+const ROLES_MAX: usize = 256;
+
 pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<RateLimit> {
-    let known = ["targetRef", "requests", "period", "burst", "key"];
+    let known = ["targetRef", "roles", "requests", "period", "burst", "key"];
     let spec = document.section("a RateLimit", &known)?;
     spec.context.record(subject, "route", spec.spot_of("targetRef"));
     let target = target(&spec);
+    let roles = spec.list("roles", ROLES_MAX).iter();
+    let roles = roles.filter_map(|it| values::role(spec.context, it)).collect();
+    if spec.get("roles").is_some() && matches!(target, Some(Target::Service(_))) {
+        // Whoever calls a service inside may say what he likes of roles.
+        let message = "roles are known at an edge, not at the door of a service".to_owned();
+        spec.context.error(spec.spot_of("roles"), Code::Contradiction, message);
+    }
     let requests = spec.read_needed("requests", integer(1, u32::MAX));
     let burst = spec.read("burst", integer(1, u32::MAX));
     let period = spec.read_needed("period", values::duration_above_zero);
@@ -29,6 +39,7 @@ pub(super) fn read(document: &Document<'_>, subject: &str) -> Option<RateLimit> 
         gateway,
         route,
         service,
+        roles,
         requests,
         period,
         burst: burst.unwrap_or(requests),

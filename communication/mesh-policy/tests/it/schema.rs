@@ -202,6 +202,8 @@ fn an_unknown_version_is_served_by_the_default_one_where_it_is_said() {
 fn a_limit_and_a_fault_are_read() {
     let policy = example("limits");
     let limit = RateLimit {
+        roles: Vec::new(),
+
         name: "per-client".to_owned(),
         gateway: Some("shop".to_owned()),
         route: None,

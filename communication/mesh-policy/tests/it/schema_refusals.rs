@@ -189,6 +189,9 @@ fn kinds_of_our_own_are_as_strict() {
     let limit = |more: &str| format!("{{{target}, requests: 1, {more}}}");
     check_ours("RateLimit", &limit("period: 0s"), "0s", Code::OutOfRange);
     check_ours("RateLimit", &limit("period: 1s, key: {client: yes}"), "yes", Code::WrongType);
+    check_ours("RateLimit", &limit("period: 1s, roles: [A]"), "A]", Code::Malformed);
+    let inside = "{targetRef: {kind: Service, name: a}, requests: 1, period: 1s, roles: [a]}";
+    check_ours("RateLimit", inside, "roles", Code::Contradiction);
     let policy = |more: &str| format!("{{targetRef: {{name: a}}, {more}}}");
     let breaker = policy("breaker: {openInitial: 2m}");
     check_ours("TrafficPolicy", &breaker, "openInitial", Code::Contradiction);

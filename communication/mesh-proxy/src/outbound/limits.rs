@@ -1,6 +1,6 @@
 //! Rate limits at work: who is counted, and what one who asked too much is told.
 
-use base::Code;
+use base::{Code, headers};
 use mesh_policy::rate::{RateKey, limit_field, policy_field};
 use mesh_policy::route::RequestView as _;
 
@@ -20,6 +20,9 @@ pub(super) fn check(
     peer: Option<&Peer>,
 ) -> Result<(), Refusal> {
     for limited in snapshot.limits(mesh.source(), door, route) {
+        if !limited.limit.is_for(head.header(headers::SKEIN_ROLES)) {
+            continue;
+        }
         let client;
         let key = match &limited.limit.key {
             RateKey::All => None,

@@ -69,7 +69,7 @@ pub(super) fn limits_on(mesh: &Mesh, door: &Door, route: &str) -> Vec<Value> {
 fn limit(limit: &RateLimit) -> Value {
     json!({
         "name": limit.name, "requests": limit.requests, "period_ms": millis(limit.period),
-        "burst": limit.burst,
+        "burst": limit.burst, "roles": limit.roles,
         "key": match &limit.key {
             RateKey::All => "all".to_owned(),
             RateKey::Client => "client".to_owned(),

@@ -82,6 +82,7 @@ fn found_at(address: SocketAddr) -> Policy {
 
 fn limit(service: &str) -> RateLimit {
     RateLimit {
+        roles: Vec::new(),
         name: "at-most".to_owned(),
         gateway: None,
         route: None,

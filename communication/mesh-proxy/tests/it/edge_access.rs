@@ -140,37 +140,80 @@ async fn an_edge_knows_nobody_before_it_is_told_and_asks_nobody_where_no_policy_
     assert_eq!(backend.last().field("authorization"), None);
 }
 
-#[tokio::test]
-async fn each_principal_has_a_limit_of_his_own() {
-    let backend = Backend::new(|_, _| ok()).await;
-    let (stage, keys) = asking(&backend, &["customer"]);
-    let limit = RateLimit {
-        name: "each".to_owned(),
+/// A limit of two at a time at the edge for each principal with one of these roles.
+fn two_at_a_time(name: &str, roles: &[&str]) -> RateLimit {
+    RateLimit {
+        name: name.to_owned(),
         gateway: Some(EDGE.to_owned()),
         route: None,
         service: None,
+        roles: roles.iter().map(|it| (*it).to_owned()).collect(),
         requests: 1,
         period: std::time::Duration::from_secs(3_600),
         burst: 2,
         key: RateKey::Header("skein-principal".to_owned()),
-    };
-    let policy = Policy { rate_limits: vec![limit], ..stage.mesh.policy() };
-    stage.mesh.replace(policy).unwrap();
+    }
+}
+
+/// A stage with these limits, and keys of principals with a role.
+fn limited(
+    backend: &Backend,
+    rate_limits: Vec<RateLimit>,
+    keys: &[(&str, &str)],
+) -> (Stage, Vec<String>) {
+    let (stage, _) = asking(backend, &[]);
+    let policy = Policy { rate_limits, ..stage.mesh.policy() };
+    stage.mesh.replace(policy).expect("limits can be compiled");
     let mut file = KeyFile::default();
-    let mut bearer = |name: &str| {
-        let roles = vec!["customer".parse().unwrap()];
-        let grant = Grant { principal: name.parse().unwrap(), roles, expires_at: None };
-        let key = file.create(grant, Timestamp::from_millis(0)).unwrap().key;
+    let mut bearer = |(name, role): &(&str, &str)| {
+        let roles = vec![role.parse().expect("a role")];
+        let principal = name.parse().expect("a name");
+        let grant = Grant { principal, roles, expires_at: None };
+        let key = file.create(grant, Timestamp::from_millis(0)).expect("room").key;
         format!("Bearer {}", key.reveal())
     };
-    let (one, same, other) = (bearer("ann"), bearer("ann"), bearer("ben"));
+    let keys = keys.iter().map(&mut bearer).collect();
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1)));
     stage.mesh.recognize(Callers::new([&file], Vec::new()), clock);
+    (stage, keys)
+}
+
+#[tokio::test]
+async fn each_principal_has_a_limit_of_his_own() {
+    let backend = Backend::new(|_, _| ok()).await;
+    let ann = ("ann", "customer");
+    let (stage, keys) =
+        limited(&backend, vec![two_at_a_time("each", &[])], &[ann, ann, ("ben", "customer")]);
     // A key that is not good any more is nobody's, and counts for nobody.
-    assert_eq!(ask(&stage, "GET", &keys[0]).await.status, 401);
+    assert_eq!(ask(&stage, "GET", "Bearer none").await.status, 401);
     let mut statuses = Vec::new();
-    for key in [&one, &same, &one, &same, &other] {
-        statuses.push(ask(&stage, "GET", key).await.status);
+    for key in [0, 1, 0, 1, 2] {
+        statuses.push(ask(&stage, "GET", &keys[key]).await.status);
     }
     assert_eq!(statuses, [200, 200, 429, 429, 200]);
+}
+
+#[tokio::test]
+async fn a_limit_for_a_role_binds_who_has_it_and_says_when_to_come_again() {
+    let backend = Backend::new(|_, _| ok()).await;
+    let people = [("ann", "customer"), ("ben", "customer"), ("otto", "auditor")];
+    let limits = vec![two_at_a_time("customers", &["customer"])];
+    let (stage, keys) = limited(&backend, limits, &people);
+    for key in &keys {
+        let mut refused = None;
+        for _ in 0..4 {
+            // What a client says of his roles is taken off before.
+            let fields = [("Authorization", key.as_str()), ("Skein-Roles", "auditor")];
+            let answer = stage.call("GET", "/", &fields, "").await;
+            refused = (answer.status == 429).then_some(answer).or(refused);
+        }
+        let Some(refused) = refused else {
+            assert_eq!(key, &keys[2], "a customer has a limit");
+            continue;
+        };
+        assert_ne!(key, &keys[2], "an auditor has none");
+        let wait: u64 = refused.field("retry-after").unwrap().parse().unwrap();
+        assert!((1..=3_600).contains(&wait), "{wait}");
+    }
+    assert_eq!(backend.hits(), 2 + 2 + 4);
 }
