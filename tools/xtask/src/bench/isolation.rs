@@ -45,7 +45,9 @@ impl Isolation {
     pub(crate) fn run(&self, root: &Path) -> Result<(), Failure> {
         let fleet = ["--drones", "3000", "--time-scale", "1000", "--enable-faults"];
         let quiet = ["--set", "drone.position_every_ms=60000"];
-        let running = Running::start(root, &[&fleet[..], &quiet[..]].concat())?;
+        // The foreign subscriber logs in by no name.
+        let foreign = ["--set", "broker.plain_clients=true"];
+        let running = Running::start(root, &[&fleet[..], &quiet, &foreign].concat())?;
         // The first requests of a process pay for its connections and pages.
         running.load(self.rate, 5)?;
         let result = json!({

@@ -38,6 +38,9 @@ pub(crate) struct System {
     /// Where the mesh stands; several, with commas between them, take turns.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "off,in-process,sidecar")]
     mesh: Vec<Placement>,
+    /// Whether services show who they are, where there is a mesh.
+    #[arg(long, value_parser = ["strict", "off"], default_value = "strict")]
+    tls: String,
     /// Fresh systems of each kind.
     #[arg(long, default_value_t = 2)]
     rounds: u32,
@@ -97,6 +100,9 @@ impl System {
         let cadence = format!("drone.position_every_ms={}", self.cadence_ms);
         let (drones, scale) = (self.drones.to_string(), self.time_scale.to_string());
         let mut arguments = vec!["--mesh", placement.as_str()];
+        if placement != Placement::Off {
+            arguments.extend(["--tls", &self.tls]);
+        }
         arguments.extend(["--drones", &drones, "--time-scale", &scale, "--set", &cadence]);
         arguments.extend(["--set", "ingestion.backlog_seconds_max=3600"]);
         let running = Running::start(root, &arguments)?;
@@ -114,11 +120,12 @@ impl System {
     }
 
     fn command_line(&self) -> String {
-        let Self { mesh, rounds, backlog, rate, seconds, drones, time_scale, cadence_ms } = self;
+        let Self { mesh, tls, rounds, backlog, rate, seconds, drones, time_scale, cadence_ms } =
+            self;
         let mesh = mesh.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(",");
         format!(
-            "cargo xtask bench system --mesh {mesh} --rounds {rounds} --backlog {backlog} \
-             --rate {rate} --seconds {seconds} --drones {drones} --time-scale {time_scale} \
+            "cargo xtask bench system --mesh {mesh} --tls {tls} --rounds {rounds} \
+             --backlog {backlog} --rate {rate} --seconds {seconds} --drones {drones} --time-scale {time_scale} \
              --cadence-ms {cadence_ms}"
         )
     }
