@@ -179,7 +179,8 @@ fn check_only(folder: &Path, text: &str, meant: &[&str]) {
 
 #[tokio::test]
 async fn addresses_and_streets_stand_nowhere_but_in_the_tables_that_are_meant_for_them() {
-    let town = Town::up(&["--time-scale", "600", "--set", "logs.level=debug"]).await;
+    // The wish comes while the drone flies: some seconds, also where the machine is busy.
+    let town = Town::up(&["--time-scale", "100", "--set", "logs.level=debug"]).await;
     let system = &town.system;
     let id = town.accepted().await;
     system.ends(&id, "Scheduled", SOON).await;
