@@ -386,9 +386,9 @@ impl Settings {
     pub(crate) fn mute(&self) -> Option<&'static str> {
         match self.mesh {
             MeshPlacement::Off => Some("without a mesh nobody speaks TLS"),
-            MeshPlacement::InProcess if !self.services.is_empty() => {
-                Some("a program of others needs a proxy beside it that speaks TLS (`--mesh sidecar`)")
-            }
+            MeshPlacement::InProcess if !self.services.is_empty() => Some(
+                "a program of others needs a proxy beside it that speaks TLS (`--mesh sidecar`)",
+            ),
             MeshPlacement::InProcess | MeshPlacement::Sidecar => None,
         }
     }
