@@ -3,7 +3,7 @@
 //!
 //! A key that is taken back is refused within a second and a request. A file that cannot be used changes
 //! nothing, is logged and counted; one of keys that never was there means that there are none. Keys of an
-//! issuer may come from an address of its own ([`published`]).
+//! issuer may come from an address of its own (`published`).
 
 use std::{
     collections::BTreeMap,
