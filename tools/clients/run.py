@@ -33,7 +33,8 @@ class Broker:
         self.data = tempfile.mkdtemp(prefix="clients-")
         self.first = free_ports()
         with open(os.path.join(self.data, "settings.json"), "w") as file:
-            json.dump({"port_base": self.first}, file)
+            # No clients of others here have an identity: they are tried in plain text.
+            json.dump({"port_base": self.first, "tls": "off"}, file)
         self.address = f"127.0.0.1:{self.first + BROKER}"
         self.log = open(os.path.join(self.data, "output"), "ab")
 
