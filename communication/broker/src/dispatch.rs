@@ -293,11 +293,11 @@ fn serve_group(
         }
         ApiKey::LeaveGroup => {
             let request: LeaveGroupRequest = read(reader, version)?;
-            let error = match may(&request.group_id) {
-                true => shared.groups.leave(&request),
-                false => turned_away::OF_GROUP,
+            let answer = match may(&request.group_id) {
+                true => shared.groups.leave(request),
+                false => LeaveGroupResponse { error: turned_away::OF_GROUP, ..Default::default() },
             };
-            now(response(id, version, &LeaveGroupResponse { throttle_ms: 0, error }))
+            now(response(id, version, &answer))
         }
         _ => return Err(WireError::Left(reader.left())),
     })

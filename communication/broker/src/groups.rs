@@ -12,8 +12,8 @@ use base::{Monotonic, SharedClock};
 use kafka_wire::{
     ErrorCode,
     messages::{
-        HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
-        SyncGroupResponse, admin::DescribedGroup,
+        HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+        LeaveGroupResponse, LeftMember, SyncGroupRequest, SyncGroupResponse, admin::DescribedGroup,
     },
 };
 use runtime::Shutdown;
@@ -175,16 +175,37 @@ impl Groups {
         }
     }
 
-    /// Lets a member go.
-    pub(crate) fn leave(&self, request: &LeaveGroupRequest) -> ErrorCode {
+    /// Lets members go: one by its id, or each that is listed by its id or its name.
+    pub(crate) fn leave(&self, request: LeaveGroupRequest) -> LeaveGroupResponse {
+        let mut answer = LeaveGroupResponse::default();
+        if request.members.is_empty() {
+            answer.error = self.let_go(&request.group_id, &request.member_id, None);
+        }
+        answer.members = request
+            .members
+            .into_iter()
+            .map(|it| {
+                let error =
+                    self.let_go(&request.group_id, &it.member_id, it.group_instance_id.as_ref());
+                LeftMember {
+                    member_id: it.member_id,
+                    group_instance_id: it.group_instance_id,
+                    error,
+                }
+            })
+            .collect();
+        answer
+    }
+
+    fn let_go(&self, name: &str, member: &str, instance: Option<&String>) -> ErrorCode {
         let now = self.clock.monotonic();
         let mut state = self.state();
-        let Some(group) = state.groups.get_mut(&request.group_id) else {
+        let Some(group) = state.groups.get_mut(name) else {
             return ErrorCode::UnknownMemberId;
         };
-        match group.leave(&request.member_id, now) {
+        match group.leaving(member, instance).and_then(|it| group.leave(&it, now)) {
             Ok(answers) => {
-                deliver(&mut state, &request.group_id, answers);
+                deliver(&mut state, name, answers);
                 self.members.set(count(&state));
                 ErrorCode::None
             }

@@ -89,7 +89,7 @@ apis! {
     /// Says that a member is alive.
     Heartbeat = 12, 0 ..= 3;
     /// Leaves a group.
-    LeaveGroup = 13, 0 ..= 1;
+    LeaveGroup = 13, 0 ..= 3;
     /// Shares the partitions out.
     SyncGroup = 14, 0 ..= 3;
     /// Says how groups are.
@@ -151,6 +151,8 @@ pub const fn asked_in(api: ApiKey) -> i16 {
     match api {
         // Its flexible form says nothing that we want to say.
         ApiKey::ApiVersions => 0,
+        // There are logs that let nobody leave by name: who has an id leaves by that.
+        ApiKey::LeaveGroup => 1,
         api => api.latest(),
     }
 }

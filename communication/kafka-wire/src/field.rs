@@ -117,10 +117,11 @@ impl<T: Field> Field for Vec<T> {
     }
 }
 
-/// Declares a message: its fields in the order of the wire, each with the version that brought it.
+/// Declares a message: its fields in the order of the wire, each with the version that brought it, or the
+/// last one that has it.
 macro_rules! message {
     ($($(#[$doc:meta])* $name:ident {
-        $($(#[$field_doc:meta])* $field:ident: $type:ty $(, since $since:literal)?;)*
+        $($(#[$field_doc:meta])* $field:ident: $type:ty $(, $edge:ident $at:literal)?;)*
     })*) => {
         $($(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -129,7 +130,7 @@ macro_rules! message {
         }
 
         impl $crate::Field for $name {
-            const BYTES_MIN: usize = 0 $(+ $crate::field::message!(@min $type $(, $since)?))*;
+            const BYTES_MIN: usize = 0 $(+ $crate::field::message!(@min $type $(, $edge $at)?))*;
 
             fn read(
                 reader: &mut $crate::Reader,
@@ -138,23 +139,25 @@ macro_rules! message {
                 // A message may have no field, or none that is new.
                 let _ = (&reader, version);
                 Ok(Self {
-                    $($field: $crate::field::message!(@read reader, version, $type $(, $since)?),)*
+                    $($field: $crate::field::message!(@read reader, version, $type $(, $edge $at)?),)*
                 })
             }
 
             fn write(&self, writer: &mut $crate::Writer, version: i16) {
                 let _ = (&writer, version);
-                $($crate::field::message!(@write self.$field, writer, version $(, $since)?);)*
+                $($crate::field::message!(@write self.$field, writer, version $(, $edge $at)?);)*
             }
         })*
     };
+    (@has $version:ident, since $at:literal) => { $version >= $at };
+    (@has $version:ident, until $at:literal) => { $version <= $at };
     (@min $type:ty) => { <$type as $crate::Field>::BYTES_MIN };
-    (@min $type:ty, $since:literal) => { 0 };
+    (@min $type:ty, $edge:ident $at:literal) => { 0 };
     (@read $reader:ident, $version:ident, $type:ty) => {
         <$type as $crate::Field>::read($reader, $version)?
     };
-    (@read $reader:ident, $version:ident, $type:ty, $since:literal) => {
-        if $version >= $since {
+    (@read $reader:ident, $version:ident, $type:ty, $edge:ident $at:literal) => {
+        if $crate::field::message!(@has $version, $edge $at) {
             <$type as $crate::Field>::read($reader, $version)?
         } else {
             Default::default()
@@ -163,8 +166,8 @@ macro_rules! message {
     (@write $value:expr, $writer:ident, $version:ident) => {
         $crate::Field::write(&$value, $writer, $version)
     };
-    (@write $value:expr, $writer:ident, $version:ident, $since:literal) => {
-        if $version >= $since {
+    (@write $value:expr, $writer:ident, $version:ident, $edge:ident $at:literal) => {
+        if $crate::field::message!(@has $version, $edge $at) {
             $crate::Field::write(&$value, $writer, $version);
         }
     };

@@ -483,12 +483,32 @@ message! {
         error: ErrorCode;
     }
 
+    /// One member that leaves, by its id or by its name (KIP-345).
+    LeavingMember {
+        /// Its id; empty for whoever has the name.
+        member_id: String;
+        /// Its name that outlives the process.
+        group_instance_id: Option<String>;
+    }
+
     /// Leaves a group.
     LeaveGroupRequest {
         /// The group.
         group_id: String;
         /// The member's id.
+        member_id: String, until 2;
+        /// Those that leave.
+        members: Vec<LeavingMember>, since 3;
+    }
+
+    /// Whether one was a member.
+    LeftMember {
+        /// Its id, as it was asked for.
         member_id: String;
+        /// Its name that outlives the process.
+        group_instance_id: Option<String>;
+        /// Why not.
+        error: ErrorCode;
     }
 
     /// Whether it was a member.
@@ -497,6 +517,8 @@ message! {
         throttle_ms: i32, since 1;
         /// Why not.
         error: ErrorCode;
+        /// Of each that should leave.
+        members: Vec<LeftMember>, since 3;
     }
 
     /// How far one partition is processed.

@@ -9,11 +9,12 @@ use bytes::Bytes;
 use kafka_wire::{
     ApiKey, ErrorCode, Field, Reader, WireError, Writer,
     messages::{
-        CommitPartition, CommitTopic, FindCoordinatorRequest, FindCoordinatorResponse,
-        HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, JoinProtocol,
-        JoinedMember, LeaveGroupRequest, LeaveGroupResponse, OffsetCommitRequest,
-        OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, OffsetFetchTopic,
-        SyncAssignment, SyncGroupRequest, SyncGroupResponse,
+        ApiVersionsRequest, ApiVersionsResponse, CommitPartition, CommitTopic,
+        FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse,
+        JoinGroupRequest, JoinGroupResponse, JoinProtocol, JoinedMember, LeaveGroupRequest,
+        LeaveGroupResponse, LeavingMember, OffsetCommitRequest, OffsetCommitResponse,
+        OffsetFetchRequest, OffsetFetchResponse, OffsetFetchTopic, SyncAssignment,
+        SyncGroupRequest, SyncGroupResponse,
         admin::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup},
     },
 };
@@ -30,6 +31,10 @@ const PROTOCOL: &str = "range";
 const JOIN_MARGIN: Duration = Duration::from_secs(5);
 /// Time that members get to finish and join again.
 const REBALANCE: Duration = Duration::from_secs(10);
+/// Time in which a group is told that we leave.
+const LEAVE: Duration = Duration::from_secs(1);
+/// The first version in which a member leaves by the name that outlives its process (KIP-345).
+const LEAVE_BY_NAME: i16 = 3;
 
 /// Why a question to the group has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +74,9 @@ pub(crate) struct Member {
     member_id: String,
     generation: i32,
     coordinator: Option<i32>,
+    /// A join was asked for and has no answer: the group may have us as a member, under an id that we do not
+    /// know.
+    unanswered: bool,
 }
 
 impl Member {
@@ -83,6 +91,7 @@ impl Member {
             member_id: String::new(),
             generation: -1,
             coordinator: None,
+            unanswered: false,
         }
     }
 
@@ -91,6 +100,7 @@ impl Member {
         self.member_id.clear();
         self.generation = -1;
         self.coordinator = None;
+        self.unanswered = false;
     }
 
     /// What an error means; a coordinator that cannot work, or is none, is looked for anew.
@@ -178,8 +188,10 @@ impl Member {
                 metadata: write_subscription(&self.topics),
             }],
         };
+        self.unanswered = true;
         let joined: JoinGroupResponse =
             self.ask(ApiKey::JoinGroup, &request, REBALANCE + JOIN_MARGIN).await?;
+        self.unanswered = false;
         check(joined.error)?;
         Ok(joined)
     }
@@ -230,17 +242,53 @@ impl Member {
 
     /// Leaves; a failure only makes the group wait for our session to end.
     pub(crate) async fn leave(&mut self) {
-        if self.member_id.is_empty() {
-            return;
+        if self.unanswered {
+            // A log answers in order, and on this connection it may still owe the join.
+            self.cluster.forget(self.slot);
         }
-        let request =
-            LeaveGroupRequest { group_id: self.group.clone(), member_id: self.member_id.clone() };
-        let left: Result<LeaveGroupResponse, _> =
-            self.ask(ApiKey::LeaveGroup, &request, Duration::from_secs(1)).await;
+        let left = match (self.member_id.is_empty(), self.unanswered) {
+            (false, _) => self.leave_by_id().await,
+            (true, true) => self.leave_by_name().await,
+            (true, false) => return,
+        };
         if let Err(error) = left {
             tracing::debug!(group = self.group, %error, "the group was not told of our leaving");
         }
         self.forget();
+    }
+
+    async fn leave_by_id(&mut self) -> Result<(), CallError> {
+        let request = LeaveGroupRequest {
+            group_id: self.group.clone(),
+            member_id: self.member_id.clone(),
+            members: Vec::new(),
+        };
+        let left: Result<LeaveGroupResponse, _> =
+            self.ask(ApiKey::LeaveGroup, &request, LEAVE).await;
+        left.map(drop)
+    }
+
+    /// For whom the group took in and never told so: without a word of ours it would share its work out to
+    /// somebody who is gone, or have it shared out by them.
+    async fn leave_by_name(&mut self) -> Result<(), CallError> {
+        let purpose = Purpose::Coordinate(self.slot);
+        let connection = self.cluster.connect(purpose, self.coordinator).await?;
+        let spoken: ApiVersionsResponse =
+            connection.call(ApiKey::ApiVersions, &ApiVersionsRequest {}, LEAVE).await?;
+        if !spoken.speaks(ApiKey::LeaveGroup, LEAVE_BY_NAME) {
+            return Err(CallError::NotSent("the log lets nobody leave by name".to_owned()));
+        }
+        let me = LeavingMember {
+            member_id: String::new(),
+            group_instance_id: Some(self.instance.clone()),
+        };
+        let request = LeaveGroupRequest {
+            group_id: self.group.clone(),
+            member_id: String::new(),
+            members: vec![me],
+        };
+        let left = connection.call_in(ApiKey::LeaveGroup, LEAVE_BY_NAME, &request, LEAVE);
+        left.await.map(|_: LeaveGroupResponse| ())
     }
 
     /// How the group is.

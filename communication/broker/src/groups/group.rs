@@ -451,6 +451,21 @@ impl Group {
         }
     }
 
+    /// The id of who should leave, by its id or by the name that outlives its process.
+    ///
+    /// # Errors
+    /// Nobody has it, or another id has the name.
+    pub(crate) fn leaving(&self, id: &str, instance: Option<&String>) -> Result<String, ErrorCode> {
+        let Some(instance) = instance else { return Ok(id.to_owned()) };
+        let holder = self.members.iter().find(|it| it.1.instance.as_ref() == Some(instance));
+        let (holder, _) = holder.ok_or(ErrorCode::UnknownMemberId)?;
+        if id.is_empty() || id == holder {
+            Ok(holder.clone())
+        } else {
+            Err(ErrorCode::FencedInstanceId)
+        }
+    }
+
     pub(crate) fn leave(&mut self, id: &str, now: Monotonic) -> Result<Vec<Answer>, ErrorCode> {
         let mut answers = Vec::new();
         if !self.remove(id, ErrorCode::UnknownMemberId, &mut answers) {

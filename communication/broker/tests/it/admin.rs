@@ -6,11 +6,11 @@ use kafka_wire::{
     messages::{
         CommitPartition, CommitTopic, CreateTopicsRequest, CreateTopicsResponse, FetchPartition,
         FetchRequest, FetchResponse, FetchTopic, JoinGroupRequest, JoinGroupResponse, JoinProtocol,
-        LeaveGroupRequest, LeaveGroupResponse, ListOffsetsPartition, ListOffsetsRequest,
-        ListOffsetsResponse, ListOffsetsTopic, MetadataRequest, MetadataResponse, NewTopic,
-        OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
-        OffsetFetchTopic, ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic,
-        SyncAssignment, SyncGroupRequest, SyncGroupResponse, TopicSetting,
+        LeaveGroupRequest, LeaveGroupResponse, LeavingMember, ListOffsetsPartition,
+        ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic, MetadataRequest,
+        MetadataResponse, NewTopic, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
+        OffsetFetchResponse, OffsetFetchTopic, ProducePartition, ProduceRequest, ProduceResponse,
+        ProduceTopic, SyncAssignment, SyncGroupRequest, SyncGroupResponse, TopicSetting,
         admin::{
             AlteredResource, AlteredSetting, CreatePartitionsRequest, CreatePartitionsResponse,
             DeleteGroupsRequest, DeleteGroupsResponse, DeleteRecordsPartition,
@@ -337,8 +337,19 @@ async fn a_group_is_listed_and_described_and_forgotten_once_it_has_no_members() 
     assert_eq!(delete_group(&mut client, 1).await, ErrorCode::NonEmptyGroup);
     assert_eq!(delete_offset(&mut client).await.1, ErrorCode::GroupSubscribedToTopic);
     assert_eq!(committed(&mut client).await, 2, "it was forgotten all the same");
-    let question = LeaveGroupRequest { group_id: "g".to_owned(), member_id };
-    let _left: LeaveGroupResponse = client.ask(ApiKey::LeaveGroup, &question).await;
+    let me = LeavingMember { member_id, group_instance_id: None };
+    let stranger = LeavingMember { group_instance_id: Some("nobody".to_owned()), ..me.clone() };
+    let question = LeaveGroupRequest {
+        group_id: "g".to_owned(),
+        members: vec![stranger, me],
+        ..Default::default()
+    };
+    let left: LeaveGroupResponse = client.ask(ApiKey::LeaveGroup, &question).await;
+    let each: Vec<_> = left.members.iter().map(|it| it.error).collect();
+    assert_eq!(
+        (left.error, each),
+        (ErrorCode::None, vec![ErrorCode::UnknownMemberId, ErrorCode::None])
+    );
     let done = (ErrorCode::None, ErrorCode::None);
     assert_eq!(delete_offset(&mut client).await, done);
     assert_eq!(committed(&mut client).await, -1);

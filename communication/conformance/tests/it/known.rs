@@ -127,11 +127,6 @@ const NOIDA: Known = &[
         ],
     ),
     (
-        "at times a group stands still for good when members end while they join: not explained, the \
-         client's part in it was mended",
-        &["groups/order_of_a_key_holds_while_members_come_and_go"],
-    ),
-    (
         "it acknowledges before anything is on disk: a kill loses it, with its topic",
         &[
             "faults/what_was_acknowledged_outlives_the_log",

@@ -14,8 +14,8 @@ use kafka_wire::{
     ApiKey, ErrorCode,
     batch::Record,
     messages::{
-        FetchResponse, HeartbeatResponse, ListOffsetsResponse, MetadataResponse,
-        OffsetCommitResponse, OffsetFetchResponse, ProduceResponse,
+        FetchResponse, HeartbeatResponse, LeaveGroupResponse, ListOffsetsResponse,
+        MetadataResponse, OffsetCommitResponse, OffsetFetchResponse, ProduceResponse,
     },
 };
 use messaging::{AdminError, Failure, MessagingConfig, PublishError, SubscribeError, Subscription};
@@ -299,6 +299,34 @@ async fn a_process_that_ends_while_it_joins_leaves_the_group() {
             _ => {}
         }
         Some(body)
+    });
+    let group = Subscription::new(["orders"], "g");
+    client.subscribe(&group, Memory::default(), &tasks).unwrap();
+    until("it has left", || left.load(Ordering::Relaxed)).await;
+    let asker = fixture.client("asker", &fixture.tasks);
+    assert!(asker.group("g").await.map_or(true, |it| it.members.is_empty()));
+}
+
+/// The group has a member under an id that the process never heard of: it leaves by its name.
+#[tokio::test]
+async fn a_process_whose_join_is_never_answered_leaves_the_group_by_its_name() {
+    let fixture = Fixture::between().await;
+    let tasks = Tasks::new();
+    // The group would wait longer for it than it waits for an answer.
+    let change = |it: &mut MessagingConfig| it.session_timeout_ms = 30_000;
+    let client = fixture.configured_client(change, &tasks, &Telemetry::disabled());
+    let (ending, left) = (tasks.clone(), Arc::new(AtomicBool::new(false)));
+    let seen = Arc::clone(&left);
+    fixture.meddler().change(move |api, version, body| match api {
+        ApiKey::JoinGroup => {
+            ending.stop();
+            None
+        }
+        ApiKey::LeaveGroup => rewritten(version, body, |it: &mut LeaveGroupResponse| {
+            let errors: Vec<_> = it.members.iter().map(|it| it.error).collect();
+            seen.store(errors == [ErrorCode::None], Ordering::Relaxed);
+        }),
+        _ => Some(body),
     });
     let group = Subscription::new(["orders"], "g");
     client.subscribe(&group, Memory::default(), &tasks).unwrap();

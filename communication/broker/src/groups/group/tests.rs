@@ -179,6 +179,19 @@ fn the_last_member_that_leaves_leaves_an_empty_group() {
 }
 
 #[test]
+fn who_has_a_name_leaves_by_it_and_nobody_in_place_of_another() {
+    let (mut fixture, member) = Fixture::stable();
+    let (name, other) = ("i1".to_owned(), "i2".to_owned());
+    let group = &mut fixture.group;
+    assert_eq!(group.leaving("", Some(&name)), Ok(member.clone()));
+    assert_eq!(group.leaving(&member, Some(&name)), Ok(member.clone()));
+    assert_eq!(group.leaving("m0", Some(&name)), Err(ErrorCode::FencedInstanceId));
+    assert_eq!(group.leaving("", Some(&other)), Err(ErrorCode::UnknownMemberId));
+    assert_eq!(group.leave(&member, fixture.now), Ok(Vec::new()));
+    assert_eq!(group.leaving("", Some(&name)), Err(ErrorCode::UnknownMemberId));
+}
+
+#[test]
 fn an_id_that_was_given_out_keeps_a_new_group_until_it_can_come_back() {
     let mut fixture = Fixture::new();
     let refused = fixture.join("", None).unwrap_err();
