@@ -8,6 +8,7 @@ mod metrics;
 mod part;
 mod process;
 mod programs;
+mod soak;
 mod system;
 
 use std::{
@@ -28,6 +29,7 @@ pub(crate) use balance::Balance;
 pub(crate) use isolation::Isolation;
 pub(crate) use mesh::Mesh;
 pub(crate) use messaging::Messaging;
+pub(crate) use soak::Soak;
 pub(crate) use system::System;
 
 /// A failure that ends the measurement, in words.

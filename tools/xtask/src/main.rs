@@ -56,6 +56,8 @@ enum Bench {
     System(bench::System),
     /// What a slow, a stopped and an overloaded part does to the edge.
     Isolation(bench::Isolation),
+    /// Whether requests go on for long while identities, the control plane or services change.
+    Soak(bench::Soak),
     /// What each way of balancing does while backends are slow or dead; simulated.
     Balance(bench::Balance),
     /// What a proxied request costs: peers and ours, interleaved (`bench/peers` installs peers).
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
             let measured = match what {
                 Bench::System(system) => system.run(&root()),
                 Bench::Isolation(isolation) => isolation.run(&root()),
+                Bench::Soak(soak) => soak.run(&root()),
                 Bench::Balance(balance) => balance.run(&root()),
                 Bench::Mesh(mesh) => mesh.run(&root()),
                 Bench::Messaging(messaging) => messaging.run(&root()),

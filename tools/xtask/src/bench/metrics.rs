@@ -20,11 +20,22 @@ pub(crate) fn scrape(port: u16) -> io::Result<Scrape> {
 
 /// One request to an admin port; gives the whole reply.
 pub(crate) fn exchange(port: u16, method: &str, path: &str, body: &str) -> io::Result<String> {
+    exchange_as(port, method, path, "", body)
+}
+
+/// The same with more fields, each of which ends its line.
+pub(crate) fn exchange_as(
+    port: u16,
+    method: &str,
+    path: &str,
+    fields: &str,
+    body: &str,
+) -> io::Result<String> {
     let mut connection = TcpStream::connect(("127.0.0.1", port))?;
     connection.set_read_timeout(Some(Duration::from_secs(5)))?;
     let length = body.len();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{fields}\
          content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     );
     connection.write_all(request.as_bytes())?;
