@@ -8,7 +8,10 @@ use messaging::{GroupStart, LetterQuery};
 use serde_json::Value;
 use skein::{
     Format,
-    commands::{FileCommand, MeshCommand, arguments::CostArguments, key::KeyCommand},
+    commands::{
+        FileCommand, MeshCommand, arguments::CostArguments, identity::IdentityCommand,
+        key::KeyCommand,
+    },
 };
 
 /// Where the state is kept when nobody says.
@@ -540,38 +543,6 @@ fn group_start(text: &str) -> Result<GroupStart, String> {
             .map(GroupStart::Time)
             .ok_or_else(|| "neither `beginning`, `end` nor a time of RFC 3339".to_owned()),
     }
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum IdentityCommand {
-    /// Who each process, or the proxy beside it, shows itself to be, and whom it believes.
-    Show,
-    /// The anchors that processes believe, which of them signs, and what is denied.
-    #[command(after_help = "Examples:\n  identity anchors\n  identity anchors --pem > anchors.pem")]
-    Anchors {
-        /// Their certificates, for programs of others that are to believe the log.
-        #[arg(long)]
-        pem: bool,
-    },
-    /// Replaces what identities are signed with while everything runs: the issuer at once, the anchor
-    /// step by step, each when nobody can be without it.
-    Rotate {
-        /// Only the issuer.
-        #[arg(long)]
-        issuer: bool,
-    },
-    /// Drops an anchor. One that signs or is in use stays; replaced ones go by themselves.
-    Drop {
-        /// Its name, as `identity anchors` shows it.
-        anchor: String,
-    },
-    /// Denies an identity: nobody talks to whoever shows it, within 10 seconds. A process whose identity
-    /// was denied gets another one when it is started again.
-    Deny {
-        /// The instance whose present identity is meant, or a certificate's number.
-        #[arg(value_name = "INSTANCE|NUMBER")]
-        instance: String,
-    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,8 +4,6 @@
 //! Each process is told a word that is good once, for it alone: a role by the pipe that holds it, a
 //! command over the control socket. The key is made in the process and written nowhere.
 
-mod orders;
-
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder},
@@ -116,7 +114,7 @@ impl Authority {
         let authority = self.clone();
         Orders::new(move |order| {
             let office = authority.office.get().ok_or("the authority is not open yet")?;
-            orders::carry_out(office, order)
+            office.carry_out(order).map_err(|it| failure::chain(&it))
         })
     }
 

@@ -41,7 +41,6 @@ mod topic_cost;
 mod trace;
 mod transactions;
 mod up;
-mod vouching;
 
 use std::{path::Path, process::ExitCode};
 
@@ -50,7 +49,7 @@ use runtime::SystemClock;
 use skein::{
     Exit, Failure, Output, Table,
     audit::AuditLog,
-    commands::{self, MeshCommand, arguments::CostArguments, files, key::KeyCommand},
+    commands::{self, MeshCommand, arguments::CostArguments, files, identity, key::KeyCommand},
     program,
     supervise::{AUDIT, lifeline},
 };
@@ -138,7 +137,10 @@ async fn ask(data: &Path, command: AskCommand, output: Output) -> Result<Exit, F
 
 async fn trust(data: &Path, command: TrustCommand, output: Output) -> Result<Exit, Failure> {
     match command {
-        TrustCommand::Identity(command) => vouching::run(data, command, output).await,
+        TrustCommand::Identity(command) => {
+            let authority = async |order| up::order(data, order).await;
+            identity::run(authority, &up::admins(data).await?, command, output).await
+        }
         TrustCommand::Audit(command) => audit(data, &command, output),
         TrustCommand::Key(command) => key(data, command, output),
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use base::SharedClock;
+use identity::Order;
 use runtime::{SystemClock, Tasks};
 use serde_json::Value;
 use skein::{
@@ -17,8 +18,8 @@ use skein::{
     commands::{Admins, Process},
     failure, folder,
     supervise::{
-        self, Admission, EndError, IdentityOrder, Orders, ProcessState, ProcessStatus, Running,
-        SystemPlan, UpError, Witness,
+        self, Admission, EndError, Orders, ProcessState, ProcessStatus, Running, SystemPlan,
+        UpError, Witness,
         control::{Answer, Ask, ControlError, DoorError, ask},
         lifeline::Farewell,
         lock,
@@ -435,7 +436,7 @@ pub(crate) async fn restart(data: &Path, name: &str, output: Output) -> Result<E
 }
 
 /// Has the authority do something; gives what it stands on then.
-pub(crate) async fn order(data: &Path, order: IdentityOrder) -> Result<Value, Failure> {
+pub(crate) async fn order(data: &Path, order: Order) -> Result<Value, Failure> {
     let answer = ask(data, &Ask::Identity { order }).await.map_err(|it| control_failure(&it))?;
     match (answer.authority, answer.refused) {
         (Some(standing), _) => Ok(standing),

@@ -10,7 +10,8 @@ use std::{
 };
 
 use clap::Args;
-use identity::{AuthorityConfig, Claims, LOG_USERS, Office, SpiffeId};
+use identity::{AuthorityConfig, Claims, LOG_USERS, Office, Order, SendOrderError, SpiffeId};
+use serde_json::Value;
 use service_kit::{Routes, Service, ServiceConfig, ServiceContext};
 use tokio::net::UnixListener;
 
@@ -107,6 +108,7 @@ pub fn start(arguments: &AuthorityArguments, context: &ServiceContext) -> Result
     let office = Office::open(config, domain, state, context.clock.clone(), &context.telemetry)
         .map_err(|it| unusable(&it))?;
     office.admit(claims);
+    office.obey(rustix::process::geteuid().as_raw());
     let listener = listen(&socket, !arguments.allow.is_empty()).map_err(|it| unusable(&it))?;
     office.serve(listener, &context.tasks);
     let admin = Service::new(Routes::new()).serve_admin(context).map_err(|it| {
@@ -114,6 +116,28 @@ pub fn start(arguments: &AuthorityArguments, context: &ServiceContext) -> Result
         Failure::new("start_failed", what).because(failure::chain(&it))
     })?;
     Ok(Running { socket, admin, _lock: lock })
+}
+
+/// Has an authority that runs carry an order out; gives what it stands on then.
+///
+/// # Errors
+/// None is named, it does not answer, or it refuses.
+pub async fn order(socket: Option<&Path>, order: &Order) -> Result<Value, Failure> {
+    let Some(socket) = socket else {
+        let failure = Failure::new("bad_argument", "no authority is named").exit(Exit::Usage);
+        return Err(
+            failure.next("--authority SOCKET, `authority.sock` in the folder of `skein authority`")
+        );
+    };
+    order.send(socket).await.map_err(|error| match &error {
+        SendOrderError::Away(_) => Failure::new("unreachable", "the authority does not answer")
+            .because(failure::chain(&error))
+            .at(socket.display())
+            .exit(Exit::Unreachable),
+        SendOrderError::Refused(reason) => {
+            Failure::new("refused", "the authority refuses").because(reason.clone())
+        }
+    })
 }
 
 /// Who may have which name.

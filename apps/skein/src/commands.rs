@@ -1,7 +1,7 @@
 //! Commands about a mesh, for any program on top of it.
 //!
 //! Those of [`files`] read files of policy, those of [`log`] the files of a log, those of [`key`] and [`user`] that of
-//! keys and that of users; [`conformance`] tries a log over the network. The others ask a mesh that
+//! keys and that of users; [`identity`] asks an authority too; [`conformance`] tries a log over the network. The others ask a mesh that
 //! runs: they know nothing but the operators' addresses of processes, each with a name. They only read,
 //! except [`fault`] and [`outbox`]. Figures come from two looks at the counters that every process keeps anyway, so that
 //! looking costs the mesh nothing between them.
@@ -18,6 +18,7 @@ pub mod durations;
 pub mod fault;
 pub mod figures;
 pub mod files;
+pub mod identity;
 pub mod key;
 pub mod live;
 pub mod log;

@@ -8,7 +8,7 @@ use std::{
 
 use base::SharedClock;
 use clap::{Parser, Subcommand};
-use identity::{Handshakes, Membership};
+use identity::{Handshakes, Membership, Order};
 use runtime::{SystemClock, Tasks};
 use service_kit::{FaultHook, ServiceConfig, ServiceContext};
 use skein::{
@@ -19,6 +19,7 @@ use skein::{
         self, Admins, FileCommand, MeshCommand,
         arguments::{AdminArguments, CheckArguments, ConformanceArguments, CostArguments},
         files,
+        identity::IdentityCommand,
         key::KeyCommand,
     },
     control::{self, ControlArguments},
@@ -96,6 +97,19 @@ enum Command {
         #[arg(long, default_value = "info")]
         log: String,
     },
+    /// Who processes show themselves to be, and what their authority stands on; has it replace what it signs
+    /// with. It obeys the user that it runs as, and root.
+    #[command(
+        after_help = "Examples:\n  skein identity --authority /var/lib/skein/authority.sock rotate\n  \
+                            skein identity --admin 127.0.0.1:7101 show"
+    )]
+    Identity {
+        /// The socket of `skein authority`.
+        #[arg(long, value_name = "SOCKET")]
+        authority: Option<PathBuf>,
+        #[command(subcommand)]
+        command: IdentityCommand,
+    },
     /// Measures what a door in front of a service costs: time, processor, memory.
     #[command(after_help = "Examples:\n  skein mesh-cost --target http://127.0.0.1:8080/health")]
     MeshCost(CostArguments),
@@ -137,6 +151,12 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             run_control(&arguments, shown.membership(), &log).await
         }
         Command::Authority { arguments, log } => run_authority(&arguments, &log).await,
+        Command::Identity { authority, command } => {
+            let is_shown = matches!(command, IdentityCommand::Show);
+            let admins = admins(&cli.admin, is_shown)?;
+            let orders = async |order: Order| authority::order(authority.as_deref(), &order).await;
+            commands::identity::run(orders, &admins, command, output).await
+        }
         Command::MeshCost(arguments) => {
             let files = PolicyFiles::new().with_files(&arguments.policies);
             let policy =
@@ -161,16 +181,18 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             let now = SystemClock::shared().now();
             Ok(check::show(&[preflight::machine(Path::new("."), now, None)], output))
         }
-        Command::Mesh(command) => {
-            if cli.admin.addresses.is_empty() {
-                let failure = Failure::new("bad_argument", "no process is named");
-                let next = "--admin 127.0.0.1:PORT,… with what each process calls its admin port";
-                return Err(failure.exit(Exit::Usage).next(next));
-            }
-            let hint = "skein proxy --enable-faults --config FILE";
-            commands::run(&Admins::at(&cli.admin.addresses, hint), command, output).await
-        }
+        Command::Mesh(command) => commands::run(&admins(&cli.admin, true)?, command, output).await,
     }
+}
+
+/// The processes that a person named.
+fn admins(named: &AdminArguments, are_needed: bool) -> Result<Admins, Failure> {
+    if are_needed && named.addresses.is_empty() {
+        let failure = Failure::new("bad_argument", "no process is named");
+        let next = "--admin 127.0.0.1:PORT,… with what each process calls its admin port";
+        return Err(failure.exit(Exit::Usage).next(next));
+    }
+    Ok(Admins::at(&named.addresses, "skein proxy --enable-faults --config FILE"))
 }
 
 async fn run_proxy(

@@ -34,7 +34,7 @@ pub use self::{
     admission::{Admission, Applicant},
     board::Witness,
     logs::{LogBounds, RotatingLog},
-    orders::{IdentityOrder, Orders},
+    orders::Orders,
     restarts::{Pause, RestartPolicy, Restarts},
     spec::{Lifeline, ProcessSpec, ProcessState, ProcessStatus, Readiness},
     up::{AUDIT, EndError, Running, SystemPlan, UpError, run},

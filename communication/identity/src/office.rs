@@ -4,9 +4,11 @@
 //! enters. Every connection has a deadline and a place among few; when all are taken, callers wait
 //! in the kernel. What changes the state is on disk before it is answered.
 
+mod orders;
+
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -32,6 +34,7 @@ use crate::{
     files::{FileError, read_state, write_state},
     metrics,
     name::SpiffeId,
+    order::Order,
     pem,
     public::PublicName,
     rotation::{AnchorUse, RotationStep},
@@ -59,6 +62,8 @@ struct Shared {
     path: PathBuf,
     clock: SharedClock,
     requests: CounterFamily,
+    /// The user whose orders are taken over the socket.
+    orders_of: OnceLock<u32>,
 }
 
 /// Why the authority does not open.
@@ -84,6 +89,17 @@ pub enum ChangeError {
     /// It is done, and not on disk: a restart may not know of it.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// The authority refuses, or its disk.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// No certificate has such a number.
+    #[error("`{0}` is no number")]
+    NoNumber(String),
 }
 
 /// Why no token was drawn.
@@ -134,7 +150,13 @@ impl Office {
             }
         };
         let requests = metrics::requests(telemetry);
-        Ok(Self(Arc::new(Shared { authority: Mutex::new(authority), path, clock, requests })))
+        Ok(Self(Arc::new(Shared {
+            authority: Mutex::new(authority),
+            path,
+            clock,
+            requests,
+            orders_of: OnceLock::new(),
+        })))
     }
 
     /// Serves callers and keeps the calendar until told to stop.
@@ -167,6 +189,11 @@ impl Office {
     /// Says who may have which names without a token; see [`Authority::admit`].
     pub fn admit(&self, claims: Claims) {
         self.lock().admit(claims);
+    }
+
+    /// Takes orders over the socket, of this user and of root alone. Without it nobody's are taken there.
+    pub fn obey(&self, uid: u32) {
+        self.0.orders_of.get_or_init(|| uid);
     }
 
     /// Vouches for what strangers call this service as well; see [`Authority::call_also`].
@@ -303,20 +330,41 @@ impl Office {
         let _gone = wire::write(&mut stream, &reply).await;
     }
 
+    fn takes_orders_of(&self, uid: u32) -> bool {
+        self.0.orders_of.get().is_some_and(|it| [*it, 0].contains(&uid))
+    }
+
+    fn ordered(&self, caller: Caller, order: &Order) -> Reply {
+        let done = match self.takes_orders_of(caller.uid) {
+            true => self.carry_out(order).map_err(|it| it.to_string()),
+            false => {
+                Err("orders are taken of the user alone that the authority runs as".to_owned())
+            }
+        };
+        if let Some(deed) = order.deed() {
+            let refused = done.as_ref().err();
+            info!(deed, pid = caller.pid, uid = caller.uid, refused, "an order");
+        }
+        match done {
+            Ok(on) => Reply::Stands { on },
+            Err(reason) => Reply::Refused { reason },
+        }
+    }
+
     fn answer(&self, caller: Caller, request: Request) -> Reply {
         let now = self.0.clock.now();
-        let mut authority = self.lock();
         let asked = request.as_str();
         let issued = match request {
+            Request::Order { order } => return self.ordered(caller, &order),
             Request::Look { version } => {
-                let bundle = authority.bundle();
+                let bundle = self.lock().bundle();
                 let bundle = (bundle.version != version).then_some(bundle);
                 return Reply::Trust { bundle, now };
             }
-            Request::Join { token, request } => authority.join(caller, &token, &request.0, now),
-            Request::Claim { id, request } => authority.claim(caller, id, &request.0, now),
+            Request::Join { token, request } => self.lock().join(caller, &token, &request.0, now),
+            Request::Claim { id, request } => self.lock().claim(caller, id, &request.0, now),
             Request::Renew { chain, request, proof } => match pem::certificates(&chain) {
-                Some(chain) => authority.renew(caller, &chain, &request.0, &proof.0, now),
+                Some(chain) => self.lock().renew(caller, &chain, &request.0, &proof.0, now),
                 None => Err(IssueError::Refused(crate::refusal::Refusal::Malformed)),
             },
         };

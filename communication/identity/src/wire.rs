@@ -9,7 +9,7 @@ use base::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::{bundle::Bundle, name::SpiffeId, token::JoinToken};
+use crate::{bundle::Bundle, name::SpiffeId, order::Order, token::JoinToken};
 
 /// A request has about two kilobytes.
 pub(crate) const REQUEST_BYTES_MAX: u32 = 16 << 10;
@@ -28,6 +28,8 @@ pub(crate) enum Request {
     Renew { chain: String, request: Bytes, proof: Bytes },
     /// Whom to trust, where it is another than this version.
     Look { version: u64 },
+    /// What a person wants done.
+    Order { order: Order },
 }
 
 /// What the authority answers.
@@ -38,6 +40,8 @@ pub(crate) enum Reply {
     Issued { chain: String, bundle: Bundle, now: Timestamp },
     /// Whom to trust; nothing where that has not changed.
     Trust { bundle: Option<Bundle>, now: Timestamp },
+    /// What it stands on once an order is carried out.
+    Stands { on: serde_json::Value },
     /// Nothing, and why.
     Refused { reason: String },
 }
@@ -50,6 +54,7 @@ impl Request {
             Self::Claim { .. } => "claim",
             Self::Renew { .. } => "renew",
             Self::Look { .. } => "look",
+            Self::Order { .. } => "order",
         }
     }
 }

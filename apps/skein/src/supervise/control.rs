@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use identity::Order;
 use runtime::{Shutdown, Tasks};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,7 +23,7 @@ use crate::{
     folder::{self, SocketPathError},
 };
 
-use super::{Admission, Applicant, IdentityOrder, Orders, ProcessState, ProcessStatus, Supervisor};
+use super::{Admission, Applicant, Orders, ProcessState, ProcessStatus, Supervisor};
 
 const SOCKET: &str = "control.sock";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,7 +45,7 @@ pub enum Ask {
     /// Have the authority do something.
     Identity {
         /// What.
-        order: IdentityOrder,
+        order: Order,
     },
     /// End everything.
     Down,
@@ -200,13 +201,10 @@ async fn answer(stream: UnixStream, desk: &Desk) -> io::Result<()> {
 /// What a person does, in words; nothing where he only looks.
 fn deed(ask: &Ask) -> Option<String> {
     Some(match ask {
-        Ask::Ps | Ask::Identity { order: IdentityOrder::Show } => return None,
+        Ask::Ps => return None,
         Ask::Restart { name } => format!("restart {name}"),
         Ask::Join => "join as an operator".to_owned(),
-        Ask::Identity { order: IdentityOrder::RotateIssuer } => "rotate the issuer".to_owned(),
-        Ask::Identity { order: IdentityOrder::RotateAnchor } => "rotate the anchor".to_owned(),
-        Ask::Identity { order: IdentityOrder::Drop { anchor } } => format!("drop anchor {anchor}"),
-        Ask::Identity { order: IdentityOrder::Deny { serial } } => format!("deny {serial}"),
+        Ask::Identity { order } => return order.deed(),
         Ask::Down => "down".to_owned(),
     })
 }
@@ -291,7 +289,7 @@ mod tests {
         check(&Ask::Down, &nothing, "done");
         check(&Ask::Join, &nothing, "refused: no word is given here");
         let refused = Answer { refused: Some("it is ours".to_owned()), ..Answer::default() };
-        let order = IdentityOrder::RotateIssuer;
+        let order = Order::RotateIssuer;
         check(&Ask::Identity { order }, &refused, "refused: it is ours");
     }
 }

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use runtime::Tasks;
+use serde_json::Value;
 use tokio::{process::Command, time::timeout};
 
 use crate::{
@@ -16,6 +17,16 @@ const CONTROL: &str = "spiffe://mesh/ns/default/svc/control";
 const RULES: &str = "apiVersion: skein/v1\nkind: Authorization\nmetadata: {name: stock}\nspec:\n  \
                      service: stock\n  rules:\n  - callers: [spiffe://mesh/ns/default/svc/shop, \
                      spiffe://mesh/ns/default/svc/market]\n    methods: [GET]\n";
+
+/// Runs a command about identities to its end; what it printed, where it succeeded.
+async fn identity(words: &[&str]) -> Result<Value, String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skein"));
+    let output = command.arg("identity").args(words).args(["-o", "json"]).output().await.unwrap();
+    if output.status.success() {
+        return Ok(serde_json::from_slice(&output.stdout).unwrap());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+}
 
 async fn authority(folder: &Path) -> Process {
     let mut authority = Process::start(&["authority", "--data", folder.to_str().unwrap()]);
@@ -99,5 +110,22 @@ async fn proxies_of_anybody_speak_mutual_tls_and_nobody_else_is_let_in() {
     let door = address(&ready, "\"outbound\"");
     let answers = async { while status(door).await != Some(200) {} };
     timeout(WITHIN, answers).await.expect("the market reaches the stock");
+
+    // What it signs with is replaced meanwhile, and who is denied is shown the door.
+    let before = identity(&["--authority", socket, "anchors"]).await.unwrap();
+    let after = identity(&["--authority", socket, "rotate"]).await.unwrap();
+    assert!(after["version"].as_u64() > before["version"].as_u64(), "{after}");
+    assert_eq!(after["anchors"].as_array().unwrap().len(), 2);
+    let again = identity(&["--authority", socket, "rotate"]).await.unwrap_err();
+    assert!(again.contains("being replaced already"), "{again}");
+    let unnamed = identity(&["rotate"]).await.unwrap_err();
+    assert!(unnamed.contains("no authority is named"), "{unnamed}");
+    assert_eq!(status(door).await, Some(200));
+    let admin = address(&ready, "\"admin\"").to_string();
+    let shown = identity(&["--admin", &admin, "show"]).await.unwrap();
+    assert_eq!(shown[0]["id"], "spiffe://mesh/ns/default/svc/market");
+    identity(&["--authority", socket, "--admin", &admin, "deny", &admin]).await.unwrap();
+    let refused = async { while status(door).await == Some(200) {} };
+    timeout(WITHIN, refused).await.expect("the market is denied");
     tasks.drain(WITHIN).await;
 }

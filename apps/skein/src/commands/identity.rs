@@ -1,46 +1,85 @@
 //! `identity`: who the processes show themselves to be, what the authority stands on, and what a person
 //! has it do.
 
-use std::path::Path;
-
+use clap::Subcommand;
+use identity::Order;
 use serde_json::{Value, json};
-use skein::{Exit, Failure, Output, Table, supervise::IdentityOrder};
 
-use crate::{cli::IdentityCommand, up};
+use super::admin::Admins;
+use crate::{Exit, Failure, Output, Table};
 
-/// Runs one of the commands.
-pub(crate) async fn run(
-    data: &Path,
+/// What of the identities.
+#[derive(Debug, Subcommand)]
+pub enum IdentityCommand {
+    /// Who each process, or the proxy beside it, shows itself to be, and whom it believes.
+    Show,
+    /// The anchors that processes believe, which of them signs, and what is denied.
+    #[command(after_help = "Examples:\n  identity anchors\n  identity anchors --pem > anchors.pem")]
+    Anchors {
+        /// Their certificates, for programs of others that are to believe the log.
+        #[arg(long)]
+        pem: bool,
+    },
+    /// Replaces what identities are signed with while everything runs: the issuer at once, the anchor
+    /// step by step, each when nobody can be without it.
+    Rotate {
+        /// Only the issuer.
+        #[arg(long)]
+        issuer: bool,
+    },
+    /// Drops an anchor. One that signs or is in use stays; replaced ones go by themselves.
+    Drop {
+        /// Its name, as `identity anchors` shows it.
+        anchor: String,
+    },
+    /// Denies an identity: nobody talks to whoever shows it, within 10 seconds. A process whose identity
+    /// was denied gets another one when it is started again.
+    Deny {
+        /// The instance whose present identity is meant, or a certificate's number.
+        #[arg(value_name = "INSTANCE|NUMBER")]
+        instance: String,
+    },
+}
+
+/// Runs one of the commands; `authority` has orders carried out, and gives what the authority stands on then.
+///
+/// # Errors
+/// The authority or all processes are away, or it refuses.
+pub async fn run(
+    authority: impl AsyncFn(Order) -> Result<Value, Failure>,
+    admins: &Admins,
     command: IdentityCommand,
     output: Output,
 ) -> Result<Exit, Failure> {
     let order = match command {
-        IdentityCommand::Show => return show(data, output).await,
-        IdentityCommand::Anchors { pem: true } => return certificates(data, output).await,
-        IdentityCommand::Anchors { pem: false } => IdentityOrder::Show,
-        IdentityCommand::Rotate { issuer: true } => IdentityOrder::RotateIssuer,
-        IdentityCommand::Rotate { issuer: false } => IdentityOrder::RotateAnchor,
-        IdentityCommand::Drop { anchor } => IdentityOrder::Drop { anchor },
-        IdentityCommand::Deny { instance } => deny(data, &instance).await?,
+        IdentityCommand::Show => return show(admins, output).await,
+        IdentityCommand::Anchors { pem: true } => {
+            let standing = authority(Order::Show).await?;
+            return Ok(certificates(&standing, output));
+        }
+        IdentityCommand::Anchors { pem: false } => Order::Show,
+        IdentityCommand::Rotate { issuer: true } => Order::RotateIssuer,
+        IdentityCommand::Rotate { issuer: false } => Order::RotateAnchor,
+        IdentityCommand::Drop { anchor } => Order::Drop { anchor },
+        IdentityCommand::Deny { instance } => deny(admins, &instance).await?,
     };
-    let standing = up::order(data, order).await?;
+    let standing = authority(order).await?;
     output.result(&standing, &anchors(&standing));
     output.remark(&told(&standing));
     Ok(Exit::Done)
 }
 
 /// The certificates of the anchors, as a file of authorities has them.
-async fn certificates(data: &Path, output: Output) -> Result<Exit, Failure> {
-    let standing = up::order(data, IdentityOrder::Show).await?;
+fn certificates(standing: &Value, output: Output) -> Exit {
     let anchors = standing["anchors"].as_array().into_iter().flatten();
     let certificates = anchors.filter_map(|it| it["certificate"].as_str());
     output.text(&certificates.map(|it| format!("{}\n", it.trim_end())).collect::<String>());
-    Ok(Exit::Done)
+    Exit::Done
 }
 
 /// Who each process shows itself to be.
-async fn show(data: &Path, output: Output) -> Result<Exit, Failure> {
-    let gathered = up::admins(data).await?.get("/identity").await?;
+async fn show(admins: &Admins, output: Output) -> Result<Exit, Failure> {
+    let gathered = admins.get("/identity").await?;
     let mut table = Table::new(&["INSTANCE", "IDENTITY", "NUMBER", "UNTIL", "BELIEVES"]);
     let mut rows = Vec::new();
     for said in &gathered.said {
@@ -62,25 +101,28 @@ async fn show(data: &Path, output: Output) -> Result<Exit, Failure> {
         rows.push(page);
     }
     if rows.is_empty() {
-        output.remark("no process shows who it is: `up --tls strict` has them do so");
+        output.remark("no process shows who it is");
     }
     output.result(&rows, &table);
     Ok(gathered.exit(output))
 }
 
 /// The order to deny what an instance shows now, or the certificate of this number.
-async fn deny(data: &Path, named: &str) -> Result<IdentityOrder, Failure> {
-    let gathered = up::admins(data).await?.get("/identity").await?;
+async fn deny(admins: &Admins, named: &str) -> Result<Order, Failure> {
+    if admins.processes().is_empty() {
+        return Ok(Order::Deny { serial: named.to_owned() });
+    }
+    let gathered = admins.get("/identity").await?;
     let Some(said) = gathered.said.iter().find(|it| it.process.name == named) else {
-        return Ok(IdentityOrder::Deny { serial: named.to_owned() });
+        return Ok(Order::Deny { serial: named.to_owned() });
     };
     let serial = said.json()["serial"].as_str().map(str::to_owned);
     let none = || {
         Failure::new("no_identity", format!("{named} shows no identity"))
             .exit(Exit::NotFound)
-            .next("drone-delivery identity show")
+            .next("`identity show` lists those that do")
     };
-    Ok(IdentityOrder::Deny { serial: serial.ok_or_else(none)? })
+    Ok(Order::Deny { serial: serial.ok_or_else(none)? })
 }
 
 fn anchors(standing: &Value) -> Table {

@@ -1,0 +1,140 @@
+//! What is done on an order, and what the authority stands on then.
+
+use serde_json::{Value, json};
+
+use super::{Office, OrderError, Standing};
+use crate::{certificate::Serial, order::Order, rotation::RotationStep};
+
+impl Office {
+    /// Carries an order out; gives what the authority stands on then: `version`, `anchors` (`anchor`, `signs`,
+    /// `trusted_since`, `in_use_until`, `certificate`), `denied`, `issuer`, `next`.
+    ///
+    /// # Errors
+    /// The authority refuses, or its disk: then it may be done and not be known after a restart.
+    pub fn carry_out(&self, order: &Order) -> Result<Value, OrderError> {
+        match order {
+            Order::Show => {}
+            Order::RotateIssuer => self.rotate_issuer()?,
+            Order::RotateAnchor => {
+                // First what may be refused: one replacement at a time.
+                self.rotate_anchor()?;
+                self.rotate_issuer()?;
+            }
+            Order::Drop { anchor } => self.drop_anchor(anchor)?,
+            Order::Deny { serial } => {
+                let number = Serial::parse(serial);
+                self.revoke(number.ok_or_else(|| OrderError::NoNumber(serial.clone()))?)?;
+            }
+        }
+        Ok(page(&self.standing()))
+    }
+}
+
+fn page(standing: &Standing) -> Value {
+    let anchors: Vec<Value> = standing
+        .anchors
+        .iter()
+        .zip(&standing.bundle.anchors)
+        .map(|(it, certificate)| {
+            json!({
+                "anchor": it.id, "signs": it.id == standing.signs,
+                "trusted_since": it.trusted_since, "in_use_until": it.in_use_until,
+                "certificate": certificate,
+            })
+        })
+        .collect();
+    let denied: Vec<Value> = standing
+        .bundle
+        .revoked
+        .iter()
+        .map(|(serial, until)| json!({"serial": serial, "until": until}))
+        .collect();
+    json!({
+        "version": standing.bundle.version, "anchors": anchors, "denied": denied,
+        "issuer": {"not_before": standing.issuer.0, "not_after": standing.issuer.1},
+        "next": next(&standing.next),
+    })
+}
+
+fn next(step: &RotationStep) -> Value {
+    match step {
+        RotationStep::Nothing => json!({"step": "nothing"}),
+        RotationStep::Wait { until } => json!({"step": "wait", "until": until}),
+        RotationStep::Switch { to } => json!({"step": "switch", "anchor": to}),
+        RotationStep::Drop { anchor } => json!({"step": "drop", "anchor": anchor}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, time::Duration};
+
+    use runtime::{SystemClock, Tasks};
+    use telemetry::Telemetry;
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::{authority::AuthorityConfig, ordering::SendOrderError};
+
+    fn office(folder: &Path) -> Office {
+        let (config, path) = (AuthorityConfig::default(), folder.join("authority.json"));
+        let (clock, telemetry) = (SystemClock::shared(), Telemetry::disabled());
+        Office::open(config, "here", path, clock, &telemetry).unwrap()
+    }
+
+    fn drop_of(anchor: &Value) -> Order {
+        Order::Drop { anchor: anchor.as_str().unwrap_or_default().to_owned() }
+    }
+
+    #[test]
+    fn an_order_is_carried_out_or_refused_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let office = office(folder.path());
+        let order = |it: &Order| office.carry_out(it).map_err(|it| it.to_string());
+        let begun = order(&Order::Show).unwrap();
+        assert_eq!((&begun["version"], &begun["next"]["step"]), (&json!(1), &json!("nothing")));
+        let rotated = order(&Order::RotateAnchor).unwrap();
+        assert_eq!(rotated["anchors"].as_array().unwrap().len(), 2);
+        assert_eq!(rotated["next"]["step"], "wait");
+        let again = order(&Order::RotateAnchor).unwrap_err();
+        assert!(again.contains("being replaced already"), "{again}");
+        assert!(order(&Order::RotateIssuer).is_ok(), "an issuer waits for nobody");
+        let signs = order(&drop_of(&begun["anchors"][0]["anchor"])).unwrap_err();
+        assert!(signs.contains("signs"), "{signs}");
+        let denied = order(&Order::Deny { serial: "0A:0b".to_owned() }).unwrap();
+        assert_eq!(denied["denied"][0]["serial"], "0a0b");
+        let none = order(&Order::Deny { serial: "account-1".to_owned() }).unwrap_err();
+        assert!(none.contains("is no number"), "{none}");
+    }
+
+    #[test]
+    fn orders_come_from_the_user_that_it_obeys_and_from_root_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let office = office(folder.path());
+        assert!(![0, 7].iter().any(|it| office.takes_orders_of(*it)), "it was told to obey nobody");
+        office.obey(7);
+        office.obey(8);
+        assert!([0, 7].iter().all(|it| office.takes_orders_of(*it)));
+        assert!(!office.takes_orders_of(8), "who came first is obeyed");
+    }
+
+    #[tokio::test]
+    async fn an_order_over_the_socket_is_carried_out_where_orders_are_taken() {
+        let (folder, tasks) = (tempfile::tempdir().unwrap(), Tasks::new());
+        let (office, socket) = (office(folder.path()), folder.path().join("authority.sock"));
+        office.serve(UnixListener::bind(&socket).unwrap(), &tasks);
+        let refused = Order::RotateIssuer.send(&socket).await.unwrap_err();
+        assert!(matches!(refused, SendOrderError::Refused(_)), "{refused}");
+        let before = office.standing().issuer;
+        office.obey(rustix::process::geteuid().as_raw());
+        let stands = Order::Show.send(&socket).await.unwrap();
+        assert_eq!(stands["issuer"]["not_after"], json!(before.1));
+        let rotated = Order::RotateAnchor.send(&socket).await.unwrap();
+        assert_eq!(rotated["anchors"].as_array().unwrap().len(), 2);
+        let again = Order::RotateAnchor.send(&socket).await.unwrap_err();
+        assert!(again.to_string().contains("being replaced already"), "{again}");
+        tasks.drain(Duration::from_secs(5)).await;
+        let away = Order::Show.send(&folder.path().join("nobody")).await.unwrap_err();
+        assert!(matches!(away, SendOrderError::Away(_)), "{away}");
+    }
+}

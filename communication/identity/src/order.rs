@@ -1,0 +1,39 @@
+//! What a person may have an authority do.
+
+use serde::{Deserialize, Serialize};
+
+/// An order to an authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Order {
+    /// Say what it stands on.
+    Show,
+    /// Sign with a new issuer from now on.
+    RotateIssuer,
+    /// Begin to replace the anchor, and sign with a new issuer from now on.
+    RotateAnchor,
+    /// Drop an anchor that nobody needs.
+    Drop {
+        /// Its short name.
+        anchor: String,
+    },
+    /// Deny a certificate from now on.
+    Deny {
+        /// Its number, hexadecimal.
+        serial: String,
+    },
+}
+
+impl Order {
+    /// What a person does with it, in words; nothing where he only looks.
+    #[must_use]
+    pub fn deed(&self) -> Option<String> {
+        Some(match self {
+            Self::Show => return None,
+            Self::RotateIssuer => "rotate the issuer".to_owned(),
+            Self::RotateAnchor => "rotate the anchor".to_owned(),
+            Self::Drop { anchor } => format!("drop anchor {anchor}"),
+            Self::Deny { serial } => format!("deny {serial}"),
+        })
+    }
+}
