@@ -8,6 +8,7 @@
 mod burst;
 mod certificates;
 mod contender;
+mod handshakes;
 mod known;
 mod memory;
 mod pairs;
@@ -94,6 +95,9 @@ const CASES: [Case; 6] = [
 const IN_PROCESS: [(&str, Option<u32>); 2] =
     [("in-process-64", None), ("in-process-2000rps", Some(2_000))];
 
+/// The case that counts handshakes of pairs instead of requests.
+const HANDSHAKES: &str = "handshakes";
+
 impl Tls {
     /// Whether a case is measured: gRPC between pairs says nothing that HTTP/2 does not.
     fn takes(self, case: &Case) -> bool {
@@ -145,6 +149,12 @@ impl Mesh {
             let rows = self.in_process(rate, &ends, &mut not_run)?;
             report::print(name, rate.is_some(), &rows);
             cases.insert(name.to_owned(), report::json(rate.is_some(), &rows));
+        }
+        if self.takes(HANDSHAKES) && self.tls() == Tls::Mutual {
+            let long = (self.rounds(), self.burst().as_millis());
+            let rows = handshakes::measure(root, &ends, &contenders, long, &mut not_run)?;
+            report::print(HANDSHAKES, false, &rows);
+            cases.insert(HANDSHAKES.to_owned(), report::json(false, &rows));
         }
         let memory = if self.takes("memory") && self.tls() == Tls::Off {
             let memory = memory::measure(&ends, &contenders, &mut not_run)?;

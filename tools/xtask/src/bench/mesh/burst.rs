@@ -23,6 +23,17 @@ pub(super) struct Burst {
 }
 
 impl Burst {
+    /// What a load prints between the word that it counts from now on and its end, and what a process with its
+    /// children spent meanwhile.
+    pub(super) fn read(mut load: Part, pid: u64) -> Result<Self, Failure> {
+        load.expect("measuring")?;
+        let before = process::on_cpu(pid).ok_or("the contender is gone")?;
+        let answer = load.line()?;
+        let cpu = process::on_cpu(pid).ok_or("the contender is gone")?.saturating_sub(before);
+        let load = serde_json::from_str(&answer).map_err(|_| format!("the load says: {answer}"))?;
+        Ok(Self { load, cpu })
+    }
+
     fn number(&self, name: &str) -> f64 {
         self.load[name].as_f64().unwrap_or(0.0)
     }
@@ -97,13 +108,7 @@ impl Ends {
         if case.rate.is_some() {
             arguments.extend(["--rate", rate]);
         }
-        let mut load = self.command(Core::Ends, &arguments)?;
-        load.expect("measuring")?;
-        let before = process::on_cpu(pid).ok_or("the contender is gone")?;
-        let answer = load.line()?;
-        let cpu = process::on_cpu(pid).ok_or("the contender is gone")?.saturating_sub(before);
-        let load = serde_json::from_str(&answer).map_err(|_| format!("the load says: {answer}"))?;
-        Ok(Burst { load, cpu })
+        Burst::read(self.command(Core::Ends, &arguments)?, pid)
     }
 
     /// Lets a client library ask; inside is why it does not run.

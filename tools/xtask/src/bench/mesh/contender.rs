@@ -105,14 +105,16 @@ pub(super) struct Started {
     child: Child,
     /// What it printed.
     log: PathBuf,
+    folder: PathBuf,
     http1: u16,
     http2: u16,
+    inner: u16,
 }
 
 impl Started {
     /// Writes its files and starts it on core 0.
     pub(super) fn new(contender: &Contender, backend: &Backend) -> Result<Self, Failure> {
-        let ports @ [http1, http2, _, _] = free_ports()?;
+        let ports @ [http1, http2, _, inner] = free_ports()?;
         let folder = &contender.folder;
         fs::create_dir_all(folder).map_err(|it| format!("{}: {it}", folder.display()))?;
         let values = values(folder, ports, backend.ports());
@@ -133,7 +135,7 @@ impl Started {
             .stderr(errors)
             .spawn()
             .map_err(|it| it.to_string())?;
-        Ok(Self { child, log, http1, http2 })
+        Ok(Self { child, log, folder: folder.clone(), http1, http2, inner })
     }
 
     /// Waits until it answers the case's request as it should.
@@ -157,6 +159,16 @@ impl Started {
 
     pub(super) fn pid(&self) -> u64 {
         u64::from(self.child.id())
+    }
+
+    /// Where the proxy of a pair listens that stands beside the service.
+    pub(super) const fn inner(&self) -> u16 {
+        self.inner
+    }
+
+    /// Where its files are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Where it speaks this.
