@@ -12,7 +12,7 @@ use mesh_control::{
     Plane, RegistryConfig,
     sources::{
         Source as _,
-        dns::{Dns, SystemResolver},
+        dns::{Dns, Name, SystemResolver},
     },
 };
 use service_kit::{Routes, Service, ServiceConfig, ServiceContext};
@@ -39,9 +39,9 @@ pub struct ControlArguments {
     /// Files of policy that every proxy hears; they are followed.
     #[arg(long = "file", value_name = "FILE")]
     pub files: Vec<std::path::PathBuf>,
-    /// Services that are found by a name of the DNS.
-    #[arg(long, value_name = "SERVICE=HOST:PORT", value_delimiter = ',', value_parser = named)]
-    pub dns: Vec<(String, String)>,
+    /// Services that are found by a name of the DNS: addresses at a port, or service records (SRV).
+    #[arg(long, value_name = "SERVICE=HOST:PORT|_NAME._PROTO.DOMAIN", value_delimiter = ',', value_parser = named)]
+    pub dns: Vec<(String, Name)>,
     /// How often names are looked up.
     #[arg(long, default_value = "5s", value_name = "TIME", value_parser = time)]
     pub dns_every: Duration,
@@ -58,14 +58,12 @@ fn time(text: &str) -> Result<Duration, String> {
     if time < Duration::from_millis(100) { Err("at least 100ms".to_owned()) } else { Ok(time) }
 }
 
-fn named(text: &str) -> Result<(String, String), &'static str> {
-    const FORM: &str = "a service and its name are `SERVICE=HOST:PORT`";
-    let (service, authority) = text.split_once('=').ok_or(FORM)?;
-    let (host, port) = authority.rsplit_once(':').ok_or(FORM)?;
-    if service.is_empty() || host.is_empty() || port.parse::<u16>().is_err() {
-        return Err(FORM);
-    }
-    Ok((service.to_owned(), authority.to_owned()))
+fn named(text: &str) -> Result<(String, Name), &'static str> {
+    const FORM: &str =
+        "a service and its name are `SERVICE=HOST:PORT` or `SERVICE=_NAME._PROTO.DOMAIN`";
+    let (service, name) = text.split_once('=').ok_or(FORM)?;
+    let name = name.parse().map_err(|_| FORM)?;
+    if service.is_empty() { Err(FORM) } else { Ok((service.to_owned(), name)) }
 }
 
 /// What the process is told about itself.
@@ -109,7 +107,7 @@ pub async fn start(
     }
     if !arguments.dns.is_empty() {
         let services: BTreeMap<_, _> = arguments.dns.iter().cloned().collect();
-        plane.follow(Dns::new(services, arguments.dns_every, SystemResolver), tasks);
+        plane.follow(Dns::new(services, arguments.dns_every, SystemResolver::new()), tasks);
     }
     let start_failed = |it: &dyn std::error::Error| {
         Failure::new("start_failed", "the control plane cannot start").because(failure::chain(it))

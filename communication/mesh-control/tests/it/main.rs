@@ -2,6 +2,8 @@
 //! Numbers in comments are those of the list of behaviours that the mesh is held to.
 
 #[cfg(test)]
+mod dns;
+#[cfg(test)]
 mod identities;
 #[cfg(test)]
 mod rig;
