@@ -128,7 +128,15 @@ impl Running {
 
     /// Deliveries at the doorstep since the start.
     fn doorsteps(&self) -> Result<f64, Failure> {
-        metrics::doorsteps(PORT_BASE).map_err(|it| format!("the page: {it}"))
+        let token = self.bearer("page.token")?;
+        metrics::doorsteps(PORT_BASE, &token).map_err(|it| format!("the page: {it}"))
+    }
+
+    /// The field that shows a secret of the edge, with the end of its line.
+    fn bearer(&self, file: &str) -> Result<String, Failure> {
+        let path = self.data.join("edge").join(file);
+        let secret = fs::read_to_string(&path).map_err(|it| format!("{}: {it}", path.display()))?;
+        Ok(format!("authorization: Bearer {}\r\n", secret.trim()))
     }
 
     /// Median and 99th percentile of the newest thousand workflows, in milliseconds.

@@ -44,12 +44,14 @@ pub(crate) fn exchange_as(
     Ok(reply)
 }
 
-/// Deliveries that are at the doorstep, as the page has counted them since its topics begin.
-pub(crate) fn doorsteps(page: u16) -> io::Result<f64> {
+/// Deliveries that are at the doorstep, as the page has counted them since its topics begin; `fields` show that
+/// one may look, each of them ends its line.
+pub(crate) fn doorsteps(page: u16, fields: &str) -> io::Result<f64> {
     let mut connection = TcpStream::connect(("127.0.0.1", page))?;
     connection.set_read_timeout(Some(Duration::from_secs(5)))?;
     // In HTTP/1.0 a stream comes as it is, not in chunks.
-    connection.write_all(b"GET /api/stream HTTP/1.0\r\nhost: localhost\r\n\r\n")?;
+    let request = format!("GET /api/stream HTTP/1.0\r\nhost: localhost\r\n{fields}\r\n");
+    connection.write_all(request.as_bytes())?;
     for line in BufReader::new(connection).lines() {
         if let Some(snapshot) = line?.strip_prefix("data: ") {
             let snapshot: Value = serde_json::from_str(snapshot)?;

@@ -7,7 +7,6 @@ mod identities;
 mod restarts;
 
 use std::{
-    fs,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -162,9 +161,7 @@ fn made(running: &Running, rate: u64, over: &AtomicBool) -> Result<Counts, Failu
 
 /// Reads these paths until it is over.
 fn read(running: &Running, paths: &[String], over: &AtomicBool) -> Result<Counts, Failure> {
-    let key = fs::read_to_string(running.data.join("edge/demo.key"));
-    let key = key.map_err(|it| format!("the key of the demonstration: {it}"))?;
-    let key = format!("authorization: Bearer {}\r\n", key.trim());
+    let key = running.bearer("demo.key")?;
     let mut counts = Counts::default();
     for path in paths.iter().cycle() {
         if over.load(Ordering::Relaxed) {
