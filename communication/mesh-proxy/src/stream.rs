@@ -5,6 +5,7 @@ use std::{
     mem::MaybeUninit,
     net::SocketAddr,
     pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -12,7 +13,7 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use identity::{Over, TlsStream};
 use tokio::{
-    io::{self as tokio_io, AsyncRead, AsyncWrite, Interest, ReadBuf, ReadHalf, WriteHalf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf},
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -122,8 +123,8 @@ impl Stream {
                 (ReadSide(ReadInner::Plain(read)), WriteSide(WriteInner::Plain(write)))
             }
             Inner::Known(stream) => {
-                let (read, write) = tokio_io::split(*stream);
-                (ReadSide(ReadInner::Known(read)), WriteSide(WriteInner::Known(write)))
+                let both = Both(Arc::new(Mutex::new(*stream)));
+                (ReadSide(ReadInner::Known(both.clone())), WriteSide(WriteInner::Known(both)))
             }
         }
     }
@@ -233,6 +234,73 @@ impl AsyncWrite for Stream {
     }
 }
 
+/// A direction of a connection under TLS. Both have the same keys, so that one is locked for as long as it
+/// is polled.
+#[derive(Debug, Clone)]
+struct Both(Arc<Mutex<Proved>>);
+
+impl Both {
+    fn lock(&self) -> MutexGuard<'_, Proved> {
+        // A panic in one direction leaves a connection that the other finds broken.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody else writes: there is no waker to be displaced by one that wakes nobody.
+    fn write_now(&self, bytes: &[u8]) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut both, mut all) = (self.lock(), bytes);
+        while !all.is_empty() {
+            let Poll::Ready(Ok(count @ 1..)) = Pin::new(&mut *both).poll_write(&mut context, all)
+            else {
+                return false;
+            };
+            all = &all[count..];
+        }
+        // What the kernel does not take now goes before whatever is written next.
+        !matches!(Pin::new(&mut *both).poll_flush(&mut context), Poll::Ready(Err(_)))
+    }
+}
+
+impl AsyncRead for Both {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.lock()).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Both {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.lock()).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.lock()).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.lock()).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.lock()).poll_shutdown(context)
+    }
+}
+
 /// The direction that is read.
 #[derive(Debug)]
 pub struct ReadSide(ReadInner);
@@ -240,7 +308,7 @@ pub struct ReadSide(ReadInner);
 #[derive(Debug)]
 enum ReadInner {
     Plain(OwnedReadHalf),
-    Known(ReadHalf<Proved>),
+    Known(Both),
 }
 
 /// The direction that is written.
@@ -250,7 +318,7 @@ pub struct WriteSide(WriteInner);
 #[derive(Debug)]
 enum WriteInner {
     Plain(OwnedWriteHalf),
-    Known(WriteHalf<Proved>),
+    Known(Both),
 }
 
 impl ReadSide {
@@ -261,8 +329,7 @@ impl ReadSide {
             ReadInner::Plain(side) => {
                 side.as_ref().try_write(bytes).is_ok_and(|it| it == bytes.len())
             }
-            // Under TLS whoever writes has the keys. Proxies say all of a request at once.
-            ReadInner::Known(_) => false,
+            ReadInner::Known(side) => side.write_now(bytes),
         }
     }
 }
@@ -296,6 +363,15 @@ impl WriteSide {
                 Ok(_) => sleep(LOOK_AGAIN).await,
                 Err(_) => return,
             }
+        }
+    }
+
+    /// Says that nothing more comes, where an end alone does not say so: under TLS one without that word is none
+    /// in order (RFC 8446, 6.1).
+    pub(crate) async fn say_end(&mut self) {
+        if matches!(self.0, WriteInner::Known(_)) {
+            // Who is gone wants to hear nothing.
+            let _gone = self.shutdown().await;
         }
     }
 

@@ -128,7 +128,10 @@ impl<H: Handler> Connection<'_, H> {
             };
             match next {
                 Next::Request => since = place.waiting(),
-                Next::End => return,
+                Next::End => {
+                    let _said = timeout(TOLD, self.write.say_end()).await;
+                    return;
+                }
                 Next::Linger => return self.linger(reader).await,
             }
         }

@@ -1,6 +1,6 @@
 //! A door that lets in those alone who show who they are.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 
 use identity::Protocol;
 use mesh_proxy::{
@@ -18,12 +18,20 @@ use tokio::{
 
 use crate::world::{LONG, World, id};
 
-/// Says who asks.
+/// Says who asks, and what comes with the question.
 struct Mirror;
 
 impl Handler for Mirror {
-    async fn handle<B: RequestBody>(&self, _: RequestHead, peer: Peer, _: &mut Upload<B>) -> Reply {
-        let name = peer.identity.map_or_else(|| "nobody".to_owned(), |it| it.to_string());
+    async fn handle<B: RequestBody>(
+        &self,
+        _: RequestHead,
+        peer: Peer,
+        body: &mut Upload<B>,
+    ) -> Reply {
+        let mut name = peer.identity.map_or_else(|| "nobody".to_owned(), |it| it.to_string());
+        while let Some(Ok(piece)) = poll_fn(|it| body.poll_piece(it)).await {
+            name.push_str(&String::from_utf8_lossy(piece.data_ref().map_or(&[], |it| it)));
+        }
         Reply::whole(ResponseHead::new(http::StatusCode::OK), name.into())
     }
 }
@@ -52,6 +60,29 @@ async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> String {
         String::from_utf8_lossy(&answer).into_owned()
     };
     timeout(LONG, asked).await.expect("an answer or an end")
+}
+
+#[tokio::test]
+async fn who_waits_for_a_word_before_the_body_gets_it_under_tls() {
+    let (mut world, tasks) = (World::new(3_600), Tasks::new());
+    let (door, caller, cart) = (door(&mut world, &tasks), world.party("till-1"), id("cart"));
+    let stream = TcpStream::connect(door).await.unwrap();
+    let mut known = caller.handshakes.connect(stream, &cart, Protocol::Http1).await.unwrap().stream;
+    let asked = async {
+        let asking = "POST / HTTP/1.1\r\nhost: cart\r\nconnection: close\r\n\
+                      expect: 100-continue\r\ncontent-length: 4\r\n\r\n";
+        known.write_all(asking.as_bytes()).await.unwrap();
+        let mut word = [0; 25];
+        known.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"HTTP/1.1 100 Continue\r\n\r\n");
+        known.write_all(b"body").await.unwrap();
+        let mut answer = String::new();
+        known.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with("till-1body"), "{answer}");
+    };
+    timeout(LONG, asked).await.expect("the word, and the answer");
+    tasks.drain(LONG).await;
 }
 
 /// mesh 12b: 44.
