@@ -1,10 +1,11 @@
 //! Bounds on handshakes that are accepted: a deadline, so many under way, so many a second from one
-//! address. Past them nothing is computed. On one machine all programs come from one address and share
-//! its count.
+//! address. Past the last nothing is computed; where all places are taken one gives way. On one machine all
+//! programs come from one address and share its count.
 
 use std::{
+    io,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,9 +15,9 @@ use mesh_policy::{
     rate::{Limiter, RateKey, RateLimit},
 };
 use serde::Deserialize;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{sync::oneshot, time::timeout};
 
-use crate::refusal::Refusal;
+use crate::{crowd::Crowd, judge::refusal_in, refusal::Refusal};
 
 /// Addresses that are counted apart; the rest share one count.
 const ADDRESSES_MAX: usize = 4_096;
@@ -27,7 +28,8 @@ const ADDRESSES_MAX: usize = 4_096;
 pub struct HandshakeConfig {
     /// A handshake that is not over by then is given up, in milliseconds.
     pub timeout_ms: u64,
-    /// Handshakes under way that we accepted; past it a connection is closed at once.
+    /// Handshakes under way that we accepted; past it one gives way to each new one, the oldest of the address
+    /// that holds most.
     pub under_way_max: usize,
     /// Handshakes that one address gets in a second, and at once.
     pub per_second_max: u32,
@@ -43,9 +45,10 @@ impl Default for HandshakeConfig {
 /// What holds one listener's handshakes within their bounds.
 #[derive(Debug)]
 pub(crate) struct Bounds {
-    pub(crate) timeout: Duration,
+    timeout: Duration,
     clock: SharedClock,
-    under_way: Semaphore,
+    /// Locked for one change, never while anything waits.
+    under_way: Mutex<Crowd<oneshot::Sender<()>>>,
     /// Locked for one look-up, never while anything waits.
     rates: Mutex<Limiter>,
 }
@@ -67,13 +70,13 @@ impl Bounds {
         Self {
             timeout: Duration::from_millis(config.timeout_ms),
             clock,
-            under_way: Semaphore::new(config.under_way_max.min(Semaphore::MAX_PERMITS)),
+            under_way: Mutex::new(Crowd::new(config.under_way_max)),
             rates: Mutex::new(Limiter::new(rate, ADDRESSES_MAX)),
         }
     }
 
     /// A place among the handshakes under way, where this address may have one now.
-    pub(crate) fn enter(&self, from: IpAddr) -> Result<SemaphorePermit<'_>, Refusal> {
+    pub(crate) fn enter(&self, from: IpAddr) -> Result<Place<'_>, Refusal> {
         let now = Moment::from_millis(self.clock.monotonic().as_millis());
         // One look-up cannot leave the table half changed.
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,6 +84,58 @@ impl Bounds {
             return Err(Refusal::TooMany);
         }
         drop(rates);
-        self.under_way.try_acquire().map_err(|_| Refusal::TooMany)
+        let (tell, told) = oneshot::channel();
+        let (number, gives_way) = self.crowd().enter(from, tell);
+        if let Some(tell) = gives_way {
+            // It may just have come to its end.
+            tell.send(()).ok();
+        }
+        Ok(Place { bounds: self, number, told })
+    }
+
+    /// Shakes hands within the time for that.
+    pub(crate) async fn in_time<S>(
+        &self,
+        handshake: impl Future<Output = io::Result<S>> + Unpin,
+    ) -> Result<S, Refusal> {
+        match timeout(self.timeout, handshake).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(refusal_in(&error)),
+            Err(_) => Err(Refusal::TimedOut),
+        }
+    }
+
+    fn crowd(&self) -> MutexGuard<'_, Crowd<oneshot::Sender<()>>> {
+        // A change is whole, or nothing of it is done.
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among the handshakes under way, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    bounds: &'a Bounds,
+    number: u64,
+    told: oneshot::Receiver<()>,
+}
+
+impl Place<'_> {
+    /// Shakes hands within the time for that, and for as long as the place is its own. A handshake is large: boxed,
+    /// whoever waits for one stays small.
+    pub(crate) async fn hold<S>(
+        &mut self,
+        handshake: impl Future<Output = io::Result<S>> + Unpin,
+    ) -> Result<S, Refusal> {
+        tokio::select! {
+            biased;
+            Ok(()) = &mut self.told => Err(Refusal::GaveWay),
+            ended = self.bounds.in_time(handshake) => ended,
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.bounds.crowd().leave(self.number);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Refusals are counted here, and within [bounds](crate::HandshakeConfig) alone anything is computed.
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use base::SharedClock;
 use rustls::pki_types::ServerName;
@@ -10,7 +10,7 @@ use telemetry::Telemetry;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
-    time::{Instant, timeout},
+    time::Instant,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -18,7 +18,6 @@ use crate::{
     bounds::{Bounds, HandshakeConfig},
     certificate::Leaf,
     credentials::{Credentials, Entrance, Protocol},
-    judge::refusal_in,
     metrics::{HandshakeMetrics, Side},
     name::SpiffeId,
     refusal::Refusal,
@@ -122,11 +121,11 @@ impl Handshakes {
         from: IpAddr,
         entrance: Entrance,
     ) -> Result<Visitor<S>, Refusal> {
-        let _place = self.0.bounds.enter(from)?;
+        let mut place = self.0.bounds.enter(from)?;
         let credentials = self.credentials()?;
         let acceptor = TlsAcceptor::from(credentials.accepting(entrance));
         let begun = Instant::now();
-        let stream = ended(timeout(self.0.bounds.timeout, acceptor.accept(stream)).await)?;
+        let stream = place.hold(Box::pin(acceptor.accept(stream))).await?;
         // Whether one may be missing was decided in the handshake.
         let is_stranger = stream.get_ref().1.peer_certificates().is_none_or(<[_]>::is_empty);
         let visitor = if is_stranger {
@@ -167,7 +166,7 @@ impl Handshakes {
         let credentials = self.credentials()?;
         let connector = TlsConnector::from(credentials.connecting(protocol));
         let begun = Instant::now();
-        let stream = ended(timeout(self.0.bounds.timeout, connector.connect(name, stream)).await)?;
+        let stream = self.0.bounds.in_time(Box::pin(connector.connect(name, stream))).await?;
         let known = self.known(stream.into(), &[protocol], &credentials)?;
         self.0.metrics.duration.with(&[Side::Connect.as_str()]).observe_duration(begun.elapsed());
         Ok(known)
@@ -220,14 +219,5 @@ impl Handshakes {
         let current = self.0.current.borrow().clone().ok_or(Refusal::NoIdentity)?;
         let (_, not_after) = current.identity().validity();
         if self.0.clock.now() < not_after { Ok(current) } else { Err(Refusal::NoIdentity) }
-    }
-}
-
-/// How a handshake under a deadline ended.
-pub(crate) fn ended<T, E>(result: Result<io::Result<T>, E>) -> Result<T, Refusal> {
-    match result {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(refusal_in(&error)),
-        Err(_) => Err(Refusal::TimedOut),
     }
 }

@@ -13,6 +13,7 @@ mod bundle;
 mod certificate;
 mod claims;
 mod credentials;
+mod crowd;
 mod files;
 mod handshake;
 mod judge;

@@ -17,7 +17,7 @@ use telemetry::Telemetry;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
-    time::{Instant, timeout},
+    time::Instant,
 };
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
@@ -25,7 +25,6 @@ use crate::{
     bounds::{Bounds, HandshakeConfig},
     certificate::{names_of, validity_of},
     credentials::Protocol,
-    handshake::ended,
     metrics::{HandshakeMetrics, Side},
     pem,
     refusal::Refusal,
@@ -193,11 +192,11 @@ impl PublicHandshakes {
         stream: S,
         from: IpAddr,
     ) -> Result<TlsStream<S>, Refusal> {
-        let _place = self.0.bounds.enter(from)?;
+        let mut place = self.0.bounds.enter(from)?;
         let shown = self.0.presented.borrow().clone().ok_or(Refusal::NoIdentity)?;
         let acceptor = TlsAcceptor::from(Arc::clone(&shown.config));
         let begun = Instant::now();
-        let stream = ended(timeout(self.0.bounds.timeout, acceptor.accept(stream)).await)?;
+        let stream = place.hold(Box::pin(acceptor.accept(stream))).await?;
         self.0.metrics.duration.with(&[Side::Public.as_str()]).observe_duration(begun.elapsed());
         Ok(stream.into())
     }

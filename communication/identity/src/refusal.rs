@@ -44,6 +44,8 @@ pub enum Refusal {
     TimedOut,
     /// More handshakes at once, or a second, than are made for one address.
     TooMany,
+    /// There was no room any more, and it was the oldest of the address with the most under way.
+    GaveWay,
     /// We have no identity, or ours is over: closed rather than open.
     NoIdentity,
     /// The peer refused us, or went away.
@@ -74,6 +76,7 @@ impl Refusal {
         Self::WrongProtocol,
         Self::TimedOut,
         Self::TooMany,
+        Self::GaveWay,
         Self::NoIdentity,
         Self::PeerRefused,
         Self::NotTls,
@@ -102,6 +105,7 @@ impl Refusal {
             Self::WrongProtocol => "wrong_protocol",
             Self::TimedOut => "timed_out",
             Self::TooMany => "too_many_handshakes",
+            Self::GaveWay => "gave_way",
             Self::NoIdentity => "no_identity",
             Self::PeerRefused => "peer_refused",
             Self::NotTls => "not_tls",

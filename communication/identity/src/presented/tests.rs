@@ -125,14 +125,14 @@ async fn without_a_certificate_the_door_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_nothing_is_sent_away_and_takes_no_place_of_others() {
+async fn who_says_nothing_is_sent_away_and_gives_way_to_others() {
     let config = HandshakeConfig { under_way_max: 1, ..HandshakeConfig::default() };
     let door = Door::new(&config, read(&made(&["localhost"], now())).ok());
     let ((silent, _kept), (second, _other)) = (duplex(1 << 10), duplex(1 << 10));
     let (silent, second) = tokio::join!(door.accept(silent), door.accept(second));
-    assert_eq!(silent.unwrap_err(), Refusal::TimedOut);
-    assert_eq!(second.unwrap_err(), Refusal::TooMany);
-    assert!(door.refused("timed_out") && door.refused("too_many_handshakes"));
+    assert_eq!(silent.unwrap_err(), Refusal::GaveWay);
+    assert_eq!(second.unwrap_err(), Refusal::TimedOut);
+    assert!(door.refused("timed_out") && door.refused("gave_way"));
     let (third, theirs) = duplex(1 << 10);
     drop(theirs);
     assert_eq!(door.accept(third).await.unwrap_err(), Refusal::PeerRefused, "there is room again");

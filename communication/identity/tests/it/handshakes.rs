@@ -1,6 +1,6 @@
 //! Who gets through a handshake, and what is counted of those who do not.
 
-use std::time::Duration;
+use std::{net::IpAddr, task::Poll, time::Duration};
 
 use identity::{Entrance, HandshakeConfig, Known, Protocol, Refusal, TlsStream};
 use rcgen::ExtendedKeyUsagePurpose;
@@ -208,13 +208,30 @@ async fn one_address_gets_so_many_handshakes_a_second_and_others_are_not_affecte
     assert_eq!(from_address([10, 0, 0, 1]).await, Refusal::PeerRefused);
 }
 
+/// Somebody opens more connections than there is room for, and says nothing on any of them.
 #[tokio::test]
-async fn past_the_bound_of_handshakes_under_way_a_connection_is_closed_at_once() {
-    let side = Side::new(&Pki::new(), &HandshakeConfig { under_way_max: 1, ..BOUNDS });
-    let (_silent, accepted, from) = connection().await;
-    let mut first = Box::pin(side.handshakes.accept(accepted, from, Entrance::Service));
-    assert!(futures_util::poll!(first.as_mut()).is_pending());
-    let (_second, accepted, from) = connection().await;
-    let refused = side.handshakes.accept(accepted, from, Entrance::Service).await;
-    assert_eq!(refused.err(), Some(Refusal::TooMany));
+async fn silent_handshakes_of_one_address_push_each_other_out_and_nobody_else() {
+    let side = Side::new(&Pki::new(), &HandshakeConfig { under_way_max: 8, ..BOUNDS });
+    let (silent, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+    let mut under_way = Vec::new();
+    // One of somebody else, who takes his time.
+    let (_slow, accepted, _) = connection().await;
+    let mut slow = Box::pin(side.handshakes.accept(accepted, other, Entrance::Service));
+    assert!(futures_util::poll!(slow.as_mut()).is_pending());
+    for _ in 0..50 {
+        let (kept, accepted, _) = connection().await;
+        let mut one = Box::pin(side.handshakes.accept(accepted, silent, Entrance::Service));
+        assert!(futures_util::poll!(one.as_mut()).is_pending());
+        under_way.push((kept, one));
+    }
+    let mut gave_way = 0;
+    for (_, one) in &mut under_way {
+        if let Poll::Ready(ended) = futures_util::poll!(one.as_mut()) {
+            assert_eq!(ended.err(), Some(Refusal::GaveWay));
+            gave_way += 1;
+        }
+    }
+    assert_eq!(gave_way, 50 - 7, "all that there is no room for, beside the one of somebody else");
+    assert!(futures_util::poll!(slow.as_mut()).is_pending());
+    assert_eq!(side.refused("accept", Refusal::GaveWay), gave_way);
 }

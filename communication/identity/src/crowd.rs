@@ -1,0 +1,108 @@
+//! Who is under way, and who gives way where there is no room: the one who came first of the address that
+//! holds most. Who says nothing grows old; who is served is gone in milliseconds. So whoever fills the room
+//! with silence pushes his own out, and nobody else's as long as there are others of his.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+/// The ones under way, each with what tells it to give way.
+#[derive(Debug)]
+pub(crate) struct Crowd<T> {
+    max: usize,
+    next: u64,
+    places: BTreeMap<u64, (IpAddr, T)>,
+    of_address: BTreeMap<IpAddr, BTreeSet<u64>>,
+}
+
+impl<T> Crowd<T> {
+    /// Room for so many; one at the least.
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max: max.max(1), next: 0, places: BTreeMap::new(), of_address: BTreeMap::new() }
+    }
+
+    /// Gives a place, and what tells somebody to give way whose place it was.
+    pub(crate) fn enter(&mut self, from: IpAddr, tell: T) -> (u64, Option<T>) {
+        let told = if self.places.len() < self.max { None } else { self.first_to_go() };
+        let number = self.next;
+        self.next += 1;
+        self.places.insert(number, (from, tell));
+        self.of_address.entry(from).or_default().insert(number);
+        (number, told)
+    }
+
+    /// Makes room; who was told to give way has none any more.
+    pub(crate) fn leave(&mut self, number: u64) -> Option<T> {
+        let (from, tell) = self.places.remove(&number)?;
+        if let Some(numbers) = self.of_address.get_mut(&from) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.of_address.remove(&from);
+            }
+        }
+        Some(tell)
+    }
+
+    fn first_to_go(&mut self) -> Option<T> {
+        let first = |it: &BTreeSet<u64>| it.first().copied().unwrap_or(u64::MAX);
+        // Of several that hold as many, the one who came first of all.
+        let most =
+            self.of_address.values().max_by_key(|it| (it.len(), std::cmp::Reverse(first(it))))?;
+        self.leave(first(most))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    /// A crowd of these, each known by its place in the list.
+    fn crowd(max: usize, from: &[u8]) -> Crowd<usize> {
+        let mut crowd = Crowd::new(max);
+        for (at, from) in from.iter().enumerate() {
+            assert_eq!(crowd.enter(address(*from), at).1, None);
+        }
+        crowd
+    }
+
+    #[test]
+    fn who_fills_the_room_pushes_his_own_out_and_the_oldest_first() {
+        let mut crowd = crowd(4, &[2, 1, 1, 1]);
+        assert_eq!(crowd.enter(address(1), 4).1, Some(1));
+        assert_eq!(crowd.enter(address(3), 5).1, Some(2));
+        // Two of the first address are left, and one of each other.
+        assert_eq!(crowd.enter(address(4), 6).1, Some(3));
+        assert_eq!(crowd.enter(address(5), 7).1, Some(0), "as many each: who came first of all");
+    }
+
+    #[test]
+    fn who_leaves_makes_room_once() {
+        let mut crowd = crowd(2, &[1]);
+        let (number, _) = crowd.enter(address(1), 7);
+        assert_eq!(crowd.leave(number), Some(7));
+        assert_eq!(crowd.leave(number), None);
+        assert_eq!(crowd.enter(address(2), 8).1, None);
+        assert_eq!(crowd.enter(address(2), 9).1, Some(0));
+    }
+
+    #[test]
+    fn there_is_room_for_one_and_it_is_never_exceeded() {
+        let mut crowd = Crowd::new(0);
+        for number in 0..1_000_u32 {
+            let from = IpAddr::from(fastrand(number).to_be_bytes());
+            let told = crowd.enter(from, number).1;
+            assert_eq!(told, number.checked_sub(1));
+            assert_eq!((crowd.places.len(), crowd.of_address.len()), (1, 1));
+        }
+    }
+
+    /// Some address.
+    const fn fastrand(number: u32) -> u32 {
+        number.wrapping_mul(2_654_435_761)
+    }
+}
