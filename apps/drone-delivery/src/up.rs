@@ -62,6 +62,7 @@ pub(crate) async fn up(
     arguments: &UpArguments,
     output: Output,
 ) -> Result<Exit, Failure> {
+    folder::make_all_private();
     named_in_text(data)?;
     let layered = Layered::gather(&arguments.settings, std::env::vars())?;
     let invocation = Invocation::of(data);

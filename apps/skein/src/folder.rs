@@ -47,6 +47,12 @@ pub fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Lets nobody else open what this process and those that it starts make from now on, wherever that is: a
+/// folder that was there may be open to others.
+pub fn make_all_private() {
+    let _before = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
 #[cfg(test)]
 mod tests {
     use std::{

@@ -1,12 +1,19 @@
 //! The data directory: where it may be, and what becomes of a system that it is taken from.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path, process::Command, time::Duration};
+use std::{
+    ffi::OsStr,
+    fs::Permissions,
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    program::{Process, System, free_port_base, program},
+    program::{Process, System, free_port_base, program, sample_request},
     wait::until,
 };
 
@@ -40,6 +47,41 @@ fn a_directory_in_which_no_system_can_run_is_refused_in_words() {
     }
     let said = refused(&folder.path().join(OsStr::from_bytes(b"\xff")), &[]);
     assert!(said.contains("not UTF-8"), "{said}");
+}
+
+/// What others may do with anything below a folder.
+fn open_to_others(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        // What goes while we look is open to nobody.
+        let Some((entry, metadata)) =
+            entry.ok().and_then(|it| Some((it.path(), it.metadata().ok()?)))
+        else {
+            continue;
+        };
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 && !metadata.is_symlink() {
+            found.push(format!("{mode:o} {}", entry.display()));
+        }
+        if metadata.is_dir() {
+            found.extend(open_to_others(&entry));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn in_a_directory_that_is_open_to_others_nothing_of_the_system_is() {
+    let home = TempDir::new().unwrap();
+    let data = home.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
+    let system = System::up_at(data.clone(), &["--tls", "strict"]);
+    system.accepted(&sample_request()).await;
+    let found = open_to_others(&data);
+    assert!(found.is_empty(), "{found:#?}");
+    let own = std::fs::metadata(&data).unwrap().permissions().mode() & 0o777;
+    assert_eq!(own, 0o755, "somebody gave it these rights");
 }
 
 #[tokio::test]
