@@ -9,6 +9,7 @@
 pub mod body;
 mod closing;
 pub mod downstream;
+mod event_stream;
 mod forward;
 mod gate;
 mod guard;

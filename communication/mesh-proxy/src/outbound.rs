@@ -26,6 +26,7 @@ pub use deadline::Deadline;
 
 use crate::{
     body::{RequestBody, Upload},
+    event_stream,
     gate::Place,
     h1::Known,
     head::{Peer, RequestHead},
@@ -151,7 +152,8 @@ impl Outbound {
             tap.routed(&lane.route, lane.target());
         }
         // Access: at an edge, who asks and whether he may; what comes after may count and limit by it.
-        access::check(&self.0.mesh, snapshot, door, &lane.route, head).map_err(at)?;
+        let mesh = &self.0.mesh;
+        let admitted = access::check(mesh, snapshot, door, &lane.route, head).map_err(at)?;
         // Rate: who asks too much costs nothing further.
         let peer = context.peer.as_ref();
         let limits = limits::check(&self.0.mesh, snapshot, door, &lane.route, head, peer);
@@ -203,6 +205,11 @@ impl Outbound {
         }
         if let Some(Abort::ResetAfter(bytes)) = fault {
             reply.body.cut_after = Some(bytes);
+        }
+        // Events: whoever would not be let in any more hears no more of them.
+        if let Some(admitted) = admitted.filter(|_| event_stream::is_one(&reply.head)) {
+            let asked = (route.to_owned(), request.head.method.clone());
+            reply.body.ends.add(admitted.ends(mesh.clone(), asked));
         }
         Ok(reply)
     }

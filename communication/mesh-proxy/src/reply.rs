@@ -13,6 +13,7 @@ use http_body::{Body, Frame};
 
 use crate::{
     body::{BodyError, RequestBody, Upload},
+    event_stream::Ends,
     h2::Handle,
     head::{ResponseHead, grpc_status},
     mesh::endpoint::Target,
@@ -95,6 +96,8 @@ pub struct ReplyBody {
     pub(crate) watch: Option<Box<Watch>>,
     /// The connection is cut after so many further bytes: a planted fault.
     pub(crate) cut_after: Option<u64>,
+    /// What ends it, where it would go on by itself.
+    pub(crate) ends: Ends,
 }
 
 /// A piece of a body.
@@ -122,7 +125,8 @@ enum Kind {
 
 impl ReplyBody {
     const fn of(kind: Kind) -> Self {
-        Self { kind, peeked: None, idle: Duration::ZERO, watch: None, cut_after: None }
+        let ends = Ends::NONE;
+        Self { kind, peeked: None, idle: Duration::ZERO, watch: None, cut_after: None, ends }
     }
 
     /// No body.
@@ -184,6 +188,11 @@ impl ReplyBody {
     ) -> Poll<Option<Piece>> {
         let piece = match self.peeked.take() {
             Some(piece) => Some(piece),
+            None if self.ends.poll_any(context).is_ready() => {
+                // Whoever sends it hears that nobody listens any more.
+                (self.kind, self.ends) = (Kind::Empty, Ends::NONE);
+                None
+            }
             None => ready!(self.poll_kind(context, upload)),
         };
         let piece = self.cut(piece);

@@ -27,6 +27,7 @@ use super::{Handler, Limits, Site, doors::Place};
 use crate::{
     body::{RequestBody, Upload},
     closing::Closing,
+    event_stream,
     h1::{self as wire, BodyLength, Field, Known, Malformed, RequestLine, Span, TargetForm},
     head::{Fields, Peer, RequestHead, Version},
     refusal::Refusal,
@@ -209,6 +210,10 @@ impl<H: Handler> Connection<'_, H> {
         if reply.head.status == StatusCode::SWITCHING_PROTOCOLS {
             Box::pin(self.switch(reply, upload.into_inner())).await;
             return None;
+        }
+        if event_stream::is_one(&reply.head) {
+            let mut closing = self.closing.clone();
+            reply.body.ends.add(async move { closing.said().await });
         }
         let mut persists = line.persists && !self.closing.is_closing();
         // A body that nobody wanted must not be waited for: the connection ends behind the answer.

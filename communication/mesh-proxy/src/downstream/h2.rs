@@ -83,6 +83,7 @@ async fn run<H: Handler>(
     shared: &Arc<Shared>,
     wire: &mut Wire,
 ) -> End {
+    let told = closing.clone();
     let mut leaving = pin!(async {
         tokio::select! {
             () = closing.said() => {}
@@ -108,7 +109,9 @@ async fn run<H: Handler>(
         let turn = poll_turn(wire, shared, context, |context| {
             while let Some((id, request)) = shared.lock().next_opened() {
                 let (stream, busy) = (Handle::accepted(Arc::clone(shared), id), load.busy());
-                answers.push(answer::answer(site, peer.clone(), stream, request, busy));
+                let answer =
+                    answer::answer(site, peer.clone(), stream, request, told.clone(), busy);
+                answers.push(answer);
             }
             while let Poll::Ready(Some(())) = answers.poll_next_unpin(context) {}
         });

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     body::{BodyError, RequestBody, Upload},
+    event_stream,
     h1::Known,
     mesh::destination::{Destination, Nobody},
     refusal::Refusal,
@@ -284,7 +285,7 @@ fn finish(
         pending: attempt.is_pending.then_some(attempt.chosen.pass),
         is_judged: body.peeked_grpc_status().is_some(),
         span: Some(span),
-        place: request.place.take(),
+        place: request.place.take().filter(|_| !event_stream::is_one(&head)),
         tap: request.tap.take(),
     };
     if body.is_done() {

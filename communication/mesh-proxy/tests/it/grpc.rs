@@ -22,9 +22,12 @@ use mesh_policy::{
 };
 use tokio::sync::mpsc;
 
-use super::rig::{
-    Backend, Frames, Proxy, TestBody, backend, empty, map, piped, policy, read, request, text,
-    until,
+use super::{
+    rig::{
+        Backend, Frames, Proxy, TestBody, backend, empty, map, piped, policy, read, request, text,
+        until,
+    },
+    stage::Nobody,
 };
 
 /// A message of gRPC is five bytes of head before its own.
@@ -162,7 +165,9 @@ fn check_refused(headers: &HeaderMap, status: &str, code: &str) {
 
 #[tokio::test]
 async fn refusals_are_statuses_without_a_body() {
-    let gone = backend(Protocol::Http2, |_| async { answer("0", None) }).await.address;
+    // Held, so that no other test gets the port meanwhile.
+    let nobody = Nobody::new();
+    let gone = nobody.address();
     let mut nowhere = repeated(policy(Protocol::Http2, &[gone]));
     let method = Match { method: Some("PUT".to_owned()), ..Match::default() };
     nowhere.routes[0].rules[0].matches = vec![method];

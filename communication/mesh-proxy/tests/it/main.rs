@@ -18,6 +18,8 @@ mod behaviour_retry;
 mod behaviour_words;
 mod edge_access;
 #[cfg(test)]
+mod event_streams;
+#[cfg(test)]
 mod floods;
 #[cfg(test)]
 mod grpc;

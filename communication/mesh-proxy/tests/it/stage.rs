@@ -350,6 +350,17 @@ impl Wire {
         })
     }
 
+    /// Reads until this has come.
+    #[track_caller]
+    pub(crate) fn hears(&mut self, text: &str) -> impl Future<Output = ()> {
+        within(async move {
+            while !String::from_utf8_lossy(&self.received).contains(text) {
+                assert!(self.more().await, "ended before {text:?}");
+            }
+            self.received.clear();
+        })
+    }
+
     /// Start line and fields; `None` at the end of the connection.
     pub(crate) async fn head(&mut self) -> Option<(String, Vec<(String, String)>)> {
         let end = loop {

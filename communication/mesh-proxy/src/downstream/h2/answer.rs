@@ -16,7 +16,9 @@ use mesh_policy::path;
 use super::Busy;
 use crate::{
     body::{BodyError, Upload},
+    closing::Closing,
     downstream::{Handler, Limits, Site},
+    event_stream,
     h1::{
         Known,
         write::{is_authority, is_target},
@@ -34,9 +36,10 @@ pub(super) async fn answer<H: Handler>(
     peer: Peer,
     stream: Handle,
     request: Request,
+    closing: Closing,
     _busy: Busy<'_>,
 ) {
-    let mut working = pin!(work(site, peer, &stream, request));
+    let mut working = pin!(work(site, peer, &stream, request, closing));
     poll_fn(|context| {
         // First what is there: it may end the stream in order.
         let worked = working.as_mut().poll(context);
@@ -48,13 +51,19 @@ pub(super) async fn answer<H: Handler>(
     .await;
 }
 
-async fn work<H: Handler>(site: &Site<H>, peer: Peer, stream: &Handle, request: Request) {
+async fn work<H: Handler>(
+    site: &Site<H>,
+    peer: Peer,
+    stream: &Handle,
+    request: Request,
+    mut closing: Closing,
+) {
     let is_head = request.method == Method::HEAD;
     let grpc = Grpc::of(request.fields.get(Known::ContentType));
     let expects_continue = request.fields.get(Known::Expect).is_some();
     let body = Bounded { expects_continue, ..Bounded::new(stream.incoming(), &site.limits) };
     let mut upload = Upload::new(body);
-    let reply = match head(&site.limits, request) {
+    let mut reply = match head(&site.limits, request) {
         Ok(head) => site.answer(head, peer, &mut upload).await,
         Err(refusal) => {
             site.counts.refused(refusal.code.as_str());
@@ -63,6 +72,9 @@ async fn work<H: Handler>(site: &Site<H>, peer: Peer, stream: &Handle, request: 
     };
     if reply.source == Source::Reset {
         return stream.reset(Reason::INTERNAL_ERROR);
+    }
+    if event_stream::is_one(&reply.head) {
+        reply.body.ends.add(async move { closing.said().await });
     }
     send(stream, reply, &mut upload, is_head, site.limits.body_idle_timeout).await;
 }
