@@ -73,6 +73,11 @@ pub(crate) const ALL: &[OwnReason] = &[
          Come back when some have ended.",
     ),
     (
+        "too_many_streams",
+        "The caller listens to the events of as many deliveries as he may (`delivery.streams.per_caller_max`). \
+         End one, or ask for `/api/deliveries/{id}/events` now and then.",
+    ),
+    (
         "too_early",
         "Nothing can be confirmed before the package is on its way. It is asked for then.",
     ),

@@ -46,6 +46,7 @@ pub use deadline::Deadline;
 pub use health::Health;
 pub use id::check_id;
 pub use json::JsonBody;
+pub use mesh_policy::edge_access::Reach;
 pub use operation::{Operation, hash_of};
 pub use page::page;
 pub use problem::{FieldError, Problem};

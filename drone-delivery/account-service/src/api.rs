@@ -1,4 +1,6 @@
-//! HTTP: the question whether an account may ship, and the accounts themselves.
+//! HTTP: the question whether an account may ship, the accounts themselves, and what they used.
+
+mod invoices;
 
 use axum::{
     Json,
@@ -14,12 +16,16 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::{
-    Change, FieldError, JsonBody, MutatingRoute, Operation, Problem, Profile, Repetition, Routes,
-    Sample, SampleCall, page, reply,
+    Change, Client, FieldError, JsonBody, MutatingRoute, Operation, Problem, Profile, Repetition,
+    Routes, Sample, SampleCall, page, reply,
 };
 use store::{Store, StoredReply, Transaction};
 use utoipa::{OpenApi, ToSchema};
 
+use self::invoices::{
+    __path_get_invoice, DeliveriesView, DronesView, InvoiceView, MissingView, PackagesView,
+    get_invoice,
+};
 use crate::{
     domain::{Account, AccountError, AccountId, AccountStatus},
     store as table,
@@ -33,6 +39,8 @@ const LIST_MAX: u32 = 1_000;
 pub struct Shared {
     pub(crate) store: Store,
     pub(crate) profile: Profile,
+    /// Asks those who know what an account used.
+    pub(crate) client: Client,
 }
 
 /// Every route of the service.
@@ -42,6 +50,7 @@ pub fn routes(shared: Shared) -> Routes<()> {
         .get("/api/account/{id}", is_active)
         .get("/api/accounts/{id}", get_account)
         .get("/api/accounts", list_accounts)
+        .get("/api/invoices/{ownerId}", get_invoice)
         .change(put_row(), put_account)
         .change(erase_row(), erase_account)
         .change(status_row(), put_status)
@@ -57,9 +66,27 @@ pub fn rows() -> Vec<MutatingRoute> {
 /// The OpenAPI document.
 #[derive(Debug, OpenApi)]
 #[openapi(
-    info(title = "Account", description = "Who may ship."),
-    paths(is_active, get_account, list_accounts, put_account, erase_account, put_status),
-    components(schemas(AccountView, AccountBody, AccountStatus, StatusView))
+    info(title = "Account", description = "Who may ship, and what was shipped in a month."),
+    paths(
+        is_active,
+        get_account,
+        list_accounts,
+        put_account,
+        erase_account,
+        put_status,
+        get_invoice
+    ),
+    components(schemas(
+        AccountView,
+        AccountBody,
+        AccountStatus,
+        StatusView,
+        InvoiceView,
+        DeliveriesView,
+        PackagesView,
+        DronesView,
+        MissingView
+    ))
 )]
 pub(crate) struct Document;
 

@@ -38,7 +38,8 @@ pub async fn run(context: ServiceContext, config: AccountConfig) -> Result<Bound
         seeded.map_err(|it| StartError::Part { what: "the demo's accounts", source: it.into() })?;
     }
     start_sweeper(&context, &store);
-    let shared = Shared { store: store.clone(), profile: context.config.profile };
+    let (profile, client) = (context.config.profile, context.client().clone());
+    let shared = Shared { store: store.clone(), profile, client };
     Service::new(routes(shared))
         .store(&store)
         .health(context.health(Some(&store)))

@@ -5,12 +5,12 @@ mod document;
 mod samples;
 mod told;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
     extract::{Path, Query, State},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use base::{Code, Direction};
 use contracts::{Body, month_range, shipping::DeliveryEvent};
@@ -32,6 +32,7 @@ use crate::{
         StatusView,
     },
     events::{self, Audience, Voice},
+    listeners::{Full, Listeners},
     positions::Positions,
     store::{self as table, NotifyRequest},
     stream::{self, Changes},
@@ -43,6 +44,7 @@ pub struct Shared {
     pub(crate) store: Store,
     pub(crate) positions: Arc<Positions>,
     pub(crate) changes: Changes,
+    pub(crate) listeners: Listeners,
     pub(crate) audience: Audience,
     pub(crate) outbox: Outbox,
     pub(crate) tasks: Tasks,
@@ -155,24 +157,52 @@ async fn get_events(
     found.map(Json).ok_or_else(unknown)
 }
 
-/// Streams the stages as they are reached; `Last-Event-ID` resumes.
-#[utoipa::path(get, path = "/api/deliveries/{id}/events/stream", responses(
-    (status = 200, description = "server-sent events"),
-    (status = 404, description = "no such delivery")))]
+/// Streams the stages as they are reached, as server-sent events: `id` is the number of an event of
+/// `GET /api/deliveries/{id}/events`, `event` its name, `data` the event. It ends with the delivery.
+#[utoipa::path(get, path = "/api/deliveries/{id}/events/stream",
+    params(("Last-Event-ID" = Option<String>, Header, description = "the last event that is there; those after it come")),
+    responses(
+    (status = 200, content_type = "text/event-stream", body = String),
+    (status = 204, description = "the delivery is over, and no event is left: do not come again"),
+    (status = 404, description = "no such delivery"),
+    (status = 429, description = "the caller listens to as many as he may; see Retry-After"),
+    (status = 503, description = "as many listen as may; see Retry-After")))]
 async fn stream_events(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    shared.find(&id, &caller).await?;
-    let seen = headers.get("last-event-id").and_then(|it| it.to_str().ok()?.parse().ok());
+    let delivery = shared.find(&id, &caller).await?;
+    let known = id.clone();
+    let events = shared.store.read(move |reader| table::events(reader, &known, 0)).await?;
+    let named = headers.get("last-event-id").and_then(|it| it.to_str().ok()?.parse().ok());
+    let seen = stream::resume(&events, named);
+    let is_over = delivery.stage.is_end() && events.last().is_some_and(|it| it.sequence == seen);
+    if is_over {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let place = shared.listeners.enter(&caller).map_err(no_place)?;
     let (sender, response) = stream::open();
+    let heartbeat = Duration::from_secs(u64::from(shared.listeners.config().heartbeat_s));
     let Shared { store, changes, tasks, .. } = shared;
-    tasks.spawn("event stream", move |shutdown| {
-        stream::feed(store, changes, id, seen.unwrap_or(0), sender, shutdown)
-    });
+    let feed = stream::Feed { store, changes, id, seen, heartbeat, sender, _place: place };
+    tasks.spawn("event stream", |shutdown| feed.run(shutdown));
     Ok(response)
+}
+
+/// When a stream of somebody else may have ended.
+const STREAM_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+fn no_place(full: Full) -> Problem {
+    let problem = match full {
+        Full::OfCaller(_) => {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            Problem::refusal(status, "too_many_streams", full.to_string())
+        }
+        Full::OfAll(_) => Problem::of(Code::Overloaded, full.to_string()),
+    };
+    problem.retryable(STREAM_AGAIN_AFTER)
 }
 
 /// Makes a delivery, or replaces what was asked for.

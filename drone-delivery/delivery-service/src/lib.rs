@@ -8,6 +8,7 @@ mod api;
 mod confirmations;
 mod domain;
 mod events;
+mod listeners;
 mod notifier;
 mod positions;
 mod service;
@@ -17,5 +18,6 @@ mod translation;
 mod watch;
 
 pub use api::{Shared, routes, rows};
+pub use listeners::StreamConfig;
 pub use service::{DeliveryConfig, Recipient, run};
 pub use watch::WatchConfig;

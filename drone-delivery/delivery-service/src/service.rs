@@ -17,6 +17,7 @@ pub use crate::confirmations::Recipient;
 use crate::{
     api::{Document, Shared, routes},
     events::{Audience, ROLE, Reports},
+    listeners::{Listeners, StreamConfig},
     notifier::{Contacts, Notifier},
     store::{MIGRATIONS, erase_old_notify_requests, forget_ended, forget_tombstones},
     stream::Changes,
@@ -38,6 +39,8 @@ pub struct DeliveryConfig {
     pub notifications: NotificationConfig,
     /// When a delivery counts as stopped.
     pub watch: WatchConfig,
+    /// Who may listen to events, and how many at a time.
+    pub streams: StreamConfig,
     /// Days after the end of a delivery until the customer's addresses are erased.
     pub addresses_kept_days: u32,
     /// Days after its end until a delivery and its events are forgotten.
@@ -52,6 +55,7 @@ impl Default for DeliveryConfig {
             prefer_201_on_replace: false,
             notifications: NotificationConfig::default(),
             watch: WatchConfig::default(),
+            streams: StreamConfig::default(),
             addresses_kept_days: 30,
             deliveries_kept_days: 400,
         }
@@ -86,6 +90,7 @@ pub async fn run(context: ServiceContext, config: DeliveryConfig) -> Result<Boun
         store: store.clone(),
         positions: Arc::default(),
         changes: Changes::default(),
+        listeners: Listeners::new(config.streams),
         audience,
         outbox: courier.outbox().clone(),
         tasks: context.tasks.clone(),

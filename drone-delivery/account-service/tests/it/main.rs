@@ -7,4 +7,6 @@ mod erasing;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod invoices;
+#[cfg(test)]
 mod paging;

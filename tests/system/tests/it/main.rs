@@ -21,6 +21,8 @@ mod durability;
 #[cfg(test)]
 mod edge;
 #[cfg(test)]
+mod event_stream;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod failures_of_changes;
@@ -38,6 +40,8 @@ mod foreign_mesh;
 mod http;
 #[cfg(test)]
 mod instances;
+#[cfg(test)]
+mod invoices;
 #[cfg(test)]
 mod kills;
 #[cfg(test)]
@@ -58,6 +62,8 @@ mod owasp;
 mod page;
 #[cfg(test)]
 mod peers;
+#[cfg(test)]
+mod people;
 #[cfg(test)]
 mod program;
 mod queues;
