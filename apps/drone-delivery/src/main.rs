@@ -37,6 +37,7 @@ mod settings;
 mod sidecars;
 mod submit;
 mod system;
+mod tokens;
 mod topic_cost;
 mod trace;
 mod transactions;

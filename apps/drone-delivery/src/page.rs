@@ -1,4 +1,4 @@
-//! The token of the page: drawn once, kept below the data directory, shown to its owner in a link.
+//! The token of the page, shown to its owner in a link.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -7,32 +7,30 @@ use std::{
 
 use callers::ApiKey;
 use dashboard::Asking;
-use identity::{read_state, write_state};
-use skein::folder;
 
-use crate::{keys, roles::Role, settings::Settings};
+use crate::{keys, roles::Role, settings::Settings, tokens};
+
+const FILE: &str = "page.token";
 
 /// Where it lies.
 fn path(data: &Path) -> PathBuf {
-    data.join(keys::FOLDER).join("page.token")
+    data.join(keys::FOLDER).join(FILE)
 }
 
 /// What opens the page; nothing where it asks nobody, or nothing was drawn yet.
 pub(crate) fn token(settings: &Settings, data: &Path) -> Option<ApiKey> {
     match settings.dashboard.auth {
         Asking::Off => None,
-        Asking::Required => read_state(&path(data)).ok().flatten()?.trim().parse().ok(),
+        Asking::Required => tokens::read(data, FILE),
     }
 }
 
 /// Sees to it before anything runs that there is one.
 pub(crate) fn prepare(settings: &Settings, data: &Path) -> io::Result<()> {
-    if settings.dashboard.auth == Asking::Off || token(settings, data).is_some() {
-        return Ok(());
+    match settings.dashboard.auth {
+        Asking::Off => Ok(()),
+        Asking::Required => tokens::prepare(data, FILE),
     }
-    folder::make_private(&data.join(keys::FOLDER))?;
-    let drawn = ApiKey::draw().map_err(io::Error::other)?;
-    write_state(&path(data), &format!("{}\n", drawn.reveal())).map_err(io::Error::other)
 }
 
 /// The link that opens it, to a person who looks; to a file, where the token lies.

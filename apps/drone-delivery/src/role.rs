@@ -12,8 +12,8 @@ use identity::{HandshakeConfig, Handshakes, PublicHandshakes};
 use mesh_proxy::{Guard, Mesh};
 use runtime::{SystemClock, Tasks};
 use service_kit::{
-    Bound, FaultHook, Health, Routes, SecureDoor, Service, ServiceConfig, ServiceContext,
-    StartError, announce_ready,
+    Bound, FaultHook, Health, Operators, Routes, SecureDoor, Service, ServiceConfig,
+    ServiceContext, StartError, announce_ready,
 };
 use skein::{
     Exit, Failure, certificate,
@@ -38,7 +38,7 @@ use crate::{
     page, processes,
     roles::{Kind, Role},
     settings::{BrokerSettings, Plain, Settings, Tls},
-    sidecars,
+    sidecars, tokens,
 };
 
 /// Time that work in flight has to end. Shorter than the time after which `up` ends by force.
@@ -141,6 +141,13 @@ pub(crate) const fn faults(settings: &Settings) -> FaultHook {
     if settings.faults { FaultHook::On } else { FaultHook::Off }
 }
 
+/// Who may change something at the port of operators of a process of this system: `up` draws the token before
+/// anything runs.
+pub(crate) fn operators(data: &Path) -> Operators {
+    let token = tokens::read(data, tokens::OPERATORS);
+    token.map_or(Operators::Nobody, |it| Operators::Holding(it.digest()))
+}
+
 /// Begins the log of a process of this system.
 pub(crate) fn start_logs(settings: &Settings, service: &str, instance: &str, clock: &SharedClock) {
     let config = LogConfig {
@@ -166,6 +173,7 @@ fn service_config(
     config.profile = settings.profile;
     config.trace_endpoint = Some(format!("http://{}", collector(settings)));
     config.faults = faults(settings);
+    config.operators = operators(data);
     config.limits = settings.limits.clone();
     config.authorities.clone_from(&settings.authorities);
     config.call_timeout = Duration::from_millis(settings.call_timeout_ms);

@@ -171,6 +171,7 @@ pub(crate) async fn run(data: &Path, told: &RoleArguments) -> Result<Exit, Failu
         version: env!("CARGO_PKG_VERSION").to_owned(),
         trace_endpoint: Some(format!("http://{}", collector(&settings))),
         faults: role::faults(&settings),
+        operators: role::operators(data),
         ..proxy::config(&proxy)
     };
     let context = ServiceContext::new(config, clock, telemetry, tasks.clone());

@@ -44,6 +44,7 @@ use crate::{
     processes::ProcessesFile,
     roles::Role,
     settings::{Settings, Tls},
+    tokens,
 };
 
 /// Pause between two questions whether something has happened.
@@ -162,6 +163,7 @@ async fn start(
         keys::prepare(settings, data, clock.now())?;
         certificates::prepare(settings, data, clock.now())?;
         page::prepare(settings, data)?;
+        tokens::prepare(data, tokens::OPERATORS)?;
         if settings.tls == Tls::Strict {
             let telemetry = &Telemetry::disabled();
             authority
@@ -416,7 +418,8 @@ pub(crate) async fn admins(data: &Path) -> Result<Admins, Failure> {
         Some(Process { name: it.instance.clone(), address })
     };
     let processes = answer.services.iter().filter(|it| it.pid.is_some()).filter_map(process);
-    Ok(Admins::new(processes.collect(), "drone-delivery up --enable-faults"))
+    let admins = Admins::new(processes.collect(), "drone-delivery up --enable-faults");
+    Ok(admins.holding(tokens::read(data, tokens::OPERATORS)))
 }
 
 /// Restarts a role or an instance.

@@ -13,6 +13,8 @@ use mesh_policy::destination::{Endpoint, EndpointSet, Protocol};
 
 use serde::{Deserialize, Serialize};
 
+use crate::operators::Operators;
+
 /// How forgiving the services are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -200,6 +202,8 @@ pub struct ServiceConfig {
     pub sharing: PortSharing,
     /// Where operators come in; port 0 takes a free one.
     pub admin: SocketAddr,
+    /// Who may change something there.
+    pub operators: Operators,
     /// Directory of this role's database, shared by its replicas.
     pub data: PathBuf,
     /// How forgiving the services are.
@@ -242,6 +246,7 @@ impl ServiceConfig {
             http: loopback,
             sharing: PortSharing::Exclusive,
             admin: loopback,
+            operators: Operators::default(),
             data: data.into(),
             profile: Profile::Demo,
             services: ServiceAddresses::new(),

@@ -310,7 +310,7 @@ struct Pages {
     inbound: Option<Mesh>,
 }
 
-/// How the operators' port listens: by itself, and asks nobody.
+/// How the operators' port listens: by itself, in plain text.
 fn by_itself(context: &ServiceContext) -> Listening<'_> {
     let config = &context.config;
     Listening {
@@ -343,7 +343,9 @@ fn open_admin<'a>(
     });
     let mesh_routes = admin::mesh_routes(config.faults, mesh, pages.inbound, guarded, shutdown);
     let routes = routes.merge(mesh_routes).merge(pages.own);
-    let site = Site { handler: Arc::new(stack_of(routes, context)), system: system.clone() };
+    let mut stack = stack_of(routes, context);
+    stack.operators = config.operators;
+    let site = Site { handler: Arc::new(stack), system: system.clone() };
     let refused = |source| StartError::Bind { address: config.admin, source };
     let admin = listen("admin", site, at, &context.tasks).map_err(refused)?;
     Ok((admin, at))
@@ -400,5 +402,30 @@ mod tests {
         assert_eq!((&said["verdict"], &said["reason"]), (&"denied".into(), &"no_identity".into()));
         let routes = get("operators", "/routes").await.json().unwrap();
         assert_eq!((&routes["guards"], &routes["identity"]), (&"orders".into(), &Value::Null));
+    }
+
+    #[tokio::test]
+    async fn a_change_at_the_operators_port_needs_their_token_and_a_look_does_not() {
+        let token = callers::ApiKey::draw().unwrap();
+        let mut config = ServiceConfig::new("orders", "orders-1", "/nonexistent");
+        config.operators = crate::Operators::Holding(token.digest());
+        let (clock, telemetry) = (SystemClock::shared(), Telemetry::disabled());
+        let context = ServiceContext::new(config, clock, telemetry.clone(), Tasks::new());
+        let routes = Routes::new().get("/x", || async { "here" });
+        let bound = Service::new(routes).serve(&context).unwrap();
+        let services = ServiceAddresses::new().with("operators", bound.admin_url());
+        let client = Client::new(services, Duration::from_secs(5), telemetry);
+        let asked = async |method: http::Method, shown: &str| {
+            let call = Call::new("operators", method, "/admin/faults");
+            let call = call.header(http::header::AUTHORIZATION, shown);
+            client.call(call).await.unwrap().status.as_u16()
+        };
+        let bearer = format!("Bearer {}", token.reveal());
+        for method in [http::Method::PUT, http::Method::DELETE] {
+            assert_eq!(asked(method.clone(), "Bearer x").await, 401, "{method}");
+            // Nobody may plant faults here.
+            assert_eq!(asked(method.clone(), &bearer).await, 404, "{method}");
+        }
+        assert_eq!(asked(http::Method::GET, "").await, 404);
     }
 }

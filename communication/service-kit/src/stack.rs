@@ -29,6 +29,7 @@ use crate::{
     config::Limits,
     faults::{FaultEffect, Faults},
     json::DepthMax,
+    operators::Operators,
     problem::Problem,
     request::{RequestContext, trace_parent},
     routes::{Found, Table},
@@ -51,6 +52,8 @@ pub(crate) struct Stack {
     pub(crate) audience: Audience,
     /// The service whose identity the edge shows, where callers have to show one.
     pub(crate) edge: Option<String>,
+    /// Who may change something, where it stands before operators.
+    pub(crate) operators: Operators,
     pub(crate) memory: Memory,
     pub(crate) faults: Faults,
     pub(crate) telemetry: Telemetry,
@@ -76,6 +79,7 @@ impl Stack {
             gate: Gate::new(limits.concurrency_max, limits.queue_max),
             audience: Audience::Operators,
             edge: None,
+            operators: Operators::Anybody,
             memory: Memory::new(limits.buffered_bytes_max),
             limits: limits.clone(),
             faults: Faults::default(),
@@ -146,6 +150,8 @@ impl Stack {
             Found::OtherMethods(allowed) => return Ok(other_methods(&allowed)),
             Found::Nothing => return Err(nothing_at(parts.uri.path()).into()),
         };
+        // Operators: whoever may not is refused before anything of his is read.
+        self.operators.check(&parts.method, &parts.headers)?;
         // Deadline: work that nobody waits for any more is not begun, nor continued.
         let longest = Duration::from_millis(self.limits.request_timeout_ms);
         let context = RequestContext {

@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use callers::ApiKey;
+use http::{HeaderValue, Method, Request, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -36,6 +37,8 @@ pub struct Admins {
     faults_hint: &'static str,
     /// Whether a person named the addresses, who may have named others.
     are_told: bool,
+    /// What a change shows.
+    token: Option<ApiKey>,
 }
 
 /// What one process said.
@@ -81,7 +84,7 @@ impl Admins {
     /// These processes; `faults_hint` is the command that starts them with faults allowed.
     #[must_use]
     pub fn new(processes: Vec<Process>, faults_hint: &'static str) -> Self {
-        Self { processes, tasks: Tasks::new(), faults_hint, are_told: false }
+        Self { processes, tasks: Tasks::new(), faults_hint, are_told: false, token: None }
     }
 
     /// Processes that have no other name than their address.
@@ -90,6 +93,12 @@ impl Admins {
         let process = |it: &SocketAddr| Process { name: it.to_string(), address: *it };
         let processes = addresses.iter().map(process).collect();
         Self { are_told: true, ..Self::new(processes, faults_hint) }
+    }
+
+    /// The same with the token that their ports ask for where something is to be changed.
+    #[must_use]
+    pub fn holding(self, token: Option<ApiKey>) -> Self {
+        Self { token, ..self }
     }
 
     /// These without the addresses at which something else answers; each of those is remarked on, and
@@ -103,6 +112,7 @@ impl Admins {
             tasks: self.tasks.clone(),
             faults_hint: self.faults_hint,
             are_told: false,
+            token: self.token.clone(),
         };
         if !self.are_told {
             return Ok((all(), 0));
@@ -165,7 +175,10 @@ impl Admins {
     ) -> Result<Gathered, Failure> {
         let mut asked = JoinSet::new();
         for (number, process) in processes.iter().cloned().enumerate() {
-            let request = request(&process, method.clone(), path, body)?;
+            let mut request = request(&process, method.clone(), path, body)?;
+            if let Some(shown) = self.shown(&method) {
+                request.headers_mut().insert(AUTHORIZATION, shown);
+            }
             let tasks = self.tasks.clone();
             asked.spawn(async move {
                 let said = timeout(ANSWER_WITHIN, whole(&process, request, &tasks)).await;
@@ -182,6 +195,13 @@ impl Admins {
                 Err(why) => gathered.silent.push((process, why)),
             }
         }
+        if gathered.said.iter().any(|it| it.status == StatusCode::UNAUTHORIZED) {
+            let what = "the operators' port asks for its token, and another one or none was shown";
+            let failure = Failure::new("unauthenticated", what);
+            return Err(
+                failure.next("run the program's own command, in the data directory of the system")
+            );
+        }
         if gathered.said.is_empty() {
             let why = gathered.silent.first().map(|(_, why)| why.clone());
             let failure = Failure::new("unreachable", "no process of the mesh answers");
@@ -189,6 +209,14 @@ impl Admins {
             return Err(failure.because(why.unwrap_or_else(|| "none is known".to_owned())));
         }
         Ok(gathered)
+    }
+
+    /// What a change shows; a look shows nothing.
+    fn shown(&self, method: &Method) -> Option<HeaderValue> {
+        let token = self.token.as_ref().filter(|_| *method != Method::GET)?;
+        let mut shown = HeaderValue::from_str(&format!("Bearer {}", token.reveal())).ok()?;
+        shown.set_sensitive(true);
+        Some(shown)
     }
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    Failure, Running, machine, metrics::exchange, now, pause, programs::PROFILE, signal, write,
+    Failure, Running, machine, metrics::exchange_as, now, pause, programs::PROFILE, signal, write,
 };
 
 /// What to measure, and how long.
@@ -120,7 +120,8 @@ impl Running {
         let service = self.services()?.into_iter().find(|it| it["service"] == role);
         let port = service.and_then(|it| it["ports"]["admin"].as_u64()).unwrap_or(0);
         let port = u16::try_from(port).map_err(|it| it.to_string())?;
-        let reply = exchange(port, method, path, body).map_err(|it| it.to_string())?;
+        let shown = self.bearer("operators.token")?;
+        let reply = exchange_as(port, method, path, &shown, body).map_err(|it| it.to_string())?;
         if reply.starts_with("HTTP/1.1 2") { Ok(()) } else { Err(format!("{role}: {reply}")) }
     }
 
