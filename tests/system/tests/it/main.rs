@@ -7,6 +7,8 @@ mod browser;
 #[cfg(test)]
 mod burst;
 #[cfg(test)]
+mod canaries;
+#[cfg(test)]
 mod cancelling;
 #[cfg(test)]
 mod compatibility;
