@@ -13,6 +13,8 @@ mod modules;
 #[cfg(test)]
 mod proofs;
 #[cfg(test)]
+mod risks;
+#[cfg(test)]
 mod services;
 #[cfg(test)]
 mod sources;
