@@ -95,6 +95,11 @@ pub const ALL: &[OwnReason] = &[
         "unknown_code",
         "No page has this name. Codes stand in brackets behind an error, and as `code` in answers.",
     ),
+    (
+        "unauthenticated",
+        "A change at an operators' port needs their token. The commands of the program that started the system show \
+         it, where `--data` names its directory.",
+    ),
     ("unreachable", "Nobody answered at the address. `ps` shows what runs; `logs` what it wrote."),
 ];
 

@@ -36,9 +36,9 @@ async fn show(admins: &Admins, service: Option<&str>, output: Output) -> Result<
     for row in &rows {
         let cells = ["service", "policy", "rule", "mode"].map(|it| text(&row[it]));
         let [service, policy, rule, mode] = cells;
-        let (callers, methods) = (joined(&row["callers"], "–"), joined(&row["methods"], "*"));
+        let (callers, methods) = (callers_of(row), joined(&row["methods"], "*"));
         table.row([service, policy, rule, mode, callers, methods]);
-        for path in list(&row["paths"]) {
+        for path in list(&row["paths"]).iter().chain(list(&row["routes"])) {
             table.note(&text(path));
         }
     }
@@ -67,7 +67,43 @@ fn rules(pages: &[Value], service: Option<&str>) -> Vec<Value> {
             rows.insert((of.clone(), index), row);
         }
     }
+    for access in pages.iter().flat_map(|it| list(&it["edges"])) {
+        let of = (text(&access["edge"]), text(&access["policy"]));
+        if service.is_none_or(|it| it == of.0) {
+            let told = of_edge(access).into_iter().enumerate();
+            rows.extend(told.map(|(index, row)| ((of.clone(), index), row)));
+        }
+    }
     rows.into_values().collect()
+}
+
+/// The rules of an edge, for callers from outside by their roles, and what is for everybody.
+fn of_edge(access: &Value) -> Vec<Value> {
+    let row = |rule: &Value| {
+        let mut row = rule.clone();
+        for (member, value) in [("service", &access["edge"]), ("policy", &access["policy"])] {
+            row[member] = value.clone();
+        }
+        row["mode"] = "enforce".into();
+        row
+    };
+    let everybody =
+        json!({"roles": ["*"], "methods": [], "routes": access["anonymous"], "reach": "nothing"});
+    let open = (!list(&access["anonymous"]).is_empty()).then_some(&everybody);
+    let all = list(&access["rules"]).iter().chain(open).map(row).enumerate();
+    all.map(|(index, mut row)| {
+        row["rule"] = index.into();
+        row
+    })
+    .collect()
+}
+
+/// Who is allowed: services by their identities, people by their roles and how far they reach.
+fn callers_of(row: &Value) -> String {
+    match row["reach"].as_str() {
+        Some(reach) => format!("{} (reach {reach})", joined(&row["roles"], "–")),
+        None => joined(&row["callers"], "–"),
+    }
 }
 
 async fn why(admins: &Admins, asked: &JudgeArguments, output: Output) -> Result<Exit, Failure> {
@@ -185,6 +221,20 @@ mod tests {
         let of_till = rules(&pages, Some("till"));
         let told: Vec<_> = of_till.iter().map(|it| (&it["rule"], &it["callers"][0])).collect();
         assert_eq!(told, [(&json!(0), &json!("a")), (&json!(1), &json!("*"))]);
+    }
+
+    #[test]
+    fn the_rules_of_an_edge_are_told_beside_those_of_services() {
+        let rule = json!({"roles": ["customer"], "methods": ["GET"], "routes": ["d/orders"], "reach": "own"});
+        let edge =
+            json!({"edge": "shop", "policy": "e", "anonymous": ["d/prices"], "rules": [rule]});
+        let page = json!({"authorizations": [], "edges": [edge]});
+        let told = rules(&[page.clone(), page.clone()], Some("shop"));
+        let shown: Vec<_> = told.iter().map(|it| (callers_of(it), it["rule"].clone())).collect();
+        let customer = ("customer (reach own)".to_owned(), json!(0));
+        assert_eq!(shown, [customer, ("* (reach nothing)".to_owned(), json!(1))]);
+        assert_eq!(told[1]["routes"], json!(["d/prices"]));
+        assert!(rules(&[page], Some("till")).is_empty());
     }
 
     #[test]

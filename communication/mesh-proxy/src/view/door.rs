@@ -2,6 +2,7 @@
 
 use mesh_policy::{
     authorization::{Asked, Authorization, Caller, Mode, Rule, Template, Verdict, judge},
+    edge_access::{self, EdgeAccess},
     route::RequestView as _,
 };
 use serde_json::{Value, json};
@@ -38,13 +39,26 @@ pub fn authorization(
     page
 }
 
-/// The rules that stand at the doors of services, as the files say them. An empty list of methods or
-/// paths means every one.
+/// The rules that stand at the doors of services, and those of edges for callers from outside, as the files
+/// say them. An empty list of methods, paths or routes means every one.
 #[must_use]
 pub fn authorizations(mesh: &Mesh) -> Value {
     let snapshot = mesh.snapshot();
     let all = snapshot.policy.authorizations.iter().map(of_door);
-    json!({"authorizations": all.collect::<Vec<_>>()})
+    let edges = snapshot.policy.edge_access.iter().map(of_edge);
+    json!({"authorizations": all.collect::<Vec<_>>(), "edges": edges.collect::<Vec<_>>()})
+}
+
+fn of_edge(access: &EdgeAccess) -> Value {
+    let rule = |it: &edge_access::Rule| {
+        json!({
+            "roles": it.roles, "methods": it.methods, "routes": it.routes, "reach": it.reach.as_str(),
+        })
+    };
+    json!({
+        "edge": access.gateway, "policy": access.name, "anonymous": access.anonymous,
+        "rules": access.rules.iter().map(rule).collect::<Vec<_>>(),
+    })
 }
 
 fn of_door(authorization: &Authorization) -> Value {
