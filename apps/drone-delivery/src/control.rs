@@ -56,6 +56,8 @@ pub(crate) fn arguments(settings: &Settings) -> ControlArguments {
         files: Vec::new(),
         dns: Vec::new(),
         dns_every: time(5_000),
+        kubernetes: None,
+        kubernetes_api: None,
         lease: time(settings.mesh_control.lease_ms),
         grace: time(settings.mesh_control.grace_ms),
     }

@@ -21,6 +21,7 @@ use crate::{
     Failure,
     commands::durations::duration,
     failure,
+    kubernetes::EndpointSlices,
     mesh::{FileSource, PolicyFiles},
 };
 
@@ -45,6 +46,12 @@ pub struct ControlArguments {
     /// How often names are looked up.
     #[arg(long, default_value = "5s", value_name = "TIME", value_parser = time)]
     pub dns_every: Duration,
+    /// The namespace whose EndpointSlices say where services are: those of the cluster that this runs in.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub kubernetes: Option<String>,
+    /// The API of another cluster, such as that of `kubectl proxy`.
+    #[arg(long, value_name = "URL", requires = "kubernetes")]
+    pub kubernetes_api: Option<String>,
     /// An instance that did not renew for so long is gone.
     #[arg(long, default_value = "3s", value_name = "TIME", value_parser = time)]
     pub lease: Duration,
@@ -108,6 +115,10 @@ pub async fn start(
     if !arguments.dns.is_empty() {
         let services: BTreeMap<_, _> = arguments.dns.iter().cloned().collect();
         plane.follow(Dns::new(services, arguments.dns_every, SystemResolver::new()), tasks);
+    }
+    if let Some(namespace) = &arguments.kubernetes {
+        let api = arguments.kubernetes_api.as_deref();
+        plane.follow(EndpointSlices::of(namespace, api)?, tasks);
     }
     let start_failed = |it: &dyn std::error::Error| {
         Failure::new("start_failed", "the control plane cannot start").because(failure::chain(it))

@@ -16,6 +16,7 @@ pub mod failure;
 pub mod folder;
 mod following;
 pub mod keys;
+pub mod kubernetes;
 pub mod letters;
 pub mod membership;
 pub mod mesh;

@@ -37,6 +37,9 @@ pub fn verify(path: &Path, last: Option<&str>, output: Output) -> Result<Exit, F
 
 /// What is wrong with a chain that is whole in itself.
 fn missing(entries: &[Entry], last: Option<&str>) -> Option<String> {
+    if entries.is_empty() {
+        return Some("no entry is left: a log begins with its first one".to_owned());
+    }
     let last = last?;
     let is_there = entries.iter().any(|it| it.digest == last);
     (!is_there).then(|| format!("no entry has the digest {last}: its end is missing, or all of it"))
@@ -67,4 +70,14 @@ fn read(path: &Path) -> Result<String, Failure> {
             .because(it)
             .exit(Exit::NotFound)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_without_an_entry_is_not_whole() {
+        assert!(missing(&[], None).is_some());
+    }
 }
