@@ -8,9 +8,10 @@ use skein::{
     check::{Category, Check, Verdict, is_success},
     commands::{
         arguments::CheckArguments,
-        check::{Found, live, looking},
+        check::{Found, PROCESSES, live, looking},
     },
     preflight,
+    supervise::ProcessStatus,
 };
 
 use crate::{cli::SettingArguments, layered::Layered, plan::Plan, settings::Settings, up};
@@ -30,7 +31,11 @@ pub(crate) async fn check(
             let other = arguments.port_base.map(|it| ports(&data, Some(it))).transpose()?;
             let mut categories = vec![preflight::machine(&data, now(), other)];
             if !arguments.pre {
-                categories.extend(live(&admins).await?);
+                let mut live = live(&admins).await?;
+                if let Some(processes) = live.iter_mut().find(|it| it.name == PROCESSES) {
+                    processes.checks.insert(0, all_run(&up::running(&data).await?.services));
+                }
+                categories.extend(live);
             }
             Ok(Found { categories, wrong: Exit::Failed })
         }
@@ -69,11 +74,20 @@ fn ports(data: &Path, base: Option<u16>) -> Result<Check, Failure> {
     Ok(preflight::ports_are_free(&wanted))
 }
 
+/// Who does not run answers nobody: `up` says how it stands with him.
+fn all_run(services: &[ProcessStatus]) -> Check {
+    let gone = services.iter().filter(|it| it.pid.is_none()).map(|it| {
+        let end = it.last_end.as_ref().map_or_else(String::new, |end| format!(", {end}"));
+        format!("{}: {}{end}", it.instance, it.state.as_str())
+    });
+    Check::none_of("every process runs", &gone.collect::<Vec<_>>(), "`logs NAME` says why not")
+}
+
 fn nothing_runs(failure: &Failure) -> Category {
     let running = Check {
         description: "the system runs".to_owned(),
         verdict: Verdict::Error(failure.what.to_string()),
         hint: "drone-delivery up",
     };
-    Category { name: "processes", checks: vec![running] }
+    Category { name: PROCESSES, checks: vec![running] }
 }

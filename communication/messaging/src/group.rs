@@ -242,14 +242,18 @@ impl Member {
 
     /// Leaves; a failure only makes the group wait for our session to end.
     pub(crate) async fn leave(&mut self) {
-        if self.unanswered {
-            // A log answers in order, and on this connection it may still owe the join.
-            self.cluster.forget(self.slot);
-        }
         let left = match (self.member_id.is_empty(), self.unanswered) {
-            (false, _) => self.leave_by_id().await,
-            (true, true) => self.leave_by_name().await,
             (true, false) => return,
+            (true, true) => self.leave_by_name().await,
+            (false, false) => self.leave_by_id().await,
+            (false, true) => match self.leave_by_id().await {
+                Ok(()) => Ok(()),
+                // On that connection the log still owes the join, and some answer in order.
+                Err(_) => {
+                    self.cluster.forget(self.slot);
+                    self.leave_by_id().await
+                }
+            },
         };
         if let Err(error) = left {
             tracing::debug!(group = self.group, %error, "the group was not told of our leaving");
@@ -269,8 +273,10 @@ impl Member {
     }
 
     /// For whom the group took in and never told so: without a word of ours it would share its work out to
-    /// somebody who is gone, or have it shared out by them.
+    /// somebody who is gone, or have it shared out by them. Over another connection than the one on which the
+    /// log still owes the join.
     async fn leave_by_name(&mut self) -> Result<(), CallError> {
+        self.cluster.forget(self.slot);
         let purpose = Purpose::Coordinate(self.slot);
         let connection = self.cluster.connect(purpose, self.coordinator).await?;
         let spoken: ApiVersionsResponse =

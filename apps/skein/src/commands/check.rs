@@ -22,6 +22,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// An identity is renewed at half life, so one with less than that of an hour left is not renewed.
 const SOON: Duration = Duration::from_mins(10);
 
+/// The category of the processes.
+pub const PROCESSES: &str = "processes";
+
 /// What a look has found.
 #[derive(Debug)]
 pub struct Found {
@@ -94,7 +97,7 @@ pub async fn live(admins: &Admins) -> Result<Vec<Category>, Failure> {
     let services = admins.get("/services").await?;
     let now = SystemClock::shared().now();
     let mut categories = vec![
-        Category { name: "processes", checks: processes(&ready) },
+        Category { name: PROCESSES, checks: processes(&ready) },
         Category { name: "policy", checks: policy(&pages(&routes)) },
         Category { name: "endpoints", checks: ways(&pages(&endpoints)) },
     ];

@@ -63,7 +63,11 @@ pub async fn run(
         IdentityCommand::Drop { anchor } => Order::Drop { anchor },
         IdentityCommand::Deny { instance } => deny(admins, &instance).await?,
     };
+    let is_denial = matches!(order, Order::Deny { .. });
     let standing = authority(order).await?;
+    if is_denial {
+        output.remark("nobody talks to whoever shows it, within 10 seconds; started again, the process gets another one");
+    }
     output.result(&standing, &anchors(&standing));
     output.remark(&told(&standing));
     Ok(Exit::Done)

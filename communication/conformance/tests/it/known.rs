@@ -81,6 +81,13 @@ const TANSU: Known = &[
         ],
     ),
     (
+        "at times it names as leader who has left: the others wait for his shares for good",
+        &[
+            "groups/a_group_stops_and_starts_without_a_loss",
+            "groups/nothing_is_lost_while_members_come_and_go",
+        ],
+    ),
+    (
         "it takes no note of names that outlive a process",
         &[
             "groups/a_second_process_of_a_name_fences_the_first",
