@@ -18,6 +18,9 @@ use crate::{
     },
 };
 
+/// So much of a request whose answer is whole may come and be thrown away.
+const SHORT_REST_BYTES: u64 = 16 << 10;
+
 /// Whether something follows on a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
@@ -248,9 +251,15 @@ impl Connection {
     /// Nobody holds the stream any more. One that is not over is reset.
     pub(crate) fn drop_stream(&mut self, id: u32) {
         let is_done = self.streams.get(&id).is_some_and(|it| it.is_done);
-        // An answer that is whole needs no more of its request (RFC 9113 8.1).
+        // An answer that is whole needs no more of its request (RFC 9113 8.1). A short rest is on its way
+        // already, and there are clients that take a reset behind the answer for the answer (curl 7.88).
         let is_answered = is_done && self.side != Side::Client;
-        self.reset(id, if is_answered { Reason::NO_ERROR } else { Reason::CANCEL });
+        let is_short = |it: &Stream| it.length_left.is_some_and(|left| left <= SHORT_REST_BYTES);
+        match is_answered {
+            true if self.streams.get(&id).is_some_and(is_short) => {}
+            true => self.reset(id, Reason::NO_ERROR),
+            false => self.reset(id, Reason::CANCEL),
+        }
         let Some(stream) = self.streams.remove(&id) else { return };
         self.taken(stream.untaken());
         if !self.out.is_empty() || self.is_over() {

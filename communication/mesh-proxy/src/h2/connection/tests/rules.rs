@@ -211,6 +211,25 @@ fn what_is_unknown_or_late_is_passed_over() {
     assert_eq!(server.streams(), 0);
 }
 
+/// There are clients that take a reset behind an answer for the answer.
+#[test]
+fn a_short_rest_of_a_request_that_is_answered_comes_to_its_end_by_itself() {
+    for (length, is_reset) in [("3", false), ("16384", false), ("16385", true), ("", true)] {
+        let mut server = server();
+        let said_length: &[_] = if length.is_empty() { &[] } else { &[("content-length", length)] };
+        receive(&mut server, &headers(OPEN, 1, &request(said_length))).unwrap();
+        server.respond(1, Then::End, |out| hpack::put_status(out, 401));
+        server.drop_stream(1);
+        let resets = said(&mut server).into_iter().filter(|it| it.0 == kind::RST_STREAM);
+        let expected: &[_] =
+            if is_reset { &[(kind::RST_STREAM, 1, Reason::NO_ERROR.0)] } else { &[] };
+        assert_eq!(resets.collect::<Vec<_>>(), expected, "{length}");
+        receive(&mut server, &frame(kind::DATA, flag::END_STREAM, 1, b"abc")).unwrap();
+        let resets = said(&mut server).into_iter().filter(|it| it.0 == kind::RST_STREAM);
+        assert_eq!((resets.count(), server.streams()), (0, 0), "{length}");
+    }
+}
+
 #[test]
 fn a_head_that_is_too_large_is_said_to_be_and_one_without_end_ends_the_connection() {
     let long = "v".repeat(33_000);
