@@ -1,6 +1,18 @@
 //! A log that is tried: where it is, and what whoever started it can do with it.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use messaging::{EnteredStream, ForeignLog};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::judge::Stop;
+
+/// Longest wait until a connection has entered.
+const ENTER_WITHIN: Duration = Duration::from_secs(30);
 
 /// What is left of a log when its process was ended and started anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +47,10 @@ pub(crate) trait Restart: Send + Sync {
 pub struct Backend {
     /// What it is called in the table.
     pub(crate) name: String,
-    /// Addresses to begin with, `host:port`, in plain text.
+    /// Addresses to begin with, `host:port`.
     pub(crate) bootstrap: Vec<String>,
+    /// How it is entered: in plain text and without a name where nothing is said.
+    pub(crate) entrance: ForeignLog,
     /// Shortest silence after which it may give a member up, in milliseconds.
     pub(crate) session_timeout_ms: u64,
     /// How it is started again, and what it keeps then; none where the suite cannot.
@@ -55,7 +69,24 @@ impl Backend {
     #[must_use]
     pub fn at(name: impl Into<String>, bootstrap: Vec<String>) -> Self {
         // Kafka's `group.min.session.timeout.ms`.
-        Self { name: name.into(), bootstrap, session_timeout_ms: 6_000, restart: None }
+        Self {
+            name: name.into(),
+            bootstrap,
+            entrance: ForeignLog::default(),
+            session_timeout_ms: 6_000,
+            restart: None,
+        }
+    }
+
+    /// The same entered in another way.
+    #[must_use]
+    pub fn entered(self, entrance: ForeignLog) -> Self {
+        Self { entrance, ..self }
+    }
+
+    /// A connection to one of its brokers that has entered.
+    pub(crate) async fn enter(&self, address: &str) -> Result<Stream, Stop> {
+        enter(&self.entrance, address).await
     }
 
     /// What it is called.
@@ -69,5 +100,26 @@ impl Backend {
             Some((restart, _)) => restart.restart().await,
             None => Ok(()),
         }
+    }
+}
+
+/// What a client that is not ours talks over.
+pub(crate) trait Carries: AsyncRead + AsyncWrite + Unpin + Send + fmt::Debug {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + fmt::Debug> Carries for S {}
+
+/// One connection, in plain text or inside TLS.
+pub(crate) type Stream = Box<dyn Carries>;
+
+/// Connects to a broker and enters.
+pub(crate) async fn enter(entrance: &ForeignLog, address: &str) -> Result<Stream, Stop> {
+    let connecting = timeout(ENTER_WITHIN, TcpStream::connect(address)).await;
+    let stream = connecting.map_err(|_| Stop(format!("{address}: no connection in time")))?;
+    let stream = stream.map_err(|it| Stop(format!("{address}: {it}")))?;
+    stream.set_nodelay(true)?;
+    let entered = entrance.enter(stream, address, "conformance", ENTER_WITHIN).await;
+    match entered.map_err(|it| Stop(format!("{address}: {it}")))?.stream {
+        EnteredStream::Plain(stream) => Ok(Box::new(stream)),
+        EnteredStream::Tls(stream) => Ok(stream),
     }
 }

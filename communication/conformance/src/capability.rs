@@ -66,7 +66,7 @@ pub(crate) struct Offer {
 impl Offer {
     /// Asks the backend. Topics that it makes for that begin with `prefix`.
     pub(crate) async fn probe(backend: &Backend, prefix: &str) -> Result<Self, Stop> {
-        let mut wire = Wire::open(&backend.bootstrap).await?;
+        let mut wire = Wire::open(backend).await?;
         let versions: ApiVersionsResponse =
             wire.ask(ApiKey::ApiVersions, &ApiVersionsRequest {}).await?;
         let spoken = versions.apis.iter().map(|it| (it.api_key, (it.min_version, it.max_version)));

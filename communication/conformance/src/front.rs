@@ -1,7 +1,8 @@
 //! Somebody between clients and the log who does harm on command: cuts, delays, falls silent.
 //!
 //! Clients are told of brokers by the log's own answers, so those are rewritten to lead through here,
-//! however many brokers there are. Only plain text can be read on the way.
+//! however many brokers there are. Only plain text can be read on the way: TLS begins, and who this is is
+//! said, behind it.
 
 use std::{
     collections::BTreeMap,
@@ -18,9 +19,10 @@ use std::{
 
 use bytes::Bytes;
 use kafka_wire::{ApiKey, Field as _, Reader, Writer, messages::MetadataResponse};
+use messaging::ForeignLog;
 use runtime::Tasks;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split},
     net::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -29,7 +31,10 @@ use tokio::{
     time::sleep,
 };
 
-use crate::judge::{Judged, Stop, until};
+use crate::{
+    backend::{Backend, Stream, enter},
+    judge::{Judged, Stop, until},
+};
 
 /// Longest frame that is carried.
 const FRAME_BYTES_MAX: usize = 64 << 20;
@@ -76,6 +81,8 @@ pub(crate) struct Front {
 
 #[derive(Debug)]
 struct Inner {
+    /// How the log is entered, which is done here: clients come in in plain text.
+    entrance: ForeignLog,
     plan: Mutex<Plan>,
     done: AtomicUsize,
     accepted: AtomicUsize,
@@ -89,9 +96,10 @@ type Opened<'a> = Pin<Box<dyn Future<Output = io::Result<SocketAddr>> + Send + '
 type Asked = Mutex<BTreeMap<i32, (ApiKey, i16)>>;
 
 impl Front {
-    pub(crate) async fn start(bootstrap: &[String], tasks: &Tasks) -> Result<Self, Stop> {
-        let first = bootstrap.first().ok_or_else(|| Stop("no address".to_owned()))?;
+    pub(crate) async fn start(backend: &Backend, tasks: &Tasks) -> Result<Self, Stop> {
+        let first = backend.bootstrap.first().ok_or_else(|| Stop("no address".to_owned()))?;
         let inner = Arc::new(Inner {
+            entrance: backend.entrance.clone(),
             plan: Mutex::default(),
             done: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
@@ -194,11 +202,10 @@ impl Inner {
 
     async fn serve(self: Arc<Self>, client: TcpStream, number: usize, broker: &str) -> Option<()> {
         if !self.is_silent(number) {
-            let server = TcpStream::connect(broker).await.ok()?;
+            let server = enter(&self.entrance, broker).await.ok()?;
             client.set_nodelay(true).ok()?;
-            server.set_nodelay(true).ok()?;
             let (mut from_client, mut to_client) = client.into_split();
-            let (mut from_server, mut to_server) = server.into_split();
+            let (mut from_server, mut to_server) = split(server);
             let asked = Asked::default();
             let mut silent = self.silent_to.subscribe();
             let silenced = async { silent.wait_for(|it| number <= *it).await.map(drop) };
@@ -216,7 +223,7 @@ impl Inner {
     async fn ask(
         &self,
         from: &mut OwnedReadHalf,
-        to: &mut OwnedWriteHalf,
+        to: &mut WriteHalf<Stream>,
         asked: &Asked,
     ) -> Option<()> {
         loop {
@@ -227,16 +234,18 @@ impl Inner {
             let api = ApiKey::of(key)?;
             if self.strikes(Harm::CutInRequest, api) {
                 to.write_all(&frame[..frame.len() / 2]).await.ok()?;
+                to.flush().await.ok()?;
                 return None;
             }
             asked.lock().unwrap_or_else(PoisonError::into_inner).insert(number, (api, version));
             to.write_all(&frame).await.ok()?;
+            to.flush().await.ok()?;
         }
     }
 
     async fn answer(
         self: &Arc<Self>,
-        from: &mut OwnedReadHalf,
+        from: &mut ReadHalf<Stream>,
         to: &mut OwnedWriteHalf,
         asked: &Asked,
     ) -> Option<()> {
@@ -299,7 +308,7 @@ impl Inner {
 }
 
 /// The next frame, its length before it.
-async fn frame(stream: &mut OwnedReadHalf) -> Option<Bytes> {
+async fn frame(stream: &mut (impl AsyncRead + Unpin)) -> Option<Bytes> {
     let length = usize::try_from(stream.read_i32().await.ok()?).ok()?;
     if !(4..=FRAME_BYTES_MAX).contains(&length) {
         return None;

@@ -15,8 +15,8 @@ use kafka_wire::{
     },
 };
 use messaging::{
-    Delivered, Message, Messaging, MessagingConfig, Subscription, SubscriptionHandle, TopicSpec,
-    dead_letter_topic,
+    Delivered, ForeignLog, LogEntrance, Message, Messaging, MessagingConfig, Subscription,
+    SubscriptionHandle, TopicSpec, dead_letter_topic,
 };
 use runtime::{SystemClock, Tasks};
 use telemetry::Telemetry;
@@ -146,12 +146,35 @@ impl Stage {
 
     /// One that reaches the log through somebody who may do harm.
     pub(crate) fn client_through(&self, name: &str, front: &Front) -> Client {
-        self.client_with(name, |it| it.bootstrap = vec![front.address()])
+        self.client_through_with(name, front, |_| {})
+    }
+
+    /// The same set differently.
+    pub(crate) fn client_through_with(
+        &self,
+        name: &str,
+        front: &Front,
+        change: impl FnOnce(&mut MessagingConfig),
+    ) -> Client {
+        // It enters the log for whoever comes in by it.
+        self.client_entering(ForeignLog::default(), name, |it| {
+            it.bootstrap = vec![front.address()];
+            change(it);
+        })
     }
 
     /// One that is set differently.
     pub(crate) fn client_with(
         &self,
+        name: &str,
+        change: impl FnOnce(&mut MessagingConfig),
+    ) -> Client {
+        self.client_entering(self.backend.entrance.clone(), name, change)
+    }
+
+    fn client_entering(
+        &self,
+        entrance: ForeignLog,
         name: &str,
         change: impl FnOnce(&mut MessagingConfig),
     ) -> Client {
@@ -168,23 +191,25 @@ impl Stage {
         change(&mut config);
         let tasks = Tasks::new();
         self.made().clients.push(tasks.clone());
-        let messaging = Messaging::new(config, self.clock.clone(), Telemetry::disabled(), &tasks);
+        let entrance = LogEntrance::Foreign(entrance);
+        let (clock, telemetry) = (self.clock.clone(), Telemetry::disabled());
+        let messaging = Messaging::entering(entrance, config, clock, telemetry, &tasks);
         Client { messaging, tasks }
     }
 
     /// Somebody between clients and the log.
     pub(crate) async fn front(&self) -> Result<Front, Stop> {
-        Front::start(&self.backend.bootstrap, &self.tasks).await
+        Front::start(&self.backend, &self.tasks).await
     }
 
     /// A connection of a client that is not ours.
     pub(crate) async fn wire(&self) -> Result<Wire, Stop> {
-        Wire::open(&self.backend.bootstrap).await
+        Wire::open(&self.backend).await
     }
 
     /// The same to the broker that leads a partition.
     pub(crate) async fn wire_to(&self, topic: &str, partition: u32) -> Result<Wire, Stop> {
-        Wire::to_leader(&self.backend.bootstrap, topic, partition).await
+        Wire::to_leader(&self.backend, topic, partition).await
     }
 
     /// A group's subscription that tries again soon, and whose dead letters go with the stage.

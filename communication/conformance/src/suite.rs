@@ -178,7 +178,7 @@ async fn play(scenario: Scenario, stage: Stage) -> Row {
 /// Removes what is left of a run. What a backend cannot remove stays.
 async fn sweep(backend: &Backend, prefix: &str) {
     let swept = async {
-        let mut wire = Wire::open(&backend.bootstrap).await?;
+        let mut wire = Wire::open(backend).await?;
         let all: MetadataResponse = wire.ask(ApiKey::Metadata, &MetadataRequest::default()).await?;
         let names = all.topics.into_iter().map(|it| it.name).filter(|it| it.starts_with(prefix));
         let question = DeleteTopicsRequest { names: names.collect(), timeout_ms: 10_000 };

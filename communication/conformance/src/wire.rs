@@ -17,11 +17,13 @@ use kafka_wire::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     time::timeout,
 };
 
-use crate::judge::{LOOK, Stop, holds};
+use crate::{
+    backend::{Backend, Stream},
+    judge::{LOOK, Stop, holds},
+};
 
 /// Longest wait for an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -33,34 +35,35 @@ const FETCH_BYTES: i32 = 8 << 20;
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     next: i32,
 }
 
 impl Wire {
     /// Connects to the first address that answers.
-    pub(crate) async fn open(addresses: &[String]) -> Result<Self, Stop> {
+    pub(crate) async fn open(backend: &Backend) -> Result<Self, Stop> {
         let mut last = Stop("no address".to_owned());
-        for address in addresses {
-            match timeout(ANSWER_WITHIN, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(Self { stream, next: 0 });
-                }
-                Ok(Err(error)) => last = Stop(format!("{address}: {error}")),
-                Err(_) => last = Stop(format!("{address}: no connection in time")),
+        for address in &backend.bootstrap {
+            match Self::to(backend, address).await {
+                Ok(wire) => return Ok(wire),
+                Err(stop) => last = stop,
             }
         }
         Err(last)
     }
 
+    /// Connects to one broker.
+    async fn to(backend: &Backend, address: &str) -> Result<Self, Stop> {
+        Ok(Self { stream: backend.enter(address).await?, next: 0 })
+    }
+
     /// Connects to the broker that leads a partition.
     pub(crate) async fn to_leader(
-        bootstrap: &[String],
+        backend: &Backend,
         topic: &str,
         partition: u32,
     ) -> Result<Self, Stop> {
-        let mut wire = Self::open(bootstrap).await?;
+        let mut wire = Self::open(backend).await?;
         let question =
             MetadataRequest { topics: vec![topic.to_owned()], allow_auto_topic_creation: false };
         let answer: MetadataResponse = wire.ask(ApiKey::Metadata, &question).await?;
@@ -70,21 +73,21 @@ impl Wire {
         let leader = leader.ok_or_else(|| Stop(format!("{topic}/{partition} has no leader")))?;
         let mut brokers = answer.brokers.iter().filter(|it| it.node_id == leader);
         match brokers.next() {
-            Some(broker) => Self::open(&[format!("{}:{}", broker.host, broker.port)]).await,
+            Some(broker) => Self::to(backend, &format!("{}:{}", broker.host, broker.port)).await,
             None => Err(Stop(format!("nobody is broker {leader}"))),
         }
     }
 
     /// Connects to the broker that coordinates a group.
-    pub(crate) async fn to_coordinator(bootstrap: &[String], group: &str) -> Result<Self, Stop> {
-        let mut wire = Self::open(bootstrap).await?;
+    pub(crate) async fn to_coordinator(backend: &Backend, group: &str) -> Result<Self, Stop> {
+        let mut wire = Self::open(backend).await?;
         let question = FindCoordinatorRequest { key: group.to_owned() };
         // A log that has never had a group may have to make room for them first.
         for _ in 0..100 {
             let found: FindCoordinatorResponse =
                 wire.ask(ApiKey::FindCoordinator, &question).await?;
             if found.error == ErrorCode::None {
-                return Self::open(&[format!("{}:{}", found.host, found.port)]).await;
+                return Self::to(backend, &format!("{}:{}", found.host, found.port)).await;
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -141,7 +144,11 @@ impl Wire {
 
     /// Sends bytes as they are.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        timeout(ANSWER_WITHIN, self.stream.write_all(bytes)).await??;
+        let sent = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        timeout(ANSWER_WITHIN, sent).await??;
         Ok(())
     }
 

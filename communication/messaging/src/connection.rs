@@ -13,14 +13,9 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use identity::{Known, Over, Protocol, PublicName};
+use identity::{Known, Over, Protocol};
 use kafka_wire::{
-    ApiKey, ErrorCode, FRAME_HEAD_BYTES, Field, Reader, WireError, asked_in, frame_bytes,
-    messages::sasl::{
-        SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
-        SaslHandshakeResponse,
-    },
-    request_in,
+    ApiKey, FRAME_HEAD_BYTES, Field, Reader, WireError, asked_in, frame_bytes, request_in,
 };
 use runtime::{Shutdown, Tasks};
 use tokio::{
@@ -30,7 +25,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::entrance::{LogEntrance, LogLogin, LogTls};
+use crate::entrance::{Entered, EnteredStream, LogEntrance, LogTls};
 
 /// Requests that may wait to be written. One more waits.
 const PIPELINE: usize = 256;
@@ -125,8 +120,22 @@ impl Connection {
             patience,
             until: None,
         };
-        let foreign = match entrance {
-            LogEntrance::Foreign(foreign) => foreign,
+        match entrance {
+            LogEntrance::Foreign(foreign) => {
+                let entering = foreign.enter(stream, address, client_id, patience);
+                let Entered { stream, lifetime } =
+                    Box::pin(entering).await.map_err(|it| not_sent(&it))?;
+                // It would have to be said again by then: another connection says it.
+                connection.until = lifetime.map(|it| Instant::now() + it * 3 / 4);
+                match stream {
+                    EnteredStream::Plain(stream) => {
+                        connection.carry(stream.into_split(), outgoing, pending(), tasks);
+                    }
+                    EnteredStream::Tls(stream) => {
+                        connection.carry(split(*stream), outgoing, pending(), tasks);
+                    }
+                }
+            }
             LogEntrance::Identity(LogTls { handshakes, log }) => {
                 // Boxed: a handshake is large, and every request may have to begin with one.
                 let known = Box::pin(handshakes.connect(stream, log, Protocol::Kafka)).await;
@@ -134,50 +143,9 @@ impl Connection {
                 connection.until = Some(Instant::now() + valid_for * 3 / 4);
                 let over = handshakes.clone().over(peer, valid_for);
                 connection.carry(split(stream), outgoing, over, tasks);
-                return Ok(connection);
             }
-        };
-        match &foreign.trust {
-            None => connection.carry(stream.into_split(), outgoing, pending(), tasks),
-            Some(trust) => {
-                let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-                let name = PublicName::of_host(host.trim_matches(['[', ']']));
-                let name = name.ok_or_else(|| not_sent(&"nobody can prove that name"))?;
-                let entering = timeout(patience, trust.connect_unnamed(stream, &name));
-                let entered = Box::pin(entering).await.map_err(|_| not_sent(&"no TLS in time"))?;
-                let stream = entered.map_err(|it| not_sent(&it))?;
-                connection.carry(split(stream), outgoing, pending(), tasks);
-            }
-        }
-        if let Some(login) = &foreign.login {
-            connection.log_in(login).await.map_err(|it| not_sent(&it))?;
         }
         Ok(connection)
-    }
-
-    /// Says who this process is. What goes wrong has sent nothing of anybody's.
-    async fn log_in(&mut self, login: &LogLogin) -> Result<(), String> {
-        let within = self.patience;
-        let chosen = SaslHandshakeRequest { mechanism: "PLAIN".to_owned() };
-        let chosen = self.call::<_, SaslHandshakeResponse>(ApiKey::SaslHandshake, &chosen, within);
-        let chosen = chosen.await.map_err(|it| it.to_string())?;
-        if chosen.error != ErrorCode::None {
-            let offered = chosen.mechanisms.join(", ");
-            return Err(format!("the log takes no PLAIN ({:?}), but: {offered}", chosen.error));
-        }
-        let said = SaslAuthenticateRequest { auth_bytes: login.said() };
-        let said =
-            self.call::<_, SaslAuthenticateResponse>(ApiKey::SaslAuthenticate, &said, within);
-        let said = said.await.map_err(|it| it.to_string())?;
-        if said.error != ErrorCode::None {
-            let why = said.message.unwrap_or_default();
-            return Err(format!("the log refuses this user ({:?}): {why}", said.error));
-        }
-        // It would have to be said again by then: another connection says it.
-        if let Some(lifetime) = u64::try_from(said.session_lifetime_ms).ok().filter(|it| *it > 0) {
-            self.until = Some(Instant::now() + Duration::from_millis(lifetime) * 3 / 4);
-        }
-        Ok(())
     }
 
     /// Carries what is asked and answered, until it breaks or may stand no longer.

@@ -33,7 +33,7 @@ pub use admin::{Lag, TopicInfo, TopicSpec};
 pub use config::MessagingConfig;
 pub use dead_letter::{DeadLetter, Letter};
 pub use discard::DiscardError;
-pub use entrance::{ForeignLog, LogEntrance, LogLogin, LogTls};
+pub use entrance::{EnterError, Entered, EnteredStream, ForeignLog, LogEntrance, LogLogin, LogTls};
 pub use error::{AdminError, Failure, PublishError, SubscribeError};
 pub use groups::{GroupInfo, GroupMember, GroupStart};
 pub use message::{Delivered, Message, Receipt};

@@ -22,7 +22,7 @@ pub enum FileCommand {
         /// Such as `SK1003`, or the reason of a refusal, such as `no_endpoint`.
         code: String,
     },
-    /// Files of a log that nobody serves.
+    /// Files of a log that nobody serves, and the users who log in to one that runs.
     #[command(subcommand)]
     Log(LogCommand),
 }
@@ -65,9 +65,21 @@ pub enum LogCommand {
 /// Which log, and what is tried on it.
 #[derive(Debug, Args)]
 pub struct ConformanceArguments {
-    /// Addresses to begin with, in plain text.
+    /// Addresses to begin with; in plain text without `--tls`.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', required_unless_present = "list")]
     pub bootstrap: Vec<String>,
+    /// Inside TLS: the log proves its name by an authority of this machine's list, or of `--authorities`.
+    #[arg(long)]
+    pub tls: bool,
+    /// Certificates (PEM) of further authorities that are believed.
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    pub authorities: Option<PathBuf>,
+    /// Logs in as this user (SASL PLAIN); Event Hubs' is `$ConnectionString`.
+    #[arg(long, value_name = "NAME", requires = "secret_file")]
+    pub user: Option<String>,
+    /// The file with the user's secret, which never stands in an argument.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub secret_file: Option<PathBuf>,
     /// Only scenarios whose group and name contain this, such as `queues/` or `compressed`.
     #[arg(long, value_name = "PATTERN")]
     pub only: Option<String>,
@@ -313,9 +325,9 @@ pub enum PolicyCommand {
 /// A call that is not made.
 #[derive(Debug, Args)]
 pub struct JudgeArguments {
-    /// Who calls: a service, or a whole identity.
+    /// Who calls: a service, or a whole identity; at an edge roles, such as `customer` or `customer,auditor`.
     pub caller: String,
-    /// Who is called.
+    /// Who is called: a service, or an edge.
     pub service: String,
     /// Method.
     #[arg(value_parser = method)]

@@ -1,10 +1,14 @@
 //! `conformance`: which promises of our client hold over a log that speaks Kafka's protocol.
 
+use std::path::Path;
+
 use conformance::{Backend, Outcome, Report, Row, Scenario, Suite};
+use identity::PublicTrust;
+use messaging::{ForeignLog, LogLogin};
 use serde_json::{Value, json};
 
 use super::arguments::ConformanceArguments;
-use crate::{Exit, Failure, Format, Output, table::Table};
+use crate::{Exit, Failure, Format, Output, failure::chain, table::Table};
 
 /// Runs the scenarios, or lists them.
 ///
@@ -22,7 +26,8 @@ pub async fn run(arguments: &ConformanceArguments, output: Output) -> Result<Exi
         return Ok(Exit::Done);
     }
     let address = arguments.bootstrap.join(",");
-    let backend = Backend::at(address.clone(), arguments.bootstrap.clone());
+    let backend =
+        Backend::at(address.clone(), arguments.bootstrap.clone()).entered(entrance(arguments)?);
     let told = |row: &Row| {
         if output.format != Format::Json {
             output.remark(&format!("{:<14}{}", word(&row.outcome), row.scenario.id()));
@@ -36,6 +41,42 @@ pub async fn run(arguments: &ConformanceArguments, output: Output) -> Result<Exi
     let (holds, broken, lacking) = report.counts();
     output.remark(&format!("{holds} hold, {broken} do not, {lacking} are not offered"));
     Ok(if broken == 0 { Exit::Done } else { Exit::Failed })
+}
+
+/// How the log is entered.
+fn entrance(arguments: &ConformanceArguments) -> Result<ForeignLog, Failure> {
+    let trust = match (arguments.tls, &arguments.authorities) {
+        (false, _) => None,
+        (true, authorities) => Some(PublicTrust::load(authorities.as_deref()).map_err(|it| {
+            Failure::new("bad_argument", "the authorities cannot be used")
+                .because(chain(&it))
+                .exit(Exit::Usage)
+        })?),
+    };
+    let login = match (&arguments.user, &arguments.secret_file) {
+        (Some(user), Some(path)) => Some(login(user, path)?),
+        _ => None,
+    };
+    if login.is_some() && trust.is_none() {
+        let failure = Failure::new("bad_argument", "a secret is said inside TLS alone");
+        return Err(failure.next("add `--tls`").exit(Exit::Usage));
+    }
+    Ok(ForeignLog { trust, login })
+}
+
+fn login(user: &str, path: &Path) -> Result<LogLogin, Failure> {
+    let unusable = |why: String| {
+        let failure = Failure::new("no_file", "the secret cannot be used").because(why);
+        failure.at(path.display()).exit(Exit::NotFound)
+    };
+    let secret = std::fs::read_to_string(path).map_err(|it| unusable(it.to_string()))?;
+    let secret = secret.trim_end_matches(['\r', '\n']).to_owned();
+    if secret.is_empty() || secret.contains('\0') || user.contains('\0') {
+        return Err(unusable(
+            "a name and a secret have no NUL, and a secret is not empty".to_owned(),
+        ));
+    }
+    Ok(LogLogin { user: user.to_owned(), secret })
 }
 
 fn list(suite: &Suite, output: Output) {

@@ -8,11 +8,12 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
     peers::{not_run, python_with},
-    program::System,
+    program::{System, built},
     strict::delivers,
     wait::until,
 };
@@ -37,9 +38,13 @@ struct Door {
 
 impl Door {
     fn open() -> Self {
+        Self::open_by(RULES)
+    }
+
+    fn open_by(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let rules = folder.path().join("rules.yaml");
-        fs::write(&rules, RULES).unwrap();
+        fs::write(&rules, text).unwrap();
         let system = System::up(&["--tls", "strict", "--routes", rules.to_str().unwrap()]);
         let pem = system.command(&["identity", "anchors", "--pem"]);
         assert!(pem.status.success(), "{}", String::from_utf8_lossy(&pem.stderr));
@@ -107,6 +112,40 @@ async fn a_stock_client_logs_in_does_what_policy_lets_it_and_is_ended_with_its_s
     assert!(audit.contains("log user revoke stock-report"), "{audit}");
     // Services went on meanwhile.
     delivers(&door.system, "later").await;
+}
+
+/// Our own client logs in as a stock one does, and so does whoever stands between it and the log.
+#[tokio::test]
+async fn our_client_keeps_its_promises_over_tls_and_a_login() {
+    let rules = "apiVersion: skein/v1\nkind: Authorization\nmetadata: {name: conformance}\n\
+        spec:\n  service: broker\n  rules:\n  \
+        - {callers: [spiffe://drone-delivery/ns/log-users/svc/conformance]}\n";
+    let door = Door::open_by(rules);
+    let secret = door.folder.path().join("secret");
+    let conform = |only: &str, user: &str| {
+        let ended = Command::new(built("skein"))
+            .args(["conformance", "-o", "json", "--bootstrap"])
+            .arg(format!("127.0.0.1:{}", door.system.port(92)))
+            .args(["--tls", "--authorities"])
+            .arg(door.folder.path().join("anchors.pem"))
+            .args(["--only", only, "--user", user, "--secret-file"])
+            .arg(&secret)
+            .output()
+            .unwrap();
+        let said: Value = serde_json::from_slice(&ended.stdout).unwrap_or_default();
+        (ended.status.code(), said)
+    };
+    fs::write(&secret, "guess\n").unwrap();
+    assert_eq!(conform("produce/", "conformance").0, Some(5), "a wrong secret opens nothing");
+    fs::write(&secret, door.user("conformance") + "\n").unwrap();
+    until("the user is known", SOON, || async {
+        (conform("a_receipt_names", "conformance").0 == Some(0)).then_some(())
+    })
+    .await;
+    for only in ["produce/", "faults/"] {
+        let (exit, said) = conform(only, "conformance");
+        assert!(exit == Some(0) && said["hold"].as_u64() > Some(20), "{said}");
+    }
 }
 
 #[tokio::test]

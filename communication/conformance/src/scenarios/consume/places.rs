@@ -368,7 +368,7 @@ async fn a_group_beyond_the_end_loses_nothing_that_comes(stage: &Stage) -> Judge
         retention_ms: -1,
         topics: vec![CommitTopic { name: topic.clone(), partitions }],
     };
-    let mut wire = Wire::to_coordinator(&stage.backend.bootstrap, &group).await?;
+    let mut wire = Wire::to_coordinator(&stage.backend, &group).await?;
     let answer: OffsetCommitResponse = wire.ask(ApiKey::OffsetCommit, &question).await?;
     let found = answer.topics.first().and_then(|it| it.partitions.first()).map(|it| it.error);
     let is_judged = matches!(found, Some(ErrorCode::None | ErrorCode::OffsetOutOfRange));

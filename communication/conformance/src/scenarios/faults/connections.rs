@@ -219,8 +219,7 @@ async fn a_publish_that_nobody_answers_ends_as_unknown(stage: &Stage) -> Judged 
     let topic = stage.topic(1).await?;
     let front = stage.front().await?;
     front.arm(Harm::Withhold, ApiKey::Produce, usize::MAX);
-    let client = stage.client_with("one", |it| {
-        it.bootstrap = vec![front.address()];
+    let client = stage.client_through_with("one", &front, |it| {
         it.publish_timeout_ms = 2_000;
     });
     let ended = client.publish(&topic, message("a", 1)).await;
@@ -249,8 +248,7 @@ async fn a_publish_that_was_never_sent_ends_as_such(stage: &Stage) -> Judged {
 async fn publishing_goes_on_after_an_unknown_end(stage: &Stage) -> Judged {
     let topic = stage.topic(1).await?;
     let front = stage.front().await?;
-    let client = stage.client_with("one", |it| {
-        it.bootstrap = vec![front.address()];
+    let client = stage.client_through_with("one", &front, |it| {
         it.publish_timeout_ms = 1_500;
     });
     publish(&client, &topic, "a", 0..3).await?;
@@ -282,8 +280,7 @@ async fn publishing_goes_on_after_an_unknown_end(stage: &Stage) -> Judged {
 async fn more_than_the_bound_is_refused_at_once(stage: &Stage) -> Judged {
     let topic = stage.topic(1).await?;
     let front = stage.front().await?;
-    let client = stage.client_with("one", |it| {
-        it.bootstrap = vec![front.address()];
+    let client = stage.client_through_with("one", &front, |it| {
         it.publishes_max = 3;
     });
     publish(&client, &topic, "a", 0..1).await?;
@@ -306,8 +303,7 @@ async fn more_than_the_bound_is_refused_at_once(stage: &Stage) -> Judged {
 async fn publishing_goes_on_when_a_vanished_log_is_back(stage: &Stage) -> Judged {
     let topic = stage.topic(1).await?;
     let front = stage.front().await?;
-    let client = stage.client_with("one", |it| {
-        it.bootstrap = vec![front.address()];
+    let client = stage.client_through_with("one", &front, |it| {
         it.request_timeout_ms = 1_000;
         it.publish_timeout_ms = 20_000;
     });
@@ -324,8 +320,7 @@ async fn publishing_goes_on_when_a_vanished_log_is_back(stage: &Stage) -> Judged
 async fn reading_goes_on_when_a_vanished_log_is_back(stage: &Stage) -> Judged {
     let (topic, group) = (stage.topic(1).await?, stage.group("g"));
     let front = stage.front().await?;
-    let member = stage.client_with("member", |it| {
-        it.bootstrap = vec![front.address()];
+    let member = stage.client_through_with("member", &front, |it| {
         it.request_timeout_ms = 1_000;
     });
     let (publisher, memory) = (stage.client("publisher"), Memory::default());

@@ -116,8 +116,7 @@ async fn a_process_that_is_back_takes_its_own_place(stage: &Stage) -> Judged {
     let (topic, group) = (stage.topic(2).await?, stage.group("g"));
     let front = stage.front().await?;
     let session_timeout_ms = 300_000;
-    let mortal = stage.client_with("mortal", |it| {
-        it.bootstrap = vec![front.address()];
+    let mortal = stage.client_through_with("mortal", &front, |it| {
         it.session_timeout_ms = session_timeout_ms;
     });
     let publisher = stage.client("publisher");
@@ -161,7 +160,7 @@ impl Led {
         stage.committed_all(&client, &group, &topic).await?;
         let members = client.group(&group).await.map(|it| it.members).unwrap_or_default();
         let member_id = members.into_iter().next().map(|it| it.id).unwrap_or_default();
-        let wire = Wire::to_coordinator(&stage.backend.bootstrap, &group).await?;
+        let wire = Wire::to_coordinator(&stage.backend, &group).await?;
         Ok(Self { topic, group, wire, member_id })
     }
 
@@ -262,7 +261,7 @@ async fn commits_outlive_the_members(stage: &Stage) -> Judged {
 async fn the_words_of_a_commit_are_kept(stage: &Stage) -> Judged {
     let (topic, group) = (stage.topic(1).await?, stage.group("g"));
     publish(&stage.client("one"), &topic, "a", 0..3).await?;
-    let mut wire = Wire::to_coordinator(&stage.backend.bootstrap, &group).await?;
+    let mut wire = Wire::to_coordinator(&stage.backend, &group).await?;
     let words = Some("until noon".to_owned());
     let taken = commit(&mut wire, &group, &topic, ("", -1), (2, words.clone())).await?;
     same("the answer", taken, ErrorCode::None)?;
@@ -271,7 +270,7 @@ async fn the_words_of_a_commit_are_kept(stage: &Stage) -> Judged {
 
 async fn what_was_never_committed_is_told_as_such(stage: &Stage) -> Judged {
     let (topic, group) = (stage.topic(1).await?, stage.group("g"));
-    let mut wire = Wire::to_coordinator(&stage.backend.bootstrap, &group).await?;
+    let mut wire = Wire::to_coordinator(&stage.backend, &group).await?;
     same("the offset", committed(&mut wire, &group, &topic).await?.0, -1)
 }
 
