@@ -87,7 +87,7 @@ fn nothing_runs(failure: &Failure) -> Category {
     let running = Check {
         description: "the system runs".to_owned(),
         verdict: Verdict::Error(failure.what.to_string()),
-        hint: "drone-delivery up",
+        hint: "`up` starts it, with the same `--data`",
     };
     Category { name: PROCESSES, checks: vec![running] }
 }

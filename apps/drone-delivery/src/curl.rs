@@ -5,7 +5,12 @@ use http::{Method, header};
 use service_kit::Call;
 use skein::{Exit, Failure, Output, failure};
 
-use crate::{cli::CurlArguments, system::System};
+use crate::{cli::CurlArguments, roles::Role, system::System};
+
+/// Who can be called, by name.
+fn called() -> impl Iterator<Item = &'static str> {
+    Role::ALL.into_iter().filter(|it| it.is_called()).map(Role::name)
+}
 
 /// Prints the body of the answer; any status is one.
 pub(crate) async fn curl(
@@ -29,14 +34,21 @@ pub(crate) async fn curl(
         call = call.header(header::CONTENT_TYPE, "application/json").json(&body);
     }
     let reply = system.call(call).await.map_err(|error| {
-        let exit = match error.code() {
-            Code::UpstreamTimeout => Exit::TimedOut,
-            _ => Exit::Unreachable,
+        let known: Vec<&str> = called().collect();
+        if error.code() == Code::NoEndpoint && !known.contains(&&*arguments.service) {
+            let what = format!("no service is called `{}`", arguments.service);
+            let why = format!("services are {}", known.join(", "));
+            return Failure::new("no_such_service", what).because(why).exit(Exit::NotFound);
+        }
+        let (exit, next) = match error.code() {
+            Code::UpstreamTimeout => (Exit::TimedOut, "drone-delivery ps"),
+            Code::IdentityRefused => (Exit::Unreachable, "drone-delivery identity show"),
+            _ => (Exit::Unreachable, "drone-delivery ps"),
         };
         Failure::new(error.code().as_str(), format!("{} does not answer", arguments.service))
             .because(failure::chain(&error))
             .exit(exit)
-            .next("drone-delivery ps")
+            .next(next)
     })?;
     output.remark(&format!("{} {}", arguments.service, reply.status));
     let mut text = String::new();

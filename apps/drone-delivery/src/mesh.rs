@@ -1,6 +1,10 @@
 //! The mesh of one process: which files it follows, and how its calls go out.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use identity::Handshakes;
 use mesh_control::Registration;
@@ -14,7 +18,7 @@ use skein::{
     Failure,
     commands::{arguments::CostArguments, files},
     failure,
-    mesh::{PolicyError, PolicyFiles, follow},
+    mesh::{Begun, PolicyError, PolicyFiles},
 };
 use telemetry::Telemetry;
 use tokio::{
@@ -79,7 +83,12 @@ fn followed(settings: &Settings, data: &Path) -> PolicyFiles {
     // Of a service that a file lists the file alone is believed.
     let files =
         if settings.mesh_control.enabled { files } else { files.with_file(endpoints::path(data)) };
-    files.with_files(&settings.route_files)
+    files.with_files(&settings.route_files).kept_in(last_good(data))
+}
+
+/// Where each process finds what a file said before it broke.
+pub(crate) fn last_good(data: &Path) -> PathBuf {
+    data.join("mesh").join("last-good")
 }
 
 /// With what the edge reads.
@@ -189,15 +198,14 @@ pub(crate) fn start(
     data: &Path,
     own: &Own,
 ) -> Result<Mesh, Failure> {
-    let files = followed(settings, data);
-    let policy = files.read().map_err(|it| unusable(&it))?;
-    let mesh = Mesh::new(context.config.role.clone(), policy, &context.telemetry)
-        .map_err(|it| refused(it.to_string()))?;
+    let begun = Begun::new(followed(settings, data), &context.config.role, &context.telemetry)
+        .map_err(|it| unusable(&it))?;
+    let mesh = begun.mesh.clone();
     if let Some(handshakes) = &own.known {
         mesh.know(handshakes.clone());
     }
     let ServiceContext { telemetry, tasks, .. } = context;
-    let following = follow(files, vec![mesh.clone()], telemetry, tasks);
+    let following = begun.follow(Vec::new(), telemetry, tasks);
     if let Some(control) = control::upstream(settings, own.known.as_ref()) {
         let (name, registered) = (&context.config.instance, own.registered.clone());
         following.hear(control, name, registered, telemetry, tasks);

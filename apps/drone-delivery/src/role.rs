@@ -240,7 +240,7 @@ fn start_edge(
     let authorities = context.config.authorities.as_deref();
     skein::callers::follow(&mesh, data, authorities, clock.clone(), telemetry, tasks);
     let files = certificates::files(settings, data);
-    let presented = certificate::follow(files, clock.clone(), telemetry, tasks);
+    let presented = certificate::follow(files, &mesh, clock.clone(), telemetry, tasks);
     let bounds = HandshakeConfig::default();
     let handshakes = PublicHandshakes::new(&bounds, presented, clock.clone(), telemetry);
     let address = if is_first { https(settings) } else { loopback(0) };

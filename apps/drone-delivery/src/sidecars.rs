@@ -159,7 +159,7 @@ pub(crate) async fn run(data: &Path, told: &RoleArguments) -> Result<Exit, Failu
     let file = told.config.as_ref().ok_or_else(|| usage("a proxy is told by `--config FILE`"))?;
     let settings = Settings::of(data)?.ok_or_else(|| usage("no system was started here"))?;
     let (proxy, files) = proxy::read(file)?;
-    let files = mesh::everywhere(files, &settings);
+    let files = mesh::everywhere(files, &settings).kept_in(mesh::last_good(data));
     let clock = SystemClock::shared();
     let service = format!("{}-proxy", proxy.name);
     role::start_logs(&settings, &service, &told.instance, &clock);

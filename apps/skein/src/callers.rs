@@ -15,7 +15,7 @@ use std::{
 use base::SharedClock;
 use callers::{Callers, Issuer, KeyFile, Signers};
 use mesh_policy::edge_access::{EdgeAccess, SignerSource, TokenIssuer};
-use mesh_proxy::Mesh;
+use mesh_proxy::{Mesh, Subject};
 use runtime::Tasks;
 use telemetry::Telemetry;
 
@@ -65,6 +65,7 @@ pub fn follow(
         for trouble in troubles {
             tracing::error!(%trouble, "keys of an issuer did not come");
         }
+        mesh.set_trouble(Subject::Callers, known.troubles(&policies));
         if changed || published {
             mesh.recognize(known.callers(&policies), clock.clone());
         }
@@ -87,6 +88,8 @@ struct Known {
 pub(crate) struct Last<T> {
     stamp: Option<FileStamp>,
     pub(crate) good: Option<T>,
+    /// Why it cannot be used as it is.
+    pub(crate) trouble: Option<String>,
 }
 
 impl Known {
@@ -113,7 +116,8 @@ impl Known {
         let (keys, sets) = (policies.iter().filter_map(|it| it.keys.as_ref()), policies.iter());
         for path in keys {
             let parse = |text: &str| KeyFile::read(text).map_err(|it| chain(&it));
-            note(refresh(&mut self.keys, &self.root, path, parse), &mut changed, &mut troubles);
+            let read = refresh(&mut self.keys, &self.root, path, parse);
+            note(read, &mut self.keys, path, &mut changed, &mut troubles);
         }
         for source in sets.flat_map(|it| &it.tokens).map(|it| &it.keys) {
             let SignerSource::File(path) = source else { continue };
@@ -124,9 +128,22 @@ impl Known {
                 None if it => Err(format!("{}: there is no such file", path.display())),
                 None => Ok(false),
             });
-            note(read, &mut changed, &mut troubles);
+            note(read, &mut self.signers, path, &mut changed, &mut troubles);
         }
         (changed, troubles)
+    }
+
+    /// Everything that cannot be used as it is now.
+    fn troubles(&self, policies: &[EdgeAccess]) -> Option<String> {
+        let keys =
+            policies.iter().filter_map(|it| self.keys.get(it.keys.as_ref()?)?.trouble.clone());
+        let sources = policies.iter().flat_map(|it| &it.tokens).map(|it| &it.keys);
+        let signers = sources.filter_map(|it| match it {
+            SignerSource::File(path) => self.signers.get(path)?.trouble.clone(),
+            SignerSource::Published(published) => self.published.trouble(published),
+        });
+        let all: Vec<String> = keys.chain(signers).collect();
+        (!all.is_empty()).then(|| all.join("\n"))
     }
 
     fn callers(&self, policies: &[EdgeAccess]) -> Callers {
@@ -151,10 +168,22 @@ impl Known {
     }
 }
 
-fn note(read: Result<bool, String>, changed: &mut bool, troubles: &mut Vec<String>) {
-    match read {
-        Ok(is_new) => *changed |= is_new,
-        Err(trouble) => troubles.push(trouble),
+fn note<T>(
+    read: Result<bool, String>,
+    known: &mut BTreeMap<PathBuf, Last<T>>,
+    path: &Path,
+    changed: &mut bool,
+    troubles: &mut Vec<String>,
+) {
+    let trouble = match read {
+        Ok(false) => return,
+        Ok(true) => None,
+        Err(trouble) => Some(trouble),
+    };
+    *changed |= trouble.is_none();
+    troubles.extend(trouble.clone());
+    if let Some(last) = known.get_mut(path) {
+        last.trouble = trouble;
     }
 }
 
@@ -168,7 +197,7 @@ pub(crate) fn refresh<T>(
     let whole = root.join(path);
     let stamp = fs::metadata(&whole).ok().map(|it| FileStamp::of(&it));
     let is_first = !known.contains_key(path);
-    let last = known.entry(path.clone()).or_insert(Last { stamp: None, good: None });
+    let last = known.entry(path.clone()).or_insert(Last { stamp: None, good: None, trouble: None });
     if last.stamp == stamp && !is_first {
         return Ok(false);
     }

@@ -12,6 +12,7 @@ use std::{
 
 use base::SharedClock;
 use identity::{Presented, PublicCertificate, PublicCertificateError};
+use mesh_proxy::{Mesh, Subject};
 use runtime::Tasks;
 use telemetry::{CounterFamily, Gauge, Telemetry};
 use tokio::sync::watch;
@@ -93,24 +94,35 @@ fn text(path: &Path) -> Result<String, CertificateFilesError> {
     fs::read_to_string(path).map_err(|it| unreadable(it.to_string()))
 }
 
-/// Reads the files now, and whenever they change until the tasks end.
+/// Reads the files now, and whenever they change until the tasks end. What is wrong is shown by the mesh.
 pub fn follow(
     files: CertificateFiles,
+    mesh: &Mesh,
     clock: SharedClock,
     telemetry: &Telemetry,
     tasks: &Tasks,
 ) -> Presented {
     let (sender, presented) = watch::channel(None);
-    let mut following =
-        Following { files, clock, seen: None, sender, counts: Counts::new(telemetry) };
+    let mut following = Following {
+        files,
+        mesh: mesh.clone(),
+        clock,
+        seen: None,
+        refused: None,
+        sender,
+        counts: Counts::new(telemetry),
+    };
     look_each_second(tasks, "certificate", move || following.look());
     presented
 }
 
 struct Following {
     files: CertificateFiles,
+    mesh: Mesh,
     clock: SharedClock,
     seen: Option<[Option<FileStamp>; 2]>,
+    /// Why the files cannot be used as they are.
+    refused: Option<String>,
     sender: watch::Sender<Option<Arc<PublicCertificate>>>,
     counts: Counts,
 }
@@ -118,20 +130,35 @@ struct Following {
 impl Following {
     fn look(&mut self) {
         let stamps = self.files.stamps();
-        if self.seen == Some(stamps) {
-            return;
+        if self.seen != Some(stamps) {
+            self.seen = Some(stamps);
+            self.refused = self.read();
         }
-        self.seen = Some(stamps);
+        let trouble = self.refused.clone().or_else(|| self.over());
+        let name = self.files.chain.to_string_lossy();
+        self.mesh.set_trouble_of(Subject::Certificate, &name, trouble);
+    }
+
+    /// That the one which is shown is over.
+    fn over(&self) -> Option<String> {
+        let end = self.sender.borrow().as_ref()?.not_after();
+        (end <= self.clock.now()).then(|| format!("the certificate that is shown ended at {end}"))
+    }
+
+    /// Shows what stands in the files; why not, where it cannot be used.
+    fn read(&mut self) -> Option<String> {
         match self.files.read(&self.clock) {
             Ok(certificate) => {
                 tracing::info!(fingerprint = certificate.fingerprint(), "a certificate is shown");
                 self.counts.shown(&certificate);
                 self.sender.send_replace(Some(Arc::new(certificate)));
+                None
             }
             Err(error) => {
                 self.counts.refused.with(&[error.as_str()]).inc();
                 let error = chain(&error);
                 tracing::error!(%error, "a certificate was refused, the last good one stays");
+                Some(error)
             }
         }
     }
@@ -170,6 +197,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use identity::SelfMade;
+    use mesh_policy::Policy;
     use runtime::SystemClock;
 
     use super::*;
@@ -188,7 +216,9 @@ mod tests {
             let (sender, presented) = watch::channel(None);
             let counts = Counts::new(&Telemetry::disabled());
             let clock = SystemClock::shared();
-            let following = Following { files, clock, seen: None, sender, counts };
+            let mesh = Mesh::new("edge", Policy::default(), &Telemetry::disabled()).unwrap();
+            let (seen, refused) = (None, None);
+            let following = Following { files, mesh, clock, seen, refused, sender, counts };
             Self { folder, following, presented }
         }
 
@@ -201,6 +231,10 @@ mod tests {
         fn shown(&mut self) -> Option<String> {
             self.following.look();
             self.presented.borrow().as_ref().map(|it| it.fingerprint())
+        }
+
+        fn trouble(&self) -> Option<String> {
+            self.following.mesh.troubles().remove(&Subject::Certificate)
         }
 
         fn refused(&self, reason: &str) -> u64 {
@@ -221,10 +255,12 @@ mod tests {
         rig.put("chain.pem", &first.certificate);
         rig.put("key.pem", &first.key);
         let shown = rig.shown().expect("a good pair");
+        assert_eq!(rig.trouble(), None);
         assert!(rig.following.counts.expiry.get() > 0.0);
         rig.put("chain.pem", &second.certificate);
         assert_eq!((rig.shown().as_ref(), rig.refused("mismatch")), (Some(&shown), 1));
         assert_eq!((rig.shown().as_ref(), rig.refused("mismatch")), (Some(&shown), 1), "told once");
+        assert!(rig.trouble().is_some(), "shown as long as it is so");
         rig.put("key.pem", &second.key);
         let next = rig.shown().unwrap();
         assert_ne!(next, shown);

@@ -65,11 +65,15 @@ impl Failure {
         Self { next: Some(next.into().into()), ..self }
     }
 
-    /// The form for people: a headline with the code, then one line for each thing that is known.
+    /// The form for people: a headline with the code, then one line for each thing that is known. Where
+    /// nothing better helps, the page of the code does.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = format!("error: {}  [{}]\n", self.what, self.code);
-        let lines = [("where", &self.place), ("why", &self.why), ("next", &self.next)];
+        let page = format!("`explain {}` says more", self.code);
+        let next = self.next.as_deref().unwrap_or(&page);
+        let lines =
+            [("where", self.place.as_deref()), ("why", self.why.as_deref()), ("next", Some(next))];
         for (label, line) in lines {
             if let Some(line) = line {
                 // What has several lines stands below itself. Writing to a string cannot fail.
@@ -138,7 +142,8 @@ mod tests {
     #[test]
     fn what_has_several_lines_stands_below_itself() {
         let failure = Failure::new("bad_policy", "it cannot be used").because("a:1  no\na:2  no");
-        let said = "error: it cannot be used  [bad_policy]\n  why    a:1  no\n         a:2  no\n";
+        let said = "error: it cannot be used  [bad_policy]\n  why    a:1  no\n         a:2  no\n  next   \
+                    `explain bad_policy` says more\n";
         assert_eq!(failure.render(), said);
         assert_eq!(failure.to_json()["error"]["why"], "a:1  no\na:2  no");
     }

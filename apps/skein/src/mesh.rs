@@ -5,196 +5,39 @@
 //! each file the last good state stays by itself: what a person wrote wrongly, or took away, never keeps
 //! a process from hearing where the others are.
 
+mod files;
+mod kept;
+
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use mesh_control::{
-    Registration, State, Upstream,
+    Hearer, Registration, State, Upstream,
     sources::{Contribution, Source},
 };
-use mesh_policy::{
-    Policy,
-    schema::{self, FILE_BYTES_MAX, Finding, SourceFile},
-};
-use mesh_proxy::Mesh;
+use mesh_policy::schema::{self, SourceFile};
+use mesh_proxy::{Mesh, Subject};
 use runtime::Tasks;
 use telemetry::Telemetry;
 use tokio::{sync::watch, time::interval};
 
-use crate::{Exit, Failure, failure::chain};
+pub(crate) use self::files::FileStamp;
+pub use self::files::{PolicyError, PolicyFiles, refused};
+use self::files::{Stamp, Texts};
+use crate::failure::chain;
 
 /// How often the files are looked at. An instance that died is avoided by its callers' breakers long
 /// before it would matter; this bounds how late a new one gets work.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// Why there is no policy.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    /// A file cannot be read.
-    #[error("{} cannot be read", path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// Files say what cannot be done; each place is named.
-    #[error("{}", lines(.0))]
-    Findings(Vec<Finding>),
-}
-
-impl PolicyError {
-    /// How a command ends by it: what is not there is not found.
-    #[must_use]
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::NotFound,
-            Self::Io { .. } | Self::Findings(_) => Exit::Failed,
-        }
-    }
-}
-
-/// The failure of a command that cannot use its policy.
-#[must_use]
-pub fn refused(what: &str, error: &PolicyError) -> Failure {
-    Failure::new("bad_policy", what).because(chain(error)).exit(error.exit())
-}
-
-fn lines(findings: &[Finding]) -> String {
-    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-/// Files of policy, and texts that come with the program.
-#[derive(Debug, Clone, Default)]
-pub struct PolicyFiles {
-    built_in: Vec<(&'static str, &'static str)>,
-    paths: Vec<PathBuf>,
-}
-
-/// What tells one state of the files from another.
-type Stamp = Vec<Option<FileStamp>>;
-
-/// What tells one state of a file from another. Times that were copied and lengths may be the same; which
-/// file it is, and when it last changed in any way, are not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FileStamp {
-    number: u64,
-    length: u64,
-    changed: (i64, i64),
-}
-
-impl FileStamp {
-    pub(crate) fn of(metadata: &fs::Metadata) -> Self {
-        Self {
-            number: metadata.ino(),
-            length: metadata.len(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
-impl PolicyFiles {
-    /// No file yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// With a text that comes with the program.
-    #[must_use]
-    pub fn with_text(mut self, name: &'static str, text: &'static str) -> Self {
-        self.built_in.push((name, text));
-        self
-    }
-
-    /// With a file.
-    #[must_use]
-    pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.paths.push(path.into());
-        self
-    }
-
-    /// The folder of the first file, from which paths in it are counted.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        self.paths.first().and_then(|it| it.parent()).unwrap_or_else(|| Path::new("."))
-    }
-
-    /// With files.
-    #[must_use]
-    pub fn with_files<P: Into<PathBuf>>(self, paths: impl IntoIterator<Item = P>) -> Self {
-        paths.into_iter().fold(self, Self::with_file)
-    }
-
-    /// What they say now.
-    ///
-    /// # Errors
-    /// [`PolicyError`] with everything that is wrong, each with its place.
-    pub fn read(&self) -> Result<Policy, PolicyError> {
-        schema::read(&self.sources()?).map_err(PolicyError::Findings)
-    }
-
-    /// The texts, by name.
-    ///
-    /// # Errors
-    /// [`PolicyError::Io`] for a file that cannot be read.
-    pub fn sources(&self) -> Result<Vec<SourceFile>, PolicyError> {
-        self.texts().into_iter().collect()
-    }
-
-    /// Each text, as far as it can be read.
-    fn texts(&self) -> Vec<Result<SourceFile, PolicyError>> {
-        let built_in = self.built_in.iter().map(|(name, text)| {
-            Ok(SourceFile { name: (*name).to_owned(), text: (*text).to_owned() })
-        });
-        let files = self
-            .paths
-            .iter()
-            .map(|path| Ok(SourceFile { name: path.display().to_string(), text: read(path)? }));
-        built_in.chain(files).collect()
-    }
-
-    fn stamp(&self) -> Stamp {
-        let one = |path: &PathBuf| Some(FileStamp::of(&fs::metadata(path).ok()?));
-        self.paths.iter().map(one).collect()
-    }
-}
-
-fn read(path: &Path) -> Result<String, PolicyError> {
-    let io = |source| PolicyError::Io { path: path.to_owned(), source };
-    let metadata = fs::metadata(path).map_err(io)?;
-    if !metadata.is_file() {
-        // A pipe would be waited for, and with it everything that this thread does.
-        return Err(io(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
-    }
-    if metadata.len() > FILE_BYTES_MAX as u64 {
-        let detail = format!("it is longer than {FILE_BYTES_MAX} bytes");
-        return Err(io(io::Error::new(io::ErrorKind::FileTooLarge, detail)));
-    }
-    let bytes = fs::read(path).map_err(io)?;
-    String::from_utf8(bytes).map_err(|it| io(no_text(it.utf8_error().valid_up_to(), it.as_bytes())))
-}
-
-/// Where what is no UTF-8 begins, by line, as an editor shows it.
-fn no_text(at: usize, bytes: &[u8]) -> io::Error {
-    let line = bytes[..at].iter().filter(|it| **it == b'\n').count() + 1;
-    let detail =
-        format!("line {line} is no UTF-8: byte {:#04x} in it is part of no character", bytes[at]);
-    io::Error::new(io::ErrorKind::InvalidData, detail)
-}
 
 /// What of the files, and of a control plane, is in use.
 #[derive(Debug)]
 struct Used {
     meshes: Vec<Mesh>,
     /// Each as it was when it could last be used.
-    texts: Vec<SourceFile>,
+    texts: Texts,
     /// What the control plane said when it could last be used.
     state: State,
     /// What is wrong with the files, and with what the control plane says.
@@ -202,14 +45,9 @@ struct Used {
 }
 
 impl Used {
-    /// By meshes that were made of these files.
-    fn new(files: &PolicyFiles, meshes: Vec<Mesh>) -> Self {
-        Self {
-            meshes,
-            texts: files.texts().into_iter().flatten().collect(),
-            state: State::default(),
-            troubles: [None, None],
-        }
+    /// By meshes that were made of these texts.
+    fn new(texts: Texts, meshes: Vec<Mesh>) -> Self {
+        Self { meshes, texts, state: State::default(), troubles: [None, None] }
     }
 
     /// Takes in what the control plane says now.
@@ -228,13 +66,14 @@ impl Used {
     fn show(&self) {
         let all: Vec<&str> = self.troubles.iter().flatten().map(String::as_str).collect();
         let trouble = (!all.is_empty()).then(|| all.join("\n"));
-        self.meshes.iter().for_each(|it| it.set_trouble(trouble.clone()));
+        self.meshes.iter().for_each(|it| it.set_trouble(Subject::Policy, trouble.clone()));
     }
 
     /// Takes in what the files say now. Where that cannot be used as a whole, each file is that can be
     /// used beside the last good states of the others.
     fn take(&mut self, files: &PolicyFiles) -> Result<(), String> {
         let taken = self.try_take(files);
+        files.keep(&self.texts);
         let [trouble, _] = &mut self.troubles;
         *trouble = taken.clone().err();
         self.show();
@@ -301,47 +140,81 @@ impl Following {
         telemetry: &Telemetry,
         tasks: &Tasks,
     ) {
-        let following = self.clone();
-        let apply = move |state: &State| following.used().hear(state);
-        mesh_control::subscribe(control, name.to_owned(), instances, apply, telemetry, tasks);
+        mesh_control::subscribe(
+            control,
+            name.to_owned(),
+            instances,
+            self.clone(),
+            telemetry,
+            tasks,
+        );
     }
 }
 
-/// Follows the files: each good state of them becomes the policy of the meshes.
-pub fn follow(
+impl Hearer for Following {
+    fn apply(&mut self, state: &State) -> Result<(), String> {
+        self.used().hear(state)
+    }
+
+    fn is_away(&mut self, why: Option<String>) {
+        let meshes = &self.used().meshes;
+        meshes.iter().for_each(|it| it.set_trouble(Subject::ControlPlane, why.clone()));
+    }
+}
+
+/// A mesh by files that are not followed yet.
+#[derive(Debug)]
+pub struct Begun {
+    /// By what the files say now, or said when they could last be used.
+    pub mesh: Mesh,
     files: PolicyFiles,
-    meshes: Vec<Mesh>,
-    telemetry: &Telemetry,
-    tasks: &Tasks,
-) -> Following {
-    let metrics = telemetry.metrics();
-    let refused = metrics
-        .counter("mesh_policy_refused_total", "Changes of policy that could not be used.", &[])
-        .with(&[]);
-    let following = Following(Arc::new(Mutex::new(Used::new(&files, meshes))));
-    let handle = following.clone();
-    tasks.spawn("policy files", move |shutdown| async move {
-        let (mut seen, mut was_refused) = (Stamp::new(), false);
-        let mut ticks = interval(LOOK_EVERY);
-        while shutdown.or_cancel(ticks.tick()).await.is_some() {
-            let stamp = files.stamp();
-            if stamp == seen {
-                continue;
-            }
-            seen = stamp;
-            let used = following.used().take(&files);
-            match &used {
-                Err(error) => {
-                    refused.inc();
-                    tracing::error!(%error, "the policy was refused, the last good state of each file stays");
+    texts: Texts,
+}
+
+impl Begun {
+    /// A mesh of this name by these files.
+    ///
+    /// # Errors
+    /// They cannot be used, each place named, and no last good state of them is [kept](PolicyFiles::kept_in).
+    pub fn new(files: PolicyFiles, name: &str, telemetry: &Telemetry) -> Result<Self, PolicyError> {
+        let (mesh, texts) = files.begin(name, telemetry)?;
+        Ok(Self { mesh, files, texts })
+    }
+
+    /// Follows the files: each good state of them becomes the policy of the mesh, and of `further` ones
+    /// that were made of it.
+    pub fn follow(self, further: Vec<Mesh>, telemetry: &Telemetry, tasks: &Tasks) -> Following {
+        let Self { mesh, files, texts } = self;
+        let metrics = telemetry.metrics();
+        let refused = metrics
+            .counter("mesh_policy_refused_total", "Changes of policy that could not be used.", &[])
+            .with(&[]);
+        let meshes = [vec![mesh], further].concat();
+        let following = Following(Arc::new(Mutex::new(Used::new(texts, meshes))));
+        let handle = following.clone();
+        tasks.spawn("policy files", move |shutdown| async move {
+            let (mut seen, mut was_refused) = (Stamp::new(), false);
+            let mut ticks = interval(LOOK_EVERY);
+            while shutdown.or_cancel(ticks.tick()).await.is_some() {
+                let stamp = files.stamp();
+                if stamp == seen {
+                    continue;
                 }
-                Ok(()) if was_refused => tracing::info!("the policy is accepted again"),
-                Ok(()) => {}
+                seen = stamp;
+                let used = following.used().take(&files);
+                match &used {
+                    Err(error) => {
+                        refused.inc();
+                        tracing::error!(%error, "the policy was refused, the last good state of each file stays");
+                    }
+                    Ok(()) if was_refused => tracing::info!("the policy is accepted again"),
+                    Ok(()) => {}
+                }
+                was_refused = used.is_err();
             }
-            was_refused = used.is_err();
-        }
-    });
-    handle
+        });
+        handle
+    }
 }
 
 /// Files as a source of a control plane.
@@ -383,6 +256,8 @@ impl Source for FileSource {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn endpoints(name: &str) -> String {
@@ -399,8 +274,8 @@ mod tests {
         let files = PolicyFiles::new().with_file(&rules).with_file(&places);
         fs::write(&places, endpoints("stock")).unwrap();
         fs::write(&rules, endpoints("mail")).unwrap();
-        let mesh = Mesh::new("it", files.read().unwrap(), &Telemetry::disabled()).unwrap();
-        let mut used = Used::new(&files, vec![mesh.clone()]);
+        let Begun { mesh, texts, .. } = begun(&files).unwrap();
+        let mut used = Used::new(texts, vec![mesh.clone()]);
         let known = || ["stock", "shop", "bank", "mail"].map(|it| mesh.knows(it));
         assert_eq!(used.take(&files), Ok(()));
         assert_eq!(known(), [true, false, false, true]);
@@ -418,5 +293,46 @@ mod tests {
         fs::write(&rules, endpoints("stock")).unwrap();
         assert_eq!(used.take(&files), Ok(()));
         assert_eq!(known(), [true, false, true, false]);
+    }
+
+    fn begun(files: &PolicyFiles) -> Result<Begun, PolicyError> {
+        Begun::new(files.clone(), "it", &Telemetry::disabled())
+    }
+
+    #[test]
+    fn who_starts_while_a_file_is_broken_goes_on_by_what_it_said_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let (rules, kept) = (folder.path().join("rules.yaml"), folder.path().join("last-good"));
+        let places = folder.path().join("places.yaml");
+        fs::write(&rules, endpoints("mail")).unwrap();
+        fs::write(&places, endpoints("stock")).unwrap();
+        let plain = PolicyFiles::new().with_file(&rules).with_file(&places);
+        let files = plain.clone().kept_in(&kept);
+        let Begun { mesh, texts, .. } = begun(&files).unwrap();
+        assert_eq!(Used::new(texts, vec![mesh]).take(&files), Ok(()));
+
+        let broken = ["kind: Nonsense\n".to_owned(), endpoints("stock"), "\u{0}".repeat(2 << 20)];
+        for text in broken {
+            fs::write(&rules, text).unwrap();
+            fs::write(&places, endpoints("stock")).unwrap();
+            begun(&plain).unwrap_err();
+            let Begun { mesh, texts, .. } = begun(&files).unwrap();
+            assert_eq!(["mail", "stock", "shop"].map(|it| mesh.knows(it)), [true, true, false]);
+            // The others are heard, and what is wrong is told.
+            fs::write(&places, endpoints("shop")).unwrap();
+            let mut used = Used::new(texts, vec![mesh.clone()]);
+            let told = used.take(&files).err();
+            if let Some(told) = told {
+                assert!(told.contains("rules.yaml"), "{told}");
+            }
+            assert!(mesh.knows("shop"));
+            fs::write(&places, endpoints("stock")).unwrap();
+            fs::write(&rules, endpoints("mail")).unwrap();
+            assert_eq!(used.take(&files), Ok(()));
+        }
+        fs::remove_file(&rules).unwrap();
+        assert!(begun(&files).unwrap().mesh.knows("mail"));
+        fs::remove_dir_all(&kept).unwrap();
+        begun(&files).unwrap_err();
     }
 }

@@ -1,6 +1,7 @@
 //! `skein proxy`: a proxy of its own, told by one file.
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::Arc,
@@ -8,7 +9,7 @@ use std::{
 };
 
 use base::Timestamp;
-use identity::{Grounds, Handshakes, Membership};
+use identity::{Grounds, HandshakeConfig, Handshakes, Membership, PublicHandshakes};
 use mesh_control::{Registration, Upstream};
 use mesh_policy::proxy::{Control, Proxy};
 use mesh_proxy::{
@@ -20,8 +21,10 @@ use service_kit::{Health, Routes, Service, ServiceConfig, ServiceContext, StartE
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
-    Exit, Failure, callers, failure,
-    mesh::{PolicyError, PolicyFiles, follow, refused},
+    Exit, Failure, callers,
+    certificate::{self, CertificateFiles},
+    failure,
+    mesh::{Begun, PolicyError, PolicyFiles, refused},
 };
 
 /// How often the programs behind the doors are asked whether they are ready, for who may call them; more
@@ -69,10 +72,10 @@ pub fn start(
     limits: Limits,
     known: Option<Handshakes>,
 ) -> Result<Running, Failure> {
-    const REFUSED: &str = "the policy of the proxy cannot be used";
-    let policy = files.read().map_err(|it| refused(REFUSED, &it))?;
-    let mesh = Mesh::new(proxy.name.clone(), policy, &context.telemetry)
-        .map_err(|it| Failure::new("bad_policy", REFUSED).because(it))?;
+    let folder = files.folder().to_owned();
+    let begun = Begun::new(files, &proxy.name, &context.telemetry)
+        .map_err(|it| refused("the policy of the proxy cannot be used", &it))?;
+    let mesh = begun.mesh.clone();
     if let Some(handshakes) = &known {
         mesh.know(handshakes.clone());
     }
@@ -81,9 +84,11 @@ pub fn start(
     };
     if !proxy.edges.is_empty() {
         let ServiceContext { clock, telemetry, tasks, .. } = context;
-        callers::follow(&mesh, files.folder(), None, clock.clone(), telemetry, tasks);
+        callers::follow(&mesh, &folder, None, clock.clone(), telemetry, tasks);
     }
-    let program = Program::start(proxy, &mesh, limits, &context.telemetry, &context.tasks)
+    let presented = presented(proxy, &folder, &mesh, context);
+    let ServiceContext { telemetry, tasks, .. } = context;
+    let program = Program::start(proxy, &mesh, &presented, limits, telemetry, tasks)
         .map_err(|it| start_failed(failure::chain(&it)))?;
     let admin = Service::new(Routes::new())
         .health(health(proxy))
@@ -91,8 +96,8 @@ pub fn start(
         .inbound(&program.inbound)
         .serve_admin(context)
         .map_err(|it: StartError| start_failed(failure::chain(&it)))?;
-    let meshes = vec![mesh, program.inbound.clone()];
-    let following = follow(files, meshes, &context.telemetry, &context.tasks);
+    let further = vec![program.inbound.clone()];
+    let following = begun.follow(further, &context.telemetry, &context.tasks);
     if let Some(control) = &proxy.control {
         let upstream = upstream(control, known).map_err(|it| start_failed(it.to_owned()))?;
         let now = context.clock.now();
@@ -102,6 +107,26 @@ pub fn start(
         following.hear(upstream, name, instances, &context.telemetry, &context.tasks);
     }
     Ok(Running { bound: program.bound.clone(), admin, program })
+}
+
+/// What each edge shows that has a certificate. One that cannot be used yet ends every handshake, and is told of.
+fn presented(
+    proxy: &Proxy,
+    folder: &Path,
+    mesh: &Mesh,
+    context: &ServiceContext,
+) -> BTreeMap<String, PublicHandshakes> {
+    let ServiceContext { clock, telemetry, tasks, .. } = context;
+    let edges =
+        proxy.edges.iter().filter_map(|it| Some((it.name.clone(), it.certificate.as_ref()?)));
+    let shown = edges.map(|(name, it)| {
+        let (chain, key) = (folder.join(&it.chain), folder.join(&it.key));
+        let files = CertificateFiles { chain, key };
+        let presented = certificate::follow(files, mesh, clock.clone(), telemetry, tasks);
+        let bounds = HandshakeConfig::default();
+        (name, PublicHandshakes::new(&bounds, presented, clock.clone(), telemetry))
+    });
+    shown.collect()
 }
 
 /// Who a proxy is to show itself to be, by the file at this path; nobody in plain text.

@@ -103,15 +103,21 @@ pub enum RevokeError {
     /// Several begin so.
     #[error("{1} keys begin with `{0}`")]
     Ambiguous(String, usize),
+    /// So little of an id is soon mistyped.
+    #[error("`{0}` is too little of an id: {PREFIX_DIGITS_MIN} digits are wanted")]
+    TooShort(String),
 }
 
-/// What became of taking a key back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Revoked {
-    /// It is no longer good.
-    Now,
-    /// It was not any more.
-    Before,
+/// Digits of an id by which a key can be taken back.
+const PREFIX_DIGITS_MIN: usize = 6;
+
+/// A key that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revoked {
+    /// The key, with the moment at which that happened first.
+    pub entry: KeyEntry,
+    /// Whether it was good until now.
+    pub was_good: bool,
 }
 
 impl Default for KeyFile {
@@ -190,17 +196,19 @@ impl KeyFile {
     /// [`RevokeError`].
     pub fn revoke(&mut self, id: &str, now: Timestamp) -> Result<Revoked, RevokeError> {
         let is_it = |it: &KeyEntry| !id.is_empty() && String::from(it.sha256).starts_with(id);
-        match self.keys.iter().filter(|it| is_it(it)).count() {
-            0 => return Err(RevokeError::Unknown(id.to_owned())),
-            1 => {}
-            several => return Err(RevokeError::Ambiguous(id.to_owned(), several)),
+        let count = self.keys.iter().filter(|it| is_it(it)).count();
+        let Some(entry) = self.keys.iter_mut().find(|it| is_it(it)) else {
+            return Err(RevokeError::Unknown(id.to_owned()));
+        };
+        if id.len() < PREFIX_DIGITS_MIN {
+            return Err(RevokeError::TooShort(id.to_owned()));
         }
-        let entry = self.keys.iter_mut().find(|it| is_it(it));
-        match entry.map(|it| it.revoked_at.replace(now).map(|before| it.revoked_at = Some(before)))
-        {
-            Some(Some(())) => Ok(Revoked::Before),
-            Some(None) | None => Ok(Revoked::Now),
+        if count > 1 {
+            return Err(RevokeError::Ambiguous(id.to_owned(), count));
         }
+        let was_good = entry.revoked_at.is_none();
+        entry.revoked_at.get_or_insert(now);
+        Ok(Revoked { entry: entry.clone(), was_good })
     }
 
     /// Takes every key of a principal back that is still good; how many those were, or none where nobody
@@ -264,9 +272,13 @@ mod tests {
         file.create(grant("bob"), now()).unwrap();
         assert_eq!(file.revoke("", now()), Err(RevokeError::Unknown(String::new())));
         assert_eq!(file.revoke("zz", now()), Err(RevokeError::Unknown("zz".to_owned())));
-        assert_eq!(file.revoke(&id, now()), Ok(Revoked::Now));
+        let short = id[..1].to_owned();
+        assert_eq!(file.revoke(&short, now()), Err(RevokeError::TooShort(short)));
+        assert!(file.keys().iter().all(|it| it.is_good(now())), "one letter takes nothing back");
+        let revoked = file.revoke(&id[..PREFIX_DIGITS_MIN], now()).unwrap();
+        assert!(revoked.was_good && revoked.entry.principal.as_str() == "alice", "{revoked:?}");
         let later = now() + std::time::Duration::from_secs(9);
-        assert_eq!(file.revoke(&id, later), Ok(Revoked::Before));
+        assert!(!file.revoke(&id, later).unwrap().was_good);
         assert_eq!(file.keys()[0].revoked_at, Some(now()));
         assert!(!file.keys()[0].is_good(now()) && file.keys()[1].is_good(now()));
     }

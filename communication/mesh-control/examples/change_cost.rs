@@ -57,7 +57,14 @@ async fn main() {
 
     let all: Vec<_> = (0..instances).map(instance).collect();
     let (registered, announced) = watch::channel(all.clone());
-    subscribe(upstream(), "instances".to_owned(), announced, |_| Ok(()), &telemetry, &tasks);
+    subscribe(
+        upstream(),
+        "instances".to_owned(),
+        announced,
+        |_: &State| Ok(()),
+        &telemetry,
+        &tasks,
+    );
     let mut heard = Vec::new();
     for number in 0..proxies {
         let (count, counted) = watch::channel(0);

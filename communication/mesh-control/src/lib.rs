@@ -21,4 +21,4 @@ pub use instance::{Registration, RegistrationError, Spoken};
 pub use plane::{Plane, StartError};
 pub use registry::{Change, INSTANCES_MAX, RegisterError, Registered, Registry, RegistryConfig};
 pub use state::{Sets, State};
-pub use subscriber::{Upstream, subscribe};
+pub use subscriber::{Hearer, Upstream, subscribe};

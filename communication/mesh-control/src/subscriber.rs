@@ -34,6 +34,14 @@ const RENEWALS_PER_LEASE: u32 = 3;
 /// Bytes of a reason that are sent.
 const REASON_BYTES_MAX: usize = 2_000;
 
+/// The end of a connection in words: of TLS it is an error with a page about it.
+fn told(error: io::Error) -> io::Error {
+    match error.kind() {
+        kind @ io::ErrorKind::UnexpectedEof => io::Error::new(kind, "the connection has ended"),
+        _ => error,
+    }
+}
+
 /// Where the control plane is, and who it must be.
 #[derive(Debug, Clone)]
 pub struct Upstream {
@@ -43,13 +51,31 @@ pub struct Upstream {
     pub identity: Option<(Handshakes, SpiffeId)>,
 }
 
-/// Follows a control plane from now on: each state that it tells is given to `apply`, which says why
-/// where it cannot be put in force. Those of `instances` are registered as long as they stand there.
+/// What a control plane says, as its proxy hears it.
+pub trait Hearer: Send {
+    /// Puts a state in force.
+    ///
+    /// # Errors
+    /// Why it cannot be; the last good one stays.
+    fn apply(&mut self, state: &State) -> Result<(), String>;
+
+    /// Learns why it is not heard, and by nothing that it is.
+    fn is_away(&mut self, _why: Option<String>) {}
+}
+
+impl<F: FnMut(&State) -> Result<(), String> + Send> Hearer for F {
+    fn apply(&mut self, state: &State) -> Result<(), String> {
+        self(state)
+    }
+}
+
+/// Follows a control plane from now on: each state that it tells is put in force by the hearer. Those of
+/// `instances` are registered as long as they stand there.
 pub fn subscribe(
     upstream: Upstream,
     name: String,
     instances: watch::Receiver<Vec<Registration>>,
-    apply: impl FnMut(&State) -> Result<(), String> + Send + 'static,
+    hearer: impl Hearer + 'static,
     telemetry: &Telemetry,
     tasks: &Tasks,
 ) {
@@ -58,7 +84,7 @@ pub fn subscribe(
         upstream,
         name,
         instances,
-        apply: Box::new(apply),
+        hearer: Box::new(hearer),
         told: State::default(),
         held: State::default(),
         is_connected: false,
@@ -67,14 +93,11 @@ pub fn subscribe(
     tasks.spawn("control plane's states", |shutdown| follower.run(shutdown));
 }
 
-/// Puts a state in force, or says why not.
-type Apply = Box<dyn FnMut(&State) -> Result<(), String> + Send>;
-
 struct Follower {
     upstream: Upstream,
     name: String,
     instances: watch::Receiver<Vec<Registration>>,
-    apply: Apply,
+    hearer: Box<dyn Hearer>,
     /// What the control plane says.
     told: State,
     /// What is in force.
@@ -88,10 +111,13 @@ impl Follower {
         let (mut random, mut attempt) = (random_from_os(), 0);
         while !shutdown.is_cancelled() {
             let Err(error) = self.connect(&shutdown).await else { return };
+            let error = told(error);
             self.metrics.lost.inc();
             self.metrics.connected.set(0.0);
             if std::mem::take(&mut self.is_connected) || attempt == 0 {
                 attempt = 0;
+                let why = format!("the one at {} is away: {error}", self.upstream.address);
+                self.hearer.is_away(Some(why));
                 tracing::warn!(control = %self.upstream.address, %error, "the control plane is away; what holds stays");
             }
             attempt += 1;
@@ -137,6 +163,7 @@ impl Follower {
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         };
         self.is_connected = true;
+        self.hearer.is_away(None);
         self.metrics.connected.set(1.0);
         tracing::info!(control = %self.upstream.address, "the control plane is heard");
         let mut renewals = ticks(
@@ -194,7 +221,7 @@ impl Follower {
         // Also what is refused: the next one is counted from it.
         snapshot.apply(&mut self.told);
         let next = self.told.over(&self.held);
-        match (self.apply)(&next) {
+        match self.hearer.apply(&next) {
             Ok(()) => {
                 self.held = next;
                 self.metrics.version.set(gauge(version));

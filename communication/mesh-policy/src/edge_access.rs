@@ -129,16 +129,44 @@ pub fn asking(policies: &[EdgeAccess], gateway: &str, route: &str) -> Asking {
 pub fn reach(
     policies: &[EdgeAccess],
     gateway: &str,
-    (route, method): (&str, &str),
+    asked: (&str, &str),
     roles: &[&str],
 ) -> Option<Reach> {
+    deciding(policies, gateway, asked, roles).map(|it| it.reach)
+}
+
+/// A rule that lets somebody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deciding<'p> {
+    /// The policy that it stands in.
+    pub policy: &'p str,
+    /// Its place there, from 0.
+    pub rule: usize,
+    /// How far it reaches.
+    pub reach: Reach,
+}
+
+/// The rule by which somebody with these roles reaches farthest by a route, the first of several; `None`
+/// is denied.
+#[must_use]
+pub fn deciding<'p>(
+    policies: &'p [EdgeAccess],
+    gateway: &str,
+    (route, method): (&str, &str),
+    roles: &[&str],
+) -> Option<Deciding<'p>> {
     let of_edge = policies.iter().filter(|it| it.gateway == gateway);
-    let allows = |rule: &&Rule| {
+    let allows = |rule: &Rule| {
         (rule.routes.is_empty() || rule.routes.iter().any(|it| it == route))
             && (rule.methods.is_empty() || rule.methods.iter().any(|it| it == method))
             && rule.roles.iter().any(|it| roles.contains(&it.as_str()))
     };
-    of_edge.flat_map(|it| &it.rules).filter(allows).map(|it| it.reach).max()
+    let all = of_edge
+        .flat_map(|it| it.rules.iter().enumerate().map(move |(rule, told)| (it, rule, told)));
+    let allowing = all.filter(|(_, _, told)| allows(told));
+    let found =
+        allowing.map(|(it, rule, told)| Deciding { policy: &it.name, rule, reach: told.reach });
+    found.reduce(|first, next| if next.reach > first.reach { next } else { first })
 }
 
 #[cfg(test)]
@@ -185,6 +213,19 @@ mod tests {
         check("", (orders, "GET"), None);
         check("Operator", (orders, "GET"), None);
         assert_eq!(reach(&shop(), "other", (orders, "GET"), &["operator"]), None);
+    }
+
+    #[test]
+    fn the_rule_that_decides_is_the_first_that_reaches_farthest() {
+        let decides = |roles: &[&str]| {
+            let shop = shop();
+            let found = deciding(&shop, "shop", ("default/orders", "GET"), roles);
+            found.map(|it| (it.policy.to_owned(), it.rule, it.reach))
+        };
+        let of_shop = |rule, reach| Some(("shop".to_owned(), rule, reach));
+        assert_eq!(decides(&["customer"]), of_shop(0, Reach::Own));
+        assert_eq!(decides(&["clerk", "customer", "auditor"]), of_shop(1, Reach::All));
+        assert_eq!(decides(&["nobody"]), None);
     }
 
     #[test]

@@ -93,6 +93,17 @@ pub struct Edge {
     pub listen: SocketAddr,
     /// Hosts that are ours (DNS rebinding); none means every one.
     pub hosts: Vec<String>,
+    /// What it shows over TLS; in plain text without.
+    pub certificate: Option<Certificate>,
+}
+
+/// A certificate and its key, as files with PEM relative to the file of the proxy; watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The own certificate, then those between it and an authority.
+    pub chain: PathBuf,
+    /// The key.
+    pub key: PathBuf,
 }
 
 /// A door for calls of the program to one other service, or to any by its Host.

@@ -39,7 +39,7 @@ pub use gate::{Full, Gate, Place};
 pub use guard::Guard;
 pub use h2::{Flood, FrameBudget};
 pub use head::{Peer, Transport};
-pub use mesh::{Door, Mesh};
+pub use mesh::{Door, Mesh, Subject};
 pub use outbound::{Context, Deadline, Outbound};
 pub use readiness::{NotReady, Readiness};
 pub use refusal::Refusal;

@@ -11,6 +11,7 @@ pub(crate) mod series;
 mod snapshot;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, RwLock,
@@ -37,6 +38,32 @@ use series::Families;
 pub use snapshot::Door;
 pub(crate) use snapshot::{BackendLane, Lane, Snapshot};
 
+/// What is kept current from outside, and may be wrong there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// The newest policy is not in force.
+    Policy,
+    /// Whoever may come in at an edge is known from an older state.
+    Callers,
+    /// The certificate that is shown outside is an older one.
+    Certificate,
+    /// The control plane is not heard.
+    ControlPlane,
+}
+
+impl Subject {
+    /// Its name on the pages for operators.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Callers => "callers",
+            Self::Certificate => "certificate",
+            Self::ControlPlane => "control_plane",
+        }
+    }
+}
+
 /// Policy and live state of one process; a cheap handle.
 #[derive(Debug, Clone)]
 pub struct Mesh(Arc<Inner>);
@@ -52,8 +79,8 @@ struct Inner {
     telemetry: Telemetry,
     families: Families,
     generation: Gauge,
-    /// Why the newest policy is not in force.
-    trouble: RwLock<Option<String>>,
+    /// What is not as whoever runs it wants it.
+    troubles: RwLock<BTreeMap<(Subject, String), String>>,
     /// Planted by the policy or by hand.
     faults: RwLock<Faults>,
     /// Whether any stands: looked at for each request.
@@ -158,7 +185,7 @@ impl Mesh {
             telemetry: telemetry.clone(),
             families,
             generation,
-            trouble: RwLock::default(),
+            troubles: RwLock::default(),
             faults: RwLock::default(),
             has_faults: AtomicBool::new(false),
             taps: Arc::default(),
@@ -281,15 +308,33 @@ impl Mesh {
         self.change(|present| drop(present.endpoints.insert(service, endpoints)))
     }
 
-    /// Says why the newest policy is not in force; `None` when it is.
-    pub fn set_trouble(&self, trouble: Option<String>) {
-        *self.0.trouble.write().unwrap_or_else(PoisonError::into_inner) = trouble;
+    /// Says what is wrong with something that is kept current from outside; `None` when nothing is.
+    pub fn set_trouble(&self, subject: Subject, trouble: Option<String>) {
+        self.set_trouble_of(subject, "", trouble);
     }
 
-    /// Why the newest policy is not in force.
+    /// The same where there are several of a subject, each with a name.
+    pub fn set_trouble_of(&self, subject: Subject, name: &str, trouble: Option<String>) {
+        let mut troubles = self.0.troubles.write().unwrap_or_else(PoisonError::into_inner);
+        match trouble {
+            Some(trouble) => troubles.insert((subject, name.to_owned()), trouble),
+            None => troubles.remove(&(subject, name.to_owned())),
+        };
+    }
+
+    /// What is wrong: what was good last holds meanwhile.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.0.trouble.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn troubles(&self) -> BTreeMap<Subject, String> {
+        let mut all = BTreeMap::<Subject, String>::new();
+        let troubles = self.0.troubles.read().unwrap_or_else(PoisonError::into_inner);
+        for ((subject, _), trouble) in &*troubles {
+            let told = all.entry(*subject).or_default();
+            if !told.is_empty() {
+                told.push('\n');
+            }
+            told.push_str(trouble);
+        }
+        all
     }
 
     /// The policy in force.

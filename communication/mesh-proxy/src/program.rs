@@ -4,6 +4,7 @@
 //! request no lock is shared but for moments. The kernel spreads connections over the workers.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     num::NonZeroUsize,
@@ -12,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use identity::PublicHandshakes;
 use mesh_policy::{
     Policy,
     authorization::Authorization,
@@ -83,6 +85,8 @@ struct Opening {
     side: Side,
     hosts: Vec<String>,
     spoken: Option<Protocol>,
+    /// How an edge over TLS shows who it is.
+    presenting: Option<PublicHandshakes>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +116,8 @@ const DRAIN_DELAY: Duration = Duration::from_millis(200);
 impl Program {
     /// Starts the workers; answers when all of them listen. `mesh` holds the policy for what goes
     /// out; whoever follows its sources replaces it there. Where it [knows](Mesh::know) how to show
-    /// who we are, the doors for what comes in let in those alone who show who they are. Once the tasks are told to stop, the doors
+    /// who we are, the doors for what comes in let in those alone who show who they are. `presented` are the
+    /// handshakes of those edges that have a certificate, by their names. Once the tasks are told to stop, the doors
     /// take connections for the proxy's `drain_delay` longer; then requests in flight end.
     ///
     /// # Errors
@@ -120,6 +125,7 @@ impl Program {
     pub fn start(
         proxy: &Proxy,
         mesh: &Mesh,
+        presented: &BTreeMap<String, PublicHandshakes>,
         limits: Limits,
         telemetry: &Telemetry,
         tasks: &Tasks,
@@ -132,7 +138,7 @@ impl Program {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let count = if proxy.workers == 0 { cores } else { proxy.workers };
         let mut plan = Plan {
-            openings: openings(proxy),
+            openings: openings(proxy, presented),
             mesh: mesh.clone(),
             inbound: inbound.clone(),
             service: proxy.name.clone(),
@@ -222,7 +228,7 @@ fn application_name(number: usize) -> String {
     if number == 0 { "application".to_owned() } else { format!("application-{number}") }
 }
 
-fn openings(proxy: &Proxy) -> Vec<Opening> {
+fn openings(proxy: &Proxy, presented: &BTreeMap<String, PublicHandshakes>) -> Vec<Opening> {
     let edge = |it: &mesh_policy::proxy::Edge| Opening {
         name: "edge",
         listen: it.listen,
@@ -230,6 +236,7 @@ fn openings(proxy: &Proxy) -> Vec<Opening> {
         side: Side::Edge,
         hosts: it.hosts.clone(),
         spoken: Some(Protocol::Http1),
+        presenting: presented.get(&it.name).cloned(),
     };
     let outbound = |it: &mesh_policy::proxy::Outbound| Opening {
         name: "outbound",
@@ -238,6 +245,7 @@ fn openings(proxy: &Proxy) -> Vec<Opening> {
         side: Side::Outbound,
         hosts: Vec::new(),
         spoken: it.protocol,
+        presenting: None,
     };
     let inbound = |(number, it): (usize, &mesh_policy::proxy::Inbound)| Opening {
         name: "inbound",
@@ -246,6 +254,7 @@ fn openings(proxy: &Proxy) -> Vec<Opening> {
         side: Side::Inbound,
         hosts: Vec::new(),
         spoken: it.protocol,
+        presenting: None,
     };
     let edges = proxy.edges.iter().map(edge);
     let outbounds = proxy.outbound.iter().map(outbound);
@@ -314,6 +323,9 @@ fn serve(plan: &Plan, listeners: Vec<TcpListener>, tasks: &Tasks) {
         let slashes = if opening.side == Side::Edge { Slashes::Refused } else { Slashes::Kept };
         let limits = Limits { slashes, ..plan.limits };
         let mut site = Site::new(opening.name, handler, limits, &plan.telemetry);
+        if let Some(handshakes) = &opening.presenting {
+            site = site.presenting(handshakes.clone());
+        }
         if opening.side == Side::Inbound {
             let mesh = plan.inbound.clone();
             site = site.guarded(Guard::new(mesh, plan.service.as_str(), &plan.telemetry));

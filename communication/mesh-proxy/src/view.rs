@@ -54,9 +54,17 @@ pub fn routes(mesh: &Mesh) -> Value {
     rows.sort_by_key(key);
     json!({
         "source": mesh.source(), "direction": mesh.direction().as_str(), "routes": rows,
-        "trouble": mesh.trouble(),
+        "troubles": troubles(mesh),
         "identity": mesh.handshakes().and_then(Handshakes::identity).map(|it| it.to_string()),
     })
+}
+
+/// What is wrong, by what it is about.
+fn troubles(mesh: &Mesh) -> Value {
+    mesh.troubles()
+        .into_iter()
+        .map(|(subject, why)| (subject.as_str().to_owned(), Value::from(why)))
+        .collect()
 }
 
 /// Every endpoint of every destination with what is known of it now.
@@ -66,14 +74,15 @@ pub fn endpoints(mesh: &Mesh) -> Value {
     let rows: Vec<Value> = snapshot.destinations().values().map(|it| of(mesh, it)).collect();
     json!({
         "source": mesh.source(), "direction": mesh.direction().as_str(), "destinations": rows,
-        "trouble": mesh.trouble(),
+        "troubles": troubles(mesh),
     })
 }
 
 /// Which rule a request is under, what was considered before it, how each endpoint stands, and which
-/// faults and limits may answer instead. It takes no place, no probe and nothing of a budget.
+/// faults and limits may answer instead. It takes no place, no probe and nothing of a budget. At an edge
+/// `access` says whether somebody with these roles would be let in, and by which rule.
 #[must_use]
-pub fn explain(mesh: &Mesh, door: &Door, head: &RequestHead) -> Value {
+pub fn explain(mesh: &Mesh, door: &Door, head: &RequestHead, roles: &[&str]) -> Value {
     let snapshot = mesh.snapshot();
     let lanes = snapshot.lanes(door);
     let verdict_of = |it: &RouteVerdict<'_>| match it {
@@ -120,6 +129,7 @@ pub fn explain(mesh: &Mesh, door: &Door, head: &RequestHead) -> Value {
         "faults": bound::faults_on(mesh, door, route, &names, head),
         "limits": if is_routed { bound::limits_on(mesh, door, route) } else { Vec::new() },
         "verdict": verdict(&destinations, is_routed),
+        "access": door::access(&snapshot.policy.edge_access, door, (route, head.method.as_str()), roles),
     })
 }
 

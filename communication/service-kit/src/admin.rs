@@ -128,14 +128,14 @@ async fn authorization(
 }
 
 /// Why a request goes where it goes: `?service=account&method=GET&path=/x`, or `?edge=edge&…`, with
-/// `host=…` and any number of `header=name: value`.
+/// `host=…`, any number of `header=name: value`, and at an edge of `role=…`.
 async fn explain(
     State(mesh): State<Mesh>,
     Query(pairs): Query<Pairs>,
 ) -> Result<Response, Problem> {
     const ONCE: [&str; 5] = ["service", "edge", "method", "path", "host"];
     let invalid = |detail: &str| Problem::of(Code::InvalidRequest, detail);
-    let asked = Parameters::read(pairs, &ONCE, &["header"])?;
+    let asked = Parameters::read(pairs, &ONCE, &["header", "role"])?;
     let door = match (asked.get("service"), asked.get("edge")) {
         (Some(service), None) => Door::Service(service.to_owned()),
         (None, Some(edge)) => Door::Edge(edge.to_owned()),
@@ -150,7 +150,8 @@ async fn explain(
         fields.push((parts.0.trim(), parts.1.trim()));
     }
     let head = view::asked(method, host, path, &fields).map_err(|it| invalid(&it))?;
-    reply(&view::explain(&mesh, &door, &head))
+    let roles: Vec<&str> = asked.all("role").collect();
+    reply(&view::explain(&mesh, &door, &head, &roles))
 }
 
 async fn list_mesh(State(mesh): State<Mesh>) -> Result<Response, Problem> {

@@ -62,8 +62,10 @@ struct Kept {
     good: Option<(Signers, Monotonic)>,
     /// Whether whoever asks next hears something new.
     is_news: bool,
-    /// Why the last look gave nothing, until somebody has heard it.
+    /// Why the last look gave nothing.
     trouble: Option<String>,
+    /// Whether somebody has heard that.
+    is_told: bool,
 }
 
 impl Kept {
@@ -72,16 +74,26 @@ impl Kept {
             Ok(signers) => {
                 self.good = Some((signers, now));
                 self.is_news = true;
+                self.trouble = None;
             }
-            Err(error) => self.trouble = Some(chain(&error)),
+            Err(error) => self.fail(chain(&error)),
         }
+    }
+
+    fn fail(&mut self, trouble: String) {
+        (self.trouble, self.is_told) = (Some(trouble), false);
+    }
+
+    /// What nobody has heard yet.
+    fn untold(&mut self) -> Option<String> {
+        if std::mem::replace(&mut self.is_told, true) { None } else { self.trouble.clone() }
     }
 
     /// Drops what is too old to be believed. Whether it says something else than when it was last asked.
     fn news(&mut self, stale_max: Duration, now: Monotonic) -> bool {
         if self.good.as_ref().is_some_and(|(_, at)| now.saturating_since(*at) > stale_max) {
             self.good = None;
-            self.trouble = Some("its last good keys are too old to be believed".to_owned());
+            self.fail("its last good keys are too old to be believed".to_owned());
             self.is_news = true;
         }
         std::mem::take(&mut self.is_news)
@@ -136,9 +148,15 @@ impl Publications {
             }
             let mut kept = lock(&self.followed[*told].kept);
             changed |= kept.news(told.stale_max, self.surroundings.clock.monotonic());
-            troubles.extend(kept.trouble.take().map(|it| format!("{}: {it}", told.url)));
+            troubles.extend(kept.untold().map(|it| format!("{}: {it}", told.url)));
         }
         (changed, troubles)
+    }
+
+    /// Why the last look at it gave nothing.
+    pub(super) fn trouble(&self, told: &PublishedKeys) -> Option<String> {
+        let trouble = lock(&self.followed.get(told)?.kept).trouble.clone()?;
+        Some(format!("{}: {trouble}", told.url))
     }
 
     /// Begins to follow an address. Why nobody can be believed there, if that is so.

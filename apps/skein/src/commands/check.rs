@@ -12,6 +12,9 @@ use super::{
     arguments::CheckArguments,
     cells::{list, text},
 };
+use identity::SKEW;
+use mesh_proxy::Subject;
+
 use crate::{
     Exit, Failure, Output,
     check::{self, Category, Check},
@@ -19,8 +22,8 @@ use crate::{
 
 /// Between two looks with `--wait`.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// An identity is renewed at half life, so one with less than that of an hour left is not renewed.
-const SOON: Duration = Duration::from_mins(10);
+/// An identity is renewed at half life, so one with less than this part of it left was not renewed.
+const LATE: f64 = 0.35;
 
 /// The category of the processes.
 pub const PROCESSES: &str = "processes";
@@ -98,7 +101,7 @@ pub async fn live(admins: &Admins) -> Result<Vec<Category>, Failure> {
     let now = SystemClock::shared().now();
     let mut categories = vec![
         Category { name: PROCESSES, checks: processes(&ready) },
-        Category { name: "policy", checks: policy(&pages(&routes)) },
+        Category { name: "kept current", checks: kept_current(&pages(&routes)) },
         Category { name: "endpoints", checks: ways(&pages(&endpoints)) },
     ];
     categories.extend(identities(&pages(&identity), now));
@@ -134,21 +137,44 @@ fn processes(ready: &Gathered) -> Vec<Check> {
     ]
 }
 
-fn policy(routes: &[(String, Value)]) -> Vec<Check> {
-    // All processes read the same files: what is wrong with them is told once.
+/// What every process keeps current from outside: each subject of `mesh_proxy::Subject`.
+fn kept_current(routes: &[(String, Value)]) -> Vec<Check> {
+    [
+        (
+            Subject::Policy,
+            "the newest policy is in force everywhere",
+            "mend the file; `analyze FILE…` judges it before anybody reads it",
+        ),
+        (
+            Subject::Callers,
+            "the keys of all who may come in can be read",
+            "mend the file, or see why the issuer does not answer; the last good keys hold",
+        ),
+        (
+            Subject::Certificate,
+            "the certificate of the edge can be shown",
+            "mend the files; the last good one is shown",
+        ),
+        (
+            Subject::ControlPlane,
+            "the control plane is heard",
+            "start it again; its last good state holds",
+        ),
+    ]
+    .map(|(subject, description, hint)| Check::none_of(description, &told(routes, subject), hint))
+    .into()
+}
+
+/// What is wrong with something. Many processes read the same files: that is told once.
+fn told(routes: &[(String, Value)], subject: Subject) -> Vec<String> {
     let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, page) in routes {
-        if let Some(trouble) = page["trouble"].as_str() {
+        if let Some(trouble) = page["troubles"][subject.as_str()].as_str() {
             alike.entry(trouble).or_default().push(name);
         }
     }
     let told = |(trouble, names): (&str, Vec<&str>)| format!("{trouble} (at {})", names.join(", "));
-    let wrong: Vec<String> = alike.into_iter().map(told).collect();
-    vec![Check::none_of(
-        "the newest policy is in force everywhere",
-        &wrong,
-        "mend the file; `analyze FILE…` judges it before anybody reads it",
-    )]
+    alike.into_iter().map(told).collect()
 }
 
 fn ways(endpoints: &[(String, Value)]) -> Vec<Check> {
@@ -187,21 +213,25 @@ fn identities(pages: &[(String, Value)], now: Timestamp) -> Option<Category> {
     showing.peek()?;
     let (mut closed, mut late) = (Vec::new(), Vec::new());
     for (name, page) in showing {
-        let until = page["not_after"].as_str().and_then(Timestamp::parse);
-        match until.map(|it| it.saturating_since(now)) {
-            None => closed.push(format!("{name} has no identity, and is closed")),
-            Some(Duration::ZERO) => closed.push(format!("the identity of {name} is over")),
-            Some(left) if left < SOON => {
-                late.push(format!("that of {name} ends in {} s", left.as_secs()));
-            }
-            Some(_) => {}
+        let time = |it: &str| page[it].as_str().and_then(Timestamp::parse);
+        let Some((from, until)) = time("not_before").zip(time("not_after")) else {
+            closed.push(format!("{name} has no identity, and is closed"));
+            continue;
+        };
+        let (left, life) = (until.saturating_since(now), until.saturating_since(from + SKEW));
+        if page["denied"] == true {
+            closed.push(format!("the identity of {name} is denied: nobody talks to it"));
+        } else if left.is_zero() {
+            closed.push(format!("the identity of {name} is over"));
+        } else if left < life.mul_f64(LATE) {
+            late.push(format!("that of {name} ends in {} s", left.as_secs()));
         }
     }
     let checks = vec![
         Check::none_of(
             "every process has an identity",
             &closed,
-            "the authority has to run; `identity show`",
+            "the authority has to run; a process that is denied gets another one when it is started anew; `identity show`",
         ),
         Check::none_of(
             "every identity is renewed in time",
@@ -257,16 +287,20 @@ mod tests {
 
     #[test]
     fn one_bad_file_is_told_once_with_all_who_read_it() {
-        let bad = json!({"trouble": "rules.yaml:4:8  no"});
+        let bad = json!({"troubles": {"policy": "rules.yaml:4:8  no"}});
         let pages = ["shop-1", "stock-1"].map(|it| (it.to_owned(), bad.clone()));
-        let Verdict::Error(why) = &policy(&pages)[0].verdict else { panic!("it is wrong") };
+        let Verdict::Error(why) = &kept_current(&pages)[0].verdict else { panic!("it is wrong") };
         assert_eq!(why, "rules.yaml:4:8  no (at shop-1, stock-1)");
     }
 
     #[test]
     fn a_policy_that_is_not_in_force_and_a_breaker_that_is_open_are_found() {
-        check(&policy(&page(json!({"trouble": null}))), &[true]);
-        check(&policy(&page(json!({"trouble": "rules.yaml:4:8  no"}))), &[false]);
+        let kept = |troubles: Value| kept_current(&page(json!({"troubles": troubles})));
+        check(&kept(json!({})), &[true, true, true, true]);
+        check(&kept(json!({"policy": "rules.yaml:4:8  no"})), &[false, true, true, true]);
+        check(&kept(json!({"callers": "keys.json: no"})), &[true, false, true, true]);
+        check(&kept(json!({"certificate": "over"})), &[true, true, false, true]);
+        check(&kept(json!({"control_plane": "it is away"})), &[true, true, true, false]);
         let ways = |endpoints: Value| {
             ways(&page(json!({"destinations": [{"service": "stock", "endpoints": endpoints}]})))
         };
@@ -280,9 +314,14 @@ mod tests {
     fn an_identity_that_is_over_or_not_renewed_is_found_and_none_at_all_is_no_error() {
         let now = Timestamp::parse("2026-11-28T12:00:00Z").unwrap();
         assert!(identities(&page(json!({"shows": false, "id": null})), now).is_none());
-        let checks = |until: Value| {
-            identities(&page(json!({"shows": true, "not_after": until})), now).unwrap().checks
+        let shown = |until: Value, denied: bool| {
+            let from = "2026-11-28T11:30:00Z";
+            let shown =
+                json!({"shows": true, "not_before": from, "not_after": until, "denied": denied});
+            identities(&page(shown), now).unwrap().checks
         };
+        let checks = |until: Value| shown(until, false);
+        check(&shown(json!("2026-11-28T13:00:00Z"), true), &[false, true]);
         check(&checks(json!("2026-11-28T13:00:00Z")), &[true, true]);
         check(&checks(json!("2026-11-28T12:05:00Z")), &[true, false]);
         check(&checks(json!("2026-11-28T11:59:00Z")), &[false, true]);

@@ -7,7 +7,7 @@ pub type OwnReason = (&'static str, &'static str);
 pub const ALL: &[OwnReason] = &[
     (
         "ambiguous_key",
-        "Several keys begin with these letters. `key list` shows them; give more of the one that is meant.",
+        "Several keys may be meant by these letters. `key list` shows them; give more of the id of the one that is meant, six digits at least.",
     ),
     (
         "bad_argument",

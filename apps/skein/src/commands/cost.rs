@@ -4,13 +4,14 @@
 //! size, so that whatever else the machine does falls on both. One connection each, one request at a
 //! time: this is the cost of a hop, not the capacity of a door.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+
 use mesh_policy::{
     Policy,
     destination::{Endpoint, EndpointSet, Protocol},
@@ -190,7 +191,7 @@ fn open_door(
         workers: 1,
         ..Proxy::default()
     };
-    Program::start(&proxy, &mesh, proxy::limits(), &telemetry, tasks)
+    Program::start(&proxy, &mesh, &BTreeMap::new(), proxy::limits(), &telemetry, tasks)
         .map_err(|it| failed(failure::chain(&it)))
 }
 

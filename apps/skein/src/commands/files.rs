@@ -90,7 +90,7 @@ fn unreadable(error: PolicyError) -> Failure {
     let failure = Failure::new("no_file", "a file cannot be read").because(chain(&error));
     match error {
         PolicyError::Io { path, .. } => failure.at(path.display()).exit(Exit::NotFound),
-        PolicyError::Findings(_) => failure,
+        PolicyError::Findings(_) | PolicyError::Route(_) => failure,
     }
 }
 

@@ -84,7 +84,7 @@ fn certificates(standing: &Value, output: Output) -> Exit {
 /// Who each process shows itself to be.
 async fn show(admins: &Admins, output: Output) -> Result<Exit, Failure> {
     let gathered = admins.get("/identity").await?;
-    let mut table = Table::new(&["INSTANCE", "IDENTITY", "NUMBER", "UNTIL", "BELIEVES"]);
+    let mut table = Table::new(&["INSTANCE", "IDENTITY", "NUMBER", "UNTIL", "STATE", "BELIEVES"]);
     let mut rows = Vec::new();
     for said in &gathered.said {
         let mut page = said.json();
@@ -99,6 +99,7 @@ async fn show(admins: &Admins, output: Output) -> Result<Exit, Failure> {
             text(&page["id"]),
             text(&page["serial"]),
             text(&page["not_after"]),
+            state(&page).to_owned(),
             believes.join(", "),
         ]);
         page["instance"] = json!(said.process.name);
@@ -109,6 +110,15 @@ async fn show(admins: &Admins, output: Output) -> Result<Exit, Failure> {
     }
     output.result(&rows, &table);
     Ok(gathered.exit(output))
+}
+
+/// How it stands with what a process shows.
+fn state(page: &Value) -> &'static str {
+    match page {
+        it if it["id"].is_null() => "closed",
+        it if it["denied"] == true => "denied",
+        _ => "shown",
+    }
 }
 
 /// The order to deny what an instance shows now, or the certificate of this number.
@@ -152,5 +162,10 @@ fn told(standing: &Value) -> String {
     };
     let denied = standing["denied"].as_array().map_or(0, Vec::len);
     let issuer = text(&standing["issuer"]["not_after"]);
-    format!("{next}; the issuer signs until {issuer}; {denied} certificates are denied")
+    let denied = match denied {
+        0 => "no certificate is denied".to_owned(),
+        1 => "1 certificate is denied".to_owned(),
+        count => format!("{count} certificates are denied"),
+    };
+    format!("{next}; the issuer signs until {issuer}; {denied}")
 }

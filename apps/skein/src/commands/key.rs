@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use base::Timestamp;
-use callers::{Grant, KeyEntry, Name, RevokeError, Revoked, Role};
+use callers::{Grant, KeyEntry, KeyFile, Name, RevokeError, Revoked, Role};
 use clap::Subcommand;
 use rustix::process::getuid;
 use serde_json::{Value, json};
@@ -139,20 +139,33 @@ fn list(store: &KeyStore, now: Timestamp, output: Output) -> Result<Done, Failur
 
 fn revoke(store: &KeyStore, id: &str, now: Timestamp, output: Output) -> Result<Done, Failure> {
     let revoked = store.change(|it| it.revoke(id, now)).map_err(|it| unusable(&it))?;
-    let revoked = revoked.map_err(|error| {
+    let Revoked { entry, was_good } = revoked.map_err(|error| {
         let (code, exit) = match error {
             RevokeError::Unknown(_) => ("no_such_key", Exit::NotFound),
-            RevokeError::Ambiguous(..) => ("ambiguous_key", Exit::Usage),
+            RevokeError::Ambiguous(..) | RevokeError::TooShort(_) => ("ambiguous_key", Exit::Usage),
         };
-        Failure::new(code, error.to_string()).exit(exit).next("drone-delivery key list")
+        let his = store.read().map(|it| keys_of(&it, id)).unwrap_or_default();
+        let next = match his.as_str() {
+            "" => "`key list` shows the ids".to_owned(),
+            his => format!("keys are taken back one by one, and those of {id} are {his}"),
+        };
+        Failure::new(code, error.to_string()).exit(exit).next(next)
     })?;
-    if revoked == Revoked::Before {
+    if !was_good {
         output.remark("it was taken back before");
     }
-    let mut table = Table::new(&["REVOKED"]);
-    table.row([id.to_owned()]);
-    output.result(&json!({"revoked": id}), &table);
-    Ok((Exit::Done, "done".to_owned()))
+    let (key, principal) = (entry.sha256.id(), entry.principal.to_string());
+    let mut table = Table::new(&["REVOKED", "PRINCIPAL"]);
+    table.row([key.clone(), principal.clone()]);
+    output.result(&json!({"revoked": key, "principal": principal}), &table);
+    Ok((Exit::Done, format!("done: key {key} of {principal}")))
+}
+
+/// The ids of the good keys of a principal.
+fn keys_of(file: &KeyFile, principal: &str) -> String {
+    let good = file.keys().iter().filter(|it| it.revoked_at.is_none());
+    let his = good.filter(|it| it.principal.as_str() == principal);
+    his.map(|it| it.sha256.id()).collect::<Vec<_>>().join(", ")
 }
 
 fn row(entry: &KeyEntry, now: Timestamp) -> Value {
@@ -193,6 +206,10 @@ mod tests {
     use super::*;
     use crate::audit;
 
+    fn grant(name: &str) -> Grant {
+        Grant { principal: name.parse().unwrap(), roles: Vec::new(), expires_at: None }
+    }
+
     #[test]
     fn what_is_done_to_keys_is_noted_and_no_key_is() {
         let folder = tempfile::tempdir().unwrap();
@@ -207,6 +224,9 @@ mod tests {
         let id = store.read().unwrap().keys()[0].sha256.id();
         run(KeyCommand::Revoke { id: id.clone() }).unwrap();
         run(KeyCommand::Revoke { id: "none".to_owned() }).unwrap_err();
+        let drawn = store.change(|it| it.create(grant("bob"), now)).unwrap().unwrap();
+        let by_name = run(KeyCommand::Revoke { id: "bob".to_owned() }).unwrap_err();
+        assert!(by_name.next.unwrap().ends_with(&drawn.entry.sha256.id()), "his keys are named");
         let entries = audit::verify(&std::fs::read_to_string(path).unwrap()).unwrap();
         let told: Vec<_> =
             entries.iter().map(|it| (it.what.as_str(), it.decision.as_str())).collect();
@@ -214,8 +234,9 @@ mod tests {
             told,
             [
                 ("key create alice as auditor", &*format!("done: key {id}")),
-                (&*format!("key revoke {id}"), "done"),
+                (&*format!("key revoke {id}"), &*format!("done: key {id} of alice")),
                 ("key revoke none", "refused: no_such_key"),
+                ("key revoke bob", "refused: no_such_key"),
             ]
         );
         assert!(entries.iter().all(|it| it.who.starts_with("uid ")), "{entries:?}");

@@ -184,7 +184,7 @@ fn troubles(output: Output, pages: &[(String, Value)]) {
 fn grouped(pages: &[(String, Value)]) -> Vec<String> {
     let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, page) in pages {
-        if let Some(trouble) = page["trouble"].as_str() {
+        if let Some(trouble) = page["troubles"]["policy"].as_str() {
             alike.entry(trouble).or_default().push(name);
         }
     }
@@ -243,7 +243,7 @@ stock    stock-1   127.0.0.1:1  v2       shop-1   open     1.50ms   3           
 
     #[test]
     fn one_broken_file_is_told_once_for_all_who_read_it() {
-        let page = |trouble: Option<&str>| json!({"trouble": trouble});
+        let page = |trouble: Option<&str>| json!({"troubles": {"policy": trouble}});
         let broken = Some("routes.yaml:3:1  no YAML  [SK1001]");
         let pages = [("a", broken), ("b", None), ("c", broken)];
         let pages = pages.map(|(name, trouble)| (name.to_owned(), page(trouble)));

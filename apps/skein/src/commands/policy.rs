@@ -1,6 +1,6 @@
 //! `policy`: who may call what, what the door of a service says to a caller, and what doors have denied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -32,6 +32,9 @@ async fn show(admins: &Admins, service: Option<&str>, output: Output) -> Result<
     let gathered = admins.get("/authorizations").await?;
     let pages: Vec<Value> = gathered.said.iter().map(super::admin::Said::json).collect();
     let rows = rules(&pages, service);
+    if let (Some(service), true) = (service, rows.is_empty()) {
+        is_known(service, &pages, &admins.get("/routes").await?)?;
+    }
     let mut table = Table::new(&["SERVICE", "POLICY", "RULE", "MODE", "CALLERS", "METHODS"]);
     for row in &rows {
         let cells = ["service", "policy", "rule", "mode"].map(|it| text(&row[it]));
@@ -47,6 +50,20 @@ async fn show(admins: &Admins, service: Option<&str>, output: Output) -> Result<
         output.remark("no rule stands at a door: where nobody shows who he is, nobody is asked");
     }
     Ok(gathered.exit(output))
+}
+
+/// That somebody has this name: a typing error is no open door.
+fn is_known(service: &str, pages: &[Value], routes: &Gathered) -> Result<(), Failure> {
+    let ruled =
+        pages.iter().flat_map(|it| list(&it["authorizations"])).map(|it| text(&it["service"]));
+    let edges = pages.iter().flat_map(|it| list(&it["edges"])).map(|it| text(&it["edge"]));
+    let guarded =
+        routes.said.iter().filter_map(|it| it.json()["guards"].as_str().map(str::to_owned));
+    let known: BTreeSet<String> = ruled.chain(edges).chain(guarded).collect();
+    if known.contains(service) {
+        return Ok(());
+    }
+    Err(unknown("no_such_door", format!("nothing that runs has a door `{service}`"), &known))
 }
 
 /// A row for each rule of a service, or of all; processes that know the same one tell it once.
@@ -107,7 +124,14 @@ fn callers_of(row: &Value) -> String {
 }
 
 async fn why(admins: &Admins, asked: &JudgeArguments, output: Output) -> Result<Exit, Failure> {
-    let (door, caller) = door_of(&admins.get("/routes").await?, asked)?;
+    let routes = admins.get("/routes").await?;
+    if let Some(edge) = edge_of(&routes, &asked.service) {
+        return why_at_edge(admins, edge, asked, output).await;
+    }
+    let (door, caller) = door_of(&routes, asked)?;
+    if !routes.said.iter().any(|it| it.json()["identity"] == *caller) {
+        output.remark(&format!("no process that runs shows itself to be {caller}"));
+    }
     let pairs = [
         ("caller", Some(&*caller)),
         ("method", Some(&*asked.method)),
@@ -115,17 +139,76 @@ async fn why(admins: &Admins, asked: &JudgeArguments, output: Output) -> Result<
     ];
     let path = query("/authorization", &pairs);
     let gathered = admins.ask(&[door], Method::GET, &path, "").await?;
-    let Some(said) = gathered.said.first().filter(|it| it.status.is_success()) else {
-        let detail = gathered.said.first().map_or(Value::Null, |it| it.json()["detail"].clone());
-        let failure = Failure::new("bad_argument", "the request cannot be judged");
-        return Err(failure.because(text(&detail)).exit(Exit::Usage));
-    };
-    let page = said.json();
+    let page = judged(&gathered)?;
     match output.format {
         crate::Format::Json => output.document(&page),
         crate::Format::Table | crate::Format::Wide => output.text(&told(&page)),
     }
     Ok(if page["verdict"] == "denied" { Exit::Failed } else { gathered.exit(output) })
+}
+
+/// A process that has routes of the edge of this name; a service of the same name goes first.
+fn edge_of(routes: &Gathered, name: &str) -> Option<Process> {
+    let door = format!("edge/{name}");
+    let pages = || routes.said.iter().map(|it| (&it.process, it.json()));
+    if pages().any(|(_, page)| page["guards"] == name) {
+        return None;
+    }
+    let mut leading =
+        pages().filter(|(_, page)| list(&page["routes"]).iter().any(|it| it["door"] == *door));
+    leading.next().map(|it| it.0.clone())
+}
+
+/// What an edge says to somebody with these roles, and by which rule.
+async fn why_at_edge(
+    admins: &Admins,
+    edge: Process,
+    asked: &JudgeArguments,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let mut pairs = vec![
+        ("edge", Some(&*asked.service)),
+        ("method", Some(&*asked.method)),
+        ("path", Some(&*asked.path)),
+    ];
+    pairs.extend(asked.caller.split(',').map(|it| ("role", Some(it))));
+    let gathered = admins.ask(&[edge], Method::GET, &query("/explain", &pairs), "").await?;
+    let page = judged(&gathered)?;
+    match output.format {
+        crate::Format::Json => output.document(&page),
+        crate::Format::Table | crate::Format::Wide => output.text(&told_at_edge(&page, asked)),
+    }
+    let is_let_in = !page["route"].is_null() && !page["access"]["reach"].is_null();
+    Ok(if is_let_in { gathered.exit(output) } else { Exit::Failed })
+}
+
+fn told_at_edge(page: &Value, asked: &JudgeArguments) -> String {
+    let (method, path) = (text(&page["method"]), text(&page["path"]));
+    let what = format!("{method} {path} by {} at {}", asked.caller, asked.service);
+    let access = &page["access"];
+    let how = match (page["route"].as_str(), access["asks"].as_str(), access["reach"].as_str()) {
+        (None, ..) => "no route leads on from there: 404".to_owned(),
+        (Some(route), Some("everybody"), Some(reach)) => {
+            let (rule, policy) = (text(&access["rule"]), text(&access["policy"]));
+            format!("allowed by rule {rule} of {policy} (route {route}, reach {reach})")
+        }
+        (Some(route), Some("everybody"), None) => {
+            format!("denied: no rule lets these roles do that (route {route})")
+        }
+        (Some(route), ..) => format!("allowed: nobody is asked who he is (route {route})"),
+    };
+    printable(&format!("{what}: {how}")) + "\n"
+}
+
+/// The page that a process answered with.
+fn judged(gathered: &Gathered) -> Result<Value, Failure> {
+    let said = gathered.said.first();
+    if let Some(said) = said.filter(|it| it.status.is_success()) {
+        return Ok(said.json());
+    }
+    let detail = said.map_or(Value::Null, |it| it.json()["detail"].clone());
+    let failure = Failure::new("bad_argument", "the request cannot be judged");
+    Err(failure.because(text(&detail)).exit(Exit::Usage))
 }
 
 /// A process that judges who comes in to the service, and the caller's identity.
@@ -235,6 +318,29 @@ mod tests {
         assert_eq!(shown, [customer, ("* (reach nothing)".to_owned(), json!(1))]);
         assert_eq!(told[1]["routes"], json!(["d/prices"]));
         assert!(rules(&[page], Some("till")).is_empty());
+    }
+
+    #[test]
+    fn what_an_edge_says_to_a_role_is_told_with_the_rule_and_the_reach() {
+        let asked = JudgeArguments {
+            caller: "customer".to_owned(),
+            service: "edge".to_owned(),
+            method: "GET".to_owned(),
+            path: "/x".to_owned(),
+        };
+        let told = |route: Value, access: Value| {
+            let page = json!({"method": "GET", "path": "/x", "route": route, "access": access});
+            told_at_edge(&page, &asked)
+        };
+        let allowed = json!({"asks": "everybody", "policy": "e", "rule": 0, "reach": "own"});
+        let expected =
+            "GET /x by customer at edge: allowed by rule 0 of e (route d/x, reach own)\n";
+        assert_eq!(told(json!("d/x"), allowed), expected);
+        let denied = told(json!("d/x"), json!({"asks": "everybody", "reach": null}));
+        assert!(denied.contains("denied"), "{denied}");
+        let open = told(json!("d/x"), json!({"asks": "nobody", "reach": "nothing"}));
+        assert!(open.contains("nobody is asked"), "{open}");
+        assert!(told(Value::Null, json!({"asks": "everybody"})).contains("404"));
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod conformance_command;
 #[cfg(test)]
 mod control_plane;
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod file_commands;
 #[cfg(test)]
 mod following;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     destination::Protocol,
-    proxy::{AccessLog, Control, Edge, Identity, Inbound, Instance, Outbound, Proxy},
+    proxy::{AccessLog, Certificate, Control, Edge, Identity, Inbound, Instance, Outbound, Proxy},
 };
 
 /// Doors of one kind, hosts of one edge, and files of one proxy; more is refused.
@@ -137,11 +137,25 @@ fn doors<T>(
 }
 
 fn edge(context: &Context<'_>, node: &Node, document: &Document<'_>) -> Option<Edge> {
-    let section = Section::of(context, node, "an edge", &["name", "listen", "hosts"])?;
+    let known = ["name", "listen", "hosts", "certificate"];
+    let section = Section::of(context, node, "an edge", &known)?;
+    let certificate = section.read("certificate", certificate);
+    if section.get("certificate").is_some() && certificate.is_none() {
+        // Without it the edge would be open in plain text.
+        return None;
+    }
     let hosts = section.one_or_more("hosts", DOORS_MAX).iter();
     let hosts = hosts.filter_map(|it| values::own_host(context, it)).collect();
     let name = section.read("name", values::name).unwrap_or_else(|| document.name.clone());
-    Some(Edge { name, listen: section.read_needed("listen", values::address)?, hosts })
+    let listen = section.read_needed("listen", values::address)?;
+    Some(Edge { name, listen, hosts, certificate })
+}
+
+fn certificate(context: &Context<'_>, node: &Node) -> Option<Certificate> {
+    let section = Section::of(context, node, "a certificate", &["chain", "key"])?;
+    let file = |name| section.read_needed(name, values::text_up_to(4096)).map(PathBuf::from);
+    let (chain, key) = (file("chain"), file("key"));
+    Some(Certificate { chain: chain?, key: key? })
 }
 
 fn outbound(context: &Context<'_>, node: &Node) -> Option<Outbound> {

@@ -9,7 +9,7 @@ use mesh_policy::{
     destination::{Endpoint, EndpointSet, Protocol},
     fault::At,
     filter::{Filter, HeaderChange, PathChange, Redirect},
-    proxy::{AccessLog, Edge, Inbound, Outbound, Proxy},
+    proxy::{AccessLog, Certificate, Edge, Inbound, Outbound, Proxy},
     rate::{RateKey, RateLimit},
     retry::RouteRetry,
     route::{Match, Parent, PathMatch, Route, Rule, Timeouts, ValueMatch, ValuePattern},
@@ -83,8 +83,15 @@ fn an_edge_has_hosts_routes_and_a_redirect() {
         name: "http".to_owned(),
         listen: "0.0.0.0:8080".parse().unwrap(),
         hosts: vec!["shop.example.com".to_owned(), "localhost".to_owned()],
+        certificate: None,
     };
-    assert_eq!(proxy.edges, [edge]);
+    let secure = Edge {
+        name: "https".to_owned(),
+        listen: "0.0.0.0:8443".parse().unwrap(),
+        hosts: Vec::new(),
+        certificate: Some(Certificate { chain: "shop.pem".into(), key: "shop.key".into() }),
+    };
+    assert_eq!(proxy.edges, [edge, secure]);
     let log = AccessLog { per_mille: 10, slow: Duration::from_secs(1) };
     assert_eq!((proxy.workers, proxy.access_log), (2, Some(log)));
     assert_eq!(proxy.files, [Path::new("endpoints.yaml")]);

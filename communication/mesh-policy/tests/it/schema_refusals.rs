@@ -38,6 +38,16 @@ fn check(head: &str, line: &str, at: &str, expected: Code) {
 }
 
 #[test]
+fn an_edge_with_half_a_certificate_is_no_edge_in_plain_text() {
+    let edge = |certificate: &str| {
+        format!("{{edge: {{listen: \"127.0.0.1:1\", certificate: {certificate}}}}}")
+    };
+    check_ours("Proxy", &edge("{chain: a.pem}"), "{chain", Code::MissingMember);
+    check_ours("Proxy", &edge("{key: a.key}"), "{key", Code::MissingMember);
+    check_ours("Proxy", &edge("a.pem"), "a.pem", Code::WrongType);
+}
+
+#[test]
 fn a_rule_keeps_to_the_schema_of_the_gateway_api() {
     let path = |value: &str| format!("matches: [{{path: {{value: {value}}}}}]");
     check_rule(&path("orders"), "orders", Code::Malformed);

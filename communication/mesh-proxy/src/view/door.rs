@@ -2,12 +2,15 @@
 
 use mesh_policy::{
     authorization::{Asked, Authorization, Caller, Mode, Rule, Template, Verdict, judge},
-    edge_access::{self, EdgeAccess},
+    edge_access::{self, Asking, EdgeAccess, Reach},
     route::RequestView as _,
 };
 use serde_json::{Value, json};
 
-use crate::{head::RequestHead, mesh::Mesh};
+use crate::{
+    head::RequestHead,
+    mesh::{Door, Mesh},
+};
 
 /// What the policy of this mesh says to a request at the door of a service, and the rule that decides.
 /// Nothing is counted.
@@ -37,6 +40,30 @@ pub fn authorization(
         page.extend(judged);
     }
     page
+}
+
+/// What an edge says to somebody with these roles who asks by this route; nothing at another door.
+pub(super) fn access(
+    policies: &[EdgeAccess],
+    door: &Door,
+    (route, method): (&str, &str),
+    roles: &[&str],
+) -> Value {
+    let Door::Edge(edge) = door else { return Value::Null };
+    let asked = match edge_access::asking(policies, edge, route) {
+        Asking::NoPolicy => json!({"asks": "nobody", "reach": Reach::All.as_str()}),
+        Asking::Nobody => json!({"asks": "nobody", "reach": Reach::Nothing.as_str()}),
+        Asking::Everybody => {
+            let found = edge_access::deciding(policies, edge, (route, method), roles);
+            json!({
+                "asks": "everybody", "policy": found.map(|it| it.policy),
+                "rule": found.map(|it| it.rule), "reach": found.map(|it| it.reach.as_str()),
+            })
+        }
+    };
+    let mut access = asked;
+    access["roles"] = json!(roles);
+    access
 }
 
 /// The rules that stand at the doors of services, and those of edges for callers from outside, as the files

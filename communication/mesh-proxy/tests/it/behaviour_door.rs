@@ -1,6 +1,6 @@
 //! A proxy as a whole: what stands at the door of the program behind it, and how it goes.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use mesh_policy::{
     Policy,
@@ -41,7 +41,8 @@ impl Running {
         };
         let (telemetry, tasks) = (Telemetry::disabled(), Tasks::new());
         let mesh = Mesh::new("stock", policy, &telemetry).unwrap();
-        let program = Program::start(&proxy, &mesh, Limits::default(), &telemetry, &tasks);
+        let program =
+            Program::start(&proxy, &mesh, &BTreeMap::new(), Limits::default(), &telemetry, &tasks);
         Self { program: program.unwrap(), mesh, tasks, telemetry }
     }
 

@@ -132,7 +132,20 @@ async fn check_says_by_its_exit_code_whether_the_system_is_well_and_whether_one_
     .await;
     assert_eq!(wrong, (Some(1), vec!["the newest policy is in force everywhere".to_owned()]));
     assert_eq!(checked(&system, &["--wait", "1s"]).0, Some(4));
-    // Who starts anew has no last good state: he does not run, and answers nobody who asks.
+    // Who starts anew goes on by the last good state.
+    let killed = system.role("history").remove(0);
+    killed.signal(Signal::KILL);
+    until("another one is ready", SOON, async || {
+        let others = system.role("history");
+        others.iter().any(|it| it.pid != killed.pid && it.state == "ready").then_some(())
+    })
+    .await;
+    let expected = vec!["the newest policy is in force everywhere".to_owned()];
+    assert_eq!(checked(&system, &["--wait", "1s"]), (Some(4), expected));
+    // Where that is gone as well, and cannot be kept again, it does not run, and answers nobody who asks.
+    let kept = system.data().join("mesh/last-good");
+    fs::remove_dir_all(&kept).unwrap();
+    fs::write(&kept, "").unwrap();
     system.role("history")[0].signal(Signal::KILL);
     until("it is found not to run", SOON, async || {
         checked(&system, &[]).1.contains(&"every process runs".to_owned()).then_some(())

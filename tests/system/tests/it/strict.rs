@@ -71,6 +71,7 @@ async fn is_strict(placement: &str) {
     assert_eq!(says(&system, "account", "GET", "/api/accounts", "delivery"), "path_not_allowed");
     assert_eq!(says(&system, "package", "GET", "/x", "delivery"), "caller_not_allowed");
     the_log_is_strict(&system).await;
+    the_edge_asks_by_roles(&system);
     let edges = system.command_json(&["edges", "-t", "1s"]);
     let edges = edges.as_array().unwrap();
     assert!(edges.iter().any(|it| it["src"] == "scheduler" && it["dst"] == "drone"), "{edges:?}");
@@ -81,6 +82,18 @@ async fn is_strict(placement: &str) {
     assert!(!by_log, "no service is denied what it does: {audit}");
     let denied = |it: &Value| it["service"] == "drone" && it["reason"] == "caller_not_allowed";
     assert!(audit.as_array().unwrap().iter().any(denied), "the gateway was refused: {audit}");
+}
+
+fn the_edge_asks_by_roles(system: &System) {
+    let reach = |roles: &str, method: &str, path: &str| {
+        let said = system.command_json(&["policy", "why", roles, "edge", method, path]);
+        (said["route"].is_string(), said["access"]["reach"].as_str().map(str::to_owned))
+    };
+    let reaches = |word: &str| (true, Some(word.to_owned()));
+    assert_eq!(reach("customer", "GET", "/api/deliveries/7"), reaches("own"));
+    assert_eq!(reach("customer,auditor", "GET", "/api/deliveries/7"), reaches("all"));
+    assert_eq!(reach("auditor", "POST", "/api/deliveryrequests"), (true, None));
+    assert!(!reach("operator", "GET", "/admin/faults").0, "it leads nowhere");
 }
 
 /// What the log would say to a service.
