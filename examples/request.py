@@ -2,16 +2,39 @@
 """Asks for a delivery without HTTP: a stock Kafka client produces a `delivery-requests` record.
 
     pip install confluent-kafka
-    drone-delivery up --set broker.plain_clients=true      # or log in: docs/operations.md, Users of the log
+    drone-delivery up --set broker.plain_clients=true
     python3 examples/request.py [127.0.0.1:7092]
+
+or, logged in as `request` over TLS, with what `drone-delivery log user add request` has shown:
+
+    drone-delivery up --routes examples/log-user.yaml
+    drone-delivery identity anchors --pem > anchors.pem
+    LOG_USER=request LOG_SECRET_FILE=secret.txt LOG_AUTHORITIES=anchors.pem python3 examples/request.py
 
 Prints the delivery's id once the log has the record on stable storage.
 """
 import json
+import os
 import sys
 import uuid
 
 from confluent_kafka import Producer
+
+
+def access():
+    """How one comes in: logged in over TLS where a user is told, else as whoever is on this machine."""
+    user = os.environ.get("LOG_USER")
+    if user is None:
+        return {}
+    with open(os.environ["LOG_SECRET_FILE"], encoding="ascii") as secret:
+        return {
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": user,
+            "sasl.password": secret.read().strip(),
+            "ssl.ca.location": os.environ["LOG_AUTHORITIES"],
+        }
+
 
 address = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:7092"
 delivery = str(uuid.uuid4())
@@ -30,7 +53,7 @@ def acknowledged(error, _record):
     print(delivery, flush=True)
 
 
-producer = Producer({"bootstrap.servers": address, "acks": "all"})
+producer = Producer({"bootstrap.servers": address, "acks": "all", **access()})
 producer.produce("delivery-requests", key=delivery, value=json.dumps(request),
                  headers={"operation": "delivery"}, on_delivery=acknowledged)
 producer.flush()

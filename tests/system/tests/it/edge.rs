@@ -1,6 +1,6 @@
 //! The public edge: keys, malformed requests, a log that is down, more work than the rest can take.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, process::Command, time::Duration};
 
 use http::Method;
 use rustix::process::Signal;
@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::{
     http::Reply,
+    peers::{has, not_run},
     program::{System, sample_request},
     wait::until,
 };
@@ -147,4 +148,33 @@ async fn a_scheduler_that_is_down_delays_but_refuses_nothing() {
     for id in ids {
         system.ends(&id, "Completed", Duration::from_secs(120)).await;
     }
+}
+
+#[tokio::test]
+async fn the_issuer_of_the_examples_is_believed_about_who_somebody_is() {
+    if let Some(program) = ["python3", "openssl"].into_iter().find(|it| !has(it)) {
+        return not_run(&format!("there is no {program}"));
+    }
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
+    let system = System::up(&["--routes", &format!("{examples}/issuer.yaml")]);
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new("python3")
+        .arg(format!("{examples}/token.py"))
+        .arg("alice")
+        .arg(system.data().join("edge/who.jwks.json"))
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let token = format!("Bearer {}", String::from_utf8(output.stdout).unwrap().trim());
+    let ask = async |owner: &str| {
+        let url = system.gateway(&format!("/api/deliveryhistory?ownerId={owner}"));
+        let fields = [("authorization", token.as_str())];
+        system.http.send(Method::GET, &url, &fields, "").await.status.as_u16()
+    };
+    until("the key set is read", Duration::from_secs(20), async || {
+        (ask("alice").await == 200).then_some(())
+    })
+    .await;
+    assert_eq!(ask("bob").await, 404);
 }

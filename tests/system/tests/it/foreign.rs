@@ -2,7 +2,9 @@
 //! service in Python stands in the place of one of ours.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -30,10 +32,16 @@ struct Script {
 
 impl Script {
     fn start(system: &System, name: &str) -> Option<Self> {
+        Self::start_with(system, name, &[])
+    }
+
+    /// The same with something in its environment.
+    fn start_with(system: &System, name: &str, environment: &[(&str, String)]) -> Option<Self> {
         let file = format!("{}/../../examples/{name}", env!("CARGO_MANIFEST_DIR"));
         let mut child = Command::new(python_with_kafka()?)
             .arg(file)
             .arg(format!("127.0.0.1:{}", system.port(92)))
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -83,6 +91,32 @@ async fn a_request_that_a_stock_client_produces_is_delivered() {
     let system = System::up(&["--time-scale", "600", "--set", PLAIN_CLIENTS]);
     let Some(script) = Script::start(&system, "request.py") else { return not_run(ABSENT) };
     let id = script.says("-").await;
+    system.ends(&id, "Completed", Duration::from_secs(60)).await;
+}
+
+#[tokio::test]
+async fn the_samples_log_in_where_nobody_is_let_in_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/log-user.yaml");
+    let system = System::up(&["--time-scale", "600", "--routes", rules]);
+    let anchors = folder.path().join("anchors.pem");
+    fs::write(&anchors, system.command(&["identity", "anchors", "--pem"]).stdout).unwrap();
+    let start = |user: &str| {
+        let added = system.command_json(&["log", "user", "add", user]);
+        let secret = folder.path().join(user);
+        fs::write(&secret, added["secret"].as_str().unwrap()).unwrap();
+        let shown = |path: &Path| path.to_str().unwrap().to_owned();
+        let environment = [
+            ("LOG_USER", user.to_owned()),
+            ("LOG_SECRET_FILE", shown(&secret)),
+            ("LOG_AUTHORITIES", shown(&anchors)),
+        ];
+        Script::start_with(&system, &format!("{user}.py"), &environment)
+    };
+    let Some(asks) = start("request") else { return not_run(ABSENT) };
+    let id = asks.says("-").await;
+    let Some(counts) = start("analytics") else { return not_run(ABSENT) };
+    counts.says("'DeliveryCompleted': 1").await;
     system.ends(&id, "Completed", Duration::from_secs(60)).await;
 }
 

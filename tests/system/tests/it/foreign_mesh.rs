@@ -22,7 +22,7 @@ use crate::{
     wait::until,
 };
 
-const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/mesh");
+pub(crate) const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/mesh");
 const GUIDE: &str = include_str!("../../../../docs/guides/put-a-service-behind-the-mesh.md");
 const SOON: Duration = Duration::from_secs(20);
 
@@ -159,7 +159,7 @@ impl Shop {
     }
 }
 
-fn cannot_run() -> bool {
+pub(crate) fn cannot_run() -> bool {
     let lacks = ["python3", "node"].into_iter().find(|it| !has(it));
     if let Some(program) = lacks {
         not_run(&format!("there is no {program}"));

@@ -39,6 +39,8 @@ mod foreign_clients;
 #[cfg(test)]
 mod foreign_mesh;
 #[cfg(test)]
+mod foreign_tls;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod instances;
