@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, hooks::Wal};
 
 use crate::error::SqlError;
 
@@ -57,13 +57,10 @@ impl Patience {
 /// work writes 2.2 times the bytes at the same CPU. Tables without row numbers keep up to 231 bytes of
 /// a row in their tree then, others 989; what is longer takes further pages.
 const PAGE_BYTES: u32 = 1_024;
+/// Before each page of the log.
+const FRAME_HEADER_BYTES: u64 = 24;
 
 impl Opener {
-    /// Size of the write-ahead log, in bytes; 0 when there is none.
-    pub(crate) fn log_bytes(&self) -> u64 {
-        fs::metadata(suffixed(&self.path, "-wal")).map_or(0, |it| it.len())
-    }
-
     /// A connection that writes, and the handle that says how long it waits.
     pub(crate) fn writer(&self) -> Result<(Connection, Patience), SqlError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -82,7 +79,17 @@ impl Opener {
         // Copying the log into the database belongs to a thread that nobody waits for.
         pragma(&connection, "wal_autocheckpoint = 0")?;
         pragma(&connection, &format!("journal_size_limit = {}", self.log_bytes_max))?;
+        // What a savepoint would take back is kept as pages, in a file from 64 KiB on: a group changes
+        // more than that, and what its writes hold is bounded by it.
+        pragma(&connection, "temp_store = MEMORY")?;
         Ok((connection, patience))
+    }
+
+    /// The connection that writes for a process, and how long the log is by it.
+    pub(crate) fn metered_writer(&self) -> Result<(Connection, Patience, LogMeter), SqlError> {
+        let (mut connection, patience) = self.writer()?;
+        let meter = LogMeter::on(&mut connection).map_err(SqlError::of)?;
+        Ok((connection, patience, meter))
     }
 
     /// A connection that cannot write.
@@ -95,6 +102,62 @@ impl Opener {
         wait_evenly(&mut connection)?.set(Duration::from_secs(1));
         pragma(&connection, "query_only = ON")?;
         Ok(connection)
+    }
+}
+
+/// How long the log is that has to be copied, as a connection learns with each of its commits.
+///
+/// The file tells nothing: it keeps its length when the log is begun anew in it.
+#[derive(Debug)]
+pub(crate) struct LogMeter {
+    /// Pages of the log.
+    pages: Arc<AtomicU32>,
+    /// Bytes of one with its header.
+    page_bytes: u64,
+    /// Pages up to which somebody was told to copy them.
+    told: u32,
+}
+
+/// What the log needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogCare {
+    /// Nothing.
+    Nothing,
+    /// To be copied into the database, some time soon.
+    Copying,
+    /// To be begun anew, before anything else: copying alone does not keep it short.
+    Restarting,
+}
+
+impl LogMeter {
+    fn on(connection: &mut Connection) -> rusqlite::Result<Self> {
+        let page_bytes: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        let pages = Arc::<AtomicU32>::default();
+        let seen = Arc::clone(&pages);
+        connection.wal_hook(Some(move |_: &mut Wal, pages| {
+            seen.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Self { pages, page_bytes: u64::from(page_bytes) + FRAME_HEADER_BYTES, told: 0 })
+    }
+
+    /// What the log needs after a commit, if it is copied each `copied_bytes` and has `bytes_max` at the
+    /// most. What needs copying is said once.
+    pub(crate) fn care(&mut self, copied_bytes: u64, bytes_max: u64) -> LogCare {
+        let pages = self.pages.load(Ordering::Relaxed);
+        if pages < self.told {
+            // Begun anew: all of it was copied before.
+            self.told = 0;
+        }
+        if u64::from(pages) * self.page_bytes >= bytes_max {
+            self.told = pages;
+            LogCare::Restarting
+        } else if u64::from(pages - self.told) * self.page_bytes >= copied_bytes {
+            self.told = pages;
+            LogCare::Copying
+        } else {
+            LogCare::Nothing
+        }
     }
 }
 

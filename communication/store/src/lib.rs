@@ -25,6 +25,7 @@ mod settings;
 mod simulation;
 mod store;
 mod sweep;
+pub mod testing;
 mod value;
 mod writer;
 

@@ -60,7 +60,7 @@ impl Store {
         let opener = Opener { path: path.to_owned(), log_bytes_max: settings.log_bytes_max };
         let sql = |source| OpenError::Sql { path: path.to_owned(), source };
         let turn = turnstile.enter_for(OPEN_PATIENCE);
-        let (connection, patience) = opener.writer().map_err(sql)?;
+        let (connection, patience, log) = opener.metered_writer().map_err(sql)?;
         patience.set(OPEN_PATIENCE);
         migrate::run(&connection, path, migrations, clock.now())?;
         drop(turn);
@@ -82,6 +82,7 @@ impl Store {
             opener,
             connection,
             patience,
+            log,
             turnstile,
             settings,
             boot_id: boot_id.into(),

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::{
-    connection::{Opener, Patience, Turnstile},
+    connection::{LogCare, LogMeter, Opener, Patience, Turnstile},
     error::{Applied, SqlError, Unavailable, WriteError},
     metrics::StoreMetrics,
     query::{Moment, Transaction},
@@ -95,6 +95,7 @@ pub(crate) struct Writer {
     pub(crate) opener: Opener,
     pub(crate) connection: Connection,
     pub(crate) patience: Patience,
+    pub(crate) log: LogMeter,
     pub(crate) turnstile: Turnstile,
     pub(crate) settings: StoreSettings,
     pub(crate) boot_id: Arc<str>,
@@ -244,21 +245,25 @@ impl Writer {
     /// disk and will not be written again. Copying the whole log into the database and syncing
     /// that makes the file trustworthy, or fails.
     fn reopen(&mut self) -> Result<(), SqlError> {
-        let (connection, patience) = self.opener.writer()?;
-        (self.connection, self.patience) = (connection, patience);
+        let (connection, patience, log) = self.opener.metered_writer()?;
+        (self.connection, self.patience, self.log) = (connection, patience, log);
         copy_whole(&self.connection)
     }
 
     /// Keeps the log from growing: tells the checkpointer, or makes room itself.
-    fn mind_the_log(&self) {
-        let bytes = self.opener.log_bytes();
-        if bytes >= self.settings.log_bytes_max {
-            if let Err(error) = self.execute("PRAGMA wal_checkpoint(RESTART)") {
-                tracing::debug!(%error, "the log could not be begun anew");
-            }
-        } else if bytes >= self.settings.checkpoint_bytes {
+    fn mind_the_log(&mut self) {
+        let StoreSettings { checkpoint_bytes, log_bytes_max, .. } = self.settings;
+        match self.log.care(checkpoint_bytes, log_bytes_max) {
+            LogCare::Nothing => {}
             // A full channel holds the same note already.
-            self.grown.try_send(()).ok();
+            LogCare::Copying => {
+                self.grown.try_send(()).ok();
+            }
+            LogCare::Restarting => {
+                if let Err(error) = self.execute("PRAGMA wal_checkpoint(RESTART)") {
+                    tracing::debug!(%error, "the log could not be begun anew");
+                }
+            }
         }
     }
 
@@ -310,6 +315,54 @@ mod tests {
         assert!(matches!(copy_whole(&writer), Err(SqlError::Locked)));
         reader.execute_batch("COMMIT").unwrap();
         copy_whole(&writer).unwrap();
-        assert_eq!(opener.log_bytes(), 0);
+    }
+
+    #[test]
+    fn a_log_that_was_copied_is_not_copied_again_before_it_has_grown_as_much_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let opener = Opener { path: directory.path().join("a.db"), log_bytes_max: 1 << 30 };
+        let (writer, _patience, mut log) = opener.metered_writer().unwrap();
+        writer.execute_batch("CREATE TABLE a (b)").unwrap();
+        let (copied, checkpointer) = (40 * 1_048, opener.writer().unwrap().0);
+        let mut copies = Vec::new();
+        for number in 1..=200 {
+            writer.execute_batch("INSERT INTO a VALUES (zeroblob(4))").unwrap();
+            match log.care(copied, 1 << 30) {
+                LogCare::Nothing => {}
+                LogCare::Restarting => panic!("it is short"),
+                LogCare::Copying => {
+                    copies.push(number);
+                    let copy = "PRAGMA wal_checkpoint(PASSIVE)";
+                    checkpointer.query_row(copy, [], |_| Ok(())).unwrap();
+                }
+            }
+        }
+        // Each write is one page and some are two; the file has had its full length from the first copy on.
+        assert!((4..=6).contains(&copies.len()), "{copies:?}");
+        assert_eq!(log.care(copied, 1), LogCare::Restarting);
+    }
+
+    #[test]
+    fn what_a_savepoint_would_take_back_is_kept_in_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let opener = Opener { path: directory.path().join("a.db"), log_bytes_max: 1 << 20 };
+        let (writer, _patience) = opener.writer().unwrap();
+        let stored: i64 = writer.query_row("PRAGMA temp_store", [], |row| row.get(0)).unwrap();
+        assert_eq!(stored, 2, "in memory");
+    }
+
+    #[test]
+    fn a_log_that_a_reader_holds_is_copied_in_parts_of_the_same_length() {
+        let directory = tempfile::tempdir().unwrap();
+        let opener = Opener { path: directory.path().join("a.db"), log_bytes_max: 1 << 30 };
+        let (writer, _patience, mut log) = opener.metered_writer().unwrap();
+        writer.execute_batch("CREATE TABLE a (b); INSERT INTO a VALUES (1)").unwrap();
+        let reader = opener.reader().unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM a").unwrap();
+        let cares = (0..200).map(|_| {
+            writer.execute_batch("UPDATE a SET b = b + 1").unwrap();
+            log.care(50 * 1_048, 1 << 30)
+        });
+        assert_eq!(cares.filter(|it| *it == LogCare::Copying).count(), 4);
     }
 }

@@ -355,4 +355,6 @@ fn drone_of(transaction: &Transaction<'_>, booking: &Booking) -> Result<Known, S
 }
 
 #[cfg(test)]
+mod costs;
+#[cfg(test)]
 pub(crate) mod tests;

@@ -31,9 +31,19 @@ pub(crate) async fn paced_process(
     drones: u32,
     scale: f64,
 ) -> Process {
+    set_process(path, clock, drones, scale, StoreSettings::default()).await
+}
+
+/// The same, with a store that is set otherwise.
+pub(crate) async fn set_process(
+    path: &Path,
+    clock: &Arc<ManualClock>,
+    drones: u32,
+    scale: f64,
+    settings: StoreSettings,
+) -> Process {
     let shared: SharedClock = Arc::<ManualClock>::clone(clock);
     let telemetry = Telemetry::new(TelemetryConfig::default(), Arc::clone(&shared));
-    let settings = StoreSettings::default();
     let store =
         Store::open(path, table::MIGRATIONS, settings, shared, &telemetry).expect("it opens");
     let started: Result<_, WriteError<SqlError>> = store
