@@ -1,5 +1,7 @@
 //! One flight as data: legs with their times, computed when it begins.
 
+mod chain;
+
 use std::time::Duration;
 
 use base::Timestamp;
@@ -27,6 +29,7 @@ pub(crate) struct Flight {
     /// The delivery that it serves; none once it was called back.
     pub(crate) delivery_id: Option<String>,
     /// In the order of their times, without gaps; at least one.
+    #[serde(with = "chain")]
     pub(crate) legs: Vec<Leg>,
     /// How many of them were announced.
     pub(crate) reached: usize,
