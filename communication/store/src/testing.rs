@@ -113,3 +113,26 @@ impl FrameCount {
         Ok(written)
     }
 }
+
+/// What the `counted` rounds after the first `warm_up` wrote to the database at `path`: until as much
+/// ends as begins, tables are shorter than they will be.
+///
+/// # Errors
+/// The database cannot be read.
+pub async fn written_by(
+    (store, path): (&Store, &Path),
+    warm_up: u64,
+    counted: u64,
+    mut round: impl AsyncFnMut(u64),
+) -> Result<Written, ReadError> {
+    let (mut count, mut written) = (FrameCount::of(path), Written::default());
+    for number in 0..warm_up {
+        round(number).await;
+    }
+    count.look(store).await?;
+    for number in warm_up..warm_up + counted {
+        round(number).await;
+        written += count.look(store).await?;
+    }
+    Ok(written)
+}

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base::{Direction, ManualClock, OperationKey, Random};
 use store::{
     StoredReply, WriteError,
-    testing::{FrameCount, Written, uncopied},
+    testing::{Written, uncopied, written_by},
 };
 use tempfile::TempDir;
 
@@ -77,17 +77,8 @@ async fn cost_of_deliveries() -> Written {
     let path = directory.path().join("drone.db");
     let clock: Arc<ManualClock> = manual_clock();
     let process = set_process(&path, &clock, 3_000, 100.0, uncopied()).await;
-    let mut count = FrameCount::of(&path);
-    for number in 0..WARM_UP {
-        round(&process, &clock, number).await;
-    }
-    count.look(&process.store).await.unwrap();
-    let mut written = Written::default();
-    for number in WARM_UP..WARM_UP + COUNTED {
-        round(&process, &clock, number).await;
-        written += count.look(&process.store).await.unwrap();
-    }
-    written
+    let round = async |number| round(&process, &clock, number).await;
+    written_by((&process.store, &path), WARM_UP, COUNTED, round).await.unwrap()
 }
 
 #[tokio::test]
