@@ -3,10 +3,11 @@
 use crate::migrate::Migration;
 
 /// History of the built-in tables.
-pub(crate) const MIGRATIONS: [Migration; 3] = [
+pub(crate) const MIGRATIONS: [Migration; 4] = [
     Migration { version: 1, name: "messages, keys, operations, leases", sql: FIRST },
     Migration { version: 2, name: "parked messages", sql: PARKED },
     Migration { version: 3, name: "operations by number", sql: NUMBERED },
+    Migration { version: 4, name: "no index of the ages of operations", sql: AGELESS },
 ];
 
 // AUTOINCREMENT: a sequence number is never given twice, even when the table was empty between.
@@ -111,3 +112,6 @@ DROP TABLE skein_operations;
 ALTER TABLE skein_operations_3 RENAME TO skein_operations;
 CREATE INDEX skein_operations_age ON skein_operations (updated_at);
 ";
+
+// Operations are numbered in the order in which they came, which is about that of their ages.
+const AGELESS: &str = "DROP INDEX skein_operations_age;";

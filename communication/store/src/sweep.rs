@@ -47,8 +47,11 @@ impl Transaction<'_> {
             &[&keys, &ROWS_MAX],
         )?;
         swept += self.execute(
-            "DELETE FROM skein_operations WHERE (saga, step, revision) IN
-             (SELECT saga, step, revision FROM skein_operations WHERE updated_at < ?1 LIMIT ?2)",
+            // Those that came first: one that was undone lately may hold back some behind it until it is
+            // old itself.
+            "DELETE FROM skein_operations WHERE number IN
+             (SELECT number FROM (SELECT number, updated_at FROM skein_operations
+                ORDER BY number LIMIT ?2) WHERE updated_at < ?1)",
             &[&operations, &ROWS_MAX],
         )?;
         swept += self.execute(

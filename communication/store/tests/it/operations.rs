@@ -97,3 +97,26 @@ async fn no_order_of_calls_doubles_an_effect() {
         assert_eq!(fixture.store.read(|it| it.doubled_effects()).await, Ok(Vec::new()), "{seed}");
     }
 }
+
+#[tokio::test]
+async fn an_operation_is_forgotten_when_it_is_old_and_one_that_was_undone_lately_is_not() {
+    let fixture = Fixture::new();
+    let day = std::time::Duration::from_secs(86_400);
+    let begun = |saga: &'static str, direction| {
+        fixture.store.write(move |it| {
+            let key = OperationKey { saga: saga.to_owned(), ..key(direction) };
+            it.finish_operation(&key, Some(1), &[1; 32], &reply(direction))
+        })
+    };
+    begun("undone", Do).await.unwrap();
+    begun("old", Do).await.unwrap();
+    fixture.clock.advance(day * 30);
+    begun("undone", Undo).await.unwrap();
+    fixture.clock.advance(day * 8);
+    begun("new", Do).await.unwrap();
+    let swept = fixture.store.write(|it| it.sweep(&store::Retention::default())).await;
+    assert_eq!(swept, Ok(1));
+    let left = fixture.store.read(|it| it.effects("", 9)).await.unwrap();
+    let left: Vec<_> = left.iter().map(|it| it.key.as_str()).collect();
+    assert_eq!(left, ["new/book/0", "undone/book/0"]);
+}

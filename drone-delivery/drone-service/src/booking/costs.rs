@@ -21,7 +21,7 @@ const BOOKED: u64 = 4;
 const WARM_UP: u64 = 250;
 const COUNTED: u64 = 100;
 /// Pages that one delivery may write here, in hundredths.
-const HUNDREDTHS_MAX: u64 = 3_150;
+const HUNDREDTHS_MAX: u64 = 3_080;
 
 /// One commit of a fleet under load: some are booked, those booked before are sent off, drones whose
 /// phase is due move on, and what was said in the last commit leaves the outbox.
