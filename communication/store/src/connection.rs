@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, hooks::Wal};
+use rusqlite::{Connection, MAIN_DB, OpenFlags, config::DbConfig, hooks::Wal};
 
 use crate::error::SqlError;
 
@@ -61,6 +61,17 @@ const PAGE_BYTES: u32 = 1_024;
 const FRAME_HEADER_BYTES: u64 = 24;
 
 impl Opener {
+    /// Size of the write-ahead log, in bytes; 0 when there is none.
+    #[cfg(test)]
+    pub(crate) fn log_bytes(&self) -> u64 {
+        fs::metadata(self.log()).map_or(0, |it| it.len())
+    }
+
+    /// Where the write-ahead log is.
+    pub(crate) fn log(&self) -> PathBuf {
+        suffixed(&self.path, "-wal")
+    }
+
     /// A connection that writes, and the handle that says how long it waits.
     pub(crate) fn writer(&self) -> Result<(Connection, Patience), SqlError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -70,6 +81,14 @@ impl Opener {
         let mut connection =
             Connection::open_with_flags(&self.path, flags).map_err(SqlError::of)?;
         let patience = wait_evenly(&mut connection)?;
+        // The last to close would copy the rest of the log and remove it, whatever was lost before.
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map_err(SqlError::of)?;
+        // A file that cannot be opened for writing is opened for reading, without a word.
+        if connection.is_readonly(MAIN_DB).map_err(SqlError::of)? {
+            return Err(SqlError::Io { message: "the file can only be read".to_owned() });
+        }
         // Before the first table: it is fixed then.
         pragma(&connection, &format!("page_size = {PAGE_BYTES}"))?;
         pragma(&connection, "journal_mode = WAL")?;

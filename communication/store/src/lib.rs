@@ -10,10 +10,12 @@
 //! silently, and to open a file that a newer program has changed.
 
 mod connection;
+mod copying;
 mod error;
 mod idempotency;
 mod inbox;
 mod leases;
+mod leftover;
 mod metrics;
 mod migrate;
 mod operations;

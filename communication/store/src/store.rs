@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     connection::{Opener, Turnstile, create_directory, directory, sync_directory},
+    copying::Copying,
     error::{OpenError, ReadError, SqlError, Unavailable, WriteError},
     metrics::StoreMetrics,
     migrate::{self, Migration},
@@ -76,8 +77,9 @@ impl Store {
             let (reader, queue) = (opener.reader().map_err(sql)?, Arc::clone(&read_queue));
             start("store reader", path, move || readers::run(&reader, &queue))?;
         }
-        let own = opener.clone();
-        start("store checkpoint", path, move || checkpoint(&own, grown_notes))?;
+        let copying = Arc::new(Mutex::new(Copying::new()));
+        let (own, shared) = (opener.clone(), Arc::clone(&copying));
+        start("store checkpoint", path, move || checkpoint(&own, &shared, grown_notes))?;
         let writer = Writer {
             opener,
             connection,
@@ -90,6 +92,7 @@ impl Store {
             pushes,
             metrics: StoreMetrics::new(telemetry),
             grown,
+            copying,
         };
         start("store writer", path, move || writer.run(queue))?;
         Ok(Self { writes, reads, pushes: pushed, retry_after })

@@ -6,7 +6,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -18,7 +18,9 @@ use tokio::time::Instant;
 
 use crate::{
     connection::{LogCare, LogMeter, Opener, Patience, Turnstile},
+    copying::{Copy, Copying, progress},
     error::{Applied, SqlError, Unavailable, WriteError},
+    leftover,
     metrics::StoreMetrics,
     query::{Moment, Transaction},
     settings::StoreSettings,
@@ -37,7 +39,20 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone)]
 pub(crate) enum GroupFailure {
     Unavailable(Unavailable),
-    Unknown(String),
+    Failed(String, Applied),
+}
+
+impl GroupFailure {
+    fn of(error: &SqlError, applied: Applied) -> Self {
+        match (error, applied) {
+            (SqlError::Locked, Applied::No) => Self::Unavailable(Unavailable::Locked),
+            (SqlError::Full, Applied::No) => Self::Unavailable(Unavailable::Full),
+            (SqlError::Io { .. } | SqlError::Damaged { .. }, Applied::No) => {
+                Self::Unavailable(Unavailable::Disk)
+            }
+            (other, applied) => Self::Failed(other.to_string(), applied),
+        }
+    }
 }
 
 /// A closure with its answer.
@@ -75,8 +90,8 @@ where
             (_, Err(GroupFailure::Unavailable(reason))) => {
                 Err(WriteError::Unavailable { reason, retry_after })
             }
-            (Some(Ok(_)), Err(GroupFailure::Unknown(message))) => {
-                Err(WriteError::Failed { message, applied: Applied::Unknown })
+            (Some(Ok(_)), Err(GroupFailure::Failed(message, applied))) => {
+                Err(WriteError::Failed { message, applied })
             }
             (Some(Ok(value)), Ok(())) => Ok(value),
             (Some(Err(error)), _) => Err(WriteError::Refused(error)),
@@ -104,6 +119,8 @@ pub(crate) struct Writer {
     pub(crate) metrics: StoreMetrics,
     /// Tells the checkpointer that the log has grown. Holds one note: a second says nothing new.
     pub(crate) grown: mpsc::Sender<()>,
+    /// Shared with the checkpointer.
+    pub(crate) copying: Arc<Mutex<Copying>>,
 }
 
 impl Writer {
@@ -120,12 +137,15 @@ impl Writer {
             }
             had_company = group.len() > 1;
             if broken && let Err(reason) = self.reopen() {
-                tracing::error!(path = %self.opener.path.display(), %reason, "the store stays closed");
-                self.fail(&mut group, &GroupFailure::Unavailable(Unavailable::Disk));
+                tracing::error!(path = %self.opener.path.display(), error = %reason, "the store stays closed");
+                self.fail(&mut group, &GroupFailure::of(&reason, Applied::No));
                 continue;
             }
             broken = self.commit(&mut group);
             self.mind_the_log();
+        }
+        if !broken {
+            self.leave();
         }
     }
 
@@ -228,17 +248,25 @@ impl Writer {
     /// Answers a group that cannot be kept. Gives whether the connection is broken.
     fn give_up(&self, group: &mut Vec<Box<dyn Job>>, error: &SqlError, applied: Applied) -> bool {
         let rolled_back = self.connection.is_autocommit() || self.execute("ROLLBACK").is_ok();
-        let failure = match error {
-            SqlError::Locked => GroupFailure::Unavailable(Unavailable::Locked),
-            SqlError::Full => GroupFailure::Unavailable(Unavailable::Full),
-            SqlError::Io { .. } | SqlError::Damaged { .. } if applied == Applied::No => {
-                GroupFailure::Unavailable(Unavailable::Disk)
-            }
-            other => GroupFailure::Unknown(other.to_string()),
+        let applied = if applied == Applied::Unknown && rolled_back && self.left_nothing() {
+            Applied::No
+        } else {
+            applied
         };
-        tracing::warn!(path = %self.opener.path.display(), %error, "a group was not committed");
-        self.fail(group, &failure);
-        !rolled_back || matches!(error, SqlError::Io { .. } | SqlError::Damaged { .. })
+        tracing::warn!(path = %self.opener.path.display(), %error, ?applied, "a group was not committed");
+        self.fail(group, &GroupFailure::of(error, applied));
+        // What may come back must be gone from the log before others are told that theirs does not.
+        !rolled_back
+            || applied == Applied::Unknown
+            || matches!(error, SqlError::Io { .. } | SqlError::Damaged { .. })
+    }
+
+    /// Whether nothing of the commit that has just failed can come back.
+    fn left_nothing(&self) -> bool {
+        let frames = progress(&self.connection).map(|it| u64::try_from(it.committed));
+        let frames = frames.ok().and_then(Result::ok);
+        let may = frames.map(|it| leftover::may_come_back(&self.opener.log(), it));
+        matches!(may, Some(Ok(false)))
     }
 
     /// After a failed disk: a log file whose sync failed may hold pages that never reached the
@@ -247,7 +275,17 @@ impl Writer {
     fn reopen(&mut self) -> Result<(), SqlError> {
         let (connection, patience, log) = self.opener.metered_writer()?;
         (self.connection, self.patience, self.log) = (connection, patience, log);
-        copy_whole(&self.connection)
+        let mut copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
+        copying.copy(&self.connection, Copy::Empty)
+    }
+
+    /// Leaves a log that is empty, if nobody is in the way.
+    fn leave(&self) {
+        self.patience.set(Duration::ZERO);
+        let mut copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = copying.copy(&self.connection, Copy::Empty) {
+            tracing::debug!(%error, "the log stays for who opens the file next");
+        }
     }
 
     /// Keeps the log from growing: tells the checkpointer, or makes room itself.
@@ -260,8 +298,14 @@ impl Writer {
                 self.grown.try_send(()).ok();
             }
             LogCare::Restarting => {
-                if let Err(error) = self.execute("PRAGMA wal_checkpoint(RESTART)") {
-                    tracing::debug!(%error, "the log could not be begun anew");
+                // Who copies now makes room as well.
+                let Ok(mut copying) = self.copying.try_lock() else { return };
+                match copying.copy(&self.connection, Copy::Restart) {
+                    Ok(()) => {}
+                    Err(SqlError::Locked) => tracing::debug!("somebody holds the log"),
+                    Err(error) => {
+                        tracing::warn!(path = %self.opener.path.display(), %error, "the log was not copied");
+                    }
                 }
             }
         }
@@ -275,26 +319,32 @@ impl Writer {
     }
 }
 
-/// Copies the whole log into the database and empties it. That somebody is in the way is said in the
-/// answer, not as an error.
-fn copy_whole(connection: &Connection) -> Result<(), SqlError> {
-    let busy: i64 = connection
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
-        .map_err(SqlError::of)?;
-    if busy == 0 { Ok(()) } else { Err(SqlError::Locked) }
+/// Copies the log into the database whenever it has grown, on a thread that nobody waits for.
+pub(crate) fn checkpoint(opener: &Opener, copying: &Mutex<Copying>, mut grown: mpsc::Receiver<()>) {
+    let mut connection = None;
+    while grown.blocking_recv().is_some() {
+        if let Err(error) = copy_behind(opener, copying, &mut connection) {
+            // What failed to open, or to write, is tried with a connection of its own next time.
+            connection = None;
+            tracing::warn!(path = %opener.path.display(), %error, "the log was not copied");
+        }
+    }
 }
 
-/// Copies the log into the database whenever it has grown, on a thread that nobody waits for.
-pub(crate) fn checkpoint(opener: &Opener, mut grown: mpsc::Receiver<()>) {
-    let Ok((connection, _patience)) = opener.writer() else {
-        tracing::warn!(path = %opener.path.display(), "no checkpointer: the writer makes room itself");
-        return;
+fn copy_behind(
+    opener: &Opener,
+    copying: &Mutex<Copying>,
+    connection: &mut Option<Connection>,
+) -> Result<(), SqlError> {
+    let mut copying = copying.lock().unwrap_or_else(PoisonError::into_inner);
+    let connection = match connection {
+        Some(connection) => connection,
+        None => connection.insert(opener.writer()?.0),
     };
-    while grown.blocking_recv().is_some() {
-        let copied = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        if let Err(error) = copied {
-            tracing::debug!(%error, "the log was not copied this time");
-        }
+    match copying.copy(connection, Copy::Passive) {
+        // Somebody else copies, or reads what is old: the next note comes.
+        Err(SqlError::Locked) => Ok(()),
+        other => other,
     }
 }
 
@@ -303,18 +353,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_that_a_reader_holds_is_not_taken_for_copied() {
+    fn who_copies_opens_the_file_anew_after_a_failure() {
         let directory = tempfile::tempdir().unwrap();
         let opener = Opener { path: directory.path().join("a.db"), log_bytes_max: 1 << 20 };
-        let (writer, patience) = opener.writer().unwrap();
-        patience.set(Duration::ZERO);
-        writer.execute_batch("CREATE TABLE a (b); INSERT INTO a VALUES (1)").unwrap();
-        let reader = opener.reader().unwrap();
-        reader.execute_batch("BEGIN; SELECT * FROM a").unwrap();
-        writer.execute_batch("INSERT INTO a VALUES (2)").unwrap();
-        assert!(matches!(copy_whole(&writer), Err(SqlError::Locked)));
-        reader.execute_batch("COMMIT").unwrap();
-        copy_whole(&writer).unwrap();
+        let (copying, mut connection) = (Mutex::new(Copying::new()), None);
+        std::fs::create_dir(&opener.path).unwrap();
+        assert!(copy_behind(&opener, &copying, &mut connection).is_err());
+        std::fs::remove_dir(&opener.path).unwrap();
+        copy_behind(&opener, &copying, &mut connection).unwrap();
+        assert!(connection.is_some());
     }
 
     #[test]
