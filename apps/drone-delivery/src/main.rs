@@ -149,6 +149,10 @@ async fn trust(data: &Path, command: TrustCommand, output: Output) -> Result<Exi
 
 fn key(data: &Path, command: KeyCommand, output: Output) -> Result<Exit, Failure> {
     if let KeyCommand::Create { roles, .. } = &command {
+        if !data.exists() {
+            output
+                .remark(&format!("{} is new: the key opens what is started there", data.display()));
+        }
         match mesh::edge_roles(data) {
             Ok(known) => keys::check_roles(roles, &known)?,
             // What runs goes on by its last good policy, and somebody may have to come in now.

@@ -1,5 +1,6 @@
 //! The audit log: who did what to a system, when, and how it was decided, so that nobody changes it
-//! unseen.
+//! unseen. Whoever may write the file can make the whole chain anew: that shows to those alone who have noted
+//! the digest of a last line elsewhere.
 //!
 //! One JSON object a line. Each names the digest of the one before it: a line that is changed, left out,
 //! moved or put in breaks the chain there. That lines are missing at the end shows to those alone who

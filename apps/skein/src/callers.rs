@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +18,7 @@ use callers::{Callers, Issuer, KeyFile, Signers};
 use mesh_policy::edge_access::{EdgeAccess, SignerSource, TokenIssuer};
 use mesh_proxy::{Mesh, Subject};
 use runtime::Tasks;
+use rustix::fs::OFlags;
 use telemetry::Telemetry;
 
 mod published;
@@ -216,7 +218,9 @@ pub(crate) fn refresh<T>(
 
 /// A regular file, whole, up to a bound.
 fn read(path: &Path) -> io::Result<String> {
-    let file = fs::File::open(path)?;
+    // Not waited for: a pipe has nobody at its other end.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs::File::options().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
     }
@@ -292,6 +296,11 @@ mod tests {
         assert_eq!(known.read(&policies()), (false, Vec::new()), "it is told once");
         fs::remove_file(&path).unwrap();
         assert_eq!(known.read(&policies()).1.len(), 1);
+        assert_eq!(ask(&known, &drawn.key), Ok("ann".to_owned()));
+        // A pipe is not waited for, and the process goes on.
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let (changed, troubles) = known.read(&policies());
+        assert!(!changed && troubles[0].contains("no regular file"), "{troubles:?}");
         assert_eq!(ask(&known, &drawn.key), Ok("ann".to_owned()));
 
         file.revoke(&drawn.entry.sha256.id(), now).unwrap();

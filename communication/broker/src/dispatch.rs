@@ -11,8 +11,8 @@ use kafka_wire::{
         InitProducerIdRequest, InitProducerIdResponse, JoinGroupRequest, JoinGroupResponse,
         LeaveGroupRequest, LeaveGroupResponse, ListOffsetsRequest, MetadataBroker,
         MetadataPartition, MetadataRequest, MetadataResponse, MetadataTopic, NewTopic,
-        OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, SyncGroupRequest,
-        SyncGroupResponse,
+        OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, ProduceRequest,
+        SyncGroupRequest, SyncGroupResponse,
         admin::{
             CreatePartitionsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
             DeleteTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest,
@@ -187,9 +187,8 @@ fn serve(
             now(response(id, version, &listed))
         }
         ApiKey::Metadata => {
-            let mut request: MetadataRequest = read(reader, version)?;
-            request.allow_auto_topic_creation &= makes(&shared, client, &request);
-            now(response(id, version, &shared.metadata(&request)))
+            let request: MetadataRequest = read(reader, version)?;
+            now(response(id, version, &metadata(&shared, client, request)))
         }
         ApiKey::OffsetCommit
         | ApiKey::OffsetFetch
@@ -226,7 +225,25 @@ fn serve(
     })
 }
 
-/// Whether a question about topics may make those that are missing. Names are no secret.
+/// What a client learns of topics: asked for all, of those that it sees.
+fn metadata(shared: &Shared, client: &Client, mut request: MetadataRequest) -> MetadataResponse {
+    request.allow_auto_topic_creation &= makes(shared, client, &request);
+    let mut told = shared.metadata(&request);
+    if request.topics.is_empty() {
+        told.topics.retain(|it| sees(client, &it.name));
+    }
+    told
+}
+
+/// Whether a topic is in a list for this client, as with Kafka: who may use it, or look at anybody's.
+fn sees(client: &Client, topic: &str) -> bool {
+    let about_anybody = [Right::Describe, Right::Administer];
+    [Right::Produce, Right::Consume].iter().any(|it| client.may(*it, topic))
+        || about_anybody.iter().any(|it| client.may(*it, ""))
+}
+
+/// Whether a question about topics may make those that are missing. A name that somebody knows already is
+/// no secret.
 fn makes(shared: &Shared, client: &Client, request: &MetadataRequest) -> bool {
     let is_there = |it: &String| shared.topics.find(it).is_some();
     let may_make = |it: &String| is_there(it) || client.may(Right::Produce, it);
@@ -245,12 +262,19 @@ fn serve_group(
     let may = |group: &str| client.may(Right::Group, group);
     Ok(match api {
         ApiKey::OffsetCommit => {
-            let request: OffsetCommitRequest = read(reader, version)?;
+            let mut request: OffsetCommitRequest = read(reader, version)?;
             if !may(&request.group_id) {
-                return Ok(now(response(id, version, &turned_away::committer(request))));
+                let denied = turned_away::committer(request.topics, turned_away::OF_GROUP);
+                return Ok(now(response(id, version, &OffsetCommitResponse { topics: denied })));
             }
+            // A place in a topic tells how long it is.
+            let denied = client.denied(Right::Consume, &mut request.topics, |it| &it.name);
             later(id, version, async move {
-                offsets::commit(&shared.groups, &shared.topics, &shared.commits, request).await
+                let (groups, topics, commits) = (&shared.groups, &shared.topics, &shared.commits);
+                let mut committed = offsets::commit(groups, topics, commits, request).await;
+                let denied = turned_away::committer(denied, turned_away::OF_TOPIC);
+                committed.topics.extend(denied);
+                committed
             })
         }
         ApiKey::OffsetFetch => {

@@ -3,15 +3,14 @@
 use kafka_wire::{
     ErrorCode,
     messages::{
-        CommittedPartition, CommittedTopic, CreatedTopic, FetchTopic, FetchedOffset,
+        CommitTopic, CommittedPartition, CommittedTopic, CreatedTopic, FetchTopic, FetchedOffset,
         FetchedOffsetTopic, FetchedPartition, FetchedTopic, ListOffsetsTopic, ListedOffset,
-        ListedTopic, NewTopic, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchTopic,
-        ProduceTopic, ProducedPartition, ProducedTopic,
+        ListedTopic, NewTopic, OffsetFetchTopic, ProduceTopic, ProducedPartition, ProducedTopic,
     },
 };
 
 /// Of a topic.
-const OF_TOPIC: ErrorCode = ErrorCode::TopicAuthorizationFailed;
+pub(crate) const OF_TOPIC: ErrorCode = ErrorCode::TopicAuthorizationFailed;
 /// Of a group.
 pub(crate) const OF_GROUP: ErrorCode = ErrorCode::GroupAuthorizationFailed;
 
@@ -51,16 +50,16 @@ pub(crate) fn maker(topic: NewTopic) -> CreatedTopic {
     CreatedTopic { name: topic.name, error: OF_TOPIC, message }
 }
 
-pub(crate) fn committer(request: OffsetCommitRequest) -> OffsetCommitResponse {
-    let topics = request.topics.into_iter().map(|topic| {
+pub(crate) fn committer(topics: Vec<CommitTopic>, error: ErrorCode) -> Vec<CommittedTopic> {
+    let topics = topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter();
-        let denied = |it: i32| CommittedPartition { partition: it, error: OF_GROUP };
+        let denied = |it: i32| CommittedPartition { partition: it, error };
         CommittedTopic {
             name: topic.name,
             partitions: partitions.map(|it| denied(it.partition)).collect(),
         }
     });
-    OffsetCommitResponse { topics: topics.collect() }
+    topics.collect()
 }
 
 pub(crate) fn asker(topic: OffsetFetchTopic) -> FetchedOffsetTopic {

@@ -158,7 +158,7 @@ fn kept_current(routes: &[(String, Value)]) -> Vec<Check> {
         (
             Subject::ControlPlane,
             "the control plane is heard",
-            "start it again; its last good state holds",
+            "it has to run, and to believe who calls: see the identities; its last good state holds",
         ),
     ]
     .map(|(subject, description, hint)| Check::none_of(description, &told(routes, subject), hint))
@@ -231,7 +231,7 @@ fn identities(pages: &[(String, Value)], now: Timestamp) -> Option<Category> {
         Check::none_of(
             "every process has an identity",
             &closed,
-            "the authority has to run; a process that is denied gets another one when it is started anew; `identity show`",
+            "a process that is denied gets another one when it is started anew, and is heard by nobody before; else the authority has to run: `identity show`",
         ),
         Check::none_of(
             "every identity is renewed in time",

@@ -77,17 +77,40 @@ pub const ALL: &[OwnReason] = &[
         "no_signals",
         "The operating system lets this process hear no signals, so it would not hear the wish to end. It does not start.",
     ),
+    (
+        "no_such_door",
+        "Nothing that runs has a door of this name: no service that judges who comes in, and no edge. `policy show` lists those that have rules, `ps` what runs.",
+    ),
+    ("no_such_edge", "No process that runs has routes of this edge. `routes` lists the doors."),
+    ("no_such_fault", "No fault of this name stands. `fault list` shows those that do."),
     ("no_such_key", "No key begins so. `key list` shows all of them."),
     (
         "no_such_message",
         "The service holds no such message in its outbox any more: it was sent, or the number is another's.",
     ),
     ("no_such_service", "No process that runs serves under this name. `ps` lists what runs."),
+    ("no_such_source", "Nobody who runs calls under this name. `ps` lists what runs."),
     ("no_such_user", "No user of the log has this name. `log user list` shows all of them."),
     ("not_found", "What was asked for does not exist under this name."),
     (
         "port_busy",
         "A port is held by another process, which is named where that can be seen, else the number of the user who runs it. End it, or choose other ports with `--port-base`. Where nobody listens a connection that ended has it: it passes within a minute.",
+    ),
+    (
+        "no_policy",
+        "Denied at a door for which no Authorization stands: where callers show who they are, it is shut. `policy show SERVICE` lists its rules, docs/policy.md how one is written.",
+    ),
+    (
+        "caller_not_allowed",
+        "Denied at a door: no rule there names this caller. `policy show SERVICE` lists the rules; who may call is added under `callers` of one.",
+    ),
+    (
+        "path_not_allowed",
+        "Denied at a door: rules name this caller, and none of them this path. `policy show SERVICE` lists the rules; paths are compared as whole elements.",
+    ),
+    (
+        "method_not_allowed_for_caller",
+        "Denied at a door: rules name this caller and this path, and none of them this method. `policy show SERVICE` lists the rules.",
     ),
     ("refused", "What was asked was understood and refused; the line `why` says the reason."),
     ("start_failed", "A process could not start; the line `why` says the cause."),
@@ -119,7 +142,8 @@ pub fn given(folder: &std::path::Path) -> std::io::Result<std::collections::BTre
         let text = std::fs::read_to_string(&path)?;
         // Tests make failures of their own.
         let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-        let behind = text.split("Failure::new(").skip(1);
+        let made = ["Failure::new(", "unknown("];
+        let behind = made.into_iter().flat_map(|it| text.split(it).skip(1));
         let quoted = behind.filter_map(|it| it.trim_start().strip_prefix('"')?.split('"').next());
         let is_code = |it: &&str| it.chars().all(|it| it == '_' || it.is_ascii_lowercase());
         codes.extend(quoted.filter(is_code).map(str::to_owned));

@@ -2,7 +2,7 @@
 //! has it do.
 
 use clap::Subcommand;
-use identity::Order;
+use identity::{Order, Serial};
 use serde_json::{Value, json};
 
 use super::admin::Admins;
@@ -123,12 +123,20 @@ fn state(page: &Value) -> &'static str {
 
 /// The order to deny what an instance shows now, or the certificate of this number.
 async fn deny(admins: &Admins, named: &str) -> Result<Order, Failure> {
+    let number = || {
+        match Serial::parse(named) {
+        Some(_) => Ok(Order::Deny { serial: named.to_owned() }),
+        None => Err(Failure::new("no_identity", format!("no process and no certificate is called `{named}`"))
+            .exit(Exit::NotFound)
+            .next("`identity show` lists both, of the processes that `--admin` names where it is asked for")),
+    }
+    };
     if admins.processes().is_empty() {
-        return Ok(Order::Deny { serial: named.to_owned() });
+        return number();
     }
     let gathered = admins.get("/identity").await?;
     let Some(said) = gathered.said.iter().find(|it| it.process.name == named) else {
-        return Ok(Order::Deny { serial: named.to_owned() });
+        return number();
     };
     let serial = said.json()["serial"].as_str().map(str::to_owned);
     let none = || {

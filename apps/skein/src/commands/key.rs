@@ -116,7 +116,7 @@ fn create(store: &KeyStore, grant: Grant, now: Timestamp, output: Output) -> Res
     let text = |it: &Value| it.as_str().unwrap_or_default().to_owned();
     table.row([text(&row["key"]), text(&row["id"]), text(&row["principal"]), roles(&drawn.entry)]);
     output.result(&row, &table);
-    output.remark("it is shown this once: what is kept cannot be turned back into it");
+    output.remark("it is shown this once, and opens within a second: what is kept cannot be turned back into it");
     Ok((Exit::Done, format!("done: key {}", text(&row["id"]))))
 }
 

@@ -79,7 +79,7 @@ fn add(store: &KeyStore, grant: Grant, now: Timestamp, output: Output) -> Result
     let secret = drawn.key.reveal().to_owned();
     table.row([drawn.entry.principal.to_string(), secret, id.clone()]);
     output.result(&row, &table);
-    output.remark("it is shown this once: what is kept cannot be turned back into it");
+    output.remark("it is shown this once, and opens within a second: what is kept cannot be turned back into it");
     Ok((Exit::Done, format!("done: secret {id}")))
 }
 

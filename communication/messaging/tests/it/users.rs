@@ -8,13 +8,14 @@ use identity::{PublicName, TlsStream};
 use kafka_wire::{
     ApiKey, ErrorCode, Field, Reader, asked_in,
     messages::{
-        ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse,
+        ApiVersionsRequest, ApiVersionsResponse, CommitPartition, CommitTopic, MetadataRequest,
+        MetadataResponse, OffsetCommitRequest, OffsetCommitResponse,
         sasl::{
             SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
             SaslHandshakeResponse, Secret,
         },
     },
-    request,
+    request, request_in,
 };
 use messaging::{ForeignLog, LogEntrance, LogLogin, PublishError, Subscription};
 use runtime::Tasks;
@@ -132,6 +133,56 @@ async fn who_says_a_wrong_secret_is_told_so_and_gets_nothing() {
     assert!(wrong.publish("orders", message("a", 1)).await.is_err());
     let right = world.client("b", login(&world, "orders", &secret));
     right.publish("orders", message("a", 1)).await.unwrap();
+}
+
+/// mesh 12b: 43. A list of topics, and a place in one, are things that not everybody may know.
+#[tokio::test]
+async fn a_user_sees_the_topics_that_he_may_use_and_commits_in_those_that_he_may_read() {
+    let world = World::new(PlainClients::Refused).await;
+    let orders = world.client("a", login(&world, "orders", &world.user("orders")));
+    orders.publish("orders", message("a", 1)).await.unwrap();
+    orders.publish("orders-done", message("a", 1)).await.unwrap();
+    let mut seen = Vec::new();
+    for user in ["orders", "reader", "watcher", "nobody"] {
+        let mut stream = entered(&world, user).await;
+        seen.push(topics(&mut stream).await);
+    }
+    assert_eq!(seen, [Some(2), Some(1), Some(2), Some(0)]);
+    let mut stream = entered(&world, "watcher").await;
+    assert_eq!(commit(&mut stream, "orders").await, ErrorCode::GroupAuthorizationFailed);
+    let mut stream = entered(&world, "committer").await;
+    assert_eq!(commit(&mut stream, "orders").await, ErrorCode::TopicAuthorizationFailed);
+    let mut stream = entered(&world, "orders").await;
+    assert_eq!(commit(&mut stream, "orders").await, ErrorCode::None);
+}
+
+/// A connection on which somebody has logged in.
+async fn entered(world: &World, user: &str) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
+    let secret = world.user(user);
+    let mut stream = tls(world).await;
+    assert_eq!(choose(&mut stream, "PLAIN").await, ErrorCode::None);
+    assert_eq!(say(&mut stream, user, &secret).await, Some(ErrorCode::None));
+    stream
+}
+
+/// Commits the beginning of a topic for a group of its name.
+async fn commit(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), topic: &str) -> ErrorCode {
+    let partitions = vec![CommitPartition { partition: 0, offset: 0, metadata: None }];
+    let asked = OffsetCommitRequest {
+        group_id: "orders".to_owned(),
+        generation_id: -1,
+        member_id: String::new(),
+        retention_ms: -1,
+        topics: vec![CommitTopic { name: topic.to_owned(), partitions }],
+    };
+    let version = asked_in(ApiKey::OffsetCommit);
+    stream
+        .write_all(&request_in(ApiKey::OffsetCommit, version, 1, "client", &asked))
+        .await
+        .unwrap();
+    let mut reader = Reader::new(next(stream).await.unwrap());
+    reader.i32().unwrap();
+    OffsetCommitResponse::read(&mut reader, version).unwrap().topics[0].partitions[0].error
 }
 
 #[tokio::test]

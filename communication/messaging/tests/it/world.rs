@@ -65,6 +65,7 @@ impl World {
             "orders" => right != Right::Administer && name.starts_with("orders"),
             "reader" => right == Right::Consume && name == "orders",
             "watcher" => right == Right::Describe,
+            "committer" => right == Right::Group,
             _ => false,
         });
         let door = match plain {

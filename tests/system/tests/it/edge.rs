@@ -159,7 +159,7 @@ async fn the_issuer_of_the_examples_is_believed_about_who_somebody_is() {
     let system = System::up(&["--routes", &format!("{examples}/issuer.yaml")]);
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new("python3")
-        .arg(format!("{examples}/token.py"))
+        .arg(format!("{examples}/issue_token.py"))
         .arg("alice")
         .arg(system.data().join("edge/who.jwks.json"))
         .current_dir(folder.path())

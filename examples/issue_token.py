@@ -2,7 +2,7 @@
 """Plays an issuer of tokens: keeps a key, publishes its key set, and prints a token (a JWT) for somebody.
 
     drone-delivery up --routes examples/issuer.yaml
-    TOKEN=$(python3 examples/token.py alice .drone-delivery/edge/who.jwks.json)
+    TOKEN=$(python3 examples/issue_token.py alice .drone-delivery/edge/who.jwks.json)
     curl -H "Authorization: Bearer $TOKEN" 'http://127.0.0.1:7080/api/deliveryhistory?ownerId=alice'
 
 Python's standard library and `openssl`. The key lies in `issuer.pem`, in the folder in which it is run.
@@ -35,7 +35,7 @@ def signed(text):
 
 
 if len(sys.argv) != 3:
-    sys.exit("usage: token.py PRINCIPAL KEY_SET_FILE")
+    sys.exit("usage: issue_token.py PRINCIPAL KEY_SET_FILE")
 principal, key_set = sys.argv[1:]
 if not os.path.exists(KEY):
     openssl("genpkey", "-algorithm", "ed25519", "-out", KEY)
