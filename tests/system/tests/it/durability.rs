@@ -17,7 +17,8 @@ use crate::{
     wait::until,
 };
 
-/// A tracer that makes every data sync of a process take longer. Ends with its scope.
+/// A tracer that makes every data sync of a process take longer. Ends with its scope. What it traces may stand still
+/// for longer than `up` allows: a system of [`System::up_pausable`], or it is started anew and is fast.
 struct SlowSync(Child);
 
 impl SlowSync {
@@ -65,7 +66,7 @@ async fn no_request_is_accepted_before_the_log_has_synced_it() {
         return not_run("strace is absent");
     }
     const DELAY: Duration = Duration::from_millis(500);
-    let system = System::up(&[]);
+    let system = System::up_pausable(&[]);
     system.accepted(&sample_request()).await;
     let _slow = SlowSync::attach(&system.role("broker")[0], DELAY).await;
     for _ in 0..5 {
@@ -82,7 +83,7 @@ async fn no_consumer_sees_a_record_before_the_log_has_synced_it() {
         return not_run("strace is absent");
     }
     const DELAY: Duration = Duration::from_millis(500);
-    let system = System::up(&[]);
+    let system = System::up_pausable(&[]);
     let _slow = SlowSync::attach(&system.role("broker")[0], DELAY).await;
     for key in ["first", "second", "third"] {
         let asked = Instant::now();
