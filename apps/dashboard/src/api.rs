@@ -11,7 +11,7 @@ use std::{
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -20,7 +20,7 @@ use runtime::Tasks;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::{
-    Change, Client, JsonBody, MutatingRoute, Problem, Repetition, Routes, Sample, SampleCall,
+    Change, Client, JsonBody, MutatingRoute, Problem, Query, Repetition, Routes, Sample, SampleCall,
 };
 use telemetry::otlp;
 
@@ -66,8 +66,8 @@ impl Shared {
     }
 }
 
-/// Routes of the page, behind its door.
-pub(crate) fn page(shared: Shared, door: Door) -> Routes {
+/// Routes of the page.
+pub(crate) fn page(shared: Shared) -> Routes {
     Routes::new()
         .get("/", || async { asset(HTML, include_str!("../assets/index.html")) })
         .get("/topology", || async { asset(HTML, include_str!("../assets/topology.html")) })
@@ -98,7 +98,6 @@ pub(crate) fn page(shared: Shared, door: Door) -> Routes {
         .change(alerts::group_row(), alerts::acknowledge_group)
         .change(queues::row(), queues::redrive)
         .with_state(shared)
-        .behind(move |method, uri, headers| door.stop(method, uri, headers))
 }
 
 /// Routes of the collector: OTLP over HTTP, JSON.

@@ -99,7 +99,9 @@ fn start(
         }
     };
     let door = Door::new(token, context.config.http.port());
-    let page = Service::new(api::page(shared, door)).health(context.health(None));
+    let page = Service::new(api::page(shared))
+        .health(context.health(None))
+        .for_operators(move |method, uri, headers| door.stop(method, uri, headers));
     Ok((page.serve(&unexported(context))?, collector))
 }
 

@@ -5,7 +5,8 @@ use std::{path::Path, time::Duration};
 
 use base::SharedClock;
 use broker::{
-    BoundBroker, Broker, BrokerConfig, Judge, LogDoor, PlainClients, Right, TopicConfig, Users,
+    Around, BoundBroker, Broker, BrokerConfig, Judge, LogDoor, PlainClients, Right, TopicConfig,
+    Users,
 };
 use contracts::topics;
 use identity::{HandshakeConfig, Handshakes, PublicHandshakes};
@@ -16,10 +17,15 @@ use service_kit::{
     ServiceContext, StartError, announce_ready,
 };
 use skein::{
-    Exit, Failure, certificate,
+    Exit, Failure,
+    audit::AuditLog,
+    certificate,
     edge::{Edge, PlainDoor},
     failure, program,
-    supervise::lifeline::{WatchInput, farewell},
+    supervise::{
+        AUDIT,
+        lifeline::{WatchInput, farewell},
+    },
 };
 use telemetry::{
     Telemetry, TelemetryConfig,
@@ -61,7 +67,9 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
     let telemetry = telemetry(&settings, &clock);
     let tasks = Tasks::new();
     let config = service_config(&settings, data, role, arguments);
+    let audit = AuditLog::at(data.join(AUDIT), clock.clone());
     let mut context = ServiceContext::new(config, clock, telemetry, tasks.clone());
+    context.witnessed_by(audit.witness(&tasks));
     let known = match settings.tls {
         Tls::Off => None,
         Tls::Strict => Some(identities::take(role.name(), &around(&context, data)).await?),
@@ -278,7 +286,8 @@ fn start_broker(
     let users = keys::users(data);
     let users = skein::users::follow(users.path(), telemetry, &context.tasks);
     let users = Users::new(users, identities::TRUST_DOMAIN, clock.clone());
-    let broker = Broker::start_behind(door, Some(users), config, clock, telemetry, &context.tasks)
+    let around = Around { door, users: Some(users), witness: context.witness().cloned() };
+    let broker = Broker::start_within(around, config, clock, telemetry, &context.tasks)
         .map_err(|it| StartError::Part { what: "the log", source: it.into() })?;
     // Health, and metrics for operators; records come in by the other door.
     let mut service = Service::new(Routes::new()).health(Health::new()).public();

@@ -11,9 +11,11 @@ use std::{
 use runtime::{SystemClock, Tasks};
 use service_kit::{Bound, ServiceConfig, ServiceContext, announce_ready};
 use skein::{
-    Exit, Failure, program, proxy,
+    Exit, Failure,
+    audit::AuditLog,
+    program, proxy,
     supervise::{
-        ProcessSpec,
+        AUDIT, ProcessSpec,
         lifeline::{WatchInput, farewell},
     },
 };
@@ -174,7 +176,9 @@ pub(crate) async fn run(data: &Path, told: &RoleArguments) -> Result<Exit, Failu
         operators: role::operators(data),
         ..proxy::config(&proxy)
     };
-    let context = ServiceContext::new(config, clock, telemetry, tasks.clone());
+    let audit = AuditLog::at(data.join(AUDIT), clock.clone());
+    let mut context = ServiceContext::new(config, clock, telemetry, tasks.clone());
+    context.witnessed_by(audit.witness(&tasks));
     let around =
         Surroundings { data, clock: &context.clock, telemetry: &context.telemetry, tasks: &tasks };
     let known = match settings.tls {

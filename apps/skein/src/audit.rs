@@ -7,6 +7,8 @@
 //! have noted the digest of the last one. It tells of what people have done, and so grows by their hands
 //! only; nothing of it is ever removed. It refuses to hold a secret: a deed is named by its words.
 
+mod witness;
+
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
@@ -35,7 +37,7 @@ pub struct Entry {
     pub number: u64,
     /// When.
     pub at: Timestamp,
-    /// Who, as the kernel says.
+    /// Who, as the kernel says or as he has shown.
     pub who: String,
     /// What was asked for.
     pub what: String,

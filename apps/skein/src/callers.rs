@@ -112,14 +112,13 @@ impl Known {
 
     /// Reads what has changed. Whether that changes whom anybody knows, and what cannot be used.
     fn read(&mut self, policies: &[EdgeAccess]) -> (bool, Vec<String>) {
-        let mut changed = self.policies != policies;
+        let mut look = Look { changed: self.policies != policies, troubles: Vec::new() };
         self.policies = policies.to_vec();
-        let mut troubles = Vec::new();
         let (keys, sets) = (policies.iter().filter_map(|it| it.keys.as_ref()), policies.iter());
         for path in keys {
             let parse = |text: &str| KeyFile::read(text).map_err(|it| chain(&it));
             let read = refresh(&mut self.keys, &self.root, path, parse);
-            note(read, &mut self.keys, path, &mut changed, &mut troubles);
+            look.note(read, self.keys.get_mut(path));
         }
         for source in sets.flat_map(|it| &it.tokens).map(|it| &it.keys) {
             let SignerSource::File(path) = source else { continue };
@@ -130,9 +129,9 @@ impl Known {
                 None if it => Err(format!("{}: there is no such file", path.display())),
                 None => Ok(false),
             });
-            note(read, &mut self.signers, path, &mut changed, &mut troubles);
+            look.note(read, self.signers.get_mut(path));
         }
-        (changed, troubles)
+        (look.changed, look.troubles)
     }
 
     /// Everything that cannot be used as it is now.
@@ -170,22 +169,25 @@ impl Known {
     }
 }
 
-fn note<T>(
-    read: Result<bool, String>,
-    known: &mut BTreeMap<PathBuf, Last<T>>,
-    path: &Path,
-    changed: &mut bool,
-    troubles: &mut Vec<String>,
-) {
-    let trouble = match read {
-        Ok(false) => return,
-        Ok(true) => None,
-        Err(trouble) => Some(trouble),
-    };
-    *changed |= trouble.is_none();
-    troubles.extend(trouble.clone());
-    if let Some(last) = known.get_mut(path) {
-        last.trouble = trouble;
+/// What a look at all files has found.
+struct Look {
+    changed: bool,
+    troubles: Vec<String>,
+}
+
+impl Look {
+    /// One file was read: whether it says something new, or why it cannot be used.
+    fn note<T>(&mut self, read: Result<bool, String>, last: Option<&mut Last<T>>) {
+        let trouble = match read {
+            Ok(false) => return,
+            Ok(true) => None,
+            Err(trouble) => Some(trouble),
+        };
+        self.changed |= trouble.is_none();
+        self.troubles.extend(trouble.clone());
+        if let Some(last) = last {
+            last.trouble = trouble;
+        }
     }
 }
 

@@ -103,6 +103,10 @@ pub async fn start(
     let config =
         RegistryConfig { lease: arguments.lease, grace: arguments.grace.max(arguments.lease) };
     let ServiceContext { clock, telemetry, tasks, .. } = context;
+    if let Some(known) = &known {
+        // For the page about it.
+        context.client().mesh().know(known.clone());
+    }
     let plane = Plane::new(config, known, clock.clone(), telemetry);
     if !arguments.files.is_empty() {
         let mut files = FileSource::new(PolicyFiles::new().with_files(&arguments.files));

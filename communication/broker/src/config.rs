@@ -40,7 +40,8 @@ pub struct BrokerConfig {
     pub frame_bytes_max: usize,
     /// Connections at a time; more wait in the kernel.
     pub connections_max: usize,
-    /// Connections of those who have yet to say who they are; one more is ended at once.
+    /// Connections of those who have yet to say who they are; past it one gives way to each new
+    /// one, the oldest of the address that holds most.
     pub strangers_max: usize,
     /// Time that they have for it, in milliseconds.
     pub login_timeout_ms: u64,

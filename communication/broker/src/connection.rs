@@ -47,6 +47,8 @@ enum ConnectionError {
     Deaf,
     #[error("nobody has said in time who he is")]
     Late,
+    #[error("others came who are to say who they are, and it has not said so for longest")]
+    GaveWay,
     #[error("the secret that it was opened by is not good any more")]
     Over,
 }
@@ -102,6 +104,10 @@ pub(crate) async fn serve(
             metrics.logins.with(&["late"]).inc();
             tracing::debug!(%error, "a connection was ended");
         }
+        Some(Err(error @ ConnectionError::GaveWay)) => {
+            metrics.logins.with(&["crowded"]).inc();
+            tracing::debug!(%error, "a connection was ended");
+        }
         Some(Err(error @ ConnectionError::Over)) => {
             tracing::info!(%error, "a connection was ended");
         }
@@ -139,6 +145,7 @@ async fn take_in(
         let frame = tokio::select! {
             biased;
             () = &mut over => return Err(ConnectionError::Over),
+            () = session.told_to_go() => return Err(ConnectionError::GaveWay),
             frame = frame => frame?,
         };
         let question = match frame {
@@ -153,6 +160,7 @@ async fn take_in(
         let sent = tokio::select! {
             biased;
             () = &mut over => return Err(ConnectionError::Over),
+            () = session.told_to_go() => return Err(ConnectionError::GaveWay),
             sent = questions.send((question, Instant::now())) => sent,
         };
         if sent.is_err() || session.is_refused() {

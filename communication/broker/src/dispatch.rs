@@ -23,7 +23,9 @@ use kafka_wire::{
 };
 
 use crate::{
-    admin, fetch, group_admin, offsets, produce,
+    admin,
+    deeds::{self, Deeds},
+    fetch, group_admin, offsets, produce,
     rights::{Client, Right},
     session::Session,
     shared::Shared,
@@ -200,21 +202,15 @@ fn serve(
         ApiKey::DescribeGroups
         | ApiKey::ListGroups
         | ApiKey::DeleteGroups
-        | ApiKey::OffsetDelete => serve_group_admin(shared, api, head, reader)?,
-        ApiKey::DeleteTopics
+        | ApiKey::OffsetDelete => serve_group_admin(shared, client, api, head, reader)?,
+        ApiKey::CreateTopics
+        | ApiKey::DeleteTopics
         | ApiKey::DeleteRecords
         | ApiKey::CreatePartitions
         | ApiKey::DescribeConfigs
-        | ApiKey::IncrementalAlterConfigs => serve_admin(shared, api, head, reader)?,
+        | ApiKey::IncrementalAlterConfigs => serve_admin(shared, client, api, head, reader)?,
         // What a client says about itself from version 3 on changes nothing.
         ApiKey::ApiVersions => now(versions::answer(id, version)),
-        ApiKey::CreateTopics => {
-            let mut request: CreateTopicsRequest = read(reader, version)?;
-            let denied = client.denied(Right::Produce, &mut request.topics, |it| &it.name);
-            let mut made = shared.create_topics(request);
-            made.topics.extend(denied.into_iter().map(turned_away::maker));
-            now(response(id, version, &made))
-        }
         ApiKey::InitProducerId => {
             let request: InitProducerIdRequest = read(reader, version)?;
             now(response(id, version, &shared.producer_id(&request)))
@@ -269,9 +265,12 @@ fn serve_group(
             }
             // A place in a topic tells how long it is.
             let denied = client.denied(Right::Consume, &mut request.topics, |it| &it.name);
+            let words = deeds::of_places(&request);
+            let deeds = Deeds::begin_by_administrator(shared.witness.as_ref(), client, words);
             later(id, version, async move {
                 let (groups, topics, commits) = (&shared.groups, &shared.topics, &shared.commits);
                 let mut committed = offsets::commit(groups, topics, commits, request).await;
+                deeds.end(deeds::ends_of_places(&committed)).await;
                 let denied = turned_away::committer(denied, turned_away::OF_TOPIC);
                 committed.topics.extend(denied);
                 committed
@@ -330,11 +329,13 @@ fn serve_group(
 /// What administrators ask about groups.
 fn serve_group_admin(
     shared: Arc<Shared>,
+    client: &Client,
     api: ApiKey,
     head: &RequestHead,
     reader: Reader,
 ) -> Result<Answer, WireError> {
     let (id, version) = (head.correlation_id, head.version);
+    let begin = |words| Deeds::begin(shared.witness.as_ref(), client, words);
     Ok(match api {
         ApiKey::DescribeGroups => {
             let request: DescribeGroupsRequest = read(reader, version)?;
@@ -347,38 +348,67 @@ fn serve_group_admin(
         }
         ApiKey::DeleteGroups => {
             let request: DeleteGroupsRequest = read(reader, version)?;
+            let deeds = begin(deeds::of_groups(&request));
             later(id, version, async move {
-                group_admin::delete(&shared.groups, &shared.commits, request).await
+                let answer = group_admin::delete(&shared.groups, &shared.commits, request).await;
+                deeds.end(answer.groups.iter().map(|it| it.error).collect()).await;
+                answer
             })
         }
         ApiKey::OffsetDelete => {
             let request: OffsetDeleteRequest = read(reader, version)?;
+            let deeds = begin(deeds::of_offsets(&request));
             later(id, version, async move {
-                group_admin::delete_offsets(&shared.groups, &shared.commits, request).await
+                let (groups, commits) = (&shared.groups, &shared.commits);
+                let answer = group_admin::delete_offsets(groups, commits, request).await;
+                deeds.end(vec![answer.error]).await;
+                answer
             })
         }
         _ => return Err(WireError::Left(reader.left())),
     })
 }
 
-/// What administrators ask about topics.
+/// What is asked about topics as such: who may produce to one makes it, the rest is for administrators.
 fn serve_admin(
     shared: Arc<Shared>,
+    client: &Client,
     api: ApiKey,
     head: &RequestHead,
     reader: Reader,
 ) -> Result<Answer, WireError> {
     let (id, version) = (head.correlation_id, head.version);
+    let begin = |words| Deeds::begin(shared.witness.as_ref(), client, words);
     Ok(match api {
+        ApiKey::CreateTopics => {
+            let mut request: CreateTopicsRequest = read(reader, version)?;
+            let denied = client.denied(Right::Produce, &mut request.topics, |it| &it.name);
+            let words = deeds::of_new_topics(&request);
+            let deeds = Deeds::begin_by_administrator(shared.witness.as_ref(), client, words);
+            let mut made = shared.create_topics(request);
+            later(id, version, async move {
+                deeds.end(made.topics.iter().map(|it| it.error).collect()).await;
+                made.topics.extend(denied.into_iter().map(turned_away::maker));
+                made
+            })
+        }
         ApiKey::DeleteTopics => {
             let request: DeleteTopicsRequest = read(reader, version)?;
+            let deeds = begin(deeds::of_topics(&request));
             later(id, version, async move {
-                admin::delete_topics(&shared.topics, &shared.commits, request).await
+                let answer = admin::delete_topics(&shared.topics, &shared.commits, request).await;
+                deeds.end(answer.topics.iter().map(|it| it.error).collect()).await;
+                answer
             })
         }
         ApiKey::DeleteRecords => {
             let request: DeleteRecordsRequest = read(reader, version)?;
-            now(response(id, version, &admin::delete_records(&shared.topics, &request)))
+            let deeds = begin(deeds::of_records(&request));
+            let answer = admin::delete_records(&shared.topics, &request);
+            later(id, version, async move {
+                deeds.end(deeds::ends_of_records(&answer)).await;
+                answer
+            })
         }
         ApiKey::CreatePartitions => {
             let request: CreatePartitionsRequest = read(reader, version)?;
@@ -390,7 +420,12 @@ fn serve_admin(
         }
         ApiKey::IncrementalAlterConfigs => {
             let request: IncrementalAlterConfigsRequest = read(reader, version)?;
-            now(response(id, version, &admin::alter_configs(&shared.topics, request)))
+            let deeds = begin(deeds::of_settings(&request));
+            let answer = admin::alter_configs(&shared.topics, request);
+            later(id, version, async move {
+                deeds.end(answer.resources.iter().map(|it| it.error).collect()).await;
+                answer
+            })
         }
         _ => return Err(WireError::Left(reader.left())),
     })

@@ -4,7 +4,7 @@
 //! handshake, or says a name and a secret inside it where there are users, and every request is judged by
 //! that; a connection ends with what it was opened under.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use identity::{Entrance, Known, Over, Refusal, TlsStream, Visitor};
 use runtime::Shutdown;
@@ -25,25 +25,26 @@ const TLS: u8 = 0x16;
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     stream: TcpStream,
-    from: IpAddr,
+    from: SocketAddr,
     shutdown: Shutdown,
 ) {
     let Some(door) = shared.door.clone() else {
         // A secret in plain text stays on this machine.
-        let entered = match shared.users.clone().filter(|_| from.to_canonical().is_loopback()) {
-            Some(users) => Entered::Unasked(users),
-            None => Entered::As(Client::Anybody),
+        let entered = match shared.users.clone().filter(|_| from.ip().to_canonical().is_loopback())
+        {
+            Some(users) => Entered::Unasked { users, from },
+            None => Entered::As(Client::Anybody { from }),
         };
         return carry(shared, stream.into_split(), entered, shutdown).await;
     };
     if door.plain == PlainClients::Trusted && !speaks_tls(&shared, &stream).await {
-        let entered = Entered::As(Client::Anybody);
+        let entered = Entered::As(Client::Anybody { from });
         return carry(shared, stream.into_split(), entered, shutdown).await;
     }
     // As long as there are no users a handshake without a certificate fails.
     let refused = match shared.users.clone().filter(|it| !it.is_empty()) {
         None => {
-            let entering = door.handshakes.accept(stream, from, Entrance::Log);
+            let entering = door.handshakes.accept(stream, from.ip(), Entrance::Log);
             match shutdown.or_cancel(entering).await {
                 Some(Ok(known)) => return serve_known(shared, door, known, shutdown).await,
                 Some(Err(refusal)) => Some(refusal),
@@ -51,13 +52,13 @@ pub(crate) async fn serve(
             }
         }
         Some(users) => {
-            let entering = door.handshakes.hear(stream, from, Entrance::LogOfOthers);
+            let entering = door.handshakes.hear(stream, from.ip(), Entrance::LogOfOthers);
             match shutdown.or_cancel(entering).await {
                 Some(Ok(Visitor::Known(known))) => {
                     return serve_known(shared, door, known, shutdown).await;
                 }
                 Some(Ok(Visitor::Stranger { stream, .. })) => {
-                    return serve_stranger(shared, door, users, stream, shutdown).await;
+                    return serve_stranger(shared, door, (users, from), stream, shutdown).await;
                 }
                 Some(Err(refusal)) => Some(refusal),
                 None => None,
@@ -89,19 +90,16 @@ async fn serve_known(
     }
 }
 
-/// Serves who is to say who he is. There are few places for those: one who takes them all keeps out other
-/// strangers, and nobody who shows a certificate.
+/// Serves who is to say who he is. There are few places for those, and who comes takes that of one who has
+/// been silent for long: nobody keeps others out by saying nothing.
 async fn serve_stranger(
     shared: Arc<Shared>,
     door: LogDoor,
-    users: Users,
+    (users, from): (Users, SocketAddr),
     stream: TlsStream<TcpStream>,
     shutdown: Shutdown,
 ) {
-    let Ok(place) = Arc::clone(&shared.strangers).try_acquire_owned() else {
-        shared.metrics.logins.with(&["crowded"]).inc();
-        return;
-    };
+    let place = shared.strangers.enter(from.ip());
     let entered = Entered::Stranger { users, judge: door.judge, place };
     carry(shared, io::split(stream), entered, shutdown).await;
 }

@@ -2,8 +2,9 @@
 //!
 //! What is judged is told by names alone, so that any policy can decide.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
+use callers::Actor;
 use identity::{Handshakes, SpiffeId};
 
 /// What a client does with a topic, a group or the log.
@@ -67,7 +68,10 @@ pub struct LogDoor {
 #[derive(Debug, Clone)]
 pub(crate) enum Client {
     /// Nobody asked.
-    Anybody,
+    Anybody {
+        /// The client's end of the connection.
+        from: SocketAddr,
+    },
     /// He was asked, and has not said it.
     Nobody,
     /// He has shown who he is.
@@ -77,9 +81,18 @@ pub(crate) enum Client {
 impl Client {
     pub(crate) fn may(&self, right: Right, name: &str) -> bool {
         match self {
-            Self::Anybody => true,
+            Self::Anybody { .. } => true,
             Self::Nobody => false,
             Self::Known { id, judge } => judge.0(id, right, name),
+        }
+    }
+
+    /// Who he is, where what he did is told.
+    pub(crate) fn actor(&self) -> Actor {
+        match self {
+            Self::Anybody { from } => Actor::At(*from),
+            Self::Nobody => Actor::Named("nobody".to_owned()),
+            Self::Known { id, .. } => Actor::Named(id.to_string()),
         }
     }
 

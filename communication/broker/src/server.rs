@@ -10,6 +10,8 @@ use std::{
 };
 
 use base::SharedClock;
+use callers::Witness;
+use identity::Room;
 use runtime::{Shutdown, Tasks};
 use telemetry::Telemetry;
 use tokio::{
@@ -87,6 +89,18 @@ pub struct BoundBroker {
     shared: Arc<Shared>,
 }
 
+/// What stands around a broker; nothing by default.
+#[derive(Debug, Default)]
+pub struct Around {
+    /// A door that asks who comes in.
+    pub door: Option<LogDoor>,
+    /// Who may say a name and a secret: at the door in the place of a certificate, inside TLS; without a door
+    /// in plain text from this machine, and then may do no more than whoever says nothing.
+    pub users: Option<Users>,
+    /// Who hears what administrators change.
+    pub witness: Option<Witness>,
+}
+
 impl BoundBroker {
     /// Ends every log after what is queued; for a drain in order, when nobody produces any more.
     pub async fn close(&self) {
@@ -109,18 +123,15 @@ impl Broker {
         telemetry: &Telemetry,
         tasks: &Tasks,
     ) -> Result<BoundBroker, StartError> {
-        Self::start_behind(None, None, config, clock, telemetry, tasks)
+        Self::start_within(Around::default(), config, clock, telemetry, tasks)
     }
 
-    /// The same behind a door that asks who comes in, where there is one. `users` say a name and a secret:
-    /// at the door in the place of a certificate, inside TLS; without a door in plain text from this
-    /// machine, and then may do no more than whoever says nothing.
+    /// The same within what stands around it.
     ///
     /// # Errors
     /// [`StartError`]; nothing is served.
-    pub fn start_behind(
-        door: Option<LogDoor>,
-        users: Option<Users>,
+    pub fn start_within(
+        Around { door, users, witness }: Around,
         config: BrokerConfig,
         clock: SharedClock,
         telemetry: &Telemetry,
@@ -153,7 +164,8 @@ impl Broker {
             metrics,
             door,
             users,
-            strangers: Arc::new(Semaphore::new(config.strangers_max)),
+            witness,
+            strangers: Room::new(config.strangers_max),
             next_producer: AtomicI64::new(starts.saturating_mul(PRODUCERS_OF_A_START)),
             config,
             lock,
@@ -205,7 +217,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, tasks: Tasks, shutdo
             let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
             let (stream, from) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            Ok::<_, io::Error>((stream, from.ip(), place))
+            Ok::<_, io::Error>((stream, from, place))
         });
         match accepted.await {
             None => return,

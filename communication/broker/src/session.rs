@@ -5,22 +5,21 @@
 //! who is asked has said it, he may ask for nothing else, and one wrong word ends the connection. It is
 //! said once: there is no re-authentication (KIP-368), a connection ends with the secret that opened it.
 
-use std::{fmt, pin::Pin};
+use std::{fmt, future::pending, net::SocketAddr, pin::Pin};
 
+use crate::{
+    metrics::BrokerMetrics,
+    rights::{Client, Judge},
+    users::{User, Users},
+};
 use bytes::Bytes;
+use identity::Place;
 use kafka_wire::{
     ApiKey, ErrorCode,
     messages::sasl::{
         SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
         SaslHandshakeResponse, Secret,
     },
-};
-use tokio::sync::OwnedSemaphorePermit;
-
-use crate::{
-    metrics::BrokerMetrics,
-    rights::{Client, Judge},
-    users::{User, Users},
 };
 
 /// The one mechanism.
@@ -32,9 +31,9 @@ pub(crate) enum Entered {
     /// He has shown who he is, or nobody asks; he may not say it again.
     As(Client),
     /// Nobody asks. He may say who he is.
-    Unasked(Users),
+    Unasked { users: Users, from: SocketAddr },
     /// He is to say who he is before anything else. The place is one of few.
-    Stranger { users: Users, judge: Judge, place: OwnedSemaphorePermit },
+    Stranger { users: Users, judge: Judge, place: Place },
 }
 
 /// How far he has come.
@@ -61,7 +60,7 @@ pub(crate) struct Session {
     /// By whom somebody is judged once he is known; nobody judges where nobody asks.
     judge: Option<Judge>,
     /// Of a stranger, for as long as he is one.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     over: Option<Over>,
     metrics: BrokerMetrics,
 }
@@ -70,7 +69,7 @@ impl Session {
     pub(crate) fn new(entered: Entered, metrics: BrokerMetrics) -> Self {
         let (client, users, judge, place) = match entered {
             Entered::As(client) => (client, None, None, None),
-            Entered::Unasked(users) => (Client::Anybody, Some(users), None, None),
+            Entered::Unasked { users, from } => (Client::Anybody { from }, Some(users), None, None),
             Entered::Stranger { users, judge, place } => {
                 (Client::Nobody, Some(users), Some(judge), Some(place))
             }
@@ -86,6 +85,15 @@ impl Session {
     /// Whether he still has to say who he is.
     pub(crate) const fn is_stranger(&self) -> bool {
         self.place.is_some()
+    }
+
+    /// Waits until he has to give way to others who are to say who they are; for ever where he has said it.
+    /// Cancel-safe.
+    pub(crate) async fn told_to_go(&mut self) {
+        match &mut self.place {
+            Some(place) => place.told_to_go().await,
+            None => pending().await,
+        }
     }
 
     /// Whether the connection is to end after the last answer.

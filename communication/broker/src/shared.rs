@@ -2,13 +2,11 @@
 
 use std::{
     fs::File,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::atomic::{AtomicI64, Ordering},
 };
 
-use tokio::sync::Semaphore;
+use callers::Witness;
+use identity::Room;
 
 use crate::{
     commits::Commits, config::BrokerConfig, groups::Groups, metrics::BrokerMetrics,
@@ -28,8 +26,10 @@ pub(crate) struct Shared {
     pub(crate) door: Option<LogDoor>,
     /// Who may say by a name and a secret who he is.
     pub(crate) users: Option<Users>,
+    /// Who hears what administrators change.
+    pub(crate) witness: Option<Witness>,
     /// Places of those who have not yet.
-    pub(crate) strangers: Arc<Semaphore>,
+    pub(crate) strangers: Room,
     pub(crate) next_producer: AtomicI64,
     /// Held for as long as the broker lives; the kernel lets go of it with the process.
     #[expect(dead_code, reason = "it is held, not looked at")]

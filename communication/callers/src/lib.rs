@@ -2,7 +2,7 @@
 //!
 //! Inside, processes show certificates (`identity`); outside nobody has one. A key is ours: drawn here,
 //! shown once, kept as a digest. A token (JWT, RFC 7519) is another's: believed where a key of that
-//! issuer signed it, for us, for now.
+//! issuer signed it, for us, for now. What operators change is told to a witness.
 //!
 //! It refuses to say what a caller may do (that is policy), to read a file or a clock (texts and times
 //! come in), and to tell a stranger why he is refused: reasons are for metrics.
@@ -16,6 +16,7 @@ mod principal;
 mod refused;
 mod signers;
 mod token;
+mod witness;
 
 pub use callers::Callers;
 pub use issuer::Issuer;
@@ -28,3 +29,4 @@ pub use principal::{Name, NameError, Principal, Role};
 pub use refused::Refused;
 pub use signers::{ReadSignersError, SIGNERS_MAX, Signers};
 pub use token::{SKEW, TOKEN_BYTES_MAX};
+pub use witness::{Actor, Deed, Heard, Undecided, Witness};

@@ -5,7 +5,7 @@
 use std::{
     io,
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -15,9 +15,13 @@ use mesh_policy::{
     rate::{Limiter, RateKey, RateLimit},
 };
 use serde::Deserialize;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::time::timeout;
 
-use crate::{crowd::Crowd, judge::refusal_in, refusal::Refusal};
+use crate::{
+    crowd::{self, Room},
+    judge::refusal_in,
+    refusal::Refusal,
+};
 
 /// Addresses that are counted apart; the rest share one count.
 const ADDRESSES_MAX: usize = 4_096;
@@ -47,8 +51,7 @@ impl Default for HandshakeConfig {
 pub(crate) struct Bounds {
     timeout: Duration,
     clock: SharedClock,
-    /// Locked for one change, never while anything waits.
-    under_way: Mutex<Crowd<oneshot::Sender<()>>>,
+    under_way: Room,
     /// Locked for one look-up, never while anything waits.
     rates: Mutex<Limiter>,
 }
@@ -70,7 +73,7 @@ impl Bounds {
         Self {
             timeout: Duration::from_millis(config.timeout_ms),
             clock,
-            under_way: Mutex::new(Crowd::new(config.under_way_max)),
+            under_way: Room::new(config.under_way_max),
             rates: Mutex::new(Limiter::new(rate, ADDRESSES_MAX)),
         }
     }
@@ -84,13 +87,7 @@ impl Bounds {
             return Err(Refusal::TooMany);
         }
         drop(rates);
-        let (tell, told) = oneshot::channel();
-        let (number, gives_way) = self.crowd().enter(from, tell);
-        if let Some(tell) = gives_way {
-            // It may just have come to its end.
-            tell.send(()).ok();
-        }
-        Ok(Place { bounds: self, number, told })
+        Ok(Place { bounds: self, place: self.under_way.enter(from) })
     }
 
     /// Shakes hands within the time for that.
@@ -104,19 +101,13 @@ impl Bounds {
             Err(_) => Err(Refusal::TimedOut),
         }
     }
-
-    fn crowd(&self) -> MutexGuard<'_, Crowd<oneshot::Sender<()>>> {
-        // A change is whole, or nothing of it is done.
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A place among the handshakes under way, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
     bounds: &'a Bounds,
-    number: u64,
-    told: oneshot::Receiver<()>,
+    place: crowd::Place,
 }
 
 impl Place<'_> {
@@ -128,14 +119,8 @@ impl Place<'_> {
     ) -> Result<S, Refusal> {
         tokio::select! {
             biased;
-            Ok(()) = &mut self.told => Err(Refusal::GaveWay),
+            () = self.place.told_to_go() => Err(Refusal::GaveWay),
             ended = self.bounds.in_time(handshake) => ended,
         }
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.bounds.crowd().leave(self.number);
     }
 }

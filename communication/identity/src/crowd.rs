@@ -4,12 +4,69 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::pending,
     net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use tokio::sync::oneshot;
+
+/// A room with so many places for those whom nobody knows yet; a cheap handle.
+#[derive(Debug, Clone)]
+pub struct Room(Arc<Mutex<Crowd<oneshot::Sender<()>>>>);
+
+/// A place in a room, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    room: Room,
+    number: u64,
+    told: oneshot::Receiver<()>,
+}
+
+impl Room {
+    /// One with so many places; one at the least.
+    #[must_use]
+    pub fn new(places: usize) -> Self {
+        Self(Arc::new(Mutex::new(Crowd::new(places))))
+    }
+
+    /// A place for who comes from there. Where all are taken the one who came first of the address that
+    /// holds most is told to give way.
+    #[must_use]
+    pub fn enter(&self, from: IpAddr) -> Place {
+        let (tell, told) = oneshot::channel();
+        let (number, gives_way) = self.crowd().enter(from, tell);
+        if let Some(tell) = gives_way {
+            // It may just have come to its end.
+            tell.send(()).ok();
+        }
+        Place { room: self.clone(), number, told }
+    }
+
+    fn crowd(&self) -> MutexGuard<'_, Crowd<oneshot::Sender<()>>> {
+        // Locked for one change, never while anything waits. A change is whole, or nothing of it is done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Waits until it has to give way, and is to be dropped then. Cancel-safe.
+    pub async fn told_to_go(&mut self) {
+        if (&mut self.told).await.is_err() {
+            pending().await
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.room.crowd().leave(self.number);
+    }
+}
 
 /// The ones under way, each with what tells it to give way.
 #[derive(Debug)]
-pub(crate) struct Crowd<T> {
+struct Crowd<T> {
     max: usize,
     next: u64,
     places: BTreeMap<u64, (IpAddr, T)>,
@@ -18,12 +75,12 @@ pub(crate) struct Crowd<T> {
 
 impl<T> Crowd<T> {
     /// Room for so many; one at the least.
-    pub(crate) fn new(max: usize) -> Self {
+    fn new(max: usize) -> Self {
         Self { max: max.max(1), next: 0, places: BTreeMap::new(), of_address: BTreeMap::new() }
     }
 
     /// Gives a place, and what tells somebody to give way whose place it was.
-    pub(crate) fn enter(&mut self, from: IpAddr, tell: T) -> (u64, Option<T>) {
+    fn enter(&mut self, from: IpAddr, tell: T) -> (u64, Option<T>) {
         let told = if self.places.len() < self.max { None } else { self.first_to_go() };
         let number = self.next;
         self.next += 1;
@@ -33,7 +90,7 @@ impl<T> Crowd<T> {
     }
 
     /// Makes room; who was told to give way has none any more.
-    pub(crate) fn leave(&mut self, number: u64) -> Option<T> {
+    fn leave(&mut self, number: u64) -> Option<T> {
         let (from, tell) = self.places.remove(&number)?;
         if let Some(numbers) = self.of_address.get_mut(&from) {
             numbers.remove(&number);

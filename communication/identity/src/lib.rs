@@ -44,6 +44,7 @@ pub use bundle::{ANCHORS_MAX, AnchorId, Bundle, BundleError, REVOKED_MAX, Trust,
 pub use certificate::{Leaf, Serial};
 pub use claims::Claims;
 pub use credentials::{Credentials, Entrance, Identity, IdentityError, Protocol};
+pub use crowd::{Place, Room};
 pub use files::{FileError, read_state, write_state};
 pub use handshake::{Current, Handshakes, Known, Visitor};
 pub use keeper::{Grounds, KeeperConfig, Membership, keep};

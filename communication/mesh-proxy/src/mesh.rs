@@ -317,9 +317,13 @@ impl Mesh {
     pub fn set_trouble_of(&self, subject: Subject, name: &str, trouble: Option<String>) {
         let mut troubles = self.0.troubles.write().unwrap_or_else(PoisonError::into_inner);
         match trouble {
-            Some(trouble) => troubles.insert((subject, name.to_owned()), trouble),
-            None => troubles.remove(&(subject, name.to_owned())),
-        };
+            Some(trouble) => drop(troubles.insert((subject, name.to_owned()), trouble)),
+            None => {
+                if troubles.remove(&(subject, name.to_owned())).is_some() {
+                    tracing::info!(subject = subject.as_str(), name, "well again");
+                }
+            }
+        }
     }
 
     /// What is wrong: what was good last holds meanwhile.

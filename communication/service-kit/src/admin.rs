@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::{
     body::Bytes,
-    extract::{Query, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use base::Code;
@@ -24,6 +24,7 @@ use crate::{
     json as body,
     parameters::{Pairs, Parameters},
     problem::Problem,
+    query::Query,
     routes::Routes,
     tap,
 };

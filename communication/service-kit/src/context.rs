@@ -6,6 +6,7 @@ use std::{
 };
 
 use base::SharedClock;
+use callers::Witness;
 use mesh_proxy::Mesh;
 use messaging::{LogTls, Messaging, MessagingConfig};
 use runtime::Tasks;
@@ -34,6 +35,8 @@ pub struct ServiceContext {
     client: Arc<OnceLock<Client>>,
     /// By whose policy requests are judged that come in; by none where another process does.
     door: Option<Mesh>,
+    /// Who hears what operators change.
+    witness: Option<Witness>,
     /// The log, when there are addresses of one.
     pub messaging: Option<Messaging>,
 }
@@ -54,6 +57,7 @@ impl ServiceContext {
             tasks,
             client: Arc::default(),
             door: None,
+            witness: None,
             messaging: None,
         };
         context.reach_log(None);
@@ -94,6 +98,17 @@ impl ServiceContext {
     /// are, those alone are let in who show who they are.
     pub fn guard_by(&mut self, mesh: &Mesh) {
         self.door = Some(mesh.clone());
+    }
+
+    /// What operators change from now on is told to this one; else it stands in the process's log alone.
+    pub fn witnessed_by(&mut self, witness: Witness) {
+        self.witness = Some(witness);
+    }
+
+    /// Who hears what operators change, where somebody does.
+    #[must_use]
+    pub const fn witness(&self) -> Option<&Witness> {
+        self.witness.as_ref()
     }
 
     pub(crate) const fn door(&self) -> Option<&Mesh> {

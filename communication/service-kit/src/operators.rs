@@ -1,13 +1,21 @@
 //! Who may change something at the port of operators. To look is for whoever reaches it.
 //!
 //! Everybody on a machine reaches its loopback interface, and so does every page in a browser there, which
-//! needs no answer to do harm: a change shows a token, as at the page.
+//! needs no answer to do harm: a change shows a token, as at the page. Who changes something is noted, with
+//! what became of it; whoever was not let in has changed nothing, and cannot fill a disk with that.
 
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use axum::response::Response;
 use base::Code;
-use callers::{ApiKey, KeyDigest};
-use http::{HeaderMap, Method, header};
+use bytes::Bytes;
+use callers::{Actor, ApiKey, Deed, KeyDigest, Undecided, Witness};
+use http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts};
 
 use crate::problem::Problem;
+
+/// So much of a request is told.
+const BODY_BYTES_MAX: usize = 500;
 
 /// Who may change something at the port of operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,7 +33,7 @@ impl Operators {
     /// Refuses a change by whoever does not show the token.
     pub(crate) fn check(self, method: &Method, fields: &HeaderMap) -> Result<(), Problem> {
         let token = match self {
-            _ if matches!(*method, Method::GET | Method::HEAD) => return Ok(()),
+            _ if is_look(method) => return Ok(()),
             Self::Anybody => return Ok(()),
             Self::Holding(token) => Some(token),
             Self::Nobody => None,
@@ -39,6 +47,82 @@ impl Operators {
         let detail = "a change needs the token of operators: Authorization: Bearer …";
         Err(Problem::of(Code::Unauthenticated, detail))
     }
+}
+
+const fn is_look(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// The door of a page for operators: what it answers is answered in the place of the page.
+#[derive(Clone)]
+pub(crate) struct PageDoor(Arc<Stop>);
+
+type Stop = dyn Fn(&Method, &Uri, &HeaderMap) -> Option<Response> + Send + Sync;
+
+impl PageDoor {
+    pub(crate) fn new(
+        stop: impl Fn(&Method, &Uri, &HeaderMap) -> Option<Response> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(stop))
+    }
+
+    pub(crate) fn stop(&self, parts: &Parts) -> Option<Response> {
+        self.0(&parts.method, &parts.uri, &parts.headers)
+    }
+}
+
+impl fmt::Debug for PageDoor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("PageDoor")
+    }
+}
+
+/// Tells what is changed.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    witness: Witness,
+}
+
+/// A change under way; told as unknown where nobody waits for its end.
+#[derive(Debug)]
+pub(crate) struct Attempt(Undecided);
+
+impl Changes {
+    /// To this one; without one to the process's log.
+    pub(crate) fn told_to(witness: Option<Witness>) -> Self {
+        Self { witness: witness.unwrap_or_else(own_log) }
+    }
+
+    /// Somebody asks for a change; none for a look. What is asked of operators holds no secret.
+    pub(crate) fn begin(&self, from: SocketAddr, parts: &Parts, body: &Bytes) -> Option<Attempt> {
+        if is_look(&parts.method) {
+            return None;
+        }
+        let target = parts.uri.path_and_query().map_or("/", |it| it.as_str());
+        let body = &body[..body.len().min(BODY_BYTES_MAX)];
+        let words = format!("{} {target} {}", parts.method, String::from_utf8_lossy(body));
+        Some(Attempt(self.witness.begin(Actor::At(from), words.trim_end().to_owned())))
+    }
+}
+
+impl Attempt {
+    /// Tells how it has ended, and waits until that is noted.
+    pub(crate) async fn end(self, status: StatusCode) {
+        let code = status.as_u16();
+        let decision = match status {
+            it if it.is_success() => "done".to_owned(),
+            it if it.is_client_error() => format!("refused: {code}"),
+            _ => format!("failed: {code}"),
+        };
+        self.0.end(decision).await;
+    }
+}
+
+fn own_log() -> Witness {
+    Witness::new(|Deed { who, what, decision }| {
+        tracing::info!(?who, what, decision, "an operator changed something");
+        Box::pin(std::future::ready(()))
+    })
 }
 
 #[cfg(test)]

@@ -7,15 +7,8 @@
 //! in any letter case (clients of the original differ) and a leading version such as `/v0.1.0` is
 //! skipped, which axum's router cannot do.
 
-use axum::{
-    Router,
-    extract::Request,
-    handler::Handler,
-    middleware::{Next, from_fn},
-    response::Response,
-    routing::MethodFilter,
-};
-use http::{HeaderMap, Method, Uri};
+use axum::{Router, handler::Handler, routing::MethodFilter};
+use http::Method;
 use serde_json::Value;
 
 /// A call of a sample: what to send and where.
@@ -177,24 +170,6 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     #[must_use]
     pub fn with_state(self, state: S) -> Routes<()> {
         Routes { router: self.router.with_state(state), table: self.table, mutating: self.mutating }
-    }
-
-    /// Puts a door before all of them: what it answers is answered in the place of the route.
-    #[must_use]
-    pub fn behind(
-        self,
-        stop: impl Fn(&Method, &Uri, &HeaderMap) -> Option<Response> + Clone + Send + Sync + 'static,
-    ) -> Self {
-        let door = move |request: Request, next: Next| {
-            let stopped = stop(request.method(), request.uri(), request.headers());
-            async move {
-                match stopped {
-                    Some(answer) => answer,
-                    None => next.run(request).await,
-                }
-            }
-        };
-        Self { router: self.router.layer(from_fn(door)), ..self }
     }
 
     /// The rows of everything that changes something.

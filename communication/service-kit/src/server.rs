@@ -32,7 +32,7 @@ use telemetry::Telemetry;
 use crate::{
     caller::Caller,
     config::{Limits, PortSharing},
-    stack::{Dropped, Stack},
+    stack::{Asker, Dropped, Stack},
     system::System,
 };
 
@@ -139,7 +139,7 @@ impl Handler for Stack {
         let parts = parts_of(&head);
         let shown = peer.identity.as_deref().map(SpiffeId::service);
         let caller = Caller::of(&parts.headers, shown, self.edge.as_deref());
-        match self.answer(parts, caller, upload).await {
+        match self.answer(parts, Asker { caller, from: peer.address }, upload).await {
             Ok(response) => reply_of(response),
             Err(Dropped) => Reply::reset(),
         }

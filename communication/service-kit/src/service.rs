@@ -2,7 +2,9 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use axum::response::Response;
 use bytes::Bytes;
+use http::{HeaderMap, Method, Uri};
 use identity::PublicHandshakes;
 use mesh_policy::path::Slashes;
 use mesh_proxy::{Handler, Mesh};
@@ -17,6 +19,7 @@ use crate::{
     faults::Faults,
     health::Health,
     openapi,
+    operators::{Changes, PageDoor},
     routes::Routes,
     server::{Listening, Site, listen},
     stack::Stack,
@@ -105,6 +108,7 @@ pub struct Service {
     mesh: Option<Mesh>,
     inbound: Option<Mesh>,
     secure: Option<SecureDoor>,
+    door: Option<PageDoor>,
 }
 
 impl Service {
@@ -122,6 +126,7 @@ impl Service {
             mesh: None,
             inbound: None,
             secure: None,
+            door: None,
         }
     }
 
@@ -183,6 +188,16 @@ impl Service {
         Self { audience: Audience::Public, ..self }
     }
 
+    /// A page by which operators change things, behind a door: what that answers is answered in the place of
+    /// the page. What they do is told as at their port.
+    #[must_use]
+    pub fn for_operators(
+        self,
+        stop: impl Fn(&Method, &Uri, &HeaderMap) -> Option<Response> + Send + Sync + 'static,
+    ) -> Self {
+        Self { door: Some(PageDoor::new(stop)), ..self }
+    }
+
     /// With a store whose ledger of effects the operators may read.
     #[must_use]
     pub fn store(self, store: &store::Store) -> Self {
@@ -201,6 +216,10 @@ impl Service {
         let mut stack = stack_of(std::mem::take(&mut self.routes), context);
         stack.faults = faults.clone();
         stack.audience = self.audience;
+        if let Some(door) = self.door.take() {
+            stack.door = Some(door);
+            stack.changes = Some(Changes::told_to(context.witness().cloned()));
+        }
         stack.edge.clone_from(&context.config.edge);
         let guard = context.door().map(|it| (it, context.config.role.as_str()));
         self.open(context, faults, stack, (Slashes::Kept, guard))
@@ -345,6 +364,7 @@ fn open_admin<'a>(
     let routes = routes.merge(mesh_routes).merge(pages.own);
     let mut stack = stack_of(routes, context);
     stack.operators = config.operators;
+    stack.changes = Some(Changes::told_to(context.witness().cloned()));
     let site = Site { handler: Arc::new(stack), system: system.clone() };
     let refused = |source| StartError::Bind { address: config.admin, source };
     let admin = listen("admin", site, at, &context.tasks).map_err(refused)?;
@@ -358,8 +378,9 @@ fn stack_of(routes: Routes<()>, context: &ServiceContext) -> Stack {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Mutex, time::Duration};
 
+    use callers::{Deed, Witness};
     use mesh_policy::{
         Policy,
         authorization::{Authorization, Mode},
@@ -410,22 +431,31 @@ mod tests {
         let mut config = ServiceConfig::new("orders", "orders-1", "/nonexistent");
         config.operators = crate::Operators::Holding(token.digest());
         let (clock, telemetry) = (SystemClock::shared(), Telemetry::disabled());
-        let context = ServiceContext::new(config, clock, telemetry.clone(), Tasks::new());
+        let mut context = ServiceContext::new(config, clock, telemetry.clone(), Tasks::new());
+        let told: Arc<Mutex<Vec<_>>> = Arc::default();
+        let hears = Arc::clone(&told);
+        context.witnessed_by(Witness::new(move |Deed { what, decision, .. }| {
+            hears.lock().unwrap().push((what, decision));
+            Box::pin(std::future::ready(()))
+        }));
         let routes = Routes::new().get("/x", || async { "here" });
         let bound = Service::new(routes).serve(&context).unwrap();
         let services = ServiceAddresses::new().with("operators", bound.admin_url());
         let client = Client::new(services, Duration::from_secs(5), telemetry);
-        let asked = async |method: http::Method, shown: &str| {
+        let asked = async |method: Method, shown: &str| {
             let call = Call::new("operators", method, "/admin/faults");
             let call = call.header(http::header::AUTHORIZATION, shown);
             client.call(call).await.unwrap().status.as_u16()
         };
         let bearer = format!("Bearer {}", token.reveal());
-        for method in [http::Method::PUT, http::Method::DELETE] {
+        for method in [Method::PUT, Method::DELETE] {
             assert_eq!(asked(method.clone(), "Bearer x").await, 401, "{method}");
             // Nobody may plant faults here.
             assert_eq!(asked(method.clone(), &bearer).await, 404, "{method}");
         }
-        assert_eq!(asked(http::Method::GET, "").await, 404);
+        assert_eq!(asked(Method::GET, "").await, 404);
+        let refused = |what: &str| (what.to_owned(), "refused: 404".to_owned());
+        let expected = [refused("PUT /admin/faults"), refused("DELETE /admin/faults")];
+        assert_eq!(*told.lock().unwrap(), expected, "a look and a stranger are not told");
     }
 }

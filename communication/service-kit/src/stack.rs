@@ -2,7 +2,7 @@
 
 mod catch;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
@@ -29,7 +29,7 @@ use crate::{
     config::Limits,
     faults::{FaultEffect, Faults},
     json::DepthMax,
-    operators::Operators,
+    operators::{Changes, Operators, PageDoor},
     problem::Problem,
     request::{RequestContext, trace_parent},
     routes::{Found, Table},
@@ -54,11 +54,23 @@ pub(crate) struct Stack {
     pub(crate) edge: Option<String>,
     /// Who may change something, where it stands before operators.
     pub(crate) operators: Operators,
+    /// The door of a page for them.
+    pub(crate) door: Option<PageDoor>,
+    /// Where what is changed is told, where it stands before operators.
+    pub(crate) changes: Option<Changes>,
     pub(crate) memory: Memory,
     pub(crate) faults: Faults,
     pub(crate) telemetry: Telemetry,
     pub(crate) durations: HistogramFamily,
     pub(crate) problems: CounterFamily,
+}
+
+/// Who asks.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    pub(crate) caller: Caller,
+    /// The client's end of the connection.
+    pub(crate) from: SocketAddr,
 }
 
 /// Label of requests that match no route: a path would have as many values as callers can think of.
@@ -80,6 +92,8 @@ impl Stack {
             audience: Audience::Operators,
             edge: None,
             operators: Operators::Anybody,
+            door: None,
+            changes: None,
             memory: Memory::new(limits.buffered_bytes_max),
             limits: limits.clone(),
             faults: Faults::default(),
@@ -111,7 +125,7 @@ impl Stack {
     pub(crate) async fn answer<B: RequestBody>(
         &self,
         parts: Parts,
-        caller: Caller,
+        asker: Asker,
         upload: &mut Upload<B>,
     ) -> Result<Response, Dropped> {
         let started = Instant::now();
@@ -124,7 +138,7 @@ impl Stack {
         // Trace: first, so that every refusal below stands in the trace of the caller too.
         let mut span = self.span(&parts, template);
         let trace = span.context();
-        let served = self.serve(parts, caller, upload, (found, trace));
+        let served = self.serve(parts, asker, upload, (found, trace));
         let outcome = served.instrument(span.log_span()).await;
         let dropped = matches!(outcome, Err(Refused::Dropped));
         let mut response = match outcome {
@@ -141,7 +155,7 @@ impl Stack {
     async fn serve<B: RequestBody>(
         &self,
         parts: Parts,
-        caller: Caller,
+        Asker { caller, from }: Asker,
         upload: &mut Upload<B>,
         (found, trace): (Found, TraceContext),
     ) -> Result<Response, Refused> {
@@ -152,6 +166,9 @@ impl Stack {
         };
         // Operators: whoever may not is refused before anything of his is read.
         self.operators.check(&parts.method, &parts.headers)?;
+        if let Some(answer) = self.door.as_ref().and_then(|it| it.stop(&parts)) {
+            return Ok(answer);
+        }
         // Deadline: work that nobody waits for any more is not begun, nor continued.
         let longest = Duration::from_millis(self.limits.request_timeout_ms);
         let context = RequestContext {
@@ -163,6 +180,28 @@ impl Stack {
         let mut share = self.memory.share();
         let body = timeout_at(deadline, body::read(upload, &self.limits, &mut share));
         let body = body.await.map_err(|_| expired())??;
+        // Changes: what became of one is told, however it ended.
+        let change = self.changes.as_ref().and_then(|it| it.begin(from, &parts, &body));
+        let mut known = Extensions::new();
+        known.insert(context);
+        known.insert(caller);
+        known.insert(DepthMax(self.limits.json_depth_max));
+        let outcome = self.work(parts, path, known, body, (template, deadline)).await;
+        if let Some(change) = change {
+            change.end(outcome.as_ref().map_or_else(Refused::status, Response::status)).await;
+        }
+        outcome
+    }
+
+    /// Does what is asked, where there is a place for it.
+    async fn work(
+        &self,
+        parts: Parts,
+        path: String,
+        known: Extensions,
+        body: Bytes,
+        (template, deadline): (&'static str, Instant),
+    ) -> Result<Response, Refused> {
         // Concurrency cap: what we cannot serve soon is better turned away now.
         let place = timeout_at(deadline, self.gate.enter()).await.map_err(|_| expired())?;
         let _place = place.map_err(|_| self.overloaded())?;
@@ -173,10 +212,6 @@ impl Stack {
             Some(effect) => self.delay(effect, deadline).await?,
             None => {}
         }
-        let mut known = Extensions::new();
-        known.insert(context);
-        known.insert(caller);
-        known.insert(DepthMax(self.limits.json_depth_max));
         let request = rebuild(parts, path, known, body);
         // A panic is a defect of one request, not of the process.
         let handler = catch::panics(self.router.clone().call(request));
@@ -245,6 +280,15 @@ impl Stack {
 enum Refused {
     With(Problem),
     Dropped,
+}
+
+impl Refused {
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::With(problem) => problem.status,
+            Self::Dropped => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
 }
 
 impl From<Problem> for Refused {

@@ -9,7 +9,7 @@ use std::{
 
 use axum::{
     body::Body,
-    extract::{Query, State},
+    extract::State,
     response::{IntoResponse as _, Response},
 };
 use base::Code;
@@ -27,6 +27,7 @@ use tokio::time::{Interval, interval};
 use crate::{
     parameters::{Pairs, Parameters},
     problem::Problem,
+    query::Query,
 };
 
 /// An empty line goes out so often: writing is how a reader that went away is noticed.

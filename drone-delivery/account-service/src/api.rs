@@ -4,7 +4,7 @@ mod invoices;
 
 use axum::{
     Json,
-    extract::{Path, Query, RawQuery, State},
+    extract::{Path, RawQuery, State},
     response::Response,
 };
 use base::Code;
@@ -16,8 +16,8 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::{
-    Change, Client, FieldError, JsonBody, MutatingRoute, Operation, Problem, Profile, Repetition,
-    Routes, Sample, SampleCall, page, reply,
+    Change, Client, FieldError, JsonBody, MutatingRoute, Operation, Problem, Profile, Query,
+    Repetition, Routes, Sample, SampleCall, page, reply,
 };
 use store::{Store, StoredReply, Transaction};
 use utoipa::{OpenApi, ToSchema};

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     response::{IntoResponse as _, Response},
 };
 use base::{Code, Direction};
@@ -19,7 +19,7 @@ use notifications::Outbox;
 use runtime::Tasks;
 use serde::{Deserialize, Serialize};
 use service_kit::{
-    Caller, FieldError, JsonBody, MutatingRoute, Operation, Problem, RequestContext, Routes,
+    Caller, FieldError, JsonBody, MutatingRoute, Operation, Problem, Query, RequestContext, Routes,
     check_id, reply,
 };
 use store::{Store, StoredReply, Transaction};

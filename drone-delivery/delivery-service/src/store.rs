@@ -316,6 +316,8 @@ pub(crate) fn is_buried(reader: &Reader<'_>, id: &str) -> Result<bool, SqlError>
 /// Addresses that are kept for deliveries that are not made yet; of more, the oldest go. A stranger who
 /// makes ids up costs no more than that.
 const EARLY_MAX: u32 = 10_000;
+/// Those of one customer among them: whoever asks for more loses his own, and nobody another's.
+const EARLY_OF_ONE_MAX: u32 = 100;
 
 /// Remembers where a customer wants to hear of a delivery, which may be still to come: how its request
 /// ends is told also when none does.
@@ -347,6 +349,12 @@ pub(crate) fn keep_notify_request(
                SELECT delivery_id FROM notify_requests WHERE early = 1
                ORDER BY asked_at DESC LIMIT ?1 OFFSET ?2)",
             &[&SLICE, &EARLY_MAX],
+        )?;
+        transaction.execute(
+            "DELETE FROM notify_requests WHERE delivery_id IN (
+               SELECT delivery_id FROM notify_requests WHERE early = 1 AND asker = ?3
+               ORDER BY asked_at DESC LIMIT ?1 OFFSET ?2)",
+            &[&SLICE, &EARLY_OF_ONE_MAX, &request.asker],
         )?;
     }
     Ok(())
@@ -662,13 +670,17 @@ mod tests {
         }
     }
 
-    async fn asks(fixture: &Fixture, ids: impl Iterator<Item = String> + Send + 'static) {
-        let wish = NotifyRequest {
+    fn wish_of(asker: Option<&str>) -> NotifyRequest {
+        NotifyRequest {
             email_address: Some("a@example.org".to_owned()),
             sms: None,
             language: String::new(),
-            asker: None,
-        };
+            asker: asker.map(str::to_owned),
+        }
+    }
+
+    async fn asks(fixture: &Fixture, ids: impl Iterator<Item = String> + Send + 'static) {
+        let wish = wish_of(None);
         fixture
             .write(move |transaction| {
                 ids.into_iter().try_for_each(|id| keep_notify_request(transaction, &id, &wish))
@@ -709,6 +721,22 @@ mod tests {
         asks(&fixture, (0..20).map(|it| format!("newer-{it}"))).await;
         assert_eq!(fixture.rows().await[3], u64::from(EARLY_MAX) + 1);
         for (id, stays) in [("flies", true), ("newer-0", true), ("newer-19", true)] {
+            let kept = fixture.store.read(move |it| notify_request(it, id)).await.unwrap();
+            assert_eq!(kept.is_some(), stays, "{id}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_many_that_are_not_there_loses_his_own_and_nobody_anothers() {
+        let fixture = Fixture::new();
+        fixture.write(|it| keep_notify_request(it, "of bob", &wish_of(Some("bob")))).await;
+        for number in 0..=EARLY_OF_ONE_MAX {
+            fixture.clock.advance(Duration::from_millis(1));
+            let id = format!("of ann {number}");
+            fixture.write(move |it| keep_notify_request(it, &id, &wish_of(Some("ann")))).await;
+        }
+        assert_eq!(fixture.rows().await[3], u64::from(EARLY_OF_ONE_MAX) + 1);
+        for (id, stays) in [("of bob", true), ("of ann 0", false), ("of ann 1", true)] {
             let kept = fixture.store.read(move |it| notify_request(it, id)).await.unwrap();
             assert_eq!(kept.is_some(), stays, "{id}");
         }

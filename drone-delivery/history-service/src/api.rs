@@ -2,12 +2,12 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, RawQuery, State},
+    extract::{Path, RawQuery, State},
     response::Response,
 };
 use contracts::shipping::DeliveryEvent;
 use serde::Deserialize;
-use service_kit::{Caller, Problem, Routes, page};
+use service_kit::{Caller, Problem, Query, Routes, page};
 use store::Store;
 use utoipa::OpenApi;
 

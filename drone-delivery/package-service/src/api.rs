@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     response::Response,
 };
 use base::{Code, SharedClock};
@@ -15,8 +15,8 @@ use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::{
-    Change, JsonBody, MutatingRoute, Operation, Problem, Repetition, Routes, Sample, SampleCall,
-    check_id, reply,
+    Change, JsonBody, MutatingRoute, Operation, Problem, Query, Repetition, Routes, Sample,
+    SampleCall, check_id, reply,
 };
 use store::{Store, StoredReply, Transaction};
 use utoipa::{OpenApi, ToSchema};

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, RawQuery, State},
+    extract::{Path, RawQuery, State},
     response::Response,
 };
 use base::{Code, Timestamp};
@@ -11,7 +11,7 @@ use messaging::Messaging;
 use saga::{Engine, HistoryRow, ListFilter, SagaView, Status, StepView};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use service_kit::{Problem, Routes, page};
+use service_kit::{Problem, Query, Routes, page};
 use utoipa::{
     OpenApi, ToSchema,
     openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type},

@@ -5,7 +5,7 @@ mod groups;
 
 use axum::{
     Json,
-    extract::{Path, Query, RawQuery, State},
+    extract::{Path, RawQuery, State},
     response::Response,
 };
 use base::{Code, FailureClass, Timestamp};
@@ -23,7 +23,7 @@ use saga::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::{
-    Change, JsonBody, MutatingRoute, Problem, Repetition, Routes, Sample, SampleCall, page,
+    Change, JsonBody, MutatingRoute, Problem, Query, Repetition, Routes, Sample, SampleCall, page,
 };
 use utoipa::{
     OpenApi, ToSchema,

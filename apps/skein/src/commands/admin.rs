@@ -73,10 +73,15 @@ impl Gathered {
     /// Tells of the silent ones; how a command ends that showed the others.
     #[must_use]
     pub fn exit(&self, output: Output) -> Exit {
+        self.tell_silent(output);
+        if self.silent.is_empty() { Exit::Done } else { Exit::Partial }
+    }
+
+    /// Remarks on each that did not answer.
+    pub(super) fn tell_silent(&self, output: Output) {
         for (process, why) in &self.silent {
             output.remark(&format!("{} does not answer: {why}", process.name));
         }
-        if self.silent.is_empty() { Exit::Done } else { Exit::Partial }
     }
 }
 

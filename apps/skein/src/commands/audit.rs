@@ -20,11 +20,12 @@ pub fn verify(path: &Path, last: Option<&str>, output: Output) -> Result<Exit, F
         Ok(entries) => missing(entries, last),
         Err(broken) => Some(broken.to_string()),
     };
+    let good = verified.as_ref().map_or_else(|it| it.line - 1, |it| it.len() as u64);
     let entries = verified.unwrap_or_default();
     let digest = entries.last().map(|it| it.digest.clone()).unwrap_or_default();
     let whole = if why.is_none() { "yes" } else { "no" };
-    table.row([entries.len().to_string(), digest.clone(), whole.to_owned()]);
-    let page = json!({"entries": entries.len(), "last": digest, "broken": why});
+    table.row([good.to_string(), digest.clone(), whole.to_owned()]);
+    let page = json!({"entries": good, "last": digest, "broken": why});
     output.result(&page, &table);
     match why {
         None => Ok(Exit::Done),

@@ -99,13 +99,15 @@ pub async fn live(admins: &Admins) -> Result<Vec<Category>, Failure> {
     let (endpoints, identity) = (admins.get("/endpoints").await?, admins.get("/identity").await?);
     let services = admins.get("/services").await?;
     let now = SystemClock::shared().now();
+    let planes = control(&pages(&services));
+    let has_plane = planes.is_some();
     let mut categories = vec![
         Category { name: PROCESSES, checks: processes(&ready) },
-        Category { name: "kept current", checks: kept_current(&pages(&routes)) },
+        Category { name: "kept current", checks: kept_current(&pages(&routes), has_plane) },
         Category { name: "endpoints", checks: ways(&pages(&endpoints)) },
     ];
     categories.extend(identities(&pages(&identity), now));
-    categories.extend(control(&pages(&services)));
+    categories.extend(planes);
     Ok(categories)
 }
 
@@ -137,9 +139,16 @@ fn processes(ready: &Gathered) -> Vec<Check> {
     ]
 }
 
-/// What every process keeps current from outside: each subject of `mesh_proxy::Subject`.
-fn kept_current(routes: &[(String, Value)]) -> Vec<Check> {
-    [
+/// What every process keeps current from outside: each subject of `mesh_proxy::Subject` that is here.
+fn kept_current(routes: &[(String, Value)], has_plane: bool) -> Vec<Check> {
+    let leads_in = |it: &Value| it["door"].as_str().is_some_and(|it| it.starts_with("edge/"));
+    let has_edge = routes.iter().any(|(_, page)| list(&page["routes"]).iter().any(leads_in));
+    let is_here = |subject| match subject {
+        Subject::Policy => true,
+        Subject::Callers | Subject::Certificate => has_edge,
+        Subject::ControlPlane => has_plane,
+    };
+    let all = [
         (
             Subject::Policy,
             "the newest policy is in force everywhere",
@@ -160,9 +169,13 @@ fn kept_current(routes: &[(String, Value)]) -> Vec<Check> {
             "the control plane is heard",
             "it has to run, and to believe who calls: see the identities; its last good state holds",
         ),
-    ]
-    .map(|(subject, description, hint)| Check::none_of(description, &told(routes, subject), hint))
-    .into()
+    ];
+    let checks = all.into_iter().filter_map(|(subject, description, hint)| {
+        let wrong = told(routes, subject);
+        let is_asked = is_here(subject) || !wrong.is_empty();
+        is_asked.then(|| Check::none_of(description, &wrong, hint))
+    });
+    checks.collect()
 }
 
 /// What is wrong with something. Many processes read the same files: that is told once.
@@ -195,7 +208,7 @@ fn ways(endpoints: &[(String, Value)]) -> Vec<Check> {
         Check::none_of(
             "every service has an instance",
             &none,
-            "start one, or take its name out of the policy",
+            "one that starts is known in seconds: `ps`; else start one, or take its name out of the policy",
         )
         .but_warn(),
         Check::none_of(
@@ -289,13 +302,21 @@ mod tests {
     fn one_bad_file_is_told_once_with_all_who_read_it() {
         let bad = json!({"troubles": {"policy": "rules.yaml:4:8  no"}});
         let pages = ["shop-1", "stock-1"].map(|it| (it.to_owned(), bad.clone()));
-        let Verdict::Error(why) = &kept_current(&pages)[0].verdict else { panic!("it is wrong") };
+        let Verdict::Error(why) = &kept_current(&pages, false)[0].verdict else {
+            panic!("it is wrong")
+        };
         assert_eq!(why, "rules.yaml:4:8  no (at shop-1, stock-1)");
     }
 
     #[test]
     fn a_policy_that_is_not_in_force_and_a_breaker_that_is_open_are_found() {
-        let kept = |troubles: Value| kept_current(&page(json!({"troubles": troubles})));
+        let kept = |troubles: Value| {
+            let page = page(json!({"troubles": troubles, "routes": [{"door": "edge/shop"}]}));
+            kept_current(&page, true)
+        };
+        let alone = |troubles: Value| kept_current(&page(json!({"troubles": troubles})), false);
+        check(&alone(json!({})), &[true]);
+        check(&alone(json!({"control_plane": "it is away"})), &[true, false]);
         check(&kept(json!({})), &[true, true, true, true]);
         check(&kept(json!({"policy": "rules.yaml:4:8  no"})), &[false, true, true, true]);
         check(&kept(json!({"callers": "keys.json: no"})), &[true, false, true, true]);

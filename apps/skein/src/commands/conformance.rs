@@ -35,7 +35,8 @@ pub async fn run(arguments: &ConformanceArguments, output: Output) -> Result<Exi
     };
     let report = suite.run(&backend, told).await.map_err(|error| {
         let failure = Failure::new("unreachable", "the log cannot be tried").because(error.why);
-        failure.exit(Exit::Unreachable).at(address)
+        let next = "a log that speaks TLS wants --tls, one that wants a login --user as well";
+        failure.exit(Exit::Unreachable).at(address).next(next)
     })?;
     output.result(&document(&report), &table(&report, output.format));
     let (holds, broken, lacking) = report.counts();

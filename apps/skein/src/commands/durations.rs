@@ -24,7 +24,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         total += Duration::from_millis(u64::from(number) * millis);
         rest = left;
     }
-    if total.is_zero() { Err(expected()) } else { Ok(total) }
+    if total.is_zero() { Err(format!("`{text}` is no time at all")) } else { Ok(total) }
 }
 
 #[cfg(test)]

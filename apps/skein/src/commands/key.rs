@@ -108,6 +108,7 @@ fn carry_out(
 }
 
 fn create(store: &KeyStore, grant: Grant, now: Timestamp, output: Output) -> Result<Done, Failure> {
+    let is_first = !store.path().exists();
     let drawn = store.change(|it| it.create(grant, now)).map_err(|it| unusable(&it))?;
     let drawn = drawn.map_err(|it| Failure::new("no_key", it.to_string()))?;
     let mut row = row(&drawn.entry, now);
@@ -117,6 +118,10 @@ fn create(store: &KeyStore, grant: Grant, now: Timestamp, output: Output) -> Res
     table.row([text(&row["key"]), text(&row["id"]), text(&row["principal"]), roles(&drawn.entry)]);
     output.result(&row, &table);
     output.remark("it is shown this once, and opens within a second: what is kept cannot be turned back into it");
+    if is_first {
+        let path = store.path().display();
+        output.remark(&format!("there was no file of keys: {path} is new, and has this one alone"));
+    }
     Ok((Exit::Done, format!("done: key {}", text(&row["id"]))))
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
+use identity::{LOG_USERS, SpiffeId};
 use serde_json::{Value, json};
 
 use super::{
@@ -129,7 +130,9 @@ async fn why(admins: &Admins, asked: &JudgeArguments, output: Output) -> Result<
         return why_at_edge(admins, edge, asked, output).await;
     }
     let (door, caller) = door_of(&routes, asked)?;
-    if !routes.said.iter().any(|it| it.json()["identity"] == *caller) {
+    // A user of the log shows himself to it alone.
+    let is_user = caller.parse().is_ok_and(|it: SpiffeId| it.namespace() == LOG_USERS);
+    if !is_user && !routes.said.iter().any(|it| it.json()["identity"] == *caller) {
         output.remark(&format!("no process that runs shows itself to be {caller}"));
     }
     let pairs = [
@@ -229,13 +232,15 @@ fn door_of(routes: &Gathered, asked: &JudgeArguments) -> Result<(Process, String
     Ok((door.clone(), caller))
 }
 
-/// The identity of a service beside another one; a whole identity is itself.
+/// The identity of a service beside another one, or of `NAMESPACE/SERVICE` in the same trust domain; a whole
+/// identity is itself.
 fn identity_of(caller: &str, beside: Option<&str>) -> Option<String> {
     if caller.starts_with("spiffe://") {
         return Some(caller.to_owned());
     }
-    let (namespace, _) = beside?.rsplit_once('/')?;
-    Some(format!("{namespace}/{caller}"))
+    let beside: SpiffeId = beside?.parse().ok()?;
+    let (namespace, service) = caller.split_once('/').unwrap_or((beside.namespace(), caller));
+    SpiffeId::new(beside.trust_domain(), namespace, service).ok().map(|it| it.to_string())
 }
 
 fn told(page: &Value) -> String {
@@ -284,6 +289,9 @@ mod tests {
     fn a_caller_is_named_by_its_service_or_as_a_whole() {
         let beside = Some("spiffe://d/ns/n/svc/stock");
         assert_eq!(identity_of("till", beside).as_deref(), Some("spiffe://d/ns/n/svc/till"));
+        let user = identity_of("log-users/report", beside);
+        assert_eq!(user.as_deref(), Some("spiffe://d/ns/log-users/svc/report"));
+        assert_eq!(identity_of("no such name", beside), None);
         let whole = "spiffe://e/ns/n/svc/till";
         assert_eq!(identity_of(whole, beside).as_deref(), Some(whole));
         assert_eq!(identity_of(whole, None).as_deref(), Some(whole));

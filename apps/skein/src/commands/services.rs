@@ -23,6 +23,7 @@ pub async fn run(
     let pages = gathered.said.iter().filter(|it| it.status.is_success()).map(|it| it.json());
     let pages: Vec<Value> = pages.filter(|it| it["instances"].is_array()).collect();
     if pages.is_empty() {
+        gathered.tell_silent(output);
         let failure = Failure::new("no_control_plane", "none of the processes is a control plane");
         let next = "`endpoints` shows what the proxies know; docs/control-plane.md how one is run";
         return Err(failure.exit(Exit::NotFound).next(next));

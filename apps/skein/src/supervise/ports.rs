@@ -3,7 +3,7 @@
 
 use std::{
     fmt, fs, io,
-    net::{Ipv4Addr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     ops::RangeInclusive,
     path::PathBuf,
 };
@@ -188,12 +188,31 @@ struct Socket {
 /// The socket that listens (state 0A) on the port, in the kernel's table.
 fn listening(table: &str, port: u16) -> Option<Socket> {
     let suffix = format!(":{port:04X}");
+    find(table, |local, state| local.ends_with(&suffix) && state == "0A")
+}
+
+/// The first socket of the kernel's table whose own address and state are these.
+fn find(table: &str, is_it: impl Fn(&str, &str) -> bool) -> Option<Socket> {
     table.lines().skip(1).find_map(|line| {
         let columns: Vec<_> = line.split_whitespace().collect();
         let [_, local, _, state, _, _, _, uid, _, inode, ..] = columns[..] else { return None };
-        let is_it = local.ends_with(&suffix) && state == "0A";
-        is_it.then(|| Some(Socket { uid: uid.parse().ok()?, inode: inode.parse().ok()? }))?
+        let socket = || Some(Socket { uid: uid.parse().ok()?, inode: inode.parse().ok()? });
+        if is_it(local, state) { socket() } else { None }
     })
+}
+
+/// The user whose connection has its end there, on this machine, while it is open.
+#[must_use]
+pub fn user_at(address: SocketAddr) -> Option<u32> {
+    let IpAddr::V4(host) = address.ip().to_canonical() else { return None };
+    // As the kernel writes it: the host in the machine's own order.
+    let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(host.octets()), address.port());
+    let mapped = format!("0000000000000000FFFF0000{wanted}");
+    let in_table = |(path, wanted): (&str, &str)| {
+        let table = fs::read_to_string(path).ok()?;
+        find(&table, |local, state| local == wanted && state == "01").map(|it| it.uid)
+    };
+    [("/proc/net/tcp", &*wanted), ("/proc/net/tcp6", &*mapped)].into_iter().find_map(in_table)
 }
 
 #[cfg(test)]

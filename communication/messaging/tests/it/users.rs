@@ -159,8 +159,7 @@ async fn a_user_sees_the_topics_that_he_may_use_and_commits_in_those_that_he_may
 /// A connection on which somebody has logged in.
 async fn entered(world: &World, user: &str) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
     let secret = world.user(user);
-    let mut stream = tls(world).await;
-    assert_eq!(choose(&mut stream, "PLAIN").await, ErrorCode::None);
+    let mut stream = asked(world).await;
     assert_eq!(say(&mut stream, user, &secret).await, Some(ErrorCode::None));
     stream
 }
@@ -232,25 +231,30 @@ async fn a_secret_that_is_taken_back_ends_the_connections_that_it_opened() {
 }
 
 #[tokio::test]
-async fn strangers_have_few_places() {
+async fn who_is_longest_in_saying_who_he_is_gives_way_and_nobody_else() {
     let bounds = |it| broker::BrokerConfig { strangers_max: 2, ..it };
     let world = World::open(Some(PlainClients::Refused), bounds).await;
     world.user("reader");
-    let (mut one, mut two) = (tls(&world).await, tls(&world).await);
-    // Both are in: they have been answered.
-    for stream in [&mut one, &mut two] {
-        assert_eq!(choose(stream, "PLAIN").await, ErrorCode::None);
-    }
-    let mut third = tls(&world).await;
-    assert_eq!(next(&mut third).await, None);
+    let (mut one, mut two) = (asked(&world).await, asked(&world).await);
+    let mut three = asked(&world).await;
+    assert_eq!(next(&mut one).await, None);
     assert_eq!(counted(&world, "crowded"), 1);
-    // Who shows a certificate needs no such place.
+    // Who shows a certificate needs no such place, who has said it has none.
     world.known("orders", "log").await.publish("orders", message("a", 1)).await.unwrap();
-    // Nor does who has said it.
-    assert_eq!(say(&mut one, "orders", &world.user("orders")).await, Some(ErrorCode::None));
-    let mut fourth = tls(&world).await;
-    assert_eq!(choose(&mut fourth, "PLAIN").await, ErrorCode::None);
-    assert_eq!(topics(&mut one).await, Some(1));
+    assert_eq!(say(&mut two, "orders", &world.user("orders")).await, Some(ErrorCode::None));
+    let mut four = asked(&world).await;
+    let _five = asked(&world).await;
+    assert_eq!(next(&mut three).await, None);
+    assert_eq!(topics(&mut two).await, Some(1));
+    assert_eq!(say(&mut four, "orders", "guess").await, Some(ErrorCode::SaslAuthenticationFailed));
+    assert_eq!(counted(&world, "crowded"), 2);
+}
+
+/// A connection on which somebody is to say who he is.
+async fn asked(world: &World) -> TlsStream<TcpStream> {
+    let mut stream = tls(world).await;
+    assert_eq!(choose(&mut stream, "PLAIN").await, ErrorCode::None);
+    stream
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use std::{fs, sync::Arc};
 
 use broker::{
-    BoundBroker, Broker, BrokerConfig, Judge, LogDoor, PlainClients, Right, TopicConfig, Users,
+    Around, BoundBroker, Broker, BrokerConfig, Judge, LogDoor, PlainClients, Right, TopicConfig,
+    Users,
 };
 use callers::{Grant, KeyFile};
 use identity::{
@@ -84,9 +85,9 @@ impl World {
             ..BrokerConfig::new(world.directory.path().join("log"))
         });
         let users = Users::new(keys, DOMAIN, clock.clone());
+        let around = Around { door, users: Some(users), witness: None };
         let tasks = &world.tasks;
-        let broker =
-            Broker::start_behind(door, Some(users), config, clock, &world.telemetry, tasks);
+        let broker = Broker::start_within(around, config, clock, &world.telemetry, tasks);
         world.broker = Some(broker.unwrap());
         world
     }

@@ -1,9 +1,6 @@
 //! What the outbox holds, and what becomes of messages that the log refused.
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use base::Code;
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -13,6 +10,7 @@ use super::reply;
 use crate::{
     parameters::{Pairs, Parameters},
     problem::Problem,
+    query::Query,
     routes::Routes,
 };
 

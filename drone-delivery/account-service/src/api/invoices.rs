@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
 };
 use base::Code;
 use contracts::month_range;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use service_kit::{Call, CallReply, Caller, Client, Problem, RequestContext, segment};
+use service_kit::{Call, CallReply, Caller, Client, Problem, Query, RequestContext, segment};
 use utoipa::ToSchema;
 
 use super::{Shared, account_id};

@@ -2,14 +2,14 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     response::Response,
 };
 use base::{Code, Direction};
 use contracts::{Body, Words as _, month_range};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
-use service_kit::{JsonBody, Operation, Problem, RequestContext, check_id, reply};
+use service_kit::{JsonBody, Operation, Problem, Query, RequestContext, check_id, reply};
 use store::{StoredReply, Transaction};
 
 use super::{Shared, invalid, schemas};

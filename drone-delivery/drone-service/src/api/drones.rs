@@ -2,13 +2,13 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, RawQuery, State},
+    extract::{Path, RawQuery, State},
     response::Response,
 };
 use contracts::{Body, Words as _, drone_management::DronePhase};
 use http::StatusCode;
 use serde::Deserialize;
-use service_kit::{JsonBody, Operation, Problem, check_id, page, reply};
+use service_kit::{JsonBody, Operation, Problem, Query, check_id, page, reply};
 use store::Transaction;
 
 use super::{

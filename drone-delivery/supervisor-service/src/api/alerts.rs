@@ -1,7 +1,7 @@
 //! What somebody should look at, and that somebody does.
 
 use axum::{
-    extract::{Path, Query, RawQuery, State},
+    extract::{Path, RawQuery, State},
     response::Response,
 };
 use base::{Code, Timestamp};
@@ -10,7 +10,9 @@ use http::{Method, StatusCode};
 use notifications::alerts::{AlertPlace, AlertRow, SHOWN_MAX};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use service_kit::{Change, JsonBody, MutatingRoute, Problem, Repetition, Sample, SampleCall, page};
+use service_kit::{
+    Change, JsonBody, MutatingRoute, Problem, Query, Repetition, Sample, SampleCall, page,
+};
 use utoipa::ToSchema;
 
 use super::Shared;

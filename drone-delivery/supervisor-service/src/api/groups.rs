@@ -2,14 +2,16 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
 };
 use base::{Code, Timestamp};
 use http::{Method, StatusCode};
 use notifications::alerts::AlertGroup;
 use serde::Serialize;
 use serde_json::json;
-use service_kit::{Change, JsonBody, MutatingRoute, Problem, Repetition, Sample, SampleCall};
+use service_kit::{
+    Change, JsonBody, MutatingRoute, Problem, Query, Repetition, Sample, SampleCall,
+};
 use utoipa::ToSchema;
 
 use super::{

@@ -66,6 +66,10 @@ async fn a_topic_is_made_shown_and_removed_when_that_is_meant() {
     assert_eq!(system.command_json(&["topics", "delete", "extra", "--yes"])["lost"], 1);
     let (code, said) = fails(&system, &["topics", "describe", "extra"]);
     assert_eq!(code, Some(3), "{said}");
+    let noted = system.deeds().into_iter().filter(|it| it.0.contains("topic"));
+    let done = |what: &str| (what.to_owned(), "done".to_owned());
+    let expected = [done("create topic extra"), done("delete topic extra")];
+    assert_eq!(noted.collect::<Vec<_>>(), expected, "services make theirs unnoted");
 }
 
 #[tokio::test]

@@ -405,6 +405,13 @@ async fn api5_broken_function_level_authorization_a_change_at_an_operators_port_
     assert_eq!(asked.status.code(), Some(3), "{}", String::from_utf8_lossy(&asked.stderr));
     let planted = system.command(&["fault", "add", "account", "--error", "503"]);
     assert!(planted.status.success(), "{}", String::from_utf8_lossy(&planted.stderr));
+    // Who changes something is noted; who was not let in has changed nothing.
+    let noted = system.deeds();
+    let of = |what: &str| noted.iter().filter(|it| it.0.starts_with(what)).collect::<Vec<_>>();
+    let discards: Vec<_> = of("POST /admin/outbox/discard").iter().map(|it| &*it.1).collect();
+    assert_eq!(discards, ["refused: 404", "refused: 404"], "{noted:?}");
+    let faults = of("PUT /faults");
+    assert!(!faults.is_empty() && faults.iter().all(|it| it.1 == "done"), "{noted:?}");
 }
 
 #[tokio::test]

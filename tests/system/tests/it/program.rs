@@ -174,6 +174,15 @@ impl System {
         serde_json::from_slice(&output.stdout).ok()
     }
 
+    /// What people did, and what became of it, by its audit log, which is whole.
+    pub(crate) fn deeds(&self) -> Vec<(String, String)> {
+        assert_eq!(self.command_json(&["audit", "verify"])["broken"], Value::Null);
+        let noted = self.command_json(&["audit", "tail"]);
+        let words = |it: &Value, of: &str| it[of].as_str().unwrap().to_owned();
+        let entries = noted.as_array().unwrap().iter();
+        entries.map(|it| (words(it, "what"), words(it, "decision"))).collect()
+    }
+
     /// Its data directory.
     pub(crate) fn data(&self) -> &Path {
         &self.data
