@@ -12,7 +12,7 @@ use tokio::{
     sync::watch,
     time::Instant,
 };
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::{
     bounds::{Bounds, HandshakeConfig},
@@ -20,6 +20,7 @@ use crate::{
     credentials::{Credentials, Entrance, Protocol},
     metrics::{HandshakeMetrics, Side},
     name::SpiffeId,
+    read_ahead::{ReadAhead, TlsStream},
     refusal::Refusal,
     verify::PeerIdentity,
 };
@@ -125,7 +126,7 @@ impl Handshakes {
         let credentials = self.credentials()?;
         let acceptor = TlsAcceptor::from(credentials.accepting(entrance));
         let begun = Instant::now();
-        let stream = place.hold(Box::pin(acceptor.accept(stream))).await?;
+        let stream = place.hold(Box::pin(acceptor.accept(ReadAhead::of(stream)))).await?;
         // Whether one may be missing was decided in the handshake.
         let is_stranger = stream.get_ref().1.peer_certificates().is_none_or(<[_]>::is_empty);
         let visitor = if is_stranger {
@@ -166,7 +167,8 @@ impl Handshakes {
         let credentials = self.credentials()?;
         let connector = TlsConnector::from(credentials.connecting(protocol));
         let begun = Instant::now();
-        let stream = self.0.bounds.in_time(Box::pin(connector.connect(name, stream))).await?;
+        let stream =
+            self.0.bounds.in_time(Box::pin(connector.connect(name, ReadAhead::of(stream)))).await?;
         let known = self.known(stream.into(), &[protocol], &credentials)?;
         self.0.metrics.duration.with(&[Side::Connect.as_str()]).observe_duration(begun.elapsed());
         Ok(known)

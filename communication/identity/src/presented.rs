@@ -19,7 +19,7 @@ use tokio::{
     sync::watch,
     time::Instant,
 };
-use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     bounds::{Bounds, HandshakeConfig},
@@ -27,6 +27,7 @@ use crate::{
     credentials::Protocol,
     metrics::{HandshakeMetrics, Side},
     pem,
+    read_ahead::{ReadAhead, TlsStream},
     refusal::Refusal,
     verify::SKEW,
 };
@@ -196,7 +197,7 @@ impl PublicHandshakes {
         let shown = self.0.presented.borrow().clone().ok_or(Refusal::NoIdentity)?;
         let acceptor = TlsAcceptor::from(Arc::clone(&shown.config));
         let begun = Instant::now();
-        let stream = place.hold(Box::pin(acceptor.accept(stream))).await?;
+        let stream = place.hold(Box::pin(acceptor.accept(ReadAhead::of(stream)))).await?;
         self.0.metrics.duration.with(&[Side::Public.as_str()]).observe_duration(begun.elapsed());
         Ok(stream.into())
     }

@@ -17,10 +17,15 @@ use rustls::{
     ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier, crypto::ring, pki_types::ServerName,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{TlsConnector, TlsStream};
+use tokio_rustls::TlsConnector;
 
 use crate::{
-    credentials::Protocol, judge::refusal_in, pem, presented::PublicCertificate, refusal::Refusal,
+    credentials::Protocol,
+    judge::refusal_in,
+    pem,
+    presented::PublicCertificate,
+    read_ahead::{ReadAhead, TlsStream},
+    refusal::Refusal,
 };
 use pinned::Pinned;
 
@@ -149,7 +154,8 @@ async fn enter<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     name: &PublicName,
 ) -> Result<TlsStream<S>, Refusal> {
-    let connected = TlsConnector::from(Arc::clone(config)).connect(name.0.clone(), stream).await;
+    let (connector, stream) = (TlsConnector::from(Arc::clone(config)), ReadAhead::of(stream));
+    let connected = connector.connect(name.0.clone(), stream).await;
     connected.map(Into::into).map_err(|it| refusal_in(&it))
 }
 

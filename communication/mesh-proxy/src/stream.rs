@@ -93,7 +93,7 @@ impl Stream {
     fn tcp(&self) -> &TcpStream {
         match &self.0 {
             Inner::Plain(stream) => stream,
-            Inner::Known(stream) => stream.tls.get_ref().0,
+            Inner::Known(stream) => stream.tls.get_ref().0.get_ref(),
         }
     }
 
@@ -105,6 +105,9 @@ impl Stream {
     /// Whether nothing has come in and the peer has not closed. Costs no system call while that is so:
     /// the runtime knows from its last look.
     pub(crate) fn is_quiet(&self) -> bool {
+        if matches!(&self.0, Inner::Known(stream) if stream.tls.get_ref().0.has_ahead()) {
+            return false;
+        }
         let mut context = Context::from_waker(Waker::noop());
         if self.tcp().poll_read_ready(&mut context).is_pending() {
             return true;

