@@ -118,11 +118,20 @@ pub(crate) fn progress(connection: &Connection) -> Result<Progress, SqlError> {
 mod tests {
     use std::time::Duration;
 
+    use tempfile::TempDir;
+
     use super::*;
     use crate::connection::Opener;
 
-    #[test]
-    fn a_log_that_a_reader_holds_is_not_taken_for_copied() {
+    struct Held {
+        _directory: TempDir,
+        opener: Opener,
+        writer: Connection,
+        reader: Connection,
+    }
+
+    /// A file whose log holds a row, and a reader that holds the log.
+    fn held() -> Held {
         let directory = tempfile::tempdir().unwrap();
         let opener = Opener { path: directory.path().join("a.db"), log_bytes_max: 1 << 20 };
         let (writer, patience) = opener.writer().unwrap();
@@ -130,29 +139,29 @@ mod tests {
         writer.execute_batch("CREATE TABLE a (b); INSERT INTO a VALUES (1)").unwrap();
         let reader = opener.reader().unwrap();
         reader.execute_batch("BEGIN; SELECT * FROM a").unwrap();
-        writer.execute_batch("INSERT INTO a VALUES (2)").unwrap();
+        Held { _directory: directory, opener, writer, reader }
+    }
+
+    #[test]
+    fn a_log_that_a_reader_holds_is_not_taken_for_copied() {
+        let held = held();
+        held.writer.execute_batch("INSERT INTO a VALUES (2)").unwrap();
         let mut copying = Copying::new();
-        assert!(matches!(copying.copy(&writer, Copy::Empty), Err(SqlError::Locked)));
-        reader.execute_batch("COMMIT").unwrap();
-        copying.copy(&writer, Copy::Empty).unwrap();
-        assert_eq!(opener.log_bytes(), 0);
+        assert_eq!(copying.copy(&held.writer, Copy::Empty), Err(SqlError::Locked));
+        held.reader.execute_batch("COMMIT").unwrap();
+        copying.copy(&held.writer, Copy::Empty).unwrap();
+        assert_eq!(held.opener.log_bytes(), 0);
     }
 
     #[test]
     fn after_a_failed_copy_all_pages_go_through_the_log_once_more() {
-        let directory = tempfile::tempdir().unwrap();
-        let opener = Opener { path: directory.path().join("a.db"), log_bytes_max: 1 << 20 };
-        let (writer, patience) = opener.writer().unwrap();
-        patience.set(Duration::ZERO);
-        writer.execute_batch("CREATE TABLE a (b); INSERT INTO a VALUES (1)").unwrap();
+        let Held { _directory, opener, writer, reader } = held();
         let mut copying = Copying::new();
         copying.copy(&writer, Copy::Passive).unwrap();
         let all = progress(&writer).unwrap();
         assert_eq!(all.copied, all.committed);
 
-        // A reader is in the way of the end, so that what was written anew can be seen.
-        let reader = opener.reader().unwrap();
-        reader.execute_batch("BEGIN; SELECT * FROM a").unwrap();
+        // The reader is in the way of the end, so that what was written anew can be seen.
         copying.trust = Trust::Doubtful;
         assert_eq!(copying.copy(&writer, Copy::Passive), Err(SqlError::Locked));
         let pages: i64 = writer.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();

@@ -324,27 +324,29 @@ pub(crate) fn checkpoint(opener: &Opener, copying: &Mutex<Copying>, mut grown: m
     let mut connection = None;
     while grown.blocking_recv().is_some() {
         if let Err(error) = copy_behind(opener, copying, &mut connection) {
-            // What failed to open, or to write, is tried with a connection of its own next time.
-            connection = None;
             tracing::warn!(path = %opener.path.display(), %error, "the log was not copied");
         }
     }
 }
 
+/// Copies with the connection that is kept, and keeps none that has failed: the next one is opened anew.
 fn copy_behind(
     opener: &Opener,
     copying: &Mutex<Copying>,
-    connection: &mut Option<Connection>,
+    kept: &mut Option<Connection>,
 ) -> Result<(), SqlError> {
     let mut copying = copying.lock().unwrap_or_else(PoisonError::into_inner);
-    let connection = match connection {
+    let connection = match kept.take() {
         Some(connection) => connection,
-        None => connection.insert(opener.writer()?.0),
+        None => opener.writer()?.0,
     };
-    match copying.copy(connection, Copy::Passive) {
-        // Somebody else copies, or reads what is old: the next note comes.
-        Err(SqlError::Locked) => Ok(()),
-        other => other,
+    match copying.copy(&connection, Copy::Passive) {
+        // Locked: somebody else copies, or reads what is old; the next note comes.
+        Ok(()) | Err(SqlError::Locked) => {
+            *kept = Some(connection);
+            Ok(())
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -356,12 +358,14 @@ mod tests {
     fn who_copies_opens_the_file_anew_after_a_failure() {
         let directory = tempfile::tempdir().unwrap();
         let opener = Opener { path: directory.path().join("a.db"), log_bytes_max: 1 << 20 };
-        let (copying, mut connection) = (Mutex::new(Copying::new()), None);
-        std::fs::create_dir(&opener.path).unwrap();
-        assert!(copy_behind(&opener, &copying, &mut connection).is_err());
-        std::fs::remove_dir(&opener.path).unwrap();
-        copy_behind(&opener, &copying, &mut connection).unwrap();
-        assert!(connection.is_some());
+        let (writer, _patience) = opener.writer().unwrap();
+        writer.execute_batch("CREATE TABLE a (b)").unwrap();
+        // As `SQLite` opens a file of which it can only read.
+        let (copying, mut kept) = (Mutex::new(Copying::new()), Some(opener.reader().unwrap()));
+        let failed = copy_behind(&opener, &copying, &mut kept);
+        assert!(matches!(failed, Err(SqlError::Io { .. })), "{failed:?}");
+        copy_behind(&opener, &copying, &mut kept).unwrap();
+        assert!(kept.is_some());
     }
 
     #[test]

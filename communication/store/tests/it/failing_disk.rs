@@ -5,6 +5,8 @@
 //! cover, whatever a later one says. Where `strace` is absent the tests say so.
 
 mod child;
+mod full;
+mod lost_copies;
 mod trace;
 mod verdict;
 
@@ -17,11 +19,7 @@ use std::{
 use base::Random;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::Command,
-    time::timeout,
-};
+use tokio::{process::Command, time::timeout};
 
 use self::{trace::Call, verdict::Said};
 use crate::fixture::PATIENCE;
@@ -74,8 +72,14 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// Runs the process to its end with these faults.
+    /// Runs the process to its end with these faults: it makes bookings from the first on.
     async fn run(&self, first: u32, faults: &[String]) -> Run {
+        let bookings = format!("{first} {}", first + BOOKINGS);
+        self.run_told((child::BOOKINGS, &bookings), first, faults).await
+    }
+
+    /// The same, told what to do by this in its environment.
+    async fn run_told(&self, told: (&str, &str), first: u32, faults: &[String]) -> Run {
         let trace = self.path("trace");
         let mut strace = Command::new("strace");
         strace.args(["-f", "-qq", "-y", "-xx", "-s", "8192", "--seccomp-bpf", "-o"]);
@@ -91,7 +95,7 @@ impl Place {
             strace.args(["-e", &format!("inject={fault}")]);
         }
         strace.arg(std::env::current_exe().unwrap());
-        strace.env(child::BOOKINGS, format!("{first} {}", first + BOOKINGS));
+        strace.env(told.0, told.1);
         let said = fs::File::create(self.path("said")).unwrap();
         let output = ended(as_child(&mut strace, &working).stdout(said)).await;
         let calls = trace::read(&fs::read_to_string(trace).unwrap());
@@ -138,19 +142,25 @@ impl Run {
         Said::of(self.first, before.filter_map(Call::line))
     }
 
-    fn faults(&self) -> usize {
-        self.calls.iter().filter(|it| it.is_planted).count()
+    fn faults(&self) -> impl Iterator<Item = &Call> {
+        self.calls.iter().filter(|it| it.is_planted)
     }
 
-    /// The first acknowledgement that came after a fault, if one did.
-    fn went_on_at(&self) -> Option<usize> {
-        let fault = self.calls.iter().find(|it| it.is_planted)?.left;
+    /// Where acknowledgements came after a fault.
+    fn went_on_at(&self) -> impl Iterator<Item = usize> {
+        let fault = self.faults().next().map_or(usize::MAX, |it| it.left);
         let acknowledged = |it: &&Call| it.line().is_some_and(|it| it.ends_with(" fresh"));
-        let mut after = self.calls.iter().filter(|it| it.entered > fault);
-        after.find(acknowledged).map(|it| it.entered + 1)
+        let after = self.calls.iter().filter(move |it| it.entered > fault);
+        after.filter(acknowledged).map(|it| it.entered + 1)
     }
 
-    async fn check(&self, place: &Place, random: &mut Random) -> Result<Said, String> {
+    /// Holds what was said against the files as they stand and after a power cut, at the end and at these positions.
+    async fn check(
+        &self,
+        place: &Place,
+        cuts: impl IntoIterator<Item = usize>,
+        random: &mut Random,
+    ) -> Result<Said, String> {
         let stderr = String::from_utf8_lossy(&self.output.stderr);
         if !self.output.status.success() || stderr.contains("panicked") {
             return Err(format!("{}: {stderr}", self.output.status));
@@ -161,7 +171,7 @@ impl Run {
             return Err("it ended without a word".to_owned());
         }
         let end = self.calls.last().map_or(0, |it| it.left + 1);
-        let all = self.went_on_at().into_iter().chain([end]);
+        let all = cuts.into_iter().chain([end]);
         for (cut, some_arrive) in all.flat_map(|it| [(it, false), (it, true)]) {
             let after = TempDir::with_prefix_in("after-", place.folder.path()).unwrap();
             let folders = (&*place.path("before"), &*place.path("working"), after.path());
@@ -215,7 +225,7 @@ impl Trial {
         copy(folder.path(), &place.path("before"));
         let run = place.run(first, &[]).await;
         let mut random = Random::with_seed(7);
-        let said = run.check(&place, &mut random).await.unwrap();
+        let said = run.check(&place, [], &mut random).await.unwrap();
         assert!(said.ended, "{said:?}");
         let working = place.path("working");
         Self {
@@ -239,11 +249,11 @@ impl Trial {
         copy(self.before.path(), &place.path("before"));
         let run = place.run(self.first, faults).await;
         self.totals.runs += 1;
-        let said = match run.check(&place, &mut self.random).await {
+        let said = match run.check(&place, run.went_on_at().take(1), &mut self.random).await {
             Ok(said) => said,
             Err(reason) => return self.broken.push(format!("{faults:?}: {reason}")),
         };
-        self.totals.struck += u32::from(run.faults() > 0);
+        self.totals.struck += u32::from(run.faults().next().is_some());
         self.totals.closed += u32::from(said.closed.is_some());
         self.totals.acknowledged += said.acknowledged;
         self.totals.not_done += said.not_done;
@@ -261,7 +271,6 @@ impl Trial {
         );
     }
 
-    /// Lets some of the calls of this name fail, the first and the last of those that can among them.
     async fn each(&mut self, call: &str, error: &str, fault: Fault, samples: usize) {
         let ordinals = self.ordinals(call);
         for ordinal in sampled(&ordinals, samples) {
@@ -296,188 +305,90 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-#[tokio::test]
-async fn a_failed_sync_is_never_an_acknowledgement() {
+/// Runs trials of both, a store that is new and one that is not.
+async fn try_both(trials: impl AsyncFn(&mut Trial)) {
     if !has("strace") {
         return not_run("strace is absent");
     }
     for before in [Before::Nothing, Before::File] {
         let mut trial = Trial::of(before).await;
-        for call in ["fsync", "fdatasync"] {
-            trial.each(call, "EIO", Fault::Passes, 14).await;
-            trial.each(call, "EIO", Fault::Stays, 7).await;
-            trial.each(call, "ENOSPC", Fault::Passes, 4).await;
-        }
+        trials(&mut trial).await;
         trial.end(before);
     }
+}
+
+/// Lets calls of these names fail: of each name some, the first and the last of those that can among them.
+async fn check(rows: &[(&[&str], &str, Fault, usize)]) {
+    try_both(async |trial| {
+        for (calls, error, fault, samples) in rows {
+            for call in *calls {
+                trial.each(call, error, *fault, *samples).await;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failed_sync_is_never_an_acknowledgement() {
+    const SYNCS: &[&str] = &["fsync", "fdatasync"];
+    check(&[
+        (SYNCS, "EIO", Fault::Passes, 14),
+        (SYNCS, "EIO", Fault::Stays, 7),
+        (SYNCS, "ENOSPC", Fault::Passes, 4),
+    ])
+    .await;
 }
 
 #[tokio::test]
 async fn a_failed_write_is_done_whole_or_not_at_all() {
-    if !has("strace") {
-        return not_run("strace is absent");
-    }
-    for before in [Before::Nothing, Before::File] {
-        let mut trial = Trial::of(before).await;
-        for error in ["EIO", "ENOSPC"] {
-            trial.each("pwrite64", error, Fault::Passes, 14).await;
-            trial.each("pwrite64", error, Fault::Stays, 7).await;
-        }
-        trial.end(before);
-    }
+    check(&[
+        (&["pwrite64"], "EIO", Fault::Passes, 14),
+        (&["pwrite64"], "EIO", Fault::Stays, 7),
+        (&["pwrite64"], "ENOSPC", Fault::Passes, 14),
+        (&["pwrite64"], "ENOSPC", Fault::Stays, 7),
+    ])
+    .await;
 }
 
 #[tokio::test]
 async fn whatever_else_fails_is_said_and_breaks_nothing() {
-    if !has("strace") {
-        return not_run("strace is absent");
-    }
-    for before in [Before::Nothing, Before::File] {
-        let mut trial = Trial::of(before).await;
-        for call in ["openat", "unlink", "ftruncate", "mmap"] {
-            trial.each(call, "EIO", Fault::Passes, 10).await;
-            trial.each(call, "ENOSPC", Fault::Stays, 5).await;
-        }
-        trial.each("pread64", "EIO", Fault::Passes, 8).await;
-        trial.each("pread64", "EIO", Fault::Stays, 4).await;
-        trial.end(before);
-    }
+    const OTHERS: &[&str] = &["openat", "unlink", "ftruncate", "mmap"];
+    check(&[
+        (OTHERS, "EIO", Fault::Passes, 10),
+        (OTHERS, "ENOSPC", Fault::Stays, 5),
+        (&["pread64"], "EIO", Fault::Passes, 8),
+        (&["pread64"], "EIO", Fault::Stays, 4),
+    ])
+    .await;
 }
 
 /// Some calls fail for a while, one while the store heals from another.
 #[tokio::test]
 async fn faults_that_meet_break_nothing() {
-    if !has("strace") {
-        return not_run("strace is absent");
-    }
-    for before in [Before::Nothing, Before::File] {
-        let mut trial = Trial::of(before).await;
+    try_both(async |trial| {
         for seed in 0..if is_thorough() { 400 } else { 15 } {
-            let mut random = Random::with_seed(seed);
-            let mut draw = |below: u64| random.below(below);
-            let mut faults = Vec::new();
-            // The first calls of a thread open the file: behind them are those of a store that is open.
-            for (call, first) in
-                [("fsync", 9), ("pwrite64", 20), ("openat", 10), ("ftruncate", 2), ("pread64", 10)]
-            {
-                if draw(2) == 0 {
-                    continue;
-                }
-                let from = first + draw(if call == "pwrite64" { 300 } else { 25 });
-                let to = from + draw(12);
-                let error = if draw(3) == 0 { "ENOSPC" } else { "EIO" };
-                faults.push(format!("{call}:error={error}:when={from}..{to}"));
-            }
-            trial.run(&faults).await;
+            trial.run(&meeting(&mut Random::with_seed(seed))).await;
         }
-        trial.end(before);
-    }
+    })
+    .await;
 }
 
-/// A small file system of its own. Unmounted with its scope.
-struct Mount {
-    folder: TempDir,
-}
-
-impl Mount {
-    fn make(kind: &str) -> Result<Self, String> {
-        let mount = Self { folder: TempDir::with_prefix("full-").unwrap() };
-        fs::create_dir(mount.path()).unwrap();
-        let image = mount.folder.path().join("image");
-        let (image, path) = (image.to_str().unwrap().to_owned(), mount.path());
-        let path = path.to_str().unwrap();
-        match kind {
-            "tmpfs" => run("mount", &["-t", "tmpfs", "-o", "size=2m", "none", path])?,
-            _ => {
-                run("truncate", &["-s", "8M", &image])?;
-                run("mkfs.ext4", &["-q", "-F", &image])?;
-                run("mount", &["-o", "loop", &image, path])?;
-            }
+/// Faults of several calls, each for a while.
+fn meeting(random: &mut Random) -> Vec<String> {
+    let mut draw = |below: u64| random.below(below);
+    let mut faults = Vec::new();
+    // The first calls of a thread open the file: behind them are those of a store that is open.
+    for (call, first) in
+        [("fsync", 9), ("pwrite64", 20), ("openat", 10), ("ftruncate", 2), ("pread64", 10)]
+    {
+        if draw(2) == 0 {
+            continue;
         }
-        Ok(mount)
+        let from = first + draw(if call == "pwrite64" { 300 } else { 25 });
+        let to = from + draw(12);
+        let error = if draw(3) == 0 { "ENOSPC" } else { "EIO" };
+        faults.push(format!("{call}:error={error}:when={from}..{to}"));
     }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("mount")
-    }
-
-    /// Takes all room but so many kilobytes.
-    fn fill(&self, left: u64) {
-        let free = rustix::fs::statvfs(self.path()).unwrap();
-        let free = free.f_bavail * free.f_frsize - (left << 10);
-        fs::write(self.path().join("ballast"), vec![1; usize::try_from(free).unwrap()]).unwrap();
-    }
-
-    fn make_room(&self) {
-        fs::remove_file(self.path().join("ballast")).unwrap();
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        run("umount", &[self.path().to_str().unwrap()]).ok();
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
-    let output = std::process::Command::new(program).args(arguments).output();
-    let output = output.map_err(|it| format!("{program}: {it}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)))
-}
-
-async fn fills_up(kind: &str) {
-    let mount = match Mount::make(kind) {
-        Ok(mount) => mount,
-        Err(reason) => return not_run(&reason),
-    };
-    let directory = mount.path().join("store");
-    fs::create_dir(&directory).unwrap();
-    mount.fill(200);
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    let mut child = as_child(&mut command, &directory)
-        .stdin(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut lines = Vec::new();
-    for word in [" not-done ", " fresh"] {
-        let mut seen = 0;
-        while seen < 40 {
-            let next = timeout(PATIENCE, output.next_line()).await;
-            let line = next.expect("it hangs").unwrap().expect("it goes on");
-            seen += u32::from(line.contains(word));
-            lines.push(line);
-        }
-        if word == " not-done " {
-            mount.make_room();
-        }
-    }
-    drop(child.stdin.take());
-    while let Some(line) = timeout(PATIENCE, output.next_line()).await.expect("it hangs").unwrap() {
-        lines.push(line);
-    }
-    assert!(child.wait().await.unwrap().success());
-    let full = lines.iter().filter(|it| it.contains("not-done"));
-    assert!(full.clone().all(|it| it.contains("reason: Full")), "{:?}", full.collect::<Vec<_>>());
-    let said = Said::of(0, lines.into_iter());
-    assert_eq!((said.check(), said.ended), (Ok(()), true));
-    assert_eq!(said.check_files(&directory).await, Ok(()));
-    println!(
-        "{kind}: {} acknowledged, {} not done, {} unknown",
-        said.acknowledged, said.not_done, said.unknown
-    );
-}
-
-#[tokio::test]
-async fn a_full_ext4_refuses_and_takes_again_what_was_refused() {
-    fills_up("ext4").await;
-}
-
-#[tokio::test]
-async fn a_full_tmpfs_refuses_and_takes_again_what_was_refused() {
-    fills_up("tmpfs").await;
+    faults
 }

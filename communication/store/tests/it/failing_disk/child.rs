@@ -23,6 +23,8 @@ use store::{
 use telemetry::Telemetry;
 use tokio::task::JoinSet;
 
+use super::lost_copies;
+
 /// Tells the child where to work. Absent in a run of the tests.
 pub(super) const DIRECTORY: &str = "STORE_CHILD_DIRECTORY";
 /// Tells it which bookings to make, as `first end`; all from 0 on until its input ends, when absent.
@@ -42,9 +44,18 @@ const MIGRATIONS: &[Migration] = &[Migration {
 
 pub(super) fn open(directory: &Path) -> Result<Store, OpenError> {
     // Small enough that each run copies its log some times, by the checkpointer and by the writer.
+    open_copied(directory, 24 << 10, 60 << 10)
+}
+
+/// Opens the store so that its log is copied from these lengths on: by the checkpointer, by the writer.
+pub(super) fn open_copied(
+    directory: &Path,
+    checkpoint_bytes: u64,
+    log_bytes_max: u64,
+) -> Result<Store, OpenError> {
     let settings = StoreSettings {
-        checkpoint_bytes: 24 << 10,
-        log_bytes_max: 60 << 10,
+        checkpoint_bytes,
+        log_bytes_max,
         group_wait_us: 0,
         ..StoreSettings::default()
     };
@@ -105,7 +116,7 @@ pub(super) async fn book(
 
 /// Where the lines go.
 #[derive(Clone)]
-struct Voice(Arc<File>);
+pub(super) struct Voice(Arc<File>);
 
 impl Voice {
     fn new() -> Self {
@@ -117,7 +128,7 @@ impl Voice {
     }
 
     /// Another call than those of the store, so that a fault planted into them is not met here.
-    fn say(&self, line: &str) {
+    pub(super) fn say(&self, line: &str) {
         let line = format!("{MARK}{line}\n");
         let said = (&*self.0).write_vectored(&[IoSlice::new(line.as_bytes())]).unwrap();
         assert_eq!(said, line.len());
@@ -125,7 +136,7 @@ impl Voice {
 }
 
 /// Tries once, and once more under the same key when that was no answer.
-async fn caller(store: Store, voice: Voice, booking: u32) {
+pub(super) async fn caller(store: Store, voice: Voice, booking: u32) {
     for _ in 0..2 {
         match book(&store, booking).await {
             Ok(OperationState::Fresh) => voice.say(&format!("{booking} fresh")),
@@ -178,6 +189,10 @@ fn until_input_ends() -> Arc<AtomicBool> {
 
 async fn work(directory: &Path) {
     let voice = Voice::new();
+    if let Ok(part_by) = std::env::var(lost_copies::PART_BY) {
+        lost_copies::play(directory, &voice, &part_by).await;
+        return over(&voice);
+    }
     let store = match open(directory) {
         Ok(store) => store,
         Err(error) => return voice.say(&format!("0 closed {}", chain(&error))),
@@ -204,8 +219,12 @@ async fn work(directory: &Path) {
     while let Some(done) = callers.join_next().await {
         done.unwrap();
     }
+    over(&voice);
+}
+
+/// No farewell to the store: what it has acknowledged has to stand without.
+fn over(voice: &Voice) {
     voice.say("0 end");
-    // No farewell to the store: what it has acknowledged has to stand without.
     std::process::exit(0);
 }
 

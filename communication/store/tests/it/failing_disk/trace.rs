@@ -3,7 +3,8 @@
 //! The page cache hides what a failed sync has lost: who reads the file sees what was written. On the disk
 //! it may never arrive, and no later sync tries it again. So the files after a power cut are worked out from
 //! the trace: a write counts once a sync that began after it has succeeded, one that a failed sync was to
-//! cover is lost, or arrives by chance.
+//! cover is lost, or arrives by chance, whoever wrote it. Linux then lets the next sync of each descriptor fail
+//! that was open; `strace` lets those fail alone that it was told to.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +19,7 @@ pub(super) const CALLS: &str =
 /// One call of one thread.
 #[derive(Debug)]
 pub(super) struct Call {
-    thread: u32,
+    pub(super) thread: u32,
     pub(super) name: String,
     /// All that stands between the brackets, in `strace`'s notation.
     arguments: String,
@@ -68,8 +69,22 @@ impl Call {
         self.arguments.split(", ").nth(index).unwrap_or("")
     }
 
+    pub(super) fn is_sync(&self) -> bool {
+        matches!(self.name.as_str(), "fsync" | "fdatasync")
+    }
+
+    /// The number of the descriptor that it worked with or gave; -1 where there is none.
+    fn descriptor(&self) -> i32 {
+        let number = match self.name.as_str() {
+            "openat" => return i32::try_from(self.result).unwrap_or(-1),
+            "mmap" => self.argument(4),
+            _ => self.argument(0),
+        };
+        number.split('<').next().and_then(|it| it.parse().ok()).unwrap_or(-1)
+    }
+
     /// What it worked on: by name, or by the name of the descriptor.
-    fn path(&self) -> Option<PathBuf> {
+    pub(super) fn path(&self) -> Option<PathBuf> {
         let text = match self.name.as_str() {
             "openat" => self.argument(1),
             "unlink" => self.argument(0),
@@ -136,6 +151,30 @@ impl Change {
     }
 }
 
+/// A descriptor by its number, and how often the number had been given out when it was.
+type Opening = (i32, usize);
+
+/// The calls that had ended at a position, in that order, each with the descriptor that it was made with.
+fn ended(calls: &[Call], cut: usize) -> Vec<(&Call, Opening)> {
+    let mut ended: Vec<&Call> = calls.iter().filter(|it| it.left < cut).collect();
+    ended.sort_by_key(|it| it.left);
+    let mut given: BTreeMap<i32, usize> = BTreeMap::new();
+    let with_opening = |call| {
+        let number = Call::descriptor(call);
+        let given = given.entry(number).or_default();
+        *given += usize::from(call.name == "openat");
+        (call, (number, *given))
+    };
+    ended.into_iter().map(with_opening).collect()
+}
+
+/// Whether the disk told a descriptor of a sync that failed on another one before these calls: it tells at the
+/// next sync. In a trace that success followed, no write through it can have been lost.
+fn is_told(later: &[(&Call, Opening)], opening: Opening) -> bool {
+    let next = later.iter().find(|(call, of)| *of == opening && call.is_sync());
+    next.is_none_or(|(call, _)| call.result < 0)
+}
+
 /// One file: what is on the disk, and what is on its way there, in order.
 #[derive(Default)]
 struct Durable {
@@ -144,31 +183,36 @@ struct Durable {
 }
 
 struct Pending {
-    thread: u32,
+    by: Opening,
     ended: usize,
     change: Change,
 }
 
 impl Durable {
-    fn write(&mut self, call: &Call, change: Change) {
-        self.pending.push(Pending { thread: call.thread, ended: call.left, change });
+    /// A sync that began when `covered` calls had ended has brought all of that to the disk.
+    fn sync(&mut self, covered: usize) {
+        for pending in std::mem::take(&mut self.pending) {
+            if pending.ended < covered {
+                pending.change.apply(&mut self.content);
+            } else {
+                self.pending.push(pending);
+            }
+        }
     }
 
-    /// Ends a sync of some thread that began when `covered` calls had ended. A real disk tells everybody who had
-    /// the file open of a failed sync; here one is told, so he alone loses what he wrote.
-    fn sync(
+    /// A sync has failed: the kernel counts what it was to cover as written, whoever wrote it. Lengths stand in
+    /// the journal of the file system, and are not undone.
+    fn lose(
         &mut self,
-        (thread, covered): (u32, usize),
-        succeeded: bool,
+        covered: usize,
+        is_told: impl Fn(Opening) -> bool,
         arrives: &mut impl FnMut() -> bool,
     ) {
         for pending in std::mem::take(&mut self.pending) {
-            // A file system keeps lengths in its journal: a failed sync of data does not undo them.
             let is_length = matches!(pending.change, Change::Length(_));
-            let is_lost = !succeeded && pending.thread == thread && !is_length;
-            if pending.ended >= covered || !(succeeded || is_lost) {
+            if pending.ended >= covered || is_length || !is_told(pending.by) {
                 self.pending.push(pending);
-            } else if succeeded || arrives() {
+            } else if arrives() {
                 pending.change.apply(&mut self.content);
             }
         }
@@ -189,9 +233,8 @@ pub(super) fn cut_power(
         let content = fs::read(entry.path()).unwrap();
         files.insert(entry.file_name().into(), Durable { content, ..Durable::default() });
     }
-    let mut ended: Vec<&Call> = calls.iter().filter(|it| it.left < cut).collect();
-    ended.sort_by_key(|it| it.left);
-    for call in ended {
+    let ended = ended(calls, cut);
+    for (position, (call, by)) in ended.iter().enumerate() {
         let Some(path) = call.path() else { continue };
         let Ok(name) = path.strip_prefix(working) else { continue };
         if call.name == "unlink" && call.result == 0 {
@@ -200,15 +243,18 @@ pub(super) fn cut_power(
         }
         let number = |index| call.argument(index).parse::<usize>().unwrap();
         let file = files.entry(name.to_owned()).or_default();
+        let mut write = |change| file.pending.push(Pending { by: *by, ended: call.left, change });
         match (call.name.as_str(), usize::try_from(call.result)) {
             ("pwrite64", Ok(written)) => {
                 let mut bytes = bytes(call.argument(1));
                 bytes.truncate(written);
-                file.write(call, Change::Write(number(3), bytes));
+                write(Change::Write(number(3), bytes));
             }
-            ("ftruncate", Ok(_)) => file.write(call, Change::Length(number(1))),
-            ("fsync" | "fdatasync", result) => {
-                file.sync((call.thread, call.entered), result.is_ok(), &mut arrives);
+            ("ftruncate", Ok(_)) => write(Change::Length(number(1))),
+            ("fsync" | "fdatasync", Ok(_)) => file.sync(call.entered),
+            ("fsync" | "fdatasync", Err(_)) => {
+                let is_told = |it| it == *by || is_told(&ended[position + 1..], it);
+                file.lose(call.entered, is_told, &mut arrives);
             }
             _ => {}
         }
@@ -249,6 +295,28 @@ fn a_failed_sync_loses_what_it_was_to_cover_and_a_later_one_does_not_bring_it_ba
     cut_power(&calls, 7, (before.path(), Path::new("/d"), after.path()), || true);
     assert_eq!(fs::read(after.path().join("a")).unwrap(), b"dc");
     assert_eq!(ordinals(&calls, "pwrite64", Path::new("/d")), [1, 2]);
+}
+
+#[test]
+fn a_failed_sync_loses_what_others_wrote_but_for_those_whose_own_next_one_succeeds() {
+    let lost = r#"7 openat(AT_FDCWD</>, "/d/a", O_RDWR) = 3</d/a>
+8 openat(AT_FDCWD</>, "/d/a", O_RDWR) = 4</d/a>
+7 pwrite64(3</d/a>, "\x61", 1, 0) = 1
+8 pwrite64(4</d/a>, "\x62", 1, 1) = 1
+7 fsync(3</d/a>) = -1 EIO (Input/output error) (INJECTED)
+7 fsync(3</d/a>) = 0
+"#;
+    let told = lost.to_owned() + "8 fsync(4</d/a>) = -1 EIO (Input/output error) (INJECTED)\n";
+    let anew = r#"8 openat(AT_FDCWD</>, "/d/a", O_RDWR) = 4</d/a>
+8 fsync(4</d/a>) = 0
+"#;
+    let (anew, own) = (lost.to_owned() + anew, lost.to_owned() + "8 fsync(4</d/a>) = 0\n");
+    for (trace, expected) in [(lost, &b""[..]), (&told, b""), (&anew, b""), (&own, b"\0b")] {
+        let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let folders = (before.path(), Path::new("/d"), after.path());
+        cut_power(&read(&hex_paths(trace)), 9, folders, || false);
+        assert_eq!(fs::read(after.path().join("a")).unwrap(), expected, "{trace}");
+    }
 }
 
 #[cfg(test)]

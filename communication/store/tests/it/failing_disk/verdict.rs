@@ -57,7 +57,7 @@ impl Said {
             "unread" => self.unread += 1,
             "end" => self.ended = true,
             "closed" => self.closed = Some(rest.to_owned()),
-            "refused" | "halves" => {}
+            "refused" | "halves" | "held" | "let-go" => {}
             _ => self.broken.push(line.to_owned()),
         }
         let holds = match word {
