@@ -28,7 +28,7 @@ use crate::error::SqlError;
 const LOOK_AGAIN: Duration = Duration::from_micros(250);
 /// How long a process stands in the turn before it goes for the writer's lock without it: a
 /// process that was stopped inside the turn must not stop the others.
-const TURN_LOOKS: u32 = 400;
+pub(crate) const TURN_LOOKS: u32 = 400;
 /// Statements that a connection keeps prepared. One service has some dozens; past it the least
 /// recently used is prepared anew.
 const STATEMENTS_KEPT: usize = 256;
@@ -223,6 +223,21 @@ pub(crate) struct Turnstile {
 #[derive(Debug)]
 pub(crate) struct Turn<'t>(&'t File);
 
+impl<'t> Turn<'t> {
+    /// Waits for the lock on a file for so many looks; `None` when it did not come.
+    pub(crate) fn on(file: &'t File, looks: u32) -> Option<Self> {
+        for look in 0..looks {
+            if look > 0 {
+                pause();
+            }
+            if file.try_lock().is_ok() {
+                return Some(Self(file));
+            }
+        }
+        None
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         // A failure leaves the turn to the process's end; the others go on without it.
@@ -243,28 +258,18 @@ impl Turnstile {
 
     /// Waits for the turn for a bounded time; `None` when it did not come.
     pub(crate) fn enter(&self) -> Option<Turn<'_>> {
-        self.enter_within(TURN_LOOKS)
+        Turn::on(&self.file, TURN_LOOKS)
     }
 
     /// As [`enter`](Self::enter), for a process that starts and may wait `wait`.
     pub(crate) fn enter_for(&self, wait: Duration) -> Option<Turn<'_>> {
         let looks = wait.as_micros() / LOOK_AGAIN.as_micros();
-        self.enter_within(u32::try_from(looks).unwrap_or(u32::MAX))
-    }
-
-    fn enter_within(&self, looks: u32) -> Option<Turn<'_>> {
-        for _ in 0..looks {
-            if self.file.try_lock().is_ok() {
-                return Some(Turn(&self.file));
-            }
-            pause();
-        }
-        None
+        Turn::on(&self.file, u32::try_from(looks).unwrap_or(u32::MAX))
     }
 }
 
 /// `path` with `suffix` after its file name.
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

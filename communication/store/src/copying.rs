@@ -4,12 +4,31 @@
 //! that fails loses what was copied before and noted already: the kernel counts those pages as written, no later
 //! sync tries them again, and no later copy does. The log still has them, until it is begun anew. So after such a
 //! failure nobody here copies what is left and goes on: all pages are written into the log again first.
+//! They come from the page cache, which keeps what it could not write until it needs the room: what was dropped from
+//! it between the failure and the next copy is not mended.
 //!
-//! One at a time in a process: a copy that began before another one failed would not know of it.
+//! One at a time among all who share the file: a copy that began before another one failed would not know of it.
+//! Nor would who opens the file later, to whom the kernel tells nothing. So whether copies can be trusted stands in a
+//! file beside the database, locked by who copies, doubtful before a copy begins and sound when it has ended well:
+//! who dies in between leaves no trust behind. It is not synced: after a power cut, and when nobody had the file
+//! open, `SQLite` itself takes nothing for copied.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+    path::Path,
+};
 
 use rusqlite::Connection;
 
-use crate::error::SqlError;
+use crate::{
+    connection::{TURN_LOOKS, Turn, suffixed},
+    error::SqlError,
+};
+
+/// Length of what stands in the file, filled up with blanks: written in place, it finds room on a full disk.
+const NOTE_BYTES: usize = 32;
 
 /// How far a copy goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +45,7 @@ pub(crate) enum Copy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trust {
     Sound,
-    /// A copy failed: what was noted as copied may be lost.
+    /// A copy failed, or did not end: what was noted as copied may be lost.
     Doubtful,
     /// All pages stand in the log again, behind what had been copied of it then.
     Rewritten {
@@ -34,15 +53,48 @@ enum Trust {
     },
 }
 
-/// Held by who copies.
+impl Trust {
+    /// As it stands in the file, with the version of that in front.
+    fn note(self) -> String {
+        match self {
+            Self::Sound => "1 sound".to_owned(),
+            Self::Doubtful => "1 doubtful".to_owned(),
+            Self::Rewritten { copied } => format!("1 rewritten {copied}"),
+        }
+    }
+
+    /// What nobody here has written is no reason to trust anything.
+    fn of(note: &str) -> Self {
+        let note = note.trim_end();
+        let copied = note.strip_prefix("1 rewritten ").and_then(|it| it.parse().ok());
+        match (note, copied) {
+            // The file is new: nobody has begun a copy.
+            ("" | "1 sound", _) => Self::Sound,
+            (_, Some(copied)) => Self::Rewritten { copied },
+            (_, None) => Self::Doubtful,
+        }
+    }
+}
+
+/// Held by who copies in this process.
 #[derive(Debug)]
 pub(crate) struct Copying {
-    trust: Trust,
+    note: File,
 }
 
 impl Copying {
-    pub(crate) const fn new() -> Self {
-        Self { trust: Trust::Sound }
+    /// Opens what all who copy the log of the database at `path` share.
+    pub(crate) fn beside(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).read(true).write(true);
+        let note = options.open(suffixed(path, "-copying"))?;
+        // Who has the lock writes it himself.
+        if let Some(_turn) = Turn::on(&note, 1)
+            && note.metadata()?.len() == 0
+        {
+            write(&note, Trust::Sound)?;
+        }
+        Ok(Self { note })
     }
 
     /// Copies the log into the database, with all pages anew where an earlier copy failed.
@@ -50,39 +102,60 @@ impl Copying {
     /// # Errors
     /// The disk failed, or somebody is in the way of a copy that has to be whole.
     pub(crate) fn copy(&mut self, connection: &Connection, how: Copy) -> Result<(), SqlError> {
-        if self.trust != Trust::Sound {
-            return self.mend(connection);
+        let looks = if how == Copy::Empty { TURN_LOOKS } else { 1 };
+        let Some(_turn) = Turn::on(&self.note, looks) else { return Err(SqlError::Locked) };
+        match self.trust()? {
+            Trust::Sound => {
+                self.set(Trust::Doubtful)?;
+                let copied = checkpoint(connection, how);
+                if !matches!(copied, Err(SqlError::Io { .. })) {
+                    self.set(Trust::Sound)?;
+                }
+                copied
+            }
+            trust @ (Trust::Doubtful | Trust::Rewritten { .. }) => self.mend(connection, trust),
         }
-        let copied = checkpoint(connection, how);
-        if let Err(SqlError::Io { .. }) = copied {
-            self.trust = Trust::Doubtful;
-        }
-        copied
     }
 
-    fn mend(&mut self, connection: &Connection) -> Result<(), SqlError> {
+    fn mend(&self, connection: &Connection, trust: Trust) -> Result<(), SqlError> {
         let copied = progress(connection)?.copied;
         // Of a log that begins behind the last good sync all is copied anyway.
-        if copied > 0 && self.trust != (Trust::Rewritten { copied }) {
+        if copied > 0 && trust != (Trust::Rewritten { copied }) {
             tracing::warn!("a copy of the log failed: all pages are written anew");
             connection.execute_batch("VACUUM").map_err(SqlError::of)?;
-            let copied = progress(connection)?.copied;
-            self.trust = Trust::Rewritten { copied };
         }
-        match checkpoint(connection, Copy::Empty) {
-            Ok(()) => self.trust = Trust::Sound,
+        self.set(Trust::Doubtful)?;
+        let emptied = checkpoint(connection, Copy::Empty);
+        match emptied {
+            Ok(()) => self.set(Trust::Sound)?,
+            // As much as somebody left room for was copied, and no sync has failed.
             Err(SqlError::Locked) => {
-                // As much as somebody left room for was copied, and no sync has failed.
-                if let Trust::Rewritten { .. } = self.trust {
-                    let copied = progress(connection)?.copied;
-                    self.trust = Trust::Rewritten { copied };
-                }
-                return Err(SqlError::Locked);
+                let copied = progress(connection)?.copied;
+                self.set(Trust::Rewritten { copied })?;
             }
-            Err(error) => return Err(error),
+            Err(_) => {}
         }
-        Ok(())
+        emptied
     }
+
+    fn trust(&self) -> Result<Trust, SqlError> {
+        let mut note = [0; NOTE_BYTES];
+        let read = self.note.read_at(&mut note, 0).map_err(|it| failed(&it))?;
+        Ok(std::str::from_utf8(&note[..read]).map_or(Trust::Doubtful, Trust::of))
+    }
+
+    fn set(&self, trust: Trust) -> Result<(), SqlError> {
+        write(&self.note, trust).map_err(|it| failed(&it))
+    }
+}
+
+fn write(note: &File, trust: Trust) -> io::Result<()> {
+    let text = trust.note();
+    note.write_all_at(format!("{text:NOTE_BYTES$}").as_bytes(), 0)
+}
+
+fn failed(error: &io::Error) -> SqlError {
+    SqlError::Io { message: format!("the note of copies: {error}") }
 }
 
 /// That somebody is in the way is said in the answer, not as an error.
@@ -146,7 +219,7 @@ mod tests {
     fn a_log_that_a_reader_holds_is_not_taken_for_copied() {
         let held = held();
         held.writer.execute_batch("INSERT INTO a VALUES (2)").unwrap();
-        let mut copying = Copying::new();
+        let mut copying = Copying::beside(&held.opener.path).unwrap();
         assert_eq!(copying.copy(&held.writer, Copy::Empty), Err(SqlError::Locked));
         held.reader.execute_batch("COMMIT").unwrap();
         copying.copy(&held.writer, Copy::Empty).unwrap();
@@ -156,21 +229,49 @@ mod tests {
     #[test]
     fn after_a_failed_copy_all_pages_go_through_the_log_once_more() {
         let Held { _directory, opener, writer, reader } = held();
-        let mut copying = Copying::new();
-        copying.copy(&writer, Copy::Passive).unwrap();
+        // Two of those who share the file: what one of them saw, the other mends.
+        let mut saw = Copying::beside(&opener.path).unwrap();
+        let mut copying = Copying::beside(&opener.path).unwrap();
+        saw.copy(&writer, Copy::Passive).unwrap();
         let all = progress(&writer).unwrap();
         assert_eq!(all.copied, all.committed);
 
         // The reader is in the way of the end, so that what was written anew can be seen.
-        copying.trust = Trust::Doubtful;
+        saw.set(Trust::Doubtful).unwrap();
         assert_eq!(copying.copy(&writer, Copy::Passive), Err(SqlError::Locked));
         let pages: i64 = writer.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
         let anew = progress(&writer).unwrap();
         assert!(anew.committed >= pages, "{anew:?} of {pages} pages");
-        assert_eq!(copying.copy(&writer, Copy::Passive), Err(SqlError::Locked));
+        assert_eq!(saw.copy(&writer, Copy::Passive), Err(SqlError::Locked));
         assert_eq!(progress(&writer).unwrap(), anew, "once is enough");
         reader.execute_batch("COMMIT").unwrap();
         copying.copy(&writer, Copy::Passive).unwrap();
-        assert_eq!((copying.trust, opener.log_bytes()), (Trust::Sound, 0));
+        assert_eq!((saw.trust(), opener.log_bytes()), (Ok(Trust::Sound), 0));
+    }
+
+    #[test]
+    fn who_copies_is_alone_and_what_he_leaves_open_is_doubtful() {
+        let Held { _directory, opener, writer, reader: _ } = held();
+        let mut copying = Copying::beside(&opener.path).unwrap();
+        let other = Copying::beside(&opener.path).unwrap();
+        let turn = Turn::on(&other.note, 1).unwrap();
+        assert_eq!(copying.copy(&writer, Copy::Passive), Err(SqlError::Locked));
+        assert_eq!(progress(&writer).unwrap().copied, 0);
+        drop(turn);
+        // It cannot write: the copy fails as on a disk that does not.
+        let failed = copying.copy(&opener.reader().unwrap(), Copy::Passive);
+        assert!(matches!(failed, Err(SqlError::Io { .. })), "{failed:?}");
+        assert_eq!(other.trust(), Ok(Trust::Doubtful));
+    }
+
+    #[test]
+    fn what_nobody_has_written_is_not_trusted() {
+        for trust in [Trust::Sound, Trust::Doubtful, Trust::Rewritten { copied: 7 }] {
+            assert_eq!(Trust::of(&trust.note()), trust);
+        }
+        assert_eq!(Trust::of(""), Trust::Sound);
+        for note in ["\0\0", "2 sound", "1 rewritten", "1 rewritten x", "1 soundly"] {
+            assert_eq!(Trust::of(note), Trust::Doubtful, "{note:?}");
+        }
     }
 }

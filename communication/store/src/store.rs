@@ -58,6 +58,7 @@ impl Store {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         create_directory(directory(path)).map_err(io)?;
         let turnstile = Turnstile::beside(path).map_err(io)?;
+        let copying = Copying::beside(path).map_err(io)?;
         let opener = Opener { path: path.to_owned(), log_bytes_max: settings.log_bytes_max };
         let sql = |source| OpenError::Sql { path: path.to_owned(), source };
         let turn = turnstile.enter_for(OPEN_PATIENCE);
@@ -77,7 +78,7 @@ impl Store {
             let (reader, queue) = (opener.reader().map_err(sql)?, Arc::clone(&read_queue));
             start("store reader", path, move || readers::run(&reader, &queue))?;
         }
-        let copying = Arc::new(Mutex::new(Copying::new()));
+        let copying = Arc::new(Mutex::new(copying));
         let (own, shared) = (opener.clone(), Arc::clone(&copying));
         start("store checkpoint", path, move || checkpoint(&own, &shared, grown_notes))?;
         let writer = Writer {

@@ -361,7 +361,8 @@ mod tests {
         let (writer, _patience) = opener.writer().unwrap();
         writer.execute_batch("CREATE TABLE a (b)").unwrap();
         // As `SQLite` opens a file of which it can only read.
-        let (copying, mut kept) = (Mutex::new(Copying::new()), Some(opener.reader().unwrap()));
+        let copying = Mutex::new(Copying::beside(&opener.path).unwrap());
+        let mut kept = Some(opener.reader().unwrap());
         let failed = copy_behind(&opener, &copying, &mut kept);
         assert!(matches!(failed, Err(SqlError::Io { .. })), "{failed:?}");
         copy_behind(&opener, &copying, &mut kept).unwrap();

@@ -86,8 +86,8 @@ impl Place {
         strace.arg(&trace).args(["-e", &format!("trace={}", trace::CALLS)]);
         // Nothing else is traced, counted and made to fail.
         let working = self.path("working");
-        let files = ["a.db", "a.db-wal", "a.db-shm", "a.db-journal", "a.db-turn"];
-        let files = files.into_iter().map(|it| working.join(it));
+        let files = ["", "-wal", "-shm", "-journal", "-turn", "-copying"];
+        let files = files.into_iter().map(|it| working.join(format!("a.db{it}")));
         for path in files.chain([working.clone(), self.path("said")]) {
             strace.arg("-P").arg(path);
         }
