@@ -104,23 +104,23 @@ impl Copying {
     pub(crate) fn copy(&mut self, connection: &Connection, how: Copy) -> Result<(), SqlError> {
         let looks = if how == Copy::Empty { TURN_LOOKS } else { 1 };
         let Some(_turn) = Turn::on(&self.note, looks) else { return Err(SqlError::Locked) };
-        match self.trust()? {
-            Trust::Sound => {
-                self.set(Trust::Doubtful)?;
-                let copied = checkpoint(connection, how);
-                if !matches!(copied, Err(SqlError::Io { .. })) {
-                    self.set(Trust::Sound)?;
-                }
-                copied
-            }
-            trust @ (Trust::Doubtful | Trust::Rewritten { .. }) => self.mend(connection, trust),
+        let trust = self.trust()?;
+        let copied = if trust == Trust::Sound { 0 } else { progress(connection)?.copied };
+        // Of a log that begins behind the last good sync all is copied anyway: nothing can be in doubt.
+        if copied > 0 {
+            return self.mend(connection, trust, copied);
         }
+        self.set(Trust::Doubtful)?;
+        let copied = checkpoint(connection, how);
+        if !matches!(copied, Err(SqlError::Io { .. })) {
+            self.set(Trust::Sound)?;
+        }
+        copied
     }
 
-    fn mend(&self, connection: &Connection, trust: Trust) -> Result<(), SqlError> {
-        let copied = progress(connection)?.copied;
-        // Of a log that begins behind the last good sync all is copied anyway.
-        if copied > 0 && trust != (Trust::Rewritten { copied }) {
+    /// Makes good of a log of which so much is noted as copied.
+    fn mend(&self, connection: &Connection, trust: Trust, copied: i64) -> Result<(), SqlError> {
+        if trust != (Trust::Rewritten { copied }) {
             tracing::warn!("a copy of the log failed: all pages are written anew");
             connection.execute_batch("VACUUM").map_err(SqlError::of)?;
         }
@@ -262,6 +262,17 @@ mod tests {
         let failed = copying.copy(&opener.reader().unwrap(), Copy::Passive);
         assert!(matches!(failed, Err(SqlError::Io { .. })), "{failed:?}");
         assert_eq!(other.trust(), Ok(Trust::Doubtful));
+    }
+
+    #[test]
+    fn a_log_of_which_nothing_was_copied_is_not_in_doubt_and_nobody_waits_for_its_end() {
+        let Held { _directory, opener, writer, reader: _reader } = held();
+        let mut copying = Copying::beside(&opener.path).unwrap();
+        copying.set(Trust::Doubtful).unwrap();
+        let before = progress(&writer).unwrap();
+        copying.copy(&writer, Copy::Passive).unwrap();
+        let copied = Progress { copied: before.committed, ..before };
+        assert_eq!((copying.trust(), progress(&writer)), (Ok(Trust::Sound), Ok(copied)));
     }
 
     #[test]
