@@ -37,6 +37,9 @@ enum Task {
         #[arg(long, value_parser = ["off", "strict"])]
         tls: Option<String>,
     },
+    /// Lets every call fail that a store makes of its disk, one after the other; `test` tries some of them. Takes
+    /// many minutes, wants `strace` (`.ci/peers` installs it).
+    TestDisk,
     /// Lets stock clients of Kafka's protocol work with our log (`.ci/peers` installs them); writes the
     /// table of what each can do to `docs/stock-clients.md`.
     TestClients(clients::TestClients),
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
             let told = of("SYSTEM_MESH", mesh).into_iter().chain(of("SYSTEM_TLS", tls));
             test(filter.as_deref(), &told.collect::<Vec<_>>())
         }
+        Task::TestDisk => test_disk(),
         Task::TestClients(clients) => clients.run(&root()),
         Task::Conformance(conformance) => conformance.run(&root()),
         Task::Bench { what } => {
@@ -133,6 +137,20 @@ fn test(filter: Option<&str>, told: &[Told]) -> ExitCode {
     if filter.is_none() && told.is_empty() {
         succeeded &= run(&["test", "--workspace", "--doc"], &[], &mut counts);
     }
+    say(&counts.line(succeeded));
+    if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn test_disk() -> ExitCode {
+    let told = [("STORE_FAULTS", "all".to_owned())];
+    let nextest = ["nextest", "run", "--workspace", "--profile", "thorough", "--filterset"];
+    let arguments: Vec<_> = if has_nextest() {
+        nextest.into_iter().chain(["package(store) and test(failing_disk::)"]).collect()
+    } else {
+        vec!["test", "--workspace", "--test", "it", "--no-fail-fast", "failing_disk::"]
+    };
+    let mut counts = Counts::default();
+    let succeeded = run(&arguments, &told, &mut counts);
     say(&counts.line(succeeded));
     if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
