@@ -47,12 +47,6 @@ impl Written {
     pub fn total(&self) -> u64 {
         self.frames.values().sum()
     }
-
-    /// Hundredths of pages for each of so many pieces of work.
-    #[must_use]
-    pub fn hundredths_for_each(&self, of: u64) -> u64 {
-        self.total() * 100 / of.max(1)
-    }
 }
 
 impl AddAssign for Written {
@@ -61,15 +55,6 @@ impl AddAssign for Written {
         for (name, frames) in other.frames {
             *self.frames.entry(name).or_default() += frames;
         }
-    }
-}
-
-impl fmt::Display for Written {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} frames in {} commits:", self.total(), self.commits)?;
-        let mut by_size: Vec<_> = self.frames.iter().collect();
-        by_size.sort_by_key(|it| std::cmp::Reverse(it.1));
-        by_size.iter().try_for_each(|(name, frames)| write!(formatter, "\n  {frames:6} {name}"))
     }
 }
 
@@ -114,25 +99,94 @@ impl FrameCount {
     }
 }
 
-/// What the `counted` rounds after the first `warm_up` wrote to the database at `path`: until as much
-/// ends as begins, tables are shorter than they will be.
+/// Commits of a service under load: as many pieces of work end in each as begin, once it is warm.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Commits until it is warm.
+    pub warm_up: u64,
+    /// Commits that are counted then.
+    pub counted: u64,
+    /// Pieces of work that begin in each.
+    pub begun: u64,
+}
+
+impl Load {
+    /// What a round for each commit wrote to the database at `path`: until as much ends as begins, tables
+    /// are shorter than they will be.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn cost(
+        self,
+        (store, path): (&Store, &Path),
+        mut round: impl AsyncFnMut(u64),
+    ) -> Result<Cost, ReadError> {
+        let (mut count, mut written) = (FrameCount::of(path), Written::default());
+        for number in 0..self.warm_up {
+            round(number).await;
+        }
+        count.look(store).await?;
+        for number in self.warm_up..self.warm_up + self.counted {
+            round(number).await;
+            written += count.look(store).await?;
+        }
+        Ok(Cost { written, of: self.counted * self.begun })
+    }
+}
+
+/// What so many pieces of work wrote.
+#[derive(Debug, Clone)]
+pub struct Cost {
+    /// All of them together.
+    pub written: Written,
+    /// How many.
+    pub of: u64,
+}
+
+impl Cost {
+    /// Refuses more pages for each piece of work than that, in hundredths, and shows where they went.
+    ///
+    /// # Panics
+    /// It is more.
+    #[track_caller]
+    #[expect(clippy::print_stdout, reason = "a test that is asked shows what it counted")]
+    pub fn check(&self, hundredths_max: u64) {
+        println!("{self}");
+        assert!(
+            self.hundredths(self.written.total()) <= hundredths_max,
+            "more than {hundredths_max}: {self}"
+        );
+    }
+
+    /// Hundredths of pages for each piece of work.
+    fn hundredths(&self, frames: u64) -> u64 {
+        frames * 100 / self.of.max(1)
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (total, commits) = (self.written.total(), self.written.commits);
+        write!(
+            formatter,
+            "hundredths of a page for each of {}, in {commits} commits: {}",
+            self.of,
+            self.hundredths(total)
+        )?;
+        let mut by_size: Vec<_> = self.written.frames.iter().collect();
+        by_size.sort_by_key(|it| std::cmp::Reverse(it.1));
+        let mut each = by_size.into_iter();
+        each.try_for_each(|(name, frames)| {
+            write!(formatter, "\n  {:6} {name}", self.hundredths(*frames))
+        })
+    }
+}
+
+/// Numbers of the messages that the relay takes out in its next commit: those of the commits before.
 ///
 /// # Errors
 /// The database cannot be read.
-pub async fn written_by(
-    (store, path): (&Store, &Path),
-    warm_up: u64,
-    counted: u64,
-    mut round: impl AsyncFnMut(u64),
-) -> Result<Written, ReadError> {
-    let (mut count, mut written) = (FrameCount::of(path), Written::default());
-    for number in 0..warm_up {
-        round(number).await;
-    }
-    count.look(store).await?;
-    for number in warm_up..warm_up + counted {
-        round(number).await;
-        written += count.look(store).await?;
-    }
-    Ok(written)
+pub async fn said(store: &Store) -> Result<Vec<i64>, ReadError> {
+    let waiting = store.read(|reader| reader.outbox(0, u32::MAX)).await?;
+    Ok(waiting.into_iter().map(|it| it.0).collect())
 }

@@ -28,8 +28,8 @@ use utoipa::ToSchema;
 pub(crate) use self::document::Document;
 use crate::{
     domain::{
-        ChangeError, Delivery, DeliveryBody, DeliveryView, Ending, OwnerView, Reached, Reschedule,
-        StatusView,
+        ChangeError, Delivery, DeliveryBody, DeliveryView, Ending, Order, OwnerView, Reached,
+        Reschedule, StatusView,
     },
     events::{self, Audience, Voice},
     listeners::{Full, Listeners},
@@ -246,11 +246,7 @@ fn put(
         return Err(Problem::of(Code::Undone, "the delivery was undone before it was made"));
     }
     let Some(mut delivery) = table::find(transaction, &id)? else {
-        let delivery = Delivery::create(id, content.order);
-        table::insert(transaction, &delivery)?;
-        let reached = vec![delivery.stage];
-        events::announce(transaction, &delivery, &reached, voice)?;
-        return created(&delivery);
+        return make(transaction, id, content.order, voice);
     };
     // The original's workflow takes only 201 for an answer, also when it asks the same again.
     let same = delivery.order == content.order;
@@ -259,6 +255,20 @@ fn put(
         table::replace(transaction, &delivery)?;
     }
     if same || prefer_201 { created(&delivery) } else { Ok(reply::empty(204)) }
+}
+
+/// Makes a delivery that was not there.
+pub(crate) fn make(
+    transaction: &mut Transaction<'_>,
+    id: String,
+    order: Order,
+    voice: Voice<'_>,
+) -> Result<StoredReply, Problem> {
+    let delivery = Delivery::create(id, order);
+    table::insert(transaction, &delivery)?;
+    let reached = vec![delivery.stage];
+    events::announce(transaction, &delivery, &reached, voice)?;
+    created(&delivery)
 }
 
 fn created(delivery: &Delivery) -> Result<StoredReply, Problem> {

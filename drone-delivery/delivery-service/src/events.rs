@@ -298,6 +298,53 @@ impl HasDelivery for Notification {
     }
 }
 
+/// Takes a report in. Gives whether a stage was reached; none where there is no such delivery.
+pub(crate) fn reported(
+    transaction: &mut Transaction<'_>,
+    id: &str,
+    report: &Report,
+    (recipient, audience): (Recipient, Audience),
+    trace: &TraceContext,
+) -> Result<Option<bool>, SqlError> {
+    let Some(mut delivery) = table::find(transaction, id)? else { return Ok(None) };
+    let (before, voice) = (delivery.clone(), Voice::new(audience, trace));
+    let mut reached = delivery.report(report);
+    reached.extend(recipient.answer(&mut delivery, report.at));
+    if delivery != before {
+        table::update(transaction, &delivery)?;
+        announce_at(transaction, &delivery, &reached, report.at, voice)?;
+    }
+    tell_of_carrier(transaction, (&before, &delivery), voice)?;
+    if reached.contains(&DeliveryStage::Failed) {
+        alarms::lost(transaction, &delivery, before.stage, voice)?;
+    }
+    // While there is time to be at the door.
+    let on_its_way = reached.contains(&DeliveryStage::HeadedToDropoff);
+    if on_its_way && recipient == Recipient::Real && delivery.lacks_confirmation() {
+        notify(transaction, &delivery, "confirmation-needed", None, voice)?;
+    }
+    Ok(Some(!reached.is_empty()))
+}
+
+/// Takes in who flies from now on; nothing where there is no such delivery.
+pub(crate) fn assigned(
+    transaction: &mut Transaction<'_>,
+    id: &str,
+    assignment: Assignment,
+    voice: Voice<'_>,
+) -> Result<(), SqlError> {
+    let Some(mut delivery) = table::find(transaction, id)? else { return Ok(()) };
+    let before = delivery.clone();
+    let changes = delivery.assign(assignment);
+    if delivery != before {
+        table::update(transaction, &delivery)?;
+    }
+    if changes {
+        reassigned(transaction, &delivery, voice)?;
+    }
+    Ok(())
+}
+
 /// Hears drones and carriers.
 #[derive(Debug, Clone)]
 pub(crate) struct Reports {
@@ -330,24 +377,7 @@ impl Reports {
         // A drone or carrier is booked before its delivery is made; that is no progress yet.
         let is_progress = report.milestone != Milestone::Assigned;
         let written = self.store.write(move |transaction| {
-            let Some(mut delivery) = table::find(transaction, &id)? else { return Ok(None) };
-            let (before, voice) = (delivery.clone(), Voice::new(audience, &trace));
-            let mut reached = delivery.report(&report);
-            reached.extend(recipient.answer(&mut delivery, report.at));
-            if delivery != before {
-                table::update(transaction, &delivery)?;
-                announce_at(transaction, &delivery, &reached, report.at, voice)?;
-            }
-            tell_of_carrier(transaction, (&before, &delivery), voice)?;
-            if reached.contains(&DeliveryStage::Failed) {
-                alarms::lost(transaction, &delivery, before.stage, voice)?;
-            }
-            // While there is time to be at the door.
-            let on_its_way = reached.contains(&DeliveryStage::HeadedToDropoff);
-            if on_its_way && recipient == Recipient::Real && delivery.lacks_confirmation() {
-                notify(transaction, &delivery, "confirmation-needed", None, voice)?;
-            }
-            Ok::<_, SqlError>(Some(!reached.is_empty()))
+            reported(transaction, &id, &report, (recipient, audience), &trace)
         });
         match written.await.map_err(inbox::failure_of)? {
             Some(true) => self.changes.notify(),
@@ -366,16 +396,7 @@ impl Reports {
     ) -> Result<(), Failure> {
         let audience = self.audience;
         let written = self.store.write(move |transaction| {
-            let Some(mut delivery) = table::find(transaction, &id)? else { return Ok(()) };
-            let before = delivery.clone();
-            let changes = delivery.assign(assignment);
-            if delivery != before {
-                table::update(transaction, &delivery)?;
-            }
-            if changes {
-                reassigned(transaction, &delivery, Voice::new(audience, &trace))?;
-            }
-            Ok::<_, SqlError>(())
+            assigned(transaction, &id, assignment, Voice::new(audience, &trace))
         });
         written.await.map_err(inbox::failure_of)
     }

@@ -470,6 +470,9 @@ fn unreadable(error: &serde_json::Error) -> SqlError {
 }
 
 #[cfg(test)]
+mod costs;
+
+#[cfg(test)]
 mod tests {
     use std::{sync::Arc, time::Duration};
 

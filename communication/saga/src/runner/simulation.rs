@@ -6,6 +6,7 @@
 
 mod appends;
 mod chaos;
+mod costs;
 mod crashes;
 mod invariants;
 mod services;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base::{Direction, ManualClock, OperationKey, Random};
 use store::{
     StoredReply, WriteError,
-    testing::{Written, uncopied, written_by},
+    testing::{Load, said, uncopied},
 };
 use tempfile::TempDir;
 
@@ -16,10 +16,7 @@ use super::{
 
 /// Real time of one commit, and the deliveries that are booked within it: 200 in a second.
 const ROUND: Duration = Duration::from_millis(20);
-const BOOKED: u64 = 4;
-/// Commits until as many deliveries end as begin, and those that are counted then.
-const WARM_UP: u64 = 250;
-const COUNTED: u64 = 100;
+const LOAD: Load = Load { warm_up: 250, counted: 100, begun: 4 };
 /// Pages that one delivery may write here, in hundredths.
 const HUNDREDTHS_MAX: u64 = 3_080;
 
@@ -33,12 +30,11 @@ async fn round(process: &Process, clock: &ManualClock, number: u64) {
     let ids = |round: u64| {
         let first = Timestamp::from_millis(1_700_000_000_000 + 20 * i64::try_from(round).unwrap());
         let mut random = Random::with_seed(round);
-        (0..BOOKED).map(move |_| random.uuid_v7(first).to_string()).collect::<Vec<_>>()
+        (0..LOAD.begun).map(move |_| random.uuid_v7(first).to_string()).collect::<Vec<_>>()
     };
     let booked: Vec<_> = ids(number).into_iter().map(|it| (it, request(&mut random))).collect();
     let made = number.checked_sub(5).map(ids).unwrap_or_default();
-    let said = process.store.read(|it| it.outbox(0, 10_000)).await.unwrap();
-    let said: Vec<_> = said.into_iter().map(|it| it.0).collect();
+    let said = said(&process.store).await.unwrap();
     let due = process.tower.fleet().due(process.tower.now(now), 1_024);
     let tower = process.tower.clone();
     let done: Result<_, WriteError<SqlError>> = process
@@ -72,19 +68,12 @@ async fn round(process: &Process, clock: &ManualClock, number: u64) {
     }
 }
 
-async fn cost_of_deliveries() -> Written {
+#[tokio::test]
+async fn a_delivery_writes_so_many_pages_and_no_more() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("drone.db");
     let clock: Arc<ManualClock> = manual_clock();
     let process = set_process(&path, &clock, 3_000, 100.0, uncopied()).await;
-    let round = async |number| round(&process, &clock, number).await;
-    written_by((&process.store, &path), WARM_UP, COUNTED, round).await.unwrap()
-}
-
-#[tokio::test]
-async fn a_delivery_writes_so_many_pages_and_no_more() {
-    let written = cost_of_deliveries().await;
-    let each = written.hundredths_for_each(COUNTED * BOOKED);
-    println!("{each} hundredths for each; {written}");
-    assert!(each <= HUNDREDTHS_MAX, "{each} hundredths for each; {written}");
+    let one = async |number| round(&process, &clock, number).await;
+    LOAD.cost((&process.store, &path), one).await.unwrap().check(HUNDREDTHS_MAX);
 }

@@ -4,17 +4,16 @@ use base::{ManualClock, Random, SharedClock};
 use contracts::{DeliveryStage, Location};
 use store::{
     Store, WriteError,
-    testing::{uncopied, written_by},
+    testing::{Load, uncopied},
 };
 use telemetry::Telemetry;
 
 use super::*;
 use crate::domain::tests::event;
 
-/// Deliveries that begin in one commit; each has its next stage so many commits later.
-const BEGUN: u64 = 2;
+const LOAD: Load = Load { warm_up: 1_000, counted: 100, begun: 2 };
+/// Commits from one stage of a delivery to the next.
 const APART: u64 = 40;
-const COUNTED: u64 = 100;
 /// Pages that one delivery may write here, in hundredths.
 const HUNDREDTHS_MAX: u64 = 1_640;
 
@@ -32,7 +31,7 @@ fn events_of(round: u64) -> Vec<DeliveryEvent> {
         let Some(begun) = round.checked_sub(place * APART) else { continue };
         let at = |round: u64| 1_700_000_000_000 + 10 * i64::try_from(round).unwrap_or(0);
         let mut random = Random::with_seed(begun);
-        for _ in 0..BEGUN {
+        for _ in 0..LOAD.begun {
             let id = random.uuid_v7(Timestamp::from_millis(at(begun))).to_string();
             let door = Location::new(60.166_012_345_678_91, 24.940_123_456_789_01);
             events.push(DeliveryEvent {
@@ -63,8 +62,5 @@ async fn a_delivery_writes_so_many_pages_and_no_more() {
         let kept: Result<(), WriteError<SqlError>> = kept.await;
         kept.unwrap();
     };
-    let written = written_by((&store, &path), 1_000, COUNTED, round).await.unwrap();
-    let each = written.hundredths_for_each(COUNTED * BEGUN);
-    println!("{each} hundredths for each; {written}");
-    assert!(each <= HUNDREDTHS_MAX, "{each} hundredths for each; {written}");
+    LOAD.cost((&store, &path), round).await.unwrap().check(HUNDREDTHS_MAX);
 }

@@ -9,16 +9,15 @@ use contracts::{
 };
 use store::{
     Store, WriteError,
-    testing::{uncopied, written_by},
+    testing::{Load, uncopied},
 };
 use telemetry::Telemetry;
 
 use super::*;
 
-/// Requests that come in one commit; each is heard of again so many commits later.
-const BEGUN: u64 = 2;
+const LOAD: Load = Load { warm_up: 1_000, counted: 100, begun: 2 };
+/// Commits from one word about a request to the next.
 const APART: u64 = 40;
-const COUNTED: u64 = 100;
 /// Pages that one request may write here, in hundredths.
 const HUNDREDTHS_MAX: u64 = 600;
 
@@ -35,7 +34,7 @@ fn time(round: u64) -> Timestamp {
 
 fn ids(round: u64) -> Vec<String> {
     let mut random = Random::with_seed(round);
-    (0..BEGUN).map(|_| random.uuid_v7(time(round)).to_string()).collect()
+    (0..LOAD.begun).map(|_| random.uuid_v7(time(round)).to_string()).collect()
 }
 
 fn reached(id: &str, stage: DeliveryStage, sequence: u64, at: Timestamp) -> DeliveryEvent {
@@ -108,8 +107,5 @@ async fn a_request_writes_so_many_pages_and_no_more() {
         let done: Result<(), WriteError<SqlError>> = store.write(move |it| round(it, number)).await;
         done.unwrap();
     };
-    let written = written_by((&store, &path), 1_000, COUNTED, one).await.unwrap();
-    let each = written.hundredths_for_each(COUNTED * BEGUN);
-    println!("{each} hundredths for each; {written}");
-    assert!(each <= HUNDREDTHS_MAX, "{each} hundredths for each; {written}");
+    LOAD.cost((&store, &path), one).await.unwrap().check(HUNDREDTHS_MAX);
 }
