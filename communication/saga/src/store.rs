@@ -3,7 +3,9 @@
 //! It decides who owns a saga, and nothing else does. Every append names the owner, the epoch and
 //! the number of records that it builds on, in the transaction that writes it; whoever was
 //! overtaken writes nothing. An append that was tried again after an unclear answer finds its own
-//! records and is fine. Row and records say the same: the state is the fold of the records.
+//! records and is fine. The state is the fold of the records: the row holds it as it was after so many of
+//! them, and those behind are folded when it is read. So a step that changes neither owner nor status
+//! writes its records alone.
 
 mod append;
 mod definitions;
@@ -17,7 +19,7 @@ mod sweep;
 use std::sync::Arc;
 
 use ::store::{Migration, Row, SqlError};
-use base::Timestamp;
+use base::{Monotonic, Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -34,12 +36,17 @@ pub use signals::Signalled;
 pub(crate) use signals::{give_up, signal};
 pub(crate) use sweep::{ago, sweep_all};
 
-use crate::{definition::Definition, view::SagaView};
+use crate::{
+    definition::Definition,
+    machine::{Moment, State},
+    view::SagaView,
+};
 
 /// The tables of a saga store, for [`Store::open`](::store::Store::open). Never edited: appended to.
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "sagas, records, signals, instances", sql: FIRST },
     Migration { version: 2, name: "subjects", sql: SECOND },
+    Migration { version: 3, name: "records behind the state", sql: THIRD },
 ];
 
 // `open` is 1 while the saga needs an owner, 0 when it waits for its turn or a person or is over, 2 when it is
@@ -120,8 +127,14 @@ CREATE INDEX sagas_line ON sagas (subject, line, number) WHERE turn = 0;
 CREATE INDEX saga_signals_waiting ON saga_signals (at) WHERE standing = 'waiting';
 ";
 
-/// The columns of [`RawSaga`], in order.
-const COLUMNS: &str = "s.number, s.id, s.definition, s.input, s.trace, s.state, s.owner, s.epoch, s.accepted_at, s.updated_at, s.subject";
+// When it happened since the machine started, which time that is spent is counted in. Records from before have
+// none, and none of them stands behind the state of its saga.
+const THIRD: &str = "ALTER TABLE saga_records ADD COLUMN since_boot INTEGER;";
+
+/// The columns of [`RawSaga`], in order. The last holds the records that the state does not have yet.
+const COLUMNS: &str = "s.number, s.id, s.definition, s.input, s.trace, s.state, s.owner, s.epoch, s.accepted_at, s.updated_at, s.subject,
+  (SELECT json_group_array(json_array(r.number, r.at, r.since_boot, r.record))
+   FROM saga_records r WHERE r.saga = s.number AND r.number >= s.version)";
 
 /// A row before its documents are read.
 #[derive(Debug)]
@@ -137,7 +150,11 @@ struct RawSaga {
     accepted_at: Timestamp,
     updated_at: Timestamp,
     subject: Option<String>,
+    behind: String,
 }
+
+/// A record behind the state: its number, when it was, since when the machine ran, what.
+type Behind = (u64, i64, u64, String);
 
 impl RawSaga {
     fn read(row: &Row<'_>) -> Result<Self, SqlError> {
@@ -158,12 +175,14 @@ impl RawSaga {
             accepted_at: row.get(first + 8)?,
             updated_at: row.get(first + 9)?,
             subject: row.get(first + 10)?,
+            behind: row.get(first + 11)?,
         })
     }
 
     fn view(self, definition: Arc<Definition>) -> Result<SagaView, SqlError> {
+        let (state, updated_at) = self.state(&definition)?;
         Ok(SagaView {
-            state: Arc::new(from_json(&self.state)?),
+            state: Arc::new(state),
             input: Arc::new(from_json::<Value>(&self.input)?),
             id: self.id.into(),
             definition,
@@ -172,8 +191,27 @@ impl RawSaga {
             trace: self.trace.map(Into::into),
             subject: self.subject.map(Into::into),
             accepted_at: self.accepted_at,
-            updated_at: self.updated_at,
+            updated_at,
         })
+    }
+
+    /// The state with the records behind it, and when the last was written.
+    fn state(&self, definition: &Definition) -> Result<(State, Timestamp), SqlError> {
+        let (mut state, mut updated_at) = (from_json::<State>(&self.state)?, self.updated_at);
+        let mut behind: Vec<Behind> = from_json(&self.behind)?;
+        behind.sort_unstable_by_key(|it| it.0);
+        for (number, at, since_boot, record) in behind {
+            if number != state.records {
+                let message =
+                    format!("record {number} of {} stands behind {}", self.id, state.records);
+                return Err(SqlError::Damaged { message });
+            }
+            updated_at = Timestamp::from_millis(at);
+            let monotonic = Monotonic::from_millis(since_boot);
+            let moment = Moment { wall: updated_at, monotonic, draw: 0.0 };
+            state.follow(definition, &from_json(&record)?, moment);
+        }
+        Ok((state, updated_at))
     }
 }
 

@@ -436,6 +436,11 @@ impl State {
         Some(state)
     }
 
+    /// Takes in one more record, when its state was kept before it.
+    pub(crate) fn follow(&mut self, definition: &Definition, record: &Record, moment: Moment) {
+        self.fold(definition, record, moment);
+    }
+
     /// Applies one record.
     pub(super) fn fold(&mut self, definition: &Definition, record: &Record, moment: Moment) {
         let now = moment.monotonic;

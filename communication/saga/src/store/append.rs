@@ -8,7 +8,7 @@ use tracing::error;
 
 use super::{
     Definitions,
-    entry::{Append, input_hash, is_open, new_before, write_records},
+    entry::{Append, Before, input_hash, is_open, new_before, write_records},
     line,
     signals::wake_waiting,
     to_json,
@@ -157,7 +157,14 @@ fn insert(transaction: &mut Transaction<'_>, append: &Append) -> Result<Inserted
     Ok(Inserted::Refused(Appended::Exists { row, status }))
 }
 
-/// Whether the row is as this append would leave it.
+/// Records that a saga has: its state may be behind them.
+const RECORDS: &str = "max(s.version, coalesce(
+  (SELECT max(r.number) + 1 FROM saga_records r WHERE r.saga = s.number), 0))";
+/// When the last of them was written.
+const UPDATED_AT: &str = "coalesce((SELECT r.at FROM saga_records r
+  WHERE r.saga = s.number AND r.number >= s.version ORDER BY r.number DESC LIMIT 1), s.updated_at)";
+
+/// Whether the saga is as this append would leave it.
 fn was_done_before(
     transaction: &Transaction<'_>,
     row: i64,
@@ -165,9 +172,24 @@ fn was_done_before(
 ) -> Result<bool, SqlError> {
     let view = &append.view;
     let found = transaction.query_optional(
-        "SELECT 1 FROM sagas
-         WHERE number = ?1 AND owner IS ?2 AND epoch = ?3 AND version = ?4 AND updated_at = ?5",
+        &format!(
+            "SELECT 1 FROM sagas s WHERE s.number = ?1 AND s.owner IS ?2 AND s.epoch = ?3
+               AND {RECORDS} = ?4 AND {UPDATED_AT} = ?5"
+        ),
         params![row, view.owner.as_deref(), view.epoch, view.state.records, view.updated_at],
+        |_| Ok(()),
+    )?;
+    Ok(found.is_some())
+}
+
+/// Whether the saga is as this append builds on: nobody has taken it or written to it since.
+fn stands(transaction: &Transaction<'_>, row: i64, before: &Before) -> Result<bool, SqlError> {
+    let found = transaction.query_optional(
+        &format!(
+            "SELECT 1 FROM sagas s WHERE s.number = ?1 AND s.owner IS ?2 AND s.epoch = ?3
+               AND {RECORDS} = ?4"
+        ),
+        params![row, before.owner.as_deref(), before.epoch, before.version],
         |_| Ok(()),
     )?;
     Ok(found.is_some())
@@ -198,47 +220,46 @@ fn is_alive(transaction: &Transaction<'_>, instance: &str) -> Result<bool, SqlEr
     Ok(alive.is_some())
 }
 
-fn update(transaction: &mut Transaction<'_>, row: i64, append: &Append) -> Result<bool, SqlError> {
+/// The state in a row is behind by fewer records: those that whoever reads it folds.
+const BEHIND_MAX: u64 = 8;
+
+/// Whether the records of an append say all of it, so that the row can stay as it is.
+fn is_said_by_records(append: &Append) -> bool {
     let Append { before, view, .. } = append;
-    let state = to_json(&*view.state)?;
     let status = view.status();
     let stays = before.owner == view.owner && before.epoch == view.epoch && before.status == status;
-    let changed = if stays {
+    stays && is_open(status) && before.version / BEHIND_MAX == view.state.records / BEHIND_MAX
+}
+
+fn update(transaction: &mut Transaction<'_>, row: i64, append: &Append) -> Result<bool, SqlError> {
+    let Append { before, view, .. } = append;
+    if !stands(transaction, row, before)? {
+        return Ok(false);
+    }
+    if is_said_by_records(append) {
+        return Ok(true);
+    }
+    let status = view.status();
+    transaction.execute(
+        "UPDATE sagas SET state = ?2, version = ?3, updated_at = ?4 WHERE number = ?1",
+        params![row, to_json(&*view.state)?, view.state.records, view.updated_at],
+    )?;
+    if before.owner != view.owner || before.epoch != view.epoch || before.status != status {
+        // To name a column that did not change would write its index.
         transaction.execute(
-            "UPDATE sagas SET state = ?1, version = ?2, updated_at = ?3
-             WHERE number = ?4 AND owner IS ?5 AND epoch = ?6 AND version = ?7",
+            "UPDATE sagas SET status = ?2, open = ?3, owner = ?4, epoch = ?5, turn = ?6
+             WHERE number = ?1",
             params![
-                state,
-                view.state.records,
-                view.updated_at,
                 row,
-                before.owner.as_deref(),
-                before.epoch,
-                before.version
-            ],
-        )?
-    } else {
-        transaction.execute(
-            "UPDATE sagas SET state = ?1, version = ?2, updated_at = ?3,
-               status = ?8, open = ?9, owner = ?10, epoch = ?11, turn = ?12
-             WHERE number = ?4 AND owner IS ?5 AND epoch = ?6 AND version = ?7",
-            params![
-                state,
-                view.state.records,
-                view.updated_at,
-                row,
-                before.owner.as_deref(),
-                before.epoch,
-                before.version,
                 status.as_str(),
                 is_open(status),
                 view.owner.as_deref(),
                 view.epoch,
                 line::turn_column(view)
             ],
-        )?
-    };
-    Ok(changed == 1)
+        )?;
+    }
+    Ok(true)
 }
 
 /// Starts a saga that another one asked for. Nobody owns it yet; its first owner claims it. One of

@@ -72,8 +72,9 @@ pub(super) fn write_records(
 ) -> Result<(), SqlError> {
     for (number, record) in (before.version..).zip(records) {
         transaction.execute(
-            "INSERT INTO saga_records (saga, number, epoch, at, record) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![row, number, view.epoch, moment.wall, to_json(record)?],
+            "INSERT INTO saga_records (saga, number, epoch, at, record, since_boot)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![row, number, view.epoch, moment.wall, to_json(record)?, moment.monotonic],
         )?;
     }
     Ok(())

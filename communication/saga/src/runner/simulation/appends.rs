@@ -213,3 +213,42 @@ async fn a_saga_that_is_submitted_again_while_its_owner_starts_anew_is_worked_on
         assert_eq!(world.check("again", "again").await, Status::Completed, "{input}");
     }
 }
+
+/// A step writes its records alone: whoever reads the saga, or takes it, finds it as they say.
+#[tokio::test]
+async fn a_saga_is_its_row_and_the_records_behind_it() {
+    let mut world = world_with_both(24).await;
+    let index = forward(&world);
+    world.submit(index, "behind");
+    world.until_it_calls(index).await;
+    while world.view("behind").await.state.done.len() < 3 {
+        world.round(index).await;
+    }
+    let row = |reader: &::store::Reader<'_>| {
+        let sql = "SELECT version FROM sagas WHERE id = 'behind'";
+        reader.query_one(sql, params![], |it| it.get::<u64>(0))
+    };
+    assert_eq!(world.store.read(row).await, Ok(1), "as it was accepted");
+    assert_eq!(world.view("behind").await.state.records, 4);
+    world.crash(index, AfterCrash::Restart).await;
+    world.settle(AfterCrash::Restart).await;
+    assert_eq!(world.check("behind", "behind").await, Status::Completed);
+    // Each step once, and the one at hand perhaps again.
+    assert!(world.services.calls <= 6, "{} calls", world.services.calls);
+}
+
+/// Whoever got no answer writes the same records again.
+#[tokio::test]
+async fn a_step_that_is_written_again_is_written_once() {
+    let mut world = world_with_both(25).await;
+    let index = forward(&world);
+    world.submit(index, "again");
+    world.until_it_calls(index).await;
+    world.round(index).await;
+    let orders = world.processes[index].core.take_orders();
+    let [Order::Append(step)] = &orders[..] else { panic!("{orders:?}") };
+    let first = world.write(step).await;
+    assert!(matches!(first, Appended::Done { .. }), "{first:?}");
+    assert_eq!(world.write(step).await, first);
+    assert_eq!(world.history("again").await.len(), 2);
+}

@@ -32,7 +32,7 @@ const LOAD: Load = Load { warm_up: 1_000, counted: 100, begun: 2 };
 /// Commits from a call to its answer.
 const APART: u64 = 4;
 /// Pages that one saga may write, in hundredths.
-const HUNDREDTHS_MAX: u64 = 2_200;
+const HUNDREDTHS_MAX: u64 = 1_710;
 
 /// As long as those of an application: what a step books is told to a later one, one step is left out.
 fn definition() -> Definition {
