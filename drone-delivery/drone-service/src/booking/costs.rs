@@ -18,7 +18,7 @@ use super::{
 const ROUND: Duration = Duration::from_millis(20);
 const LOAD: Load = Load { warm_up: 250, counted: 100, begun: 4 };
 /// Pages that one delivery may write here, in hundredths.
-const HUNDREDTHS_MAX: u64 = 3_080;
+const HUNDREDTHS_MAX: u64 = 2_990;
 
 /// One commit of a fleet under load: some are booked, those booked before are sent off, drones whose
 /// phase is due move on, and what was said in the last commit leaves the outbox.

@@ -62,17 +62,16 @@ pub(crate) fn save_drone(
     changed: u64,
 ) -> Result<bool, SqlError> {
     let saved = transaction.execute(
-        "UPDATE drones SET state = ?2, phase = ?3, delivery_id = ?4, changed = ?5
-         WHERE id = ?1 AND changed = ?6",
-        &[
-            &drone.id,
-            &encode(drone)?,
-            &drone.phase.word(),
-            &drone.delivery_id(),
-            &changed,
-            &read_at,
-        ],
+        "UPDATE drones SET state = ?2, phase = ?3, changed = ?4 WHERE id = ?1 AND changed = ?5",
+        &[&drone.id, &encode(drone)?, &drone.phase.word(), &changed, &read_at],
     )?;
+    if saved == 1 {
+        // Most phases are of the same delivery, and to name the column would write its index.
+        transaction.execute(
+            "UPDATE drones SET delivery_id = ?2 WHERE id = ?1 AND delivery_id IS NOT ?2",
+            &[&drone.id, &drone.delivery_id()],
+        )?;
+    }
     Ok(saved == 1)
 }
 
