@@ -153,7 +153,7 @@ fn ask_for_carrier(
     transaction.push(&message)
 }
 
-fn event_of(
+pub(crate) fn event_of(
     delivery: &Delivery,
     stage: DeliveryStage,
     sequence: u64,

@@ -1,8 +1,9 @@
 //! Tables of deliveries, their events, and what hangs on them.
 
+mod kept;
+
 use base::Timestamp;
 use contracts::{DeliveryStage, Location, Words as _, shipping::DeliveryEvent};
-use serde::{Serialize, de::DeserializeOwned};
 use store::{Migration, Reader, SqlError, Transaction};
 
 use crate::domain::Delivery;
@@ -16,9 +17,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, name: "who asks before there is a delivery", sql: FIFTH },
     Migration { version: 6, name: "deliveries and events by number", sql: SIXTH },
     Migration { version: 7, name: "who asks to be told", sql: SEVENTH },
+    Migration { version: 8, name: "events beside the delivery", sql: EIGHTH },
 ];
 
-// The state is one JSON text: it is read and written whole. What is asked for stands in columns.
+// The state is one JSON text: it is read and written whole. What is asked for stands in columns: the stage, for
+// one, whether a delivery is over, and how it ended.
 const FIRST: &str = "
 CREATE TABLE deliveries (
   id TEXT PRIMARY KEY,
@@ -119,6 +122,10 @@ ALTER TABLE delivery_events_6 RENAME TO delivery_events;
 // Who asks early asks for a delivery whose owner is not known yet: he is told if it is himself.
 const SEVENTH: &str = "ALTER TABLE notify_requests ADD COLUMN asker TEXT;";
 
+// With each event the row of its delivery is written: what is kept of the event stands in it and costs no page
+// of its own, nor one of an index. Events from before stay where they are.
+const EIGHTH: &str = "ALTER TABLE deliveries ADD COLUMN events TEXT;";
+
 /// Deliveries, tombstones or addresses that one transaction forgets.
 const SLICE: u32 = 200;
 
@@ -139,7 +146,7 @@ pub(crate) fn find(reader: &Reader<'_>, id: &str) -> Result<Option<Delivery>, Sq
         reader.query_optional("SELECT state FROM deliveries WHERE id = ?1", &[&id], |row| {
             row.get::<String>(0)
         })?;
-    state.map(|it| decode(&it)).transpose()
+    state.map(|it| kept::read_delivery(id.to_owned(), &it)).transpose()
 }
 
 /// Deliveries under way after this id, in the order of their ids, each with when it last changed.
@@ -150,11 +157,15 @@ pub(crate) fn under_way(
 ) -> Result<Vec<(Delivery, Timestamp)>, SqlError> {
     // The stage is a literal, as in the index: only so is the index used.
     let rows = reader.query_all(
-        "SELECT state, changed_at FROM deliveries WHERE stage < 4 AND id > ?1 ORDER BY id LIMIT ?2",
+        "SELECT id, state, changed_at FROM deliveries
+         WHERE stage < 4 AND id > ?1 ORDER BY id LIMIT ?2",
         &[&after, &limit],
-        |row| Ok((row.get::<String>(0)?, row.get(1)?)),
+        |row| Ok((row.get(0)?, row.get::<String>(1)?, row.get(2)?)),
     )?;
-    rows.into_iter().map(|(state, changed)| Ok((decode(&state)?, changed))).collect()
+    let read = |(id, state, changed): (String, String, Timestamp)| {
+        Ok((kept::read_delivery(id, &state)?, changed))
+    };
+    rows.into_iter().map(read).collect()
 }
 
 /// Notes that something is overdue; false when it was noted before.
@@ -201,7 +212,22 @@ pub(crate) fn events(
         &[&id, &after],
         |row| row.get::<String>(0),
     )?;
-    texts.iter().map(|it| decode(it)).collect()
+    let old = texts.iter().map(|it| kept::read_old_event(it));
+    let mut events = old.collect::<Result<Vec<_>, _>>()?;
+    let kept = kept_events(reader, id)?.into_iter().filter(|it| it.sequence > after);
+    events.extend(kept);
+    // While replicas of both programs work on a file, each adds where it knows.
+    events.sort_by_key(|it| it.sequence);
+    Ok(events)
+}
+
+/// The events that stand beside their delivery.
+fn kept_events(reader: &Reader<'_>, id: &str) -> Result<Vec<DeliveryEvent>, SqlError> {
+    let text =
+        reader.query_optional("SELECT events FROM deliveries WHERE id = ?1", &[&id], |row| {
+            row.get::<Option<String>>(0)
+        })?;
+    text.flatten().map_or_else(|| Ok(Vec::new()), |it| kept::read_events(id, &it))
 }
 
 /// How many deliveries an account made from `from` to before `to`.
@@ -230,7 +256,7 @@ pub(crate) fn insert(
          VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
         &[
             &delivery.id,
-            &encode(delivery)?,
+            &kept::write_delivery(delivery)?,
             &ordinal(delivery.stage),
             &delivery.order.owner.account_id,
             &now,
@@ -241,16 +267,23 @@ pub(crate) fn insert(
     Ok(())
 }
 
-/// Writes a delivery that is there, but for its owner: to name that column would write its index.
+/// Writes a delivery that is there, but for its owner: to name that column would write its index, and so would
+/// the stage of one that is under way.
 pub(crate) fn update(
     transaction: &mut Transaction<'_>,
     delivery: &Delivery,
 ) -> Result<(), SqlError> {
     let now = transaction.now();
     transaction.execute(
-        "UPDATE deliveries SET state = ?2, stage = ?3, changed_at = ?4 WHERE id = ?1",
-        &[&delivery.id, &encode(delivery)?, &ordinal(delivery.stage), &now],
+        "UPDATE deliveries SET state = ?2, changed_at = ?3 WHERE id = ?1",
+        &[&delivery.id, &kept::write_delivery(delivery)?, &now],
     )?;
+    if delivery.stage.is_end() {
+        transaction.execute(
+            "UPDATE deliveries SET stage = ?2 WHERE id = ?1 AND stage <> ?2",
+            &[&delivery.id, &ordinal(delivery.stage)],
+        )?;
+    }
     Ok(())
 }
 
@@ -269,11 +302,18 @@ pub(crate) fn keep_event(
     transaction: &mut Transaction<'_>,
     event: &DeliveryEvent,
 ) -> Result<(), SqlError> {
-    transaction.execute(
-        "INSERT INTO delivery_events (delivery_id, sequence, event) VALUES (?1, ?2, ?3)",
-        &[&event.delivery_id, &event.sequence, &encode(event)?],
+    let id = &event.delivery_id;
+    let mut events = kept_events(transaction, id)?;
+    if events.iter().any(|it| it.sequence == event.sequence) {
+        let message = format!("event {} is kept already", event.event_id);
+        return Err(SqlError::Statement { message });
+    }
+    events.push(event.clone());
+    let kept = transaction.execute(
+        "UPDATE deliveries SET events = ?2 WHERE id = ?1",
+        &[id, &kept::write_events(&events)?],
     )?;
-    Ok(())
+    if kept == 1 { Ok(()) } else { Err(SqlError::NoRow) }
 }
 
 /// Keeps the newest position in flight; nothing where there is no delivery that is under way: a
@@ -456,19 +496,6 @@ fn ordinal(stage: DeliveryStage) -> i64 {
     i64::from(stage.ordinal())
 }
 
-fn encode<T: Serialize>(value: &T) -> Result<String, SqlError> {
-    serde_json::to_string(value).map_err(|it| unreadable(&it))
-}
-
-fn decode<T: DeserializeOwned>(text: &str) -> Result<T, SqlError> {
-    serde_json::from_str(text).map_err(|it| unreadable(&it))
-}
-
-/// A row that another version wrote, or a defect of ours.
-fn unreadable(error: &serde_json::Error) -> SqlError {
-    SqlError::Damaged { message: format!("a delivery's row: {error}") }
-}
-
 #[cfg(test)]
 mod costs;
 
@@ -545,11 +572,19 @@ mod tests {
             .await;
         }
 
-        /// Rows of each table that are about deliveries.
+        async fn stages(&self, id: &'static str) -> Vec<DeliveryStage> {
+            let events = self.store.read(move |reader| events(reader, id, 0)).await.unwrap();
+            events.into_iter().map(|it| it.stage).collect()
+        }
+
+        /// Rows of each table that are about deliveries; events stand beside them too.
         async fn rows(&self) -> Vec<u64> {
             let tables = ["deliveries", "delivery_events", "delivery_positions", "notify_requests"];
             let count = |reader: &Reader<'_>, table: &str| {
-                reader.query_one(&format!("SELECT COUNT(*) FROM {table}"), &[], |row| row.get(0))
+                let beside = "(SELECT COALESCE(SUM(json_array_length(events)), 0) FROM deliveries)";
+                let beside = if table == "delivery_events" { beside } else { "0" };
+                let sql = format!("SELECT COUNT(*) + {beside} FROM {table}");
+                reader.query_one(&sql, &[], |row| row.get(0))
             };
             let counted = self.store.read(move |reader| {
                 tables.iter().map(|table| count(reader, table)).collect::<Result<Vec<u64>, _>>()
@@ -561,21 +596,54 @@ mod tests {
     #[tokio::test]
     async fn a_database_from_before_rows_had_numbers_keeps_its_deliveries_and_events() {
         let old = Fixture::of(&MIGRATIONS[..5], tempfile::tempdir().unwrap());
-        old.begin("running").await;
-        old.begin("ended").await;
-        old.end("ended").await;
-        let (before, directory) = (old.rows().await, old.directory);
+        old.write(|transaction| {
+            let (running, mut ended) = (made("running"), made("ended"));
+            of_old(transaction, &running, 1)?;
+            ended.call_off(Ending::Cancelled, None).unwrap();
+            of_old(transaction, &ended, 2)
+        })
+        .await;
+        let directory = old.directory;
         drop(old.store);
         let new = Fixture::of(MIGRATIONS, directory);
-        assert_eq!(new.rows().await, before);
-        let read = |reader: &Reader<'_>| {
-            let stages: Vec<_> =
-                events(reader, "ended", 0)?.into_iter().map(|it| it.stage).collect();
-            Ok((under_way(reader, "", 9)?.len(), stages))
-        };
-        let (running, stages) = new.store.read(read).await.unwrap();
-        assert_eq!(running, 1);
-        assert_eq!(stages, [DeliveryStage::Created, DeliveryStage::Cancelled]);
+        assert_eq!(new.rows().await, [2, 3, 0, 0]);
+        let read = |reader: &Reader<'_>| Ok((find(reader, "running")?, under_way(reader, "", 9)?));
+        let (running, under_way) = new.store.read(read).await.unwrap();
+        assert_eq!(running, Some(made("running")));
+        assert_eq!(under_way.len(), 1);
+        assert_eq!(new.stages("ended").await, [DeliveryStage::Created, DeliveryStage::Cancelled]);
+        // What was begun before goes on: its later events stand in another place.
+        new.end("running").await;
+        assert_eq!(new.stages("running").await, [DeliveryStage::Created, DeliveryStage::Cancelled]);
+        assert_eq!(forget(&new.store, 0, forget_ended).await, Ok(0), "nothing is older than now");
+        new.clock.advance(DAY);
+        assert_eq!(forget(&new.store, 0, forget_ended).await, Ok(2));
+        assert_eq!(new.rows().await, [0, 0, 0, 0]);
+    }
+
+    fn made(id: &str) -> Delivery {
+        Delivery::create(id.to_owned(), order())
+    }
+
+    /// The rows of a delivery as the program before kept them.
+    fn of_old(
+        transaction: &mut Transaction<'_>,
+        delivery: &Delivery,
+        events: u64,
+    ) -> Result<(), SqlError> {
+        transaction.execute(
+            "INSERT INTO deliveries VALUES (?1, ?2, ?3, 'a', 0, 0)",
+            &[&delivery.id, &serde_json::to_string(delivery).unwrap(), &ordinal(delivery.stage)],
+        )?;
+        for sequence in 1..=events {
+            let stage = if sequence == 1 { DeliveryStage::Created } else { delivery.stage };
+            let event = events::event_of(delivery, stage, sequence, Timestamp::from_millis(0));
+            transaction.execute(
+                "INSERT INTO delivery_events VALUES (?1, ?2, ?3)",
+                &[&delivery.id, &sequence, &serde_json::to_string(&event).unwrap()],
+            )?;
+        }
+        Ok(())
     }
 
     #[tokio::test]
