@@ -5,8 +5,8 @@ use std::{path::Path, time::Duration};
 
 use base::SharedClock;
 use broker::{
-    Around, BoundBroker, Broker, BrokerConfig, Judge, LogDoor, PlainClients, Right, TopicConfig,
-    Users,
+    Around, BoundBroker, Broker, BrokerConfig, Judge, Judged, LogDoor, PlainClients, Right,
+    TopicConfig, Users,
 };
 use contracts::topics;
 use identity::{HandshakeConfig, Handshakes, PublicHandshakes};
@@ -302,7 +302,7 @@ fn start_broker(
 fn log_door(mesh: &Mesh, settings: &BrokerSettings, telemetry: &Telemetry) -> Option<LogDoor> {
     let handshakes = mesh.handshakes()?.clone();
     let guard = Guard::new(mesh.clone(), Role::Broker.name(), telemetry);
-    let judge = Judge::new(move |caller, right, name| {
+    let judge = Judge::new(move |caller, right, name, why| {
         let (method, path) = match right {
             Right::Produce => ("PRODUCE", format!("/topics/{name}")),
             Right::Consume => ("CONSUME", format!("/topics/{name}")),
@@ -310,7 +310,10 @@ fn log_door(mesh: &Mesh, settings: &BrokerSettings, telemetry: &Telemetry) -> Op
             Right::Describe => ("DESCRIBE", "/".to_owned()),
             Right::Administer => ("ADMINISTER", "/".to_owned()),
         };
-        guard.permits(caller, method, &path)
+        match why {
+            Judged::ToServe => guard.permits(caller, method, &path),
+            Judged::ToTell => guard.would_permit(caller, method, &path),
+        }
     });
     let plain = if settings.plain_clients { PlainClients::Trusted } else { PlainClients::Refused };
     Some(LogDoor { handshakes, judge, plain })

@@ -111,7 +111,7 @@ fn judged(
     let is_denied = match about_anybody(api) {
         // Who may change it may look at it, as with Kafka's own rights.
         Some(Right::Describe) => {
-            ![Right::Describe, Right::Administer].iter().any(|it| client.may(*it, ""))
+            !client.might(Right::Administer, "") && !client.may(Right::Describe, "")
         }
         Some(right) => !client.may(right, ""),
         None => false,
@@ -234,8 +234,8 @@ fn metadata(shared: &Shared, client: &Client, mut request: MetadataRequest) -> M
 /// Whether a topic is in a list for this client, as with Kafka: who may use it, or look at anybody's.
 fn sees(client: &Client, topic: &str) -> bool {
     let about_anybody = [Right::Describe, Right::Administer];
-    [Right::Produce, Right::Consume].iter().any(|it| client.may(*it, topic))
-        || about_anybody.iter().any(|it| client.may(*it, ""))
+    [Right::Produce, Right::Consume].iter().any(|it| client.might(*it, topic))
+        || about_anybody.iter().any(|it| client.might(*it, ""))
 }
 
 /// Whether a question about topics may make those that are missing. A name that somebody knows already is

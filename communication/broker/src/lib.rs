@@ -36,6 +36,6 @@ mod versions;
 
 pub use commits::CommitsError;
 pub use config::{BrokerConfig, TopicConfig};
-pub use rights::{Judge, LogDoor, PlainClients, Right};
+pub use rights::{Judge, Judged, LogDoor, PlainClients, Right};
 pub use server::{Around, BoundBroker, Broker, StartError};
 pub use users::{Users, user_id};

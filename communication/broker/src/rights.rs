@@ -22,17 +22,28 @@ pub enum Right {
     Administer,
 }
 
+/// Why somebody is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judged {
+    /// He is served or refused by it: whoever counts denials counts this one.
+    ToServe,
+    /// What he is told, or what is told of him, depends on it; he is refused nothing.
+    ToTell,
+}
+
 /// Says whether a client may do something with a topic or group of this name. Asked for each request,
 /// so it is quick.
 #[derive(Clone)]
 pub struct Judge(Arc<Say>);
 
-type Say = dyn Fn(&SpiffeId, Right, &str) -> bool + Send + Sync;
+type Say = dyn Fn(&SpiffeId, Right, &str, Judged) -> bool + Send + Sync;
 
 impl Judge {
     /// Calls a function.
     #[must_use]
-    pub fn new(say: impl Fn(&SpiffeId, Right, &str) -> bool + Send + Sync + 'static) -> Self {
+    pub fn new(
+        say: impl Fn(&SpiffeId, Right, &str, Judged) -> bool + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(say))
     }
 }
@@ -79,11 +90,21 @@ pub(crate) enum Client {
 }
 
 impl Client {
+    /// Whether he is served.
     pub(crate) fn may(&self, right: Right, name: &str) -> bool {
+        self.is_let(right, name, Judged::ToServe)
+    }
+
+    /// Whether he would be: nothing is refused by it.
+    pub(crate) fn might(&self, right: Right, name: &str) -> bool {
+        self.is_let(right, name, Judged::ToTell)
+    }
+
+    fn is_let(&self, right: Right, name: &str, why: Judged) -> bool {
         match self {
             Self::Anybody { .. } => true,
             Self::Nobody => false,
-            Self::Known { id, judge } => judge.0(id, right, name),
+            Self::Known { id, judge } => judge.0(id, right, name, why),
         }
     }
 

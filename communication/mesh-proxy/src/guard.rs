@@ -70,6 +70,12 @@ impl Guard {
         self.enforced(Some(caller), method, path).is_none()
     }
 
+    /// The same where nothing is refused by it; not counted.
+    #[must_use]
+    pub fn would_permit(&self, caller: &SpiffeId, method: &str, path: &str) -> bool {
+        !matches!(self.denial(Some(caller), method, path), Some((_, Mode::Enforce)))
+    }
+
     /// Counts a denial; gives the reason of one that is enforced.
     fn enforced(&self, caller: Option<&SpiffeId>, method: &str, path: &str) -> Option<Denial> {
         let (reason, mode) = self.denial(caller, method, path)?;

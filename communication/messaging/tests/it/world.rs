@@ -62,7 +62,7 @@ impl World {
         office.serve(socket, &tasks);
         let (users, keys) = watch::channel(Arc::default());
         let mut world = Self { directory, office, tasks, telemetry, users, broker: None };
-        let judge = Judge::new(|caller, right, name| match caller.service() {
+        let judge = Judge::new(|caller, right, name, _| match caller.service() {
             "orders" => right != Right::Administer && name.starts_with("orders"),
             "reader" => right == Right::Consume && name == "orders",
             "watcher" => right == Right::Describe,
