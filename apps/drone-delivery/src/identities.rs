@@ -21,7 +21,8 @@ use identity::{
 use messaging::LogTls;
 use runtime::Tasks;
 use skein::{
-    Failure, failure, membership,
+    Failure, failure,
+    membership::{self, Looks},
     supervise::{Admission, Applicant, Orders, lifeline},
 };
 use telemetry::Telemetry;
@@ -141,7 +142,8 @@ pub(crate) async fn take(service: &str, around: &Surroundings<'_>) -> Result<Han
     let token = JoinToken::parse(&word)
         .ok_or_else(|| failed("no word came by standard input; `up` starts this process"))?;
     let Surroundings { clock, telemetry, tasks, .. } = around;
-    membership::joined(as_member(service, token, around), clock, telemetry, tasks).await
+    let looks = if service == Role::Control.name() { Looks::ForOthers } else { Looks::ForItself };
+    membership::joined(as_member(service, token, around), looks, clock, telemetry, tasks).await
 }
 
 /// Joins in the background.
@@ -151,7 +153,8 @@ pub(crate) fn join(
     around: &Surroundings<'_>,
 ) -> (Handshakes, Current) {
     let Surroundings { clock, telemetry, tasks, .. } = around;
-    membership::join(as_member(service, token, around), clock, telemetry, tasks)
+    let member = as_member(service, token, around);
+    membership::join(member, Looks::ForItself, clock, telemetry, tasks)
 }
 
 /// By the word that `up` has told this process.

@@ -10,7 +10,9 @@ use std::{
 };
 
 use clap::Args;
-use identity::{AuthorityConfig, Claims, LOG_USERS, Office, Order, SendOrderError, SpiffeId};
+use identity::{
+    AuthorityConfig, Claims, LOG_USERS, Office, Order, SendOrderError, SpiffeId, read_state,
+};
 use serde_json::Value;
 use service_kit::{Routes, Service, ServiceConfig, ServiceContext};
 use tokio::net::UnixListener;
@@ -49,6 +51,10 @@ pub struct AuthorityArguments {
     /// Users and the service that each may be. The user that this runs as may be every service.
     #[arg(long, value_name = "SERVICE=UID", value_delimiter = ',', value_parser = allowed)]
     pub allow: Vec<(String, u32)>,
+    /// What `skein identity branch` made on the machine of the first authority of this trust domain: it is founded
+    /// with it, or goes on with it where it is newer.
+    #[arg(long, value_name = "FILE")]
+    pub branch: Option<PathBuf>,
     /// How long an identity lives; it is renewed at half of it.
     #[arg(long, default_value = "1h", value_name = "TIME", value_parser = life)]
     pub life: Duration,
@@ -105,8 +111,15 @@ pub fn start(arguments: &AuthorityArguments, context: &ServiceContext) -> Result
     let config =
         AuthorityConfig { identity_life_s: arguments.life.as_secs(), ..AuthorityConfig::default() };
     let (domain, state) = (&arguments.trust_domain, folder.join(STATE));
-    let office = Office::open(config, domain, state, context.clock.clone(), &context.telemetry)
-        .map_err(|it| unusable(&it))?;
+    let (clock, telemetry) = (context.clock.clone(), &context.telemetry);
+    let office = match &arguments.branch {
+        None => Office::open(config, domain, state, clock, telemetry),
+        Some(file) => {
+            let text = branch_file(file)?;
+            Office::open_branch(config, domain, state, &text, clock, telemetry)
+        }
+    };
+    let office = office.map_err(|it| unusable(&it))?;
     office.admit(claims);
     office.obey(rustix::process::geteuid().as_raw());
     let listener = listen(&socket, !arguments.allow.is_empty()).map_err(|it| unusable(&it))?;
@@ -116,6 +129,17 @@ pub fn start(arguments: &AuthorityArguments, context: &ServiceContext) -> Result
         Failure::new("start_failed", what).because(failure::chain(&it))
     })?;
     Ok(Running { socket, admin, _lock: lock })
+}
+
+/// What the file of a branch says. It has a key: one that others can read is refused.
+fn branch_file(file: &Path) -> Result<String, Failure> {
+    let failed = |why: String| {
+        Failure::new("no_file", "the file of the branch cannot be read")
+            .because(why)
+            .at(file.display())
+    };
+    let text = read_state(file).map_err(|it| failed(failure::chain(&it)))?;
+    text.ok_or_else(|| failed("it is not there".to_owned()))
 }
 
 /// Has an authority that runs carry an order out; gives what it stands on then.

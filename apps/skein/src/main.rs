@@ -24,7 +24,7 @@ use skein::{
     },
     control::{self, ControlArguments},
     keys::KeyStore,
-    membership::{self, MembershipArguments},
+    membership::{self, Looks, MembershipArguments},
     mesh::{self, PolicyFiles},
     preflight, program, proxy,
     supervise::lifeline::{WatchInput, farewell},
@@ -88,7 +88,8 @@ enum Command {
     /// Runs an authority: it says who proxies and control planes of this machine are, by the user that they
     /// run as. Calls between those who have a name go by mutual TLS.
     #[command(after_help = "Examples:\n  skein authority --data /var/lib/skein\n  \
-                            skein authority --data /var/lib/skein --allow orders=1001,stock=1002\n\n\
+                            skein authority --data /var/lib/skein --allow orders=1001,stock=1002\n  \
+                            skein authority --data /var/lib/skein --branch second.json\n\n\
                             Who gets which name: docs/control-plane.md")]
     Authority {
         #[command(flatten)]
@@ -214,7 +215,7 @@ async fn run_proxy(
     let tasks = Tasks::new();
     let config = ServiceConfig { faults: hook, ..proxy::config(&proxy) };
     let context = ServiceContext::new(config, clock, telemetry, tasks.clone());
-    let known = shown(proxy::membership(&proxy, path)?, &context).await?;
+    let known = shown(proxy::membership(&proxy, path)?, Looks::ForItself, &context).await?;
     let running = proxy::start(&proxy, files, &context, proxy::limits(), known)?;
     let bound = &running.bound;
     tracing::info!(
@@ -241,7 +242,7 @@ async fn run_control(
     let settings = TelemetryConfig { span_queue_max: 0, ..TelemetryConfig::default() };
     let (telemetry, tasks) = (Telemetry::new(settings, clock.clone()), Tasks::new());
     let context = ServiceContext::new(control::config(arguments), clock, telemetry, tasks.clone());
-    let known = shown(membership, &context).await?;
+    let known = shown(membership, Looks::ForOthers, &context).await?;
     let running = control::start(arguments, &context, known).await?;
     tracing::info!(listen = %running.address, admin = %running.admin, "control plane is ready");
     let why = farewell(WatchInput::No).await;
@@ -252,12 +253,12 @@ async fn run_control(
 /// What shows who this process is, once it is somebody.
 async fn shown(
     membership: Option<Membership>,
+    looks: Looks,
     context: &ServiceContext,
 ) -> Result<Option<Handshakes>, Failure> {
     let Some(membership) = membership else { return Ok(None) };
-    membership::joined(membership, &context.clock, &context.telemetry, &context.tasks)
-        .await
-        .map(Some)
+    let ServiceContext { clock, telemetry, tasks, .. } = context;
+    membership::joined(membership, looks, clock, telemetry, tasks).await.map(Some)
 }
 
 async fn run_authority(arguments: &AuthorityArguments, log: &str) -> Result<Exit, Failure> {

@@ -34,6 +34,29 @@ impl MembershipArguments {
     }
 }
 
+/// How often a process looks whom to trust.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looks {
+    /// It hears it for itself.
+    ForItself,
+    /// Others hear it from it, on other machines too: their time counts from its look.
+    ForOthers,
+}
+
+/// Between two looks of one from whom others hear it.
+const LOOK_FOR_OTHERS_MS: u64 = 2_000;
+
+impl Looks {
+    fn config(self) -> KeeperConfig {
+        match self {
+            Self::ForItself => KeeperConfig::default(),
+            Self::ForOthers => {
+                KeeperConfig { look_ms: LOOK_FOR_OTHERS_MS, ..KeeperConfig::default() }
+            }
+        }
+    }
+}
+
 /// Longest wait for the first identity.
 const JOIN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -41,11 +64,12 @@ const JOIN_WITHIN: Duration = Duration::from_secs(10);
 #[must_use]
 pub fn join(
     membership: Membership,
+    looks: Looks,
     clock: &SharedClock,
     telemetry: &Telemetry,
     tasks: &Tasks,
 ) -> (Handshakes, Current) {
-    let (config, random) = (KeeperConfig::default(), random_from_os());
+    let (config, random) = (looks.config(), random_from_os());
     // Requests in flight need it to the end.
     let current = keep(config, membership, clock.clone(), random, telemetry, &tasks.later());
     let config = HandshakeConfig::default();
@@ -58,12 +82,13 @@ pub fn join(
 /// None came in time: the authority is away, or refuses; the log has its words.
 pub async fn joined(
     membership: Membership,
+    looks: Looks,
     clock: &SharedClock,
     telemetry: &Telemetry,
     tasks: &Tasks,
 ) -> Result<Handshakes, Failure> {
     let (id, authority) = (membership.id.to_string(), membership.authority.clone());
-    let (handshakes, mut current) = join(membership, clock, telemetry, tasks);
+    let (handshakes, mut current) = join(membership, looks, clock, telemetry, tasks);
     if let Ok(Ok(_)) = timeout(JOIN_WITHIN, current.wait_for(Option::is_some)).await {
         return Ok(handshakes);
     }

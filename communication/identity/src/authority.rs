@@ -4,6 +4,8 @@
 //! issuers, an issuer nothing but services. It refuses to sign with an issuer that is over, to give
 //! anybody a name of its own choice, and to drop an anchor that is in use.
 
+mod branch;
+mod carry;
 mod issue;
 mod replace;
 mod self_made;
@@ -12,26 +14,29 @@ mod state;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
 use base::Timestamp;
 use serde::Deserialize;
 
-pub(crate) use self::{issue::proof_of, signer::request};
 pub use self::{
+    branch::{BRANCH_LIFE, BRANCHES_MAX, BranchError, BranchFileError, BranchMade},
+    carry::SignError,
     issue::{IssueError, Issued},
     replace::{Change, RotateError},
     self_made::SelfMade,
     signer::RequestError,
-    state::ReadStateError,
+    state::{Given, NotFirst, ReadStateError},
 };
+pub(crate) use self::{issue::proof_of, signer::request};
 use self::{
     signer::{Signer, Span},
-    state::{AnchorState, Pair, State, VERSION},
+    state::{AnchorState, First, Pair, Stands, State, VERSION},
 };
 use crate::{
-    bundle::{AnchorId, Bundle},
+    bundle::{AnchorId, Bundle, SignedBundle},
     certificate::Serial,
     claims::Claims,
     name::{ParseSpiffeIdError, SpiffeId},
@@ -75,8 +80,10 @@ pub struct Authority {
     config: AuthorityConfig,
     state: State,
     issuer: Signer,
-    /// Until when each anchor is in use.
+    /// Until when each anchor is in use by identities that were issued here.
     in_use_until: BTreeMap<AnchorId, Timestamp>,
+    /// The bundle of that version as it is carried. A signature is another one each time that it is made.
+    signed: Option<(u64, Arc<SignedBundle>)>,
     tokens: Tokens,
     /// Who may have which names without a token.
     claims: Claims,
@@ -105,15 +112,20 @@ impl Authority {
             Span::of(now, Duration::from_secs(config.issuer_life_s)),
         )?;
         let anchor = AnchorState::new(&anchor, now);
+        let signs = anchor.id.clone();
+        let first = First {
+            bundle_version: 1,
+            made: 2,
+            anchors: vec![anchor],
+            revoked: BTreeMap::new(),
+            branches: Vec::new(),
+        };
         let state = State {
             version: VERSION,
             trust_domain: trust_domain.to_owned(),
-            bundle_version: 1,
-            made: 2,
-            signs: anchor.id.clone(),
-            anchors: vec![anchor],
+            signs,
             issuer: Pair::of(&issuer),
-            revoked: BTreeMap::new(),
+            stands: Stands::First(first),
         };
         Ok(Self::with(config, state, issuer, now))
     }
@@ -136,10 +148,14 @@ impl Authority {
     fn with(config: AuthorityConfig, state: State, issuer: Signer, now: Timestamp) -> Self {
         // What was issued before this start is not known; it is over by then.
         let until = now + Duration::from_secs(config.identity_life_s);
-        let in_use_until = state.anchors.iter().map(|it| (it.id.clone(), until)).collect();
+        let in_use_until = match &state.stands {
+            Stands::First(first) => first.anchors.iter().map(|it| (it.id.clone(), until)).collect(),
+            Stands::Branch(_) => BTreeMap::new(),
+        };
         let (tokens, claims) = (Tokens::default(), Claims::default());
         let (hosts, members) = (BTreeMap::new(), VecDeque::new());
-        Self { config, state, issuer, in_use_until, tokens, claims, hosts, members }
+        let signed = None;
+        Self { config, state, issuer, in_use_until, signed, tokens, claims, hosts, members }
     }
 
     /// Who may have which names from now on without a token; nobody before it was said. Not kept: whoever
@@ -163,24 +179,33 @@ impl Authority {
     /// Whom to trust.
     #[must_use]
     pub fn bundle(&self) -> Bundle {
-        let anchors = self.state.anchors.iter().map(|it| it.pair.certificate.clone()).collect();
-        Bundle {
-            version: self.state.bundle_version,
-            trust_domain: self.state.trust_domain.clone(),
-            anchors,
-            revoked: self.state.revoked.clone(),
-        }
+        self.state.bundle()
     }
 
-    /// The anchors, from the oldest to the newest, and the one that signs.
+    /// The anchors whose keys are here, from the oldest to the newest, and the one that signs. A branch has none.
     #[must_use]
     pub fn anchors(&self) -> (Vec<AnchorUse>, &AnchorId) {
-        let uses = self.state.anchors.iter().map(|it| AnchorUse {
-            id: it.id.clone(),
-            trusted_since: it.trusted_since,
-            in_use_until: self.in_use_until.get(&it.id).copied().unwrap_or(it.trusted_since),
-        });
-        (uses.collect(), &self.state.signs)
+        let uses = match &self.state.stands {
+            Stands::First(first) => first.anchors.iter().map(|it| self.use_of(first, it)).collect(),
+            Stands::Branch(_) => Vec::new(),
+        };
+        (uses, &self.state.signs)
+    }
+
+    fn use_of(&self, first: &First, anchor: &AnchorState) -> AnchorUse {
+        let since = anchor.trusted_since;
+        let issued = self.in_use_until.get(&anchor.id).copied().unwrap_or(since);
+        // Nobody talks to a branch that is denied: it is waited for no longer.
+        let branches = first.branches.iter().filter(|it| !first.revoked.contains_key(&it.serial));
+        let life = Duration::from_secs(self.config.identity_life_s);
+        let below = branches.clone().filter(|it| it.anchor == anchor.id).map(|it| it.until + life);
+        let before = branches.filter(|it| it.made <= since).map(|it| it.until);
+        AnchorUse {
+            id: anchor.id.clone(),
+            trusted_since: since,
+            unheard_until: before.max().map_or(since, |it| it.max(since)),
+            in_use_until: below.max().map_or(issued, |it| it.max(issued)),
+        }
     }
 
     /// From when until when the issuer may sign.

@@ -3,13 +3,16 @@
 //! Several anchors may stand at once, so that one can be replaced while services run. What stands
 //! here comes from the authority and is kept while the authority is away.
 
-use std::collections::BTreeMap;
+mod signed;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use base::Timestamp;
 use rustls::pki_types::{CertificateDer, TrustAnchor, pem::PemObject as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+pub use self::signed::{CarriedError, SignedBundle};
 use crate::certificate::Serial;
 
 /// Anchors that may stand at once: the old one, the new one, and room for two that are not gone yet.
@@ -56,6 +59,8 @@ pub enum BundleError {
 pub struct Trust {
     pub(crate) bundle: Bundle,
     pub(crate) anchors: Vec<TrustAnchor<'static>>,
+    /// The form in which it can be carried, where it is known.
+    signed: Option<Arc<SignedBundle>>,
 }
 
 impl Bundle {
@@ -82,7 +87,7 @@ impl Trust {
         let read =
             |(index, text): (usize, &String)| anchor(text).ok_or(BundleError::Malformed { index });
         let anchors = bundle.anchors.iter().enumerate().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { bundle, anchors })
+        Ok(Self { bundle, anchors, signed: None })
     }
 
     /// The bundle as it came.

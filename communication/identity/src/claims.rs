@@ -31,6 +31,11 @@ impl Claims {
         self
     }
 
+    /// Whether a user may have any name.
+    pub(crate) fn are_of(&self, uid: u32) -> bool {
+        self.namespaces.contains_key(&uid) || self.names.contains_key(&uid)
+    }
+
     /// Whether a caller may have a name.
     pub(crate) fn allow(&self, caller: Caller, id: &SpiffeId) -> bool {
         let has = |names: &BTreeSet<String>| names.contains(id.namespace());

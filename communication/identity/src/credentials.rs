@@ -14,9 +14,10 @@ use rustls::{
     pki_types::{CertificateDer, PrivatePkcs8KeyDer},
     version::TLS13,
 };
+use tokio::sync::watch;
 
 use crate::{
-    bundle::Trust,
+    bundle::{SignedBundle, Trust},
     certificate::{Leaf, Serial, serial_of},
     judge::{Judge, Strangers},
     name::SpiffeId,
@@ -170,7 +171,12 @@ pub struct Credentials {
     /// One for each entrance, in their order.
     accepting: Vec<Arc<ServerConfig>>,
     connecting: [Arc<ClientConfig>; Protocol::ALL.len()],
+    /// Where the keeper of these hears what was carried here.
+    carried: Option<Carried>,
 }
+
+/// A bundle that was carried here and that nobody has judged yet; of several the last.
+pub(crate) type Carried = watch::Sender<Option<Arc<SignedBundle>>>;
 
 impl Credentials {
     /// Makes the settings.
@@ -204,7 +210,21 @@ impl Credentials {
                 config.alpn_protocols = vec![it.alpn().to_vec()];
                 Arc::new(config)
             }),
+            carried: None,
         })
+    }
+
+    /// The same, kept by somebody who hears what is carried here.
+    pub(crate) fn kept(self, carried: Carried) -> Self {
+        Self { carried: Some(carried), ..self }
+    }
+
+    /// Gives whom to trust to whoever keeps these, as somebody carried it here. It is taken where an anchor that
+    /// is trusted signed it and it is newer; else it is counted, and what is trusted stays.
+    pub fn offer(&self, signed: SignedBundle) {
+        if let Some(carried) = &self.carried {
+            carried.send_replace(Some(Arc::new(signed)));
+        }
     }
 
     /// Who this is.

@@ -192,7 +192,9 @@ impl Handshakes {
         self.credentials().ok()
     }
 
-    pub(crate) fn current(&self) -> Current {
+    /// The credentials in force, to be watched.
+    #[must_use]
+    pub fn current(&self) -> Current {
         self.0.current.clone()
     }
 

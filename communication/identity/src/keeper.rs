@@ -2,6 +2,9 @@
 //!
 //! The key is made here and never leaves; each identity has a new one. While the authority is away,
 //! what is held serves to its end. Whoever shows or judges an identity watches [`Current`].
+//!
+//! Whom to trust comes from the authority, and from whoever carries it here, signed ([`Credentials::offer`]).
+//! Of two the newer one is in force, wherever it came from; an authority that has an older one is told.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -15,12 +18,13 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     authority::{proof_of, request},
-    bundle::{Bundle, BundleError, Trust},
-    credentials::{Credentials, Identity, IdentityError},
+    bundle::{BundleError, SignedBundle, Trust},
+    bytes::Bytes,
+    credentials::{Carried, Credentials, Identity, IdentityError},
     handshake::Current,
     metrics::KeeperMetrics,
     name::SpiffeId,
@@ -29,7 +33,7 @@ use crate::{
     renewal::{Renewal, RenewalConfig, RenewalStep},
     token::JoinToken,
     verify::{Purpose, verify},
-    wire::{self, Bytes, REPLY_BYTES_MAX, Reply, Request},
+    wire::{self, REPLY_BYTES_MAX, Reply, Request},
 };
 
 /// How an identity is kept.
@@ -103,7 +107,6 @@ pub fn keep(
     let (current, watched) = watch::channel(None);
     let renewal = Renewal::new(config.renewal, clock.now());
     let metrics = KeeperMetrics::new(telemetry);
-    let held = None;
     let keeper = Keeper {
         config,
         membership,
@@ -111,9 +114,10 @@ pub fn keep(
         random,
         metrics,
         renewal,
-        held,
+        held: None,
         joining: None,
         current,
+        carried: watch::Sender::new(None),
     };
     tasks.spawn("identity", |shutdown| keeper.run(shutdown));
     watched
@@ -134,6 +138,9 @@ struct Keeper {
     /// The first request by a token, for as long as no answer came: it is good for one request.
     joining: Option<Asked>,
     current: watch::Sender<Option<Arc<Credentials>>>,
+    /// What was carried here. One that is not judged when the next one comes is not judged at all: whoever
+    /// carries could as well have held it back.
+    carried: Carried,
 }
 
 impl Keeper {
@@ -145,6 +152,7 @@ impl Keeper {
     async fn keep(&mut self) {
         let look = Duration::from_millis(self.config.look_ms);
         let mut looked = Instant::now();
+        let mut carried = self.carried.subscribe();
         loop {
             let now = self.clock.now();
             match self.renewal.step(now) {
@@ -152,7 +160,14 @@ impl Keeper {
                 RenewalStep::Close => self.close(),
                 RenewalStep::Wait { until } => {
                     // Never past the next look: wall time may have jumped meanwhile.
-                    sleep(until.saturating_since(now).min(look)).await;
+                    let next_look = look.saturating_sub(looked.elapsed());
+                    tokio::select! {
+                        Ok(()) = carried.changed() => {
+                            let signed = carried.borrow_and_update().clone();
+                            self.hear(signed).await;
+                        }
+                        () = sleep(until.saturating_since(now).min(next_look)) => {}
+                    }
                     if looked.elapsed() >= look {
                         looked = Instant::now();
                         self.look().await;
@@ -170,6 +185,7 @@ impl Keeper {
                 self.joining = None;
                 self.metrics.renewal("issued");
                 self.renewal.issued(now, not_after, unit);
+                self.look_signed().await;
             }
             Err(error) => {
                 self.metrics.renewal("failed");
@@ -199,7 +215,13 @@ impl Keeper {
         let reply = self.call(&asked).await?;
         let Reply::Issued { chain, bundle, now } = reply else { return Err(AskError::Malformed) };
         let chain = pem::certificates(&chain).ok_or(AskError::Malformed)?;
-        let trust = Arc::new(Trust::read(bundle)?);
+        let mut trust = Arc::new(Trust::read(bundle)?);
+        // What is known stays where the authority knows less, or has nothing new to say.
+        if let Some((_, known)) = &self.held
+            && known.bundle().version >= trust.bundle().version
+        {
+            trust = Arc::clone(known);
+        }
         self.measure_skew(now);
         let judged = verify(&chain, &trust, Purpose::Serve, self.clock.now());
         let own = judged.map_err(AskError::Unacceptable)?;
@@ -232,24 +254,76 @@ impl Keeper {
         let Some((identity, trust)) = self.held.clone() else { return };
         let version = trust.bundle().version;
         match self.call(&Request::Look { version }).await {
-            Ok(Reply::Trust { bundle, now }) => {
+            Ok(Reply::Trust { bundle: Some(bundle), now }) => {
                 self.measure_skew(now);
                 // Of two the higher one is in force.
-                if let Some(bundle) = bundle.filter(|it| it.version > version)
-                    && let Err(error) = self.trust(identity, bundle)
-                {
+                if bundle.version < version {
+                    self.tell(trust.signed().cloned()).await;
+                    return;
+                }
+                let read = Trust::read(bundle).map_err(AskError::from);
+                if let Err(error) = read.and_then(|it| self.trust(identity, it)) {
                     warn!(%error, "whom to trust cannot be used; what was stays");
                 }
             }
+            Ok(Reply::Trust { bundle: None, now }) => self.measure_skew(now),
             Ok(_) => warn!("the authority's answer is not one to this question"),
-            Err(error) => warn!(%error, "the authority was not asked whom to trust"),
+            Err(error) => {
+                warn!(%error, "the authority was not asked whom to trust");
+                return;
+            }
+        }
+        self.look_signed().await;
+    }
+
+    /// Learns the form of what is held in which it can be carried, where that is not known.
+    async fn look_signed(&mut self) {
+        let Some((identity, trust)) = self.held.clone() else { return };
+        if trust.signed().is_some() {
+            return;
+        }
+        match self.call(&Request::LookSigned {}).await {
+            Ok(Reply::Signed { signed }) => {
+                // One that is newer already comes with the next look.
+                let Some(trust) = trust.with_signed(Arc::new(signed)) else { return };
+                if let Err(error) = self.put_in_place(identity, Arc::new(trust)) {
+                    warn!(%error, "whom to trust cannot be used; what was stays");
+                }
+            }
+            // An authority of the version before knows no such question.
+            answer => debug!(?answer, "the authority does not say what can be carried"),
         }
     }
 
-    fn trust(&mut self, identity: Arc<Identity>, bundle: Bundle) -> Result<(), AskError> {
-        let version = bundle.version;
-        let trust = Arc::new(Trust::read(bundle)?);
-        self.put_in_place(identity, trust)?;
+    /// Judges whom to trust, as somebody carried it here. What is held stays where it is not believed.
+    async fn hear(&mut self, signed: Option<Arc<SignedBundle>>) {
+        let Some(((identity, trust), signed)) = self.held.clone().zip(signed) else { return };
+        match trust.carried(signed) {
+            Ok(None) => {}
+            Ok(Some(trust)) => match self.trust(identity, trust) {
+                // The authority may know less.
+                Ok(()) => self.look().await,
+                Err(error) => warn!(%error, "whom to trust cannot be used; what was stays"),
+            },
+            Err(error) => {
+                self.metrics.bundle_refused(error);
+                warn!(%error, "whom to trust was carried here, and is not believed");
+            }
+        }
+    }
+
+    /// Tells the authority what it does not know.
+    async fn tell(&self, signed: Option<Arc<SignedBundle>>) {
+        let Some(signed) = signed.map(Arc::unwrap_or_clone) else { return };
+        match self.call(&Request::Tell { signed }).await {
+            Ok(_) => debug!("the authority was told whom to trust"),
+            Err(error) => warn!(%error, "the authority was not told whom to trust"),
+        }
+    }
+
+    fn trust(&mut self, identity: Arc<Identity>, trust: Trust) -> Result<(), AskError> {
+        let version = trust.bundle().version;
+        self.put_in_place(identity, Arc::new(trust))?;
         info!(version, "whom to trust has changed");
         Ok(())
     }
@@ -258,6 +332,7 @@ impl Keeper {
         let (_, not_after) = identity.validity();
         let clock = Arc::clone(&self.clock);
         let credentials = Credentials::new(Arc::clone(&identity), Arc::clone(&trust), clock)?;
+        let credentials = credentials.kept(self.carried.clone());
         self.held = Some((identity, trust));
         // One that is over is not shown again because somebody else is trusted.
         if self.clock.now() < not_after {

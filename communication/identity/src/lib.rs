@@ -10,6 +10,7 @@
 mod authority;
 mod bounds;
 mod bundle;
+mod bytes;
 mod certificate;
 mod claims;
 mod credentials;
@@ -37,11 +38,15 @@ mod verify;
 mod wire;
 
 pub use authority::{
-    Authority, AuthorityConfig, Change, FoundError, IssueError, Issued, ReadStateError,
-    RequestError, RotateError, SelfMade,
+    Authority, AuthorityConfig, BRANCH_LIFE, BRANCHES_MAX, BranchError, BranchFileError,
+    BranchMade, Change, FoundError, Given, IssueError, Issued, NotFirst, ReadStateError,
+    RequestError, RotateError, SelfMade, SignError,
 };
 pub use bounds::HandshakeConfig;
-pub use bundle::{ANCHORS_MAX, AnchorId, Bundle, BundleError, REVOKED_MAX, Trust, anchor_id};
+pub use bundle::{
+    ANCHORS_MAX, AnchorId, Bundle, BundleError, CarriedError, REVOKED_MAX, SignedBundle, Trust,
+    anchor_id,
+};
 pub use certificate::{Leaf, Serial};
 pub use claims::Claims;
 pub use credentials::{Credentials, Entrance, Identity, IdentityError, Protocol};

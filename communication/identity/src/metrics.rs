@@ -2,13 +2,14 @@
 
 use telemetry::{CounterFamily, Gauge, HistogramFamily, Telemetry};
 
-use crate::refusal::Refusal;
+use crate::{bundle::CarriedError, refusal::Refusal};
 
 pub(crate) const REFUSED: &str = "identity_refused_handshakes_total";
 pub(crate) const HANDSHAKE: &str = "identity_handshake_duration_seconds";
 pub(crate) const EXPIRY: &str = "identity_certificate_expiry_seconds";
 pub(crate) const SKEW: &str = "identity_clock_skew_seconds";
 pub(crate) const RENEWALS: &str = "identity_renewals_total";
+pub(crate) const BUNDLES_REFUSED: &str = "identity_bundles_refused_total";
 pub(crate) const REQUESTS: &str = "identity_authority_requests_total";
 
 /// Which side of a connection.
@@ -67,6 +68,7 @@ pub(crate) struct KeeperMetrics {
     /// By how much the authority's clock is ahead of ours.
     pub(crate) skew: Gauge,
     renewals: CounterFamily,
+    bundles_refused: CounterFamily,
 }
 
 impl KeeperMetrics {
@@ -81,7 +83,16 @@ impl KeeperMetrics {
                 "Times that an identity was asked for, by how it ended.",
                 &["outcome"],
             ),
+            bundles_refused: metrics.counter(
+                BUNDLES_REFUSED,
+                "Bundles that were carried here and not taken, by reason.",
+                &["reason"],
+            ),
         }
+    }
+
+    pub(crate) fn bundle_refused(&self, error: CarriedError) {
+        self.bundles_refused.with(&[error.as_str()]).inc();
     }
 
     pub(crate) fn renewal(&self, outcome: &str) {

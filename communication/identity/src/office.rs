@@ -4,6 +4,7 @@
 //! enters. Every connection has a deadline and a place among few; when all are taken, callers wait
 //! in the kernel. What changes the state is on disk before it is answered.
 
+mod callers;
 mod orders;
 
 use std::{
@@ -16,17 +17,13 @@ use base::{SharedClock, Timestamp};
 use runtime::{Shutdown, Tasks};
 use rustls::crypto::ring;
 use telemetry::{CounterFamily, Telemetry};
-use tokio::{
-    net::{UnixListener, UnixStream},
-    sync::Semaphore,
-    time::{sleep, timeout},
-};
+use tokio::{net::UnixListener, time::sleep};
 use tracing::{info, warn};
 
 use crate::{
     authority::{
-        Authority, AuthorityConfig, Change, FoundError, IssueError, Issued, ReadStateError,
-        RotateError,
+        Authority, AuthorityConfig, BranchError, BranchFileError, BranchMade, Change, FoundError,
+        Given, ReadStateError, RotateError,
     },
     bundle::{AnchorId, Bundle},
     certificate::Serial,
@@ -34,22 +31,13 @@ use crate::{
     files::{FileError, read_state, write_state},
     metrics,
     name::SpiffeId,
-    order::Order,
-    pem,
     public::PublicName,
     rotation::{AnchorUse, RotationStep},
-    token::{Caller, JoinToken, TokenError},
-    wire::{self, REQUEST_BYTES_MAX, Reply, Request},
+    token::{JoinToken, TokenError},
 };
 
-/// Callers that are served at once; the next ones wait in the kernel.
-const CALLERS_MAX: usize = 64;
-/// A caller that has not said its request, or taken its reply, by then is left.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the calendar is looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// Pause after a failure of `accept`: most often descriptors are short, and looking at once costs a core.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The authority as its owner uses it; a cheap handle. Methods that change something wait for the disk.
 #[derive(Debug, Clone)]
@@ -78,6 +66,9 @@ pub enum OpenError {
     /// No authority can be made.
     #[error(transparent)]
     Found(#[from] FoundError),
+    /// The file of a branch is none, or not for this authority.
+    #[error("the file of the branch cannot be used")]
+    Branch(#[from] BranchFileError),
 }
 
 /// Why something was not changed.
@@ -86,6 +77,9 @@ pub enum ChangeError {
     /// The authority refuses.
     #[error(transparent)]
     Rotate(#[from] RotateError),
+    /// It makes no branch.
+    #[error(transparent)]
+    Branch(#[from] BranchError),
     /// It is done, and not on disk: a restart may not know of it.
     #[error(transparent)]
     File(#[from] FileError),
@@ -116,7 +110,7 @@ pub enum DrawError {
 /// What the authority stands on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// The anchors, from the oldest to the newest.
+    /// The anchors whose keys it has, from the oldest to the newest; a branch has none.
     pub anchors: Vec<AnchorUse>,
     /// The one that signs.
     pub signs: AnchorId,
@@ -126,6 +120,10 @@ pub struct Standing {
     pub next: RotationStep,
     /// Whom processes are told to trust.
     pub bundle: Bundle,
+    /// Which branch it is; nothing where it has the anchors' keys.
+    pub branch: Option<u64>,
+    /// The branches that it made.
+    pub branches: Vec<Given>,
 }
 
 impl Office {
@@ -149,14 +147,46 @@ impl Office {
                 founded
             }
         };
-        let requests = metrics::requests(telemetry);
-        Ok(Self(Arc::new(Shared {
-            authority: Mutex::new(authority),
-            path,
-            clock,
-            requests,
-            orders_of: OnceLock::new(),
-        })))
+        Ok(Self::with(authority, path, clock, telemetry))
+    }
+
+    /// The same for a branch: `file` is what [`branch`](Self::branch) gave elsewhere, and is good once it is
+    /// newer than what `path` holds.
+    ///
+    /// # Errors
+    /// As there, the text is of no branch, or `path` holds an authority with keys of anchors.
+    pub fn open_branch(
+        config: AuthorityConfig,
+        trust_domain: &str,
+        path: PathBuf,
+        file: &str,
+        clock: SharedClock,
+        telemetry: &Telemetry,
+    ) -> Result<Self, OpenError> {
+        let now = clock.now();
+        let (authority, is_new) = match read_state(&path)? {
+            Some(state) => {
+                let mut held = Authority::resume(config, trust_domain, &state, now)?;
+                let is_new = held.take_branch(file)?;
+                (held, is_new)
+            }
+            None => (Authority::found_branch(config, trust_domain, file, now)?, true),
+        };
+        if is_new {
+            write_state(&path, &authority.state())?;
+        }
+        Ok(Self::with(authority, path, clock, telemetry))
+    }
+
+    fn with(
+        authority: Authority,
+        path: PathBuf,
+        clock: SharedClock,
+        telemetry: &Telemetry,
+    ) -> Self {
+        let (requests, orders_of) = (metrics::requests(telemetry), OnceLock::new());
+        let authority = Mutex::new(authority);
+        Self(Arc::new(Shared { authority, path, clock, requests, orders_of }))
     }
 
     /// Serves callers and keeps the calendar until told to stop.
@@ -204,10 +234,10 @@ impl Office {
     /// Denies a certificate.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// The authority or the disk refuses.
     pub fn revoke(&self, serial: Serial) -> Result<(), ChangeError> {
         let mut authority = self.lock();
-        authority.revoke(serial, self.0.clock.now());
+        authority.revoke(serial, self.0.clock.now())?;
         self.save(&authority)
     }
 
@@ -242,6 +272,18 @@ impl Office {
         self.save(&authority)
     }
 
+    /// Makes a branch for another machine, whose issuer signs for so long. It is known on disk before anybody
+    /// has it: the anchor that signed it stays as long.
+    ///
+    /// # Errors
+    /// The authority or the disk refuses.
+    pub fn branch(&self, life: Duration) -> Result<BranchMade, ChangeError> {
+        let mut authority = self.lock();
+        let made = authority.branch(life, self.0.clock.now())?;
+        self.save(&authority)?;
+        Ok(made)
+    }
+
     /// What it stands on.
     #[must_use]
     pub fn standing(&self) -> Standing {
@@ -253,6 +295,8 @@ impl Office {
             issuer: authority.issuer_validity(),
             next: authority.next_step(self.0.clock.now()),
             bundle: authority.bundle(),
+            branch: authority.branch_number(),
+            branches: authority.branches().to_vec(),
         }
     }
 
@@ -266,7 +310,13 @@ impl Office {
     }
 
     async fn keep_calendar(self, shutdown: Shutdown) {
+        let mut is_told = false;
         while shutdown.or_cancel(sleep(TICK)).await.is_some() {
+            let ageing = self.lock().ageing(self.0.clock.now());
+            if let Some(until) = ageing.filter(|_| !is_told) {
+                is_told = true;
+                warn!(%until, "half of the branch's time is over: bring a newer file of it");
+            }
             match self.advance() {
                 Ok(None) => {}
                 Ok(Some(Change::Issuer)) => info!("a new issuer signs"),
@@ -284,99 +334,5 @@ impl Office {
             self.save(&authority)?;
         }
         Ok(change)
-    }
-
-    async fn accept_all(self, listener: UnixListener, callers: Tasks, shutdown: Shutdown) {
-        let places = Arc::new(Semaphore::new(CALLERS_MAX));
-        loop {
-            // Cancel-safe: an accepted connection is returned by the poll that accepts it.
-            let accepting = async {
-                let place = Arc::clone(&places).acquire_owned().await.ok()?;
-                Some((listener.accept().await, place))
-            };
-            let Some(Some((accepted, place))) = shutdown.or_cancel(accepting).await else { return };
-            let (stream, _) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    warn!(%error, "accept failed");
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let office = self.clone();
-            callers.spawn("authority caller", |_| async move {
-                let _place = place;
-                if timeout(CALL_TIMEOUT, office.serve_one(stream)).await.is_err() {
-                    office.0.requests.with(&["unknown", "timed_out"]).inc();
-                }
-            });
-        }
-    }
-
-    async fn serve_one(&self, mut stream: UnixStream) {
-        let credentials = stream.peer_cred().ok();
-        let caller = credentials
-            .and_then(|it| Some(Caller { uid: it.uid(), pid: u32::try_from(it.pid()?).ok()? }));
-        let request = wire::read::<Request>(&mut stream, REQUEST_BYTES_MAX).await;
-        let (Some(caller), Ok(request)) = (caller, request) else {
-            self.0.requests.with(&["unknown", "malformed"]).inc();
-            return;
-        };
-        let asked = request.as_str();
-        let reply = self.answer(caller, request);
-        let outcome = if matches!(reply, Reply::Refused { .. }) { "refused" } else { "done" };
-        self.0.requests.with(&[asked, outcome]).inc();
-        // A caller that is gone asks again.
-        let _gone = wire::write(&mut stream, &reply).await;
-    }
-
-    fn takes_orders_of(&self, uid: u32) -> bool {
-        self.0.orders_of.get().is_some_and(|it| [*it, 0].contains(&uid))
-    }
-
-    fn ordered(&self, caller: Caller, order: &Order) -> Reply {
-        let done = match self.takes_orders_of(caller.uid) {
-            true => self.carry_out(order).map_err(|it| it.to_string()),
-            false => {
-                Err("orders are taken of the user alone that the authority runs as".to_owned())
-            }
-        };
-        if let Some(deed) = order.deed() {
-            let refused = done.as_ref().err();
-            info!(deed, pid = caller.pid, uid = caller.uid, refused, "an order");
-        }
-        match done {
-            Ok(on) => Reply::Stands { on },
-            Err(reason) => Reply::Refused { reason },
-        }
-    }
-
-    fn answer(&self, caller: Caller, request: Request) -> Reply {
-        let now = self.0.clock.now();
-        let asked = request.as_str();
-        let issued = match request {
-            Request::Order { order } => return self.ordered(caller, &order),
-            Request::Look { version } => {
-                let bundle = self.lock().bundle();
-                let bundle = (bundle.version != version).then_some(bundle);
-                return Reply::Trust { bundle, now };
-            }
-            Request::Join { token, request } => self.lock().join(caller, &token, &request.0, now),
-            Request::Claim { id, request } => self.lock().claim(caller, id, &request.0, now),
-            Request::Renew { chain, request, proof } => match pem::certificates(&chain) {
-                Some(chain) => self.lock().renew(caller, &chain, &request.0, &proof.0, now),
-                None => Err(IssueError::Refused(crate::refusal::Refusal::Malformed)),
-            },
-        };
-        match issued {
-            Ok(Issued { chain, bundle }) => {
-                let chain = chain.iter().map(pem::certificate).collect();
-                Reply::Issued { chain, bundle, now }
-            }
-            Err(error) => {
-                warn!(asked, pid = caller.pid, uid = caller.uid, %error, "no identity was issued");
-                Reply::Refused { reason: error.to_string() }
-            }
-        }
     }
 }

@@ -22,6 +22,12 @@ pub enum Order {
         /// Its number, hexadecimal.
         serial: String,
     },
+    /// Make a branch for another machine.
+    Branch {
+        /// Its issuer signs for so long, in seconds; as long as one does where nothing is said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        life_s: Option<u64>,
+    },
 }
 
 impl Order {
@@ -34,6 +40,7 @@ impl Order {
             Self::RotateAnchor => "rotate the anchor".to_owned(),
             Self::Drop { anchor } => format!("drop anchor {anchor}"),
             Self::Deny { serial } => format!("deny {serial}"),
+            Self::Branch { .. } => "make a branch".to_owned(),
         })
     }
 }

@@ -39,7 +39,7 @@ impl Order {
         match answered? {
             Reply::Stands { on } => Ok(on),
             Reply::Refused { reason } => Err(SendOrderError::Refused(reason)),
-            Reply::Issued { .. } | Reply::Trust { .. } => {
+            Reply::Issued { .. } | Reply::Trust { .. } | Reply::Signed { .. } | Reply::Heard {} => {
                 Err(io::Error::from(io::ErrorKind::InvalidData).into())
             }
         }

@@ -4,6 +4,9 @@
 //! identity to learn of it: who has not by then has no identity either. Then the new one signs. Then
 //! the identities below the old one end. Then it is dropped, never earlier. No step needs a restart,
 //! and no process is asked for its consent, so none that is away can stop it.
+//!
+//! A branch on another machine issues identities also while it hears of nothing. So each step waits for those
+//! that do not know of the one before as well, to the end of their issuers.
 
 use std::time::Duration;
 
@@ -18,6 +21,8 @@ pub struct AnchorUse {
     pub id: AnchorId,
     /// Published at that moment.
     pub trusted_since: Timestamp,
+    /// Branches that may not have heard of it issue nothing from then on; where there is none, as above.
+    pub unheard_until: Timestamp,
     /// The last identity below it ends then.
     pub in_use_until: Timestamp,
 }
@@ -73,7 +78,7 @@ pub fn next_step(
 ) -> RotationStep {
     let Some(newest) = anchors.last() else { return RotationStep::Nothing };
     if newest.id != *signs {
-        let until = newest.trusted_since + life + SKEW;
+        let until = newest.unheard_until + life + SKEW;
         return if now < until {
             RotationStep::Wait { until }
         } else {
@@ -123,8 +128,8 @@ mod tests {
     }
 
     fn anchor(id: &str, trusted_since: i64, in_use_until: i64) -> AnchorUse {
-        let (trusted_since, in_use_until) = (at(trusted_since), at(in_use_until));
-        AnchorUse { id: id.to_owned(), trusted_since, in_use_until }
+        let (since, in_use_until) = (at(trusted_since), at(in_use_until));
+        AnchorUse { id: id.to_owned(), trusted_since: since, unheard_until: since, in_use_until }
     }
 
     #[track_caller]
@@ -139,6 +144,14 @@ mod tests {
         check(&both, "a", 1_000, &RotationStep::Wait { until: at(1_000 + 3_660) });
         check(&both, "a", 4_659, &RotationStep::Wait { until: at(4_660) });
         check(&both, "a", 4_660, &RotationStep::Switch { to: "b".to_owned() });
+    }
+
+    #[test]
+    fn a_new_anchor_signs_once_no_branch_that_may_not_know_of_it_issues_any_more() {
+        let new = AnchorUse { unheard_until: at(9_000), ..anchor("b", 1_000, 0) };
+        let both = [anchor("a", 0, 4_000), new];
+        check(&both, "a", 4_660, &RotationStep::Wait { until: at(9_000 + 3_660) });
+        check(&both, "a", 12_660, &RotationStep::Switch { to: "b".to_owned() });
     }
 
     #[test]

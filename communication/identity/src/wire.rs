@@ -1,7 +1,8 @@
 //! What a process and the authority say to each other over a Unix socket: one JSON request and one
 //! reply a connection, each behind its length as four bytes, most significant first.
 //!
-//! The length is checked before anything is allocated. No key travels: a request names a public one.
+//! The length is checked before anything is allocated. No key of a service travels: a request names a public
+//! one. That of a branch goes to whoever ordered it.
 
 use std::io;
 
@@ -9,10 +10,19 @@ use base::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::{bundle::Bundle, name::SpiffeId, order::Order, token::JoinToken};
+use crate::{
+    bundle::{Bundle, SignedBundle},
+    bytes::Bytes,
+    name::SpiffeId,
+    order::Order,
+    token::JoinToken,
+};
 
 /// A request has about two kilobytes.
 pub(crate) const REQUEST_BYTES_MAX: u32 = 16 << 10;
+/// One that tells whom to trust has as much as a bundle. So much is read of users alone who were let in before,
+/// or may be.
+pub(crate) const TELLING_BYTES_MAX: u32 = 4 << 20;
 /// A bundle with a full deny list has about a megabyte.
 pub(crate) const REPLY_BYTES_MAX: u32 = 4 << 20;
 
@@ -28,6 +38,10 @@ pub(crate) enum Request {
     Renew { chain: String, request: Bytes, proof: Bytes },
     /// Whom to trust, where it is another than this version.
     Look { version: u64 },
+    /// The same in the form in which it can be carried to other machines.
+    LookSigned {},
+    /// Whom to trust, as somebody carried it here.
+    Tell { signed: SignedBundle },
     /// What a person wants done.
     Order { order: Order },
 }
@@ -40,6 +54,10 @@ pub(crate) enum Reply {
     Issued { chain: String, bundle: Bundle, now: Timestamp },
     /// Whom to trust; nothing where that has not changed.
     Trust { bundle: Option<Bundle>, now: Timestamp },
+    /// The same as it can be carried.
+    Signed { signed: SignedBundle },
+    /// What was told is known now, or was before.
+    Heard {},
     /// What it stands on once an order is carried out.
     Stands { on: serde_json::Value },
     /// Nothing, and why.
@@ -54,33 +72,10 @@ impl Request {
             Self::Claim { .. } => "claim",
             Self::Renew { .. } => "renew",
             Self::Look { .. } => "look",
+            Self::LookSigned {} => "look_signed",
+            Self::Tell { .. } => "tell",
             Self::Order { .. } => "order",
         }
-    }
-}
-
-/// Bytes, written as hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(crate) struct Bytes(pub(crate) Vec<u8>);
-
-impl From<Bytes> for String {
-    fn from(bytes: Bytes) -> Self {
-        bytes.0.iter().map(|it| format!("{it:02x}")).collect()
-    }
-}
-
-impl TryFrom<String> for Bytes {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let byte = |pair: &[u8; 2]| {
-            let [high, low] = pair.map(|it| char::from(it).to_digit(16));
-            u8::try_from(high? * 16 + low?).ok()
-        };
-        let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
-        bytes.filter(|_| rest.is_empty()).map(Self).ok_or("not hexadecimal")
     }
 }
 
@@ -120,16 +115,6 @@ pub(crate) async fn write<T: Serialize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_are_hexadecimal_and_nothing_else() {
-        let bytes = Bytes(vec![0, 0x7f, 0xff]);
-        assert_eq!(String::from(bytes.clone()), "007fff");
-        assert_eq!(Bytes::try_from("007fFF".to_owned()), Ok(bytes));
-        for other in ["0", "0g", "+1", " 00", "äb"] {
-            assert!(Bytes::try_from(other.to_owned()).is_err(), "{other}");
-        }
-    }
 
     #[tokio::test]
     async fn a_length_that_nobody_may_claim_is_refused_before_anything_is_read() {

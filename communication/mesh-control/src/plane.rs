@@ -6,6 +6,7 @@ mod shown;
 
 use std::{
     collections::BTreeMap,
+    future::pending,
     io,
     net::SocketAddr,
     sync::{
@@ -16,7 +17,7 @@ use std::{
 };
 
 use base::{Monotonic, SharedClock};
-use identity::{Handshakes, SpiffeId};
+use identity::{Current, Handshakes, SpiffeId};
 use runtime::{Shutdown, Tasks};
 use telemetry::Telemetry;
 use tokio::{
@@ -191,13 +192,15 @@ impl Plane {
         }
     }
 
-    /// Makes the state anew at each change and when a lease ends.
+    /// Makes the state anew at each change, when a lease ends, and when others are to be trusted.
     async fn keep(&self, shutdown: &Shutdown) {
+        let mut shown = self.0.known.as_ref().map(Handshakes::current);
         loop {
             let wait = self.until_next_end();
             let woken = async {
                 tokio::select! {
                     () = self.0.changed.notified() => {}
+                    () = changed(&mut shown) => {}
                     () = sleep(wait) => {}
                 }
             };
@@ -234,9 +237,13 @@ impl Plane {
         let registry = lock(&self.0.registry);
         let (sets, is_settled) = (registry.endpoints(now), registry.is_settled(now));
         self.0.metrics.instances.set(gauge(registry.instances(now).count()));
-        let state = lock(&self.0.contributions).state(sets, is_settled);
+        let mut state = lock(&self.0.contributions).state(sets, is_settled);
         drop(registry);
+        let shown = self.0.known.as_ref().and_then(Handshakes::shown);
+        state.trust = shown.and_then(|it| it.trust().signed().cloned());
         self.0.current.send_if_modified(|current| {
+            // For a moment, or while this process is closed, it is not known: what was told stays.
+            state.trust = state.trust.take().or_else(|| current.state.trust.clone());
             let is_new = current.version == 0 || current.state != state;
             if is_new {
                 *current = Arc::new(Numbered { version: current.version + 1, state });
@@ -291,6 +298,14 @@ impl Plane {
 
     fn next_session(&self) -> Connection {
         self.0.sessions.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Waits for another identity, or for others to trust; for ever where nobody shows who he is. Cancel-safe.
+async fn changed(shown: &mut Option<Current>) {
+    let Some(shown) = shown else { return pending().await };
+    if shown.changed().await.is_err() {
+        pending::<()>().await;
     }
 }
 

@@ -116,7 +116,7 @@ impl Contributions {
             }
         }
         sets.retain(|name, _| !self.listed.contains(name));
-        State { documents, sets, is_settled }
+        State { documents, sets, is_settled, trust: None }
     }
 }
 

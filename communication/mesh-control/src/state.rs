@@ -3,8 +3,9 @@
 //! A state goes over the wire as what differs from the one before, service by service, so that one
 //! instance that comes costs its service's list and no other.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
+use identity::SignedBundle;
 use mesh_policy::{
     destination::{Endpoint, EndpointSet},
     schema::SourceFile,
@@ -25,6 +26,8 @@ pub struct State {
     pub sets: Sets,
     /// Whether who is not listed is gone. Before that, nobody is taken for gone.
     pub is_settled: bool,
+    /// Whom to trust, as the anchors signed it. Who carries it need not be believed.
+    pub trust: Option<Arc<SignedBundle>>,
 }
 
 /// A state with its number.
@@ -51,6 +54,9 @@ pub(crate) struct Snapshot {
     /// Services that are not known any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) gone: Vec<String>,
+    /// Whom to trust, where that has changed. The wire before knows nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trust: Option<SignedBundle>,
 }
 
 /// A text of policy.
@@ -107,6 +113,7 @@ impl Snapshot {
             policy: has_changed.then(|| state.documents.iter().map(Document::from).collect()),
             services: changed.map(|(name, set)| (name.clone(), List::from(set))).collect(),
             gone: known.sets.keys().filter(|it| !state.sets.contains_key(*it)).cloned().collect(),
+            trust: state.trust.as_deref().filter(|_| known.trust != state.trust).cloned(),
         }
     }
 
@@ -121,6 +128,9 @@ impl Snapshot {
         }
         for name in self.gone {
             told.sets.remove(&name);
+        }
+        if let Some(trust) = self.trust {
+            told.trust = Some(Arc::new(trust));
         }
         told.sets.extend(self.services.into_iter().map(|(name, it)| (name, it.into())));
     }
@@ -245,6 +255,11 @@ mod tests {
                 }
                 let text = format!("# {}", random.below(2));
                 next.state.documents.push(SourceFile { name: "rules".to_owned(), text });
+                // It comes once, changes, and never goes.
+                let text = format!("{{\"bundle\":\"{}\",\"signatures\":{{}}}}", random.below(2));
+                let trust = (random.below(2) == 0).then(|| serde_json::from_str(&text).unwrap());
+                let known = before.as_ref().and_then(|it: &Numbered| it.state.trust.clone());
+                next.state.trust = trust.map(Arc::new).or(known);
                 // A connection that broke begins anew.
                 let from = before.as_ref().filter(|_| random.below(4) > 0);
                 let sent = serde_json::to_string(&Snapshot::between(from, &next)).unwrap();
@@ -261,7 +276,7 @@ mod tests {
         let next = Numbered { version: 2, state: state(&[("a", &[1, 2]), ("b", &[3, 4])], true) };
         let sent = Snapshot::between(Some(&before), &next);
         assert_eq!(sent.services.keys().collect::<Vec<_>>(), ["b"]);
-        assert!(sent.policy.is_none());
+        assert!(sent.policy.is_none() && sent.trust.is_none());
     }
 
     #[test]

@@ -2,11 +2,14 @@
 //!
 //! While the control plane is away nothing changes; the connection is tried again with back-off and
 //! jitter, for ever, [`AGAIN`] apart at the most.
+//!
+//! Whom to trust is given to whoever keeps our identity, and judged there: a control plane carries it, and need
+//! not be believed.
 
 use std::{future::pending, io, net::SocketAddr, time::Duration};
 
 use base::Backoff;
-use identity::{Handshakes, Protocol, SpiffeId};
+use identity::{Handshakes, Protocol, SignedBundle, SpiffeId};
 use runtime::{Shutdown, Tasks, random_from_os};
 use telemetry::Telemetry;
 use tokio::{
@@ -21,7 +24,7 @@ use crate::{
     instance::Registration,
     metrics::{SubscriberMetrics, gauge},
     state::{Snapshot, State},
-    wire::{self, Lines, Said, TOLD_BYTES_MAX, Told, WIRE},
+    wire::{self, Lines, Said, TOLD_BYTES_MAX, Told, WIRE, WIRE_BEFORE},
 };
 
 /// Between two tries to connect. A control plane that is back is heard within the cap.
@@ -87,6 +90,7 @@ pub fn subscribe(
         hearer: Box::new(hearer),
         told: State::default(),
         held: State::default(),
+        wire: WIRE,
         is_connected: false,
         metrics,
     };
@@ -102,6 +106,8 @@ struct Follower {
     told: State,
     /// What is in force.
     held: State,
+    /// The version that is spoken on the next connection.
+    wire: u32,
     is_connected: bool,
     metrics: SubscriberMetrics,
 }
@@ -154,15 +160,21 @@ impl Follower {
     ) -> io::Result<()> {
         let (read, mut to) = split(stream);
         let mut lines = Lines::new(read, TOLD_BYTES_MAX);
-        say(&mut to, &Said::Subscribe { wire: WIRE, name: self.name.clone() }).await?;
+        // One of the version before closes without a word: it is asked by its own version then, once.
+        let wire = self.wire;
+        self.wire = if wire == WIRE { WIRE_BEFORE } else { WIRE };
+        say(&mut to, &Said::Subscribe { wire, name: self.name.clone() }).await?;
         let welcomed = timeout(SILENT_MAX, lines.next());
         let Some(first) = shutdown.or_cancel(welcomed).await else { return Ok(()) };
         let first = first.map_err(|_| io::ErrorKind::TimedOut)??;
-        let Told::Welcome { wire: WIRE, lease_ms } = first else {
-            let what = format!("it does not speak version {WIRE} of the wire");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        let lease_ms = match first {
+            Told::Welcome { wire: spoken, lease_ms } if spoken == wire => lease_ms,
+            _ => {
+                let what = format!("it does not speak version {wire} of the wire");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
         };
-        self.is_connected = true;
+        (self.is_connected, self.wire) = (true, WIRE);
         self.hearer.is_away(None);
         self.metrics.connected.set(1.0);
         tracing::info!(control = %self.upstream.address, "the control plane is heard");
@@ -218,6 +230,9 @@ impl Follower {
 
     fn put_in_force(&mut self, snapshot: Snapshot) -> Said {
         let version = snapshot.version;
+        if let Some(signed) = &snapshot.trust {
+            self.offer(signed.clone());
+        }
         // Also what is refused: the next one is counted from it.
         snapshot.apply(&mut self.told);
         let next = self.told.over(&self.held);
@@ -236,6 +251,15 @@ impl Follower {
                 reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
                 Said::Refuse { version, reason }
             }
+        }
+    }
+
+    /// Has whoever keeps our identity judge whom to trust. While we are closed nobody does, and the connection
+    /// ends; the next one begins with it again.
+    fn offer(&self, signed: SignedBundle) {
+        let known = self.upstream.identity.as_ref();
+        if let Some(shown) = known.and_then(|(handshakes, _)| handshakes.shown()) {
+            shown.offer(signed);
         }
     }
 

@@ -11,7 +11,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _,
 use crate::{instance::Registration, state::Snapshot};
 
 /// The version of the wire.
-pub(crate) const WIRE: u32 = 1;
+pub(crate) const WIRE: u32 = 2;
+/// The one before, which tells of no trust. It is spoken with who knows no other.
+pub(crate) const WIRE_BEFORE: u32 = 1;
 /// Bytes of a line of a proxy: a registration has a few hundred.
 pub(crate) const SAID_BYTES_MAX: usize = 16 << 10;
 /// Bytes of a line of the control plane: 5,000 endpoints have about a megabyte, policies some.

@@ -51,6 +51,10 @@ pub const ALL: &[OwnReason] = &[
         "Nothing was ever noted here: no audit log is in this data directory. Is it the one that is meant (`--data`)?",
     ),
     (
+        "no_branch_file",
+        "The file of a branch cannot be written: it is there already, or its folder cannot be used. One that is there may have the key of another branch; name another file.",
+    ),
+    (
         "no_control_plane",
         "None of the processes is a control plane. `mesh_control.enabled` starts one.",
     ),

@@ -1,11 +1,16 @@
 //! `identity`: who the processes show themselves to be, what the authority stands on, and what a person
 //! has it do.
 
+mod branch;
+
+use std::{path::PathBuf, time::Duration};
+
 use clap::Subcommand;
 use identity::{Order, Serial};
 use serde_json::{Value, json};
 
-use super::admin::Admins;
+use self::branch::BranchFile;
+use super::{admin::Admins, durations::duration};
 use crate::{Exit, Failure, Output, Table};
 
 /// What of the identities.
@@ -39,6 +44,18 @@ pub enum IdentityCommand {
         #[arg(value_name = "INSTANCE|NUMBER")]
         instance: String,
     },
+    /// Makes a branch: the file with which `skein authority --branch` runs on another machine, under the same
+    /// anchors. Whoever has it can be every service; denied is a branch by its number.
+    #[command(
+        after_help = "Examples:\n  identity branch second.json\n  identity branch second.json --life 720h"
+    )]
+    Branch {
+        /// The file; one that is there is not replaced.
+        file: PathBuf,
+        /// How long it may issue identities; a new file renews it. An anchor that is replaced waits for it.
+        #[arg(long, default_value = "168h", value_name = "TIME", value_parser = duration)]
+        life: Duration,
+    },
 }
 
 /// Runs one of the commands; `authority` has orders carried out, and gives what the authority stands on then.
@@ -62,6 +79,11 @@ pub async fn run(
         IdentityCommand::Rotate { issuer: false } => Order::RotateAnchor,
         IdentityCommand::Drop { anchor } => Order::Drop { anchor },
         IdentityCommand::Deny { instance } => deny(admins, &instance).await?,
+        IdentityCommand::Branch { file, life } => {
+            let file = BranchFile::open(file)?;
+            let made = authority(Order::Branch { life_s: Some(life.as_secs()) }).await?;
+            return file.fill(&made, output);
+        }
     };
     let is_denial = matches!(order, Order::Deny { .. });
     let standing = authority(order).await?;
@@ -70,6 +92,9 @@ pub async fn run(
     }
     output.result(&standing, &anchors(&standing));
     output.remark(&told(&standing));
+    for remark in branch::remarks(&standing) {
+        output.remark(&remark);
+    }
     Ok(Exit::Done)
 }
 

@@ -11,7 +11,7 @@ use crate::{
     process::{Process, WITHIN, address, status},
 };
 
-const CONTROL: &str = "spiffe://mesh/ns/default/svc/control";
+pub(crate) const CONTROL: &str = "spiffe://mesh/ns/default/svc/control";
 
 /// A door whose callers show who they are is shut until somebody may come in.
 const RULES: &str = "apiVersion: skein/v1\nkind: Authorization\nmetadata: {name: stock}\nspec:\n  \
@@ -19,7 +19,7 @@ const RULES: &str = "apiVersion: skein/v1\nkind: Authorization\nmetadata: {name:
                      spiffe://mesh/ns/default/svc/market]\n    methods: [GET]\n";
 
 /// Runs a command about identities to its end; what it printed, where it succeeded.
-async fn identity(words: &[&str]) -> Result<Value, String> {
+pub(crate) async fn identity(words: &[&str]) -> Result<Value, String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skein"));
     let output = command.arg("identity").args(words).args(["-o", "json"]).output().await.unwrap();
     if output.status.success() {
@@ -36,9 +36,19 @@ async fn authority(folder: &Path) -> Process {
 
 /// Starts a proxy with these members beside its name, its identity and the control plane.
 async fn proxy(folder: &Path, name: &str, members: &str) -> (Process, String) {
+    proxy_of(folder, "ca", name, members).await
+}
+
+/// The same under the authority of this folder.
+pub(crate) async fn proxy_of(
+    folder: &Path,
+    authority: &str,
+    name: &str,
+    members: &str,
+) -> (Process, String) {
     let text = format!(
         "apiVersion: skein/v1\nkind: Proxy\nmetadata: {{name: {name}}}\nspec:\n  workers: 1\n  \
-         identity: {{name: \"spiffe://mesh/ns/default/svc/{name}\", authority: ca/authority.sock}}\n{members}"
+         identity: {{name: \"spiffe://mesh/ns/default/svc/{name}\", authority: {authority}/authority.sock}}\n{members}"
     );
     let path = folder.join(format!("{name}.yaml"));
     fs::write(&path, text).unwrap();

@@ -1,6 +1,8 @@
 //! The commands: about a mesh, on proxies and services over real sockets, and about files.
 
 #[cfg(test)]
+mod branches;
+#[cfg(test)]
 mod conformance_command;
 #[cfg(test)]
 mod control_plane;

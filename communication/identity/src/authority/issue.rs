@@ -91,6 +91,11 @@ impl Authority {
         Ok(token)
     }
 
+    /// Whether a user was let in before, or may be.
+    pub(crate) fn lets_in(&self, uid: u32) -> bool {
+        self.claims.are_of(uid) || self.members.iter().any(|(_, it)| it.uid == uid)
+    }
+
     /// Says which process a token is for.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use base::Timestamp;
 use super::{
     Authority,
     signer::{Signer, Span},
-    state::{AnchorState, Pair, ReadStateError},
+    state::{AnchorState, NotFirst, Pair, ReadStateError, Stands},
 };
 use crate::{
     bundle::{AnchorId, REVOKED_MAX},
@@ -34,6 +34,9 @@ pub enum RotateError {
     /// The key of the anchor cannot be read.
     #[error(transparent)]
     State(#[from] ReadStateError),
+    /// It has no key of an anchor.
+    #[error(transparent)]
+    Branch(#[from] NotFirst),
 }
 
 /// What a step of time changed.
@@ -50,19 +53,25 @@ pub enum Change {
 impl Authority {
     /// Denies a certificate until it would be over by itself. Processes learn of it with their next
     /// look at the bundle.
-    pub fn revoke(&mut self, serial: Serial, now: Timestamp) {
-        self.state.revoked.retain(|_, until| now < *until);
-        // An issuer lives longest of all that is not an anchor.
+    ///
+    /// # Errors
+    /// This is a branch.
+    pub fn revoke(&mut self, serial: Serial, now: Timestamp) -> Result<(), RotateError> {
+        // An issuer lives longest of all that is not an anchor; one of a branch may live longer than ours.
         let longest = self.config.issuer_life_s.max(self.config.identity_life_s);
-        let until = now + Duration::from_secs(longest) + SKEW;
-        if self.state.revoked.len() >= REVOKED_MAX {
-            let first = self.state.revoked.iter().min_by_key(|(_, until)| **until);
-            if let Some(serial) = first.map(|(serial, _)| serial.clone()) {
-                self.state.revoked.remove(&serial);
+        let first = self.state.first()?;
+        let longest = now + Duration::from_secs(longest);
+        let until = first.end_below().map_or(longest, |it| it.max(longest)) + SKEW;
+        first.revoked.retain(|_, until| now < *until);
+        if first.revoked.len() >= REVOKED_MAX {
+            let earliest = first.revoked.iter().min_by_key(|(_, until)| **until);
+            if let Some(serial) = earliest.map(|(serial, _)| serial.clone()) {
+                first.revoked.remove(&serial);
             }
         }
-        self.state.revoked.insert(serial, until);
-        self.state.bundle_version += 1;
+        first.revoked.insert(serial, until);
+        first.bundle_version += 1;
+        Ok(())
     }
 
     /// Makes a new issuer, which signs from now on. Nobody has to learn of it beforehand: whoever
@@ -75,12 +84,12 @@ impl Authority {
     }
 
     fn sign_below(&mut self, anchor: AnchorId, now: Timestamp) -> Result<(), RotateError> {
-        let state = self.state.anchors.iter().find(|it| it.id == anchor);
-        let state = state.ok_or_else(|| KeepAnchor::Unknown(anchor.clone()))?;
+        let domain = self.state.trust_domain.clone();
+        let first = self.state.first()?;
         let life = Duration::from_secs(self.config.issuer_life_s);
-        let name = format!("{} issuer {}", self.state.trust_domain, self.state.made + 1);
-        let issuer = state.pair.signer()?.issuer(&name, Span::of(now, life))?;
-        self.state.made += 1;
+        let name = format!("{domain} issuer {}", first.made + 1);
+        let issuer = first.anchor(&anchor)?.pair.signer()?.issuer(&name, Span::of(now, life))?;
+        first.made += 1;
         self.state.issuer = Pair::of(&issuer);
         self.state.signs = anchor;
         self.issuer = issuer;
@@ -92,6 +101,7 @@ impl Authority {
     /// # Errors
     /// A replacement is under way, or no certificate can be made.
     pub fn rotate_anchor(&mut self, now: Timestamp) -> Result<AnchorId, RotateError> {
+        self.state.first()?;
         // One at a time, so two stand at the most.
         match self.next_step(now) {
             RotationStep::Nothing => {}
@@ -100,13 +110,15 @@ impl Authority {
                 return Err(RotateError::UnderWay { until: now });
             }
         }
-        let name = format!("{} anchor {}", self.state.trust_domain, self.state.made + 1);
+        let domain = self.state.trust_domain.clone();
+        let first = self.state.first()?;
+        let name = format!("{domain} anchor {}", first.made + 1);
         let life = Duration::from_secs(self.config.anchor_life_s);
         let anchor = AnchorState::new(&Signer::anchor(&name, Span::of(now, life))?, now);
         let id = anchor.id.clone();
-        self.state.made += 1;
-        self.state.anchors.push(anchor);
-        self.state.bundle_version += 1;
+        first.made += 1;
+        first.anchors.push(anchor);
+        first.bundle_version += 1;
         Ok(id)
     }
 
@@ -115,11 +127,13 @@ impl Authority {
     /// # Errors
     /// It signs, or is in use.
     pub fn drop_anchor(&mut self, anchor: &AnchorId, now: Timestamp) -> Result<(), RotateError> {
+        self.state.first()?;
         let (anchors, signs) = self.anchors();
         may_drop(&anchors, signs, anchor, now)?;
-        self.state.anchors.retain(|it| it.id != *anchor);
+        let first = self.state.first()?;
+        first.anchors.retain(|it| it.id != *anchor);
+        first.bundle_version += 1;
         self.in_use_until.remove(anchor);
-        self.state.bundle_version += 1;
         Ok(())
     }
 
@@ -130,7 +144,7 @@ impl Authority {
         next_step(&anchors, signs, Duration::from_secs(self.config.identity_life_s), now)
     }
 
-    /// Does what is due; `None` when nothing is. To be called again until then.
+    /// Does what is due; `None` when nothing is, and in a branch. To be called again until then.
     ///
     /// # Errors
     /// No certificate can be made.
@@ -145,6 +159,10 @@ impl Authority {
                 return Ok(Some(Change::Dropped(anchor)));
             }
             RotationStep::Nothing | RotationStep::Wait { .. } => {}
+        }
+        if matches!(self.state.stands, Stands::Branch(_)) {
+            // Its issuer comes with the next file.
+            return Ok(None);
         }
         let (not_before, not_after) = self.issuer.validity();
         if now < not_before + not_after.saturating_since(not_before) / 2 {

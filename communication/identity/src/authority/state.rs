@@ -1,10 +1,13 @@
-//! What the authority keeps on disk: anchors and issuer with their keys, and the deny list.
+//! What the authority keeps on disk: its issuer with the key, and what it stands on: anchors with their keys
+//! and the deny list, or, in a branch, the signed bundle that it was given.
 //!
-//! The form carries a version from the first day; one that is not known is refused with both named.
-//! What was issued is not kept: after a start every anchor counts as in use for the life of one
-//! identity, which is the longest that it can be.
+//! The form carries a version from the first day; the one before is read, any other is refused with both
+//! named. What was issued is not kept: after a start every anchor counts as in use for the life of one
+//! identity, which is the longest that it can be. Which branches were made is kept: they live longer.
 
-use std::collections::BTreeMap;
+mod before;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use base::Timestamp;
 use rcgen::KeyPair;
@@ -13,12 +16,13 @@ use serde::{Deserialize, Serialize};
 
 use super::signer::Signer;
 use crate::{
-    bundle::{AnchorId, anchor_id},
+    bundle::{AnchorId, Bundle, CarriedError, SignedBundle, Trust, anchor_id},
     certificate::Serial,
+    rotation::KeepAnchor,
 };
 
 /// The form that is written.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Why what stands on disk cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,21 +49,98 @@ pub enum ReadStateError {
     },
 }
 
+/// What only the first authority of a trust domain does was asked of a branch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this authority is a branch: only the first one of `{trust_domain}`, which has the keys of the \
+     anchors, replaces, denies, and makes branches"
+)]
+pub struct NotFirst {
+    /// The trust domain.
+    pub trust_domain: String,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
     pub(crate) version: u32,
     pub(crate) trust_domain: String,
+    /// The anchor below which the issuer stands.
+    pub(crate) signs: AnchorId,
+    pub(crate) issuer: Pair,
+    pub(crate) stands: Stands,
+}
+
+/// What an authority stands on.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stands {
+    /// The keys of the anchors are here.
+    First(First),
+    /// They are elsewhere.
+    Branch(Branch),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct First {
     /// Of the bundle.
     pub(crate) bundle_version: u64,
     /// How many authorities were made: each has a name of its own.
     pub(crate) made: u64,
     /// From the oldest to the newest.
     pub(crate) anchors: Vec<AnchorState>,
-    /// The anchor below which the issuer stands.
-    pub(crate) signs: AnchorId,
-    pub(crate) issuer: Pair,
     pub(crate) revoked: BTreeMap<Serial, Timestamp>,
+    /// From the oldest to the newest; those that are over are forgotten.
+    pub(crate) branches: Vec<Given>,
+}
+
+/// An issuer that was given to another machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    /// Grows with each.
+    pub number: u64,
+    /// The number of the issuer's certificate: who denies it denies all that the branch signs.
+    pub serial: Serial,
+    /// The anchor that signed it.
+    pub anchor: AnchorId,
+    /// Made at that moment.
+    pub made: Timestamp,
+    /// Signs nothing from then on.
+    pub until: Timestamp,
+}
+
+/// A branch: the anchors as they were carried here, in the form in which they can be carried on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "BranchText", into = "BranchText")]
+pub(crate) struct Branch {
+    /// Of two branches the one with the higher number is newer.
+    pub(crate) number: u64,
+    pub(crate) trust: Trust,
+    pub(crate) signed: Arc<SignedBundle>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BranchText {
+    number: u64,
+    signed: SignedBundle,
+}
+
+impl From<Branch> for BranchText {
+    fn from(Branch { number, signed, .. }: Branch) -> Self {
+        Self { number, signed: Arc::unwrap_or_clone(signed) }
+    }
+}
+
+impl TryFrom<BranchText> for Branch {
+    type Error = CarriedError;
+
+    fn try_from(BranchText { number, signed }: BranchText) -> Result<Self, CarriedError> {
+        let signed = Arc::new(signed);
+        Ok(Self { number, trust: Trust::own(Arc::clone(&signed))?, signed })
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -108,8 +189,20 @@ impl AnchorState {
     }
 }
 
+impl First {
+    pub(crate) fn anchor(&self, id: &str) -> Result<&AnchorState, KeepAnchor> {
+        let found = self.anchors.iter().find(|it| it.id == id);
+        found.ok_or_else(|| KeepAnchor::Unknown(id.to_owned()))
+    }
+
+    /// When the last branch is over.
+    pub(crate) fn end_below(&self) -> Option<Timestamp> {
+        self.branches.iter().map(|it| it.until).max()
+    }
+}
+
 impl State {
-    /// Reads what [`write`](Self::write) gave.
+    /// Reads what [`write`](Self::write) gave, or what the program before this one wrote.
     pub(crate) fn read(text: &str, trust_domain: &str) -> Result<Self, ReadStateError> {
         // The error's own text may show a piece of what it read.
         let malformed = |error: &serde_json::Error| ReadStateError::Malformed {
@@ -117,19 +210,51 @@ impl State {
         };
         let value: serde_json::Value = serde_json::from_str(text).map_err(|it| malformed(&it))?;
         let found = value.get("version").and_then(serde_json::Value::as_u64).unwrap_or(0);
-        if found != u64::from(VERSION) {
-            return Err(ReadStateError::UnknownVersion { found });
-        }
-        let state: Self = serde_json::from_value(value).map_err(|it| malformed(&it))?;
+        let read = match found {
+            1 => serde_json::from_value(value).map(before::State::into_present),
+            it if it == u64::from(VERSION) => serde_json::from_value(value),
+            _ => return Err(ReadStateError::UnknownVersion { found }),
+        };
+        let state: Self = read.map_err(|it| malformed(&it))?;
         if state.trust_domain != trust_domain {
             let (found, expected) = (state.trust_domain, trust_domain.to_owned());
             return Err(ReadStateError::OtherDomain { found, expected });
         }
-        if !state.anchors.iter().any(|it| it.id == state.signs) {
-            let reason = "the anchor that signs is not among the anchors".to_owned();
-            return Err(ReadStateError::Malformed { reason });
-        }
+        state.check().map_err(|reason| ReadStateError::Malformed { reason: reason.to_owned() })?;
         Ok(state)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        match &self.stands {
+            Stands::First(first) if !first.anchors.iter().any(|it| it.id == self.signs) => {
+                Err("the anchor that signs is not among the anchors")
+            }
+            Stands::Branch(it) if it.trust.bundle().trust_domain != self.trust_domain => {
+                Err("the bundle is of another trust domain")
+            }
+            Stands::First(_) | Stands::Branch(_) => Ok(()),
+        }
+    }
+
+    /// Whom to trust.
+    pub(crate) fn bundle(&self) -> Bundle {
+        match &self.stands {
+            Stands::First(first) => Bundle {
+                version: first.bundle_version,
+                trust_domain: self.trust_domain.clone(),
+                anchors: first.anchors.iter().map(|it| it.pair.certificate.clone()).collect(),
+                revoked: first.revoked.clone(),
+            },
+            Stands::Branch(branch) => branch.trust.bundle().clone(),
+        }
+    }
+
+    /// What only an authority with the keys of the anchors has.
+    pub(crate) fn first(&mut self) -> Result<&mut First, NotFirst> {
+        match &mut self.stands {
+            Stands::First(first) => Ok(first),
+            Stands::Branch(_) => Err(NotFirst { trust_domain: self.trust_domain.clone() }),
+        }
     }
 
     pub(crate) fn write(&self) -> String {

@@ -1,13 +1,21 @@
 //! What is done on an order, and what the authority stands on then.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{Office, OrderError, Standing};
-use crate::{certificate::Serial, order::Order, rotation::RotationStep};
+use crate::{
+    authority::{BRANCH_LIFE, Given},
+    certificate::Serial,
+    order::Order,
+    rotation::RotationStep,
+};
 
 impl Office {
     /// Carries an order out; gives what the authority stands on then: `version`, `anchors` (`anchor`, `signs`,
-    /// `trusted_since`, `in_use_until`, `certificate`), `denied`, `issuer`, `next`.
+    /// `trusted_since`, `in_use_until`, `certificate`), `denied`, `issuer`, `next`, `branch` (its number, in a
+    /// branch), `branches`. Of a branch that was made it gives `made` and `state` alone: the file, with a key.
     ///
     /// # Errors
     /// The authority refuses, or its disk: then it may be done and not be known after a restart.
@@ -21,6 +29,10 @@ impl Office {
                 self.rotate_issuer()?;
             }
             Order::Drop { anchor } => self.drop_anchor(anchor)?,
+            Order::Branch { life_s } => {
+                let made = self.branch(life_s.map_or(BRANCH_LIFE, Duration::from_secs))?;
+                return Ok(json!({"made": shown(&made.given), "state": made.state}));
+            }
             Order::Deny { serial } => {
                 let number = Serial::parse(serial);
                 self.revoke(number.ok_or_else(|| OrderError::NoNumber(serial.clone()))?)?;
@@ -32,13 +44,16 @@ impl Office {
 
 fn page(standing: &Standing) -> Value {
     let anchors: Vec<Value> = standing
-        .anchors
+        .bundle
+        .anchor_ids()
         .iter()
         .zip(&standing.bundle.anchors)
-        .map(|(it, certificate)| {
+        .map(|(id, certificate)| {
+            let used = standing.anchors.iter().find(|it| it.id == *id);
             json!({
-                "anchor": it.id, "signs": it.id == standing.signs,
-                "trusted_since": it.trusted_since, "in_use_until": it.in_use_until,
+                "anchor": id, "signs": *id == standing.signs,
+                "trusted_since": used.map(|it| it.trusted_since),
+                "in_use_until": used.map(|it| it.in_use_until),
                 "certificate": certificate,
             })
         })
@@ -52,8 +67,14 @@ fn page(standing: &Standing) -> Value {
     json!({
         "version": standing.bundle.version, "anchors": anchors, "denied": denied,
         "issuer": {"not_before": standing.issuer.0, "not_after": standing.issuer.1},
-        "next": next(&standing.next),
+        "next": next(&standing.next), "branch": standing.branch,
+        "branches": standing.branches.iter().map(shown).collect::<Vec<_>>(),
     })
+}
+
+fn shown(branch: &Given) -> Value {
+    let Given { number, serial, anchor, made, until } = branch;
+    json!({"branch": number, "issuer": serial, "anchor": anchor, "made": made, "until": until})
 }
 
 fn next(step: &RotationStep) -> Value {

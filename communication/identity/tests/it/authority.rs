@@ -155,7 +155,7 @@ fn who_has_an_identity_gets_the_next_one_by_its_key_alone() {
     let asked = request(&other, &[&id("till")]);
     let refused = authority.renew(ME, &held.chain, &asked, &proof(&key, &asked), at(1_800));
     assert!(matches!(refused, Err(IssueError::Request(RequestError::WrongName))));
-    authority.revoke(Leaf::read(&held.chain[0]).unwrap().serial, at(1_800));
+    authority.revoke(Leaf::read(&held.chain[0]).unwrap().serial, at(1_800)).unwrap();
     let refused = renewed(&mut authority, (&held, &key), ME, at(1_800)).unwrap_err();
     assert!(matches!(refused, IssueError::Refused(Refusal::Revoked)), "{refused}");
 }
@@ -283,7 +283,7 @@ fn an_anchor_in_use_is_not_dropped_and_a_restart_does_not_make_it_forget() {
 #[test]
 fn a_state_comes_back_as_it_was_and_another_form_is_refused_with_both_named() {
     let mut authority = found();
-    authority.revoke(identity::Serial::parse("0abc").unwrap(), now());
+    authority.revoke(identity::Serial::parse("0abc").unwrap(), now()).unwrap();
     let state = authority.state();
     let config = AuthorityConfig::default();
     let resume = |text: &str, domain: &str| Authority::resume(config, domain, text, now());
@@ -291,9 +291,9 @@ fn a_state_comes_back_as_it_was_and_another_form_is_refused_with_both_named() {
     assert_eq!(resumed.bundle(), authority.bundle());
     assert_eq!(resumed.state(), state);
 
-    let newer = state.replacen("\"version\": 1", "\"version\": 2", 1);
+    let newer = state.replacen("\"version\": 2", "\"version\": 3", 1);
     let refused = resume(&newer, DOMAIN).unwrap_err();
-    assert_eq!(refused.to_string(), "the authority's state has form 2; this program reads form 1");
+    assert_eq!(refused.to_string(), "the authority's state has form 3; this program reads form 2");
     let other = resume(&state, "other.test").unwrap_err();
     assert!(matches!(other, ReadStateError::OtherDomain { .. }), "{other}");
     for cut in [0, 1, state.len() / 2, state.len() - 2] {
@@ -318,10 +318,10 @@ fn no_key_is_shown_by_what_a_log_would_print() {
 fn a_deny_list_forgets_what_is_over() {
     let mut authority = found();
     let serial = |number: u8| identity::Serial::parse(&format!("{number:02x}")).unwrap();
-    authority.revoke(serial(1), now());
-    authority.revoke(serial(2), at(7 * 86_400));
+    authority.revoke(serial(1), now()).unwrap();
+    authority.revoke(serial(2), at(7 * 86_400)).unwrap();
     assert_eq!(authority.bundle().revoked.len(), 2);
-    authority.revoke(serial(3), at(7 * 86_400 + 60));
+    authority.revoke(serial(3), at(7 * 86_400 + 60)).unwrap();
     let denied: Vec<_> = authority.bundle().revoked.into_keys().collect();
     assert_eq!(denied, [serial(2), serial(3)]);
 }

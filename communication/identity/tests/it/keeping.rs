@@ -1,175 +1,19 @@
 //! Processes that keep their identities, against an authority behind a socket.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
-use base::{ManualClock, Random, SharedClock};
-use identity::{
-    AuthorityConfig, Claims, Credentials, Current, Entrance, Grounds, KeeperConfig, Membership,
-    Office, Protocol, Serial, SpiffeId, keep,
-};
-use runtime::Tasks;
-use telemetry::Telemetry;
-use tempfile::TempDir;
+use identity::{Claims, Entrance, Protocol, SpiffeId};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{UnixListener, UnixStream},
+    net::UnixStream,
     time::timeout,
 };
 
 use crate::{
     peers::{connection, handshakes},
-    pki::{DOMAIN, id, now},
+    pki::id,
+    world::{FAILED, LONG, World, is_settled, joined, serial, talk, until},
 };
-
-/// Longer than anything here takes.
-const LONG: Duration = Duration::from_secs(20);
-/// Looks often: the tests move the clock by hand.
-const CONFIG: KeeperConfig = KeeperConfig {
-    renewal: identity::RenewalConfig { at: 0.5, jitter: 0.1, backoff_ms: 10, backoff_max_ms: 40 },
-    look_ms: 10,
-    timeout_ms: 5_000,
-};
-
-/// A directory with an authority in it, and a clock.
-struct World {
-    directory: TempDir,
-    clock: Arc<ManualClock>,
-    telemetry: Telemetry,
-    office: Office,
-    serving: Tasks,
-    processes: Tasks,
-}
-
-impl World {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::new(now()));
-        let telemetry = Telemetry::disabled();
-        let (office, serving) = Self::open(&directory, &clock, &telemetry);
-        Self { directory, clock, telemetry, office, serving, processes: Tasks::new() }
-    }
-
-    fn open(
-        directory: &TempDir,
-        clock: &Arc<ManualClock>,
-        telemetry: &Telemetry,
-    ) -> (Office, Tasks) {
-        let shared: SharedClock = clock.clone();
-        let state = directory.path().join("authority.json");
-        let config = AuthorityConfig::default();
-        let office = Office::open(config, DOMAIN, state, shared, telemetry).unwrap();
-        let socket = directory.path().join("authority.sock");
-        // A socket that was left is nobody's.
-        let _absent = fs::remove_file(&socket);
-        let serving = Tasks::new();
-        office.serve(UnixListener::bind(socket).unwrap(), &serving);
-        (office, serving)
-    }
-
-    async fn stop(&self) {
-        self.serving.drain(LONG).await;
-        fs::remove_file(self.socket()).unwrap();
-    }
-
-    fn start_again(&mut self) {
-        (self.office, self.serving) = Self::open(&self.directory, &self.clock, &self.telemetry);
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("authority.sock")
-    }
-
-    fn clock(&self) -> SharedClock {
-        self.clock.clone()
-    }
-
-    fn process(&self, service: &str) -> Current {
-        self.process_with(service, std::process::id())
-    }
-
-    /// A process whose token is for the process with that number.
-    fn process_with(&self, service: &str, pid: u32) -> Current {
-        let id: SpiffeId = id(service).parse().unwrap();
-        let uid = rustix::process::getuid().as_raw();
-        let token = self.office.draw_token(id.clone(), uid).unwrap();
-        self.office.bind_token(&token, pid).unwrap();
-        let membership =
-            Membership { authority: self.socket(), id, grounds: Grounds::Token(token) };
-        let random = Random::with_seed(1);
-        keep(CONFIG, membership, self.clock(), random, &self.telemetry, &self.processes)
-    }
-
-    /// Waits until a metric has grown so far, and lets the time of one back-off pass at each failure.
-    async fn until_counted(&self, name: &str, least: f64) {
-        let counting = async {
-            let mut failures = -1.0;
-            while self.metric(name) < least {
-                let failed = self.metric(FAILED);
-                if failed > failures {
-                    failures = failed;
-                    self.clock.advance(Duration::from_millis(CONFIG.renewal.backoff_max_ms));
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        let counted = timeout(LONG, counting).await;
-        assert!(counted.is_ok(), "{name}: {}", self.telemetry.metrics().encode());
-    }
-
-    /// Waits until an identity is held, and lets the time of one back-off pass at each look.
-    async fn until_held(&self, current: &Current) {
-        let waiting = async {
-            while serial(current).is_none() {
-                self.clock.advance(Duration::from_millis(CONFIG.renewal.backoff_max_ms));
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(LONG, waiting).await.expect("in time");
-    }
-
-    fn metric(&self, start: &str) -> f64 {
-        let text = self.telemetry.metrics().encode();
-        let value = text.lines().find_map(|it| it.strip_prefix(start));
-        value.map_or(0.0, |it| it.trim().parse().unwrap())
-    }
-}
-
-/// Tries that brought no identity.
-const FAILED: &str = "identity_renewals_total{outcome=\"failed\"}";
-
-/// Waits until what is held is as wanted.
-async fn until(current: &mut Current, wanted: impl Fn(Option<&Arc<Credentials>>) -> bool) {
-    let reached = current.wait_for(|it| wanted(it.as_ref()));
-    timeout(LONG, reached).await.expect("in time").expect("the keeper runs");
-}
-
-fn serial(current: &Current) -> Option<Serial> {
-    current.borrow().as_ref().map(|it| it.identity().serial().clone())
-}
-
-async fn joined(current: &mut Current) -> Serial {
-    until(current, |it| it.is_some()).await;
-    serial(current).unwrap()
-}
-
-/// One handshake and one byte each way between two processes.
-async fn talk(world: &World, caller: &Current, server: &Current, service: &str) {
-    let (opened, accepted, from) = connection().await;
-    let server = handshakes(server.clone(), world.clock());
-    let caller = handshakes(caller.clone(), world.clock());
-    let service: SpiffeId = id(service).parse().unwrap();
-    let (accepted, connected) = tokio::join!(
-        server.accept(accepted, from, Entrance::Service),
-        caller.connect(opened, &service, Protocol::Http2),
-    );
-    let (mut accepted, mut connected) = (accepted.unwrap().stream, connected.unwrap().stream);
-    connected.write_all(b"?").await.unwrap();
-    connected.flush().await.unwrap();
-    accepted.read_exact(&mut [0]).await.unwrap();
-    accepted.write_all(b"!").await.unwrap();
-    accepted.flush().await.unwrap();
-    connected.read_exact(&mut [0]).await.unwrap();
-}
 
 #[tokio::test]
 async fn a_process_joins_renews_at_half_its_life_and_two_talk_to_each_other() {
@@ -213,22 +57,16 @@ async fn a_user_has_the_names_that_were_said_of_it_also_from_an_authority_that_s
     let mut world = World::new();
     let uid = rustix::process::getuid().as_raw();
     let claims = || Claims::default().with(uid, id("cart").parse().unwrap());
-    let claimed = |world: &World, service: &str| {
-        let id: SpiffeId = id(service).parse().unwrap();
-        let membership = Membership { authority: world.socket(), id, grounds: Grounds::User };
-        let random = Random::with_seed(1);
-        keep(CONFIG, membership, world.clock(), random, &world.telemetry, &world.processes)
-    };
     const REFUSED: &str =
         "identity_authority_requests_total{request=\"claim\",outcome=\"refused\"}";
-    let mut cart = claimed(&world, "cart");
+    let mut cart = world.claims("cart");
     // Nobody may have any name before it was said.
     world.until_counted(REFUSED, 1.0).await;
     assert_eq!(serial(&cart), None);
     world.office.admit(claims());
     world.until_held(&cart).await;
     let first = serial(&cart).unwrap();
-    let till = claimed(&world, "till");
+    let till = world.claims("till");
     world.until_counted(REFUSED, 3.0).await;
     assert_eq!(serial(&till), None, "another name than was said");
     world.stop().await;
@@ -297,12 +135,6 @@ async fn issuer_and_anchor_are_replaced_under_load_and_no_handshake_fails() {
     until(&mut cart, |it| it.is_some_and(|it| it.trust().bundle().version == version)).await;
     let anchors = cart.borrow().as_ref().unwrap().trust().bundle().anchors.clone();
     assert_eq!(anchors, standing.bundle.anchors);
-}
-
-/// Whether nothing is due in the calendar.
-fn is_settled(world: &World) -> bool {
-    use identity::RotationStep;
-    matches!(world.office.standing().next, RotationStep::Nothing | RotationStep::Wait { .. })
 }
 
 #[tokio::test]

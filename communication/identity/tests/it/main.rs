@@ -4,6 +4,10 @@
 #[cfg(test)]
 mod authority;
 #[cfg(test)]
+mod branches;
+#[cfg(test)]
+mod carrying;
+#[cfg(test)]
 mod handshakes;
 #[cfg(test)]
 mod keeping;
@@ -12,4 +16,8 @@ mod peers;
 #[cfg(test)]
 mod pki;
 #[cfg(test)]
+mod signed;
+#[cfg(test)]
 mod verdicts;
+#[cfg(test)]
+mod world;

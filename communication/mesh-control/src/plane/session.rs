@@ -21,7 +21,7 @@ use crate::{
     metrics::gauge,
     registry::Connection,
     state::{Numbered, Snapshot},
-    wire::{self, Lines, SAID_BYTES_MAX, Said, Told, WIRE},
+    wire::{self, Lines, SAID_BYTES_MAX, Said, Told, WIRE, WIRE_BEFORE},
 };
 
 /// A proxy that is connected.
@@ -98,6 +98,8 @@ impl Drop for Listed<'_> {
 
 struct Session<'a, S> {
     plane: &'a Plane,
+    /// The version that the proxy speaks.
+    wire: u32,
     peer: Option<SpiffeId>,
     to: WriteHalf<S>,
     listed: Listed<'a>,
@@ -116,17 +118,18 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let (read, to) = split(stream);
     let mut lines = Lines::new(read, SAID_BYTES_MAX);
     let first = timeout(SILENT_MAX, lines.next()).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    let Said::Subscribe { wire: WIRE, name } = first else {
-        let what = format!("it does not speak version {WIRE} of the wire");
+    let Said::Subscribe { wire: wire @ (WIRE | WIRE_BEFORE), name } = first else {
+        let what = format!("it speaks neither version {WIRE} nor {WIRE_BEFORE} of the wire");
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     };
     let (from, identity) = (from.to_string(), peer.clone());
     let listed = Listed::new(plane, Subscriber { name, from, identity, ..Subscriber::default() });
     let current = plane.0.current.subscribe();
-    let mut session = Session { plane, peer, to, listed, current, sent: None, is_open: false };
+    let (sent, is_open) = (None, false);
+    let mut session = Session { plane, wire, peer, to, listed, current, sent, is_open };
     let lease = lock(&plane.0.registry).lease();
     let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
-    session.tell(&Told::Welcome { wire: WIRE, lease_ms }).await?;
+    session.tell(&Told::Welcome { wire, lease_ms }).await?;
     session.run(&mut lines).await
 }
 
@@ -158,7 +161,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         if self.is_open || is_sent {
             return Ok(());
         }
-        let snapshot = Snapshot::between(self.sent.as_deref(), &next);
+        let mut snapshot = Snapshot::between(self.sent.as_deref(), &next);
+        if self.wire == WIRE_BEFORE {
+            snapshot.trust = None;
+        }
         let bytes = self.tell(&Told::Snapshot(snapshot)).await?;
         self.plane.0.metrics.snapshot_bytes.add(bytes as u64);
         self.listed.change(|it| it.sent = next.version);

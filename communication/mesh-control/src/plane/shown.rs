@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::{Plane, lock};
 
 impl Plane {
-    /// Everything that is known: `{version, settled, troubles, instances, subscribers}`.
+    /// Everything that is known: `{version, settled, trusts, troubles, instances, subscribers}`; `trusts` is the
+    /// version of whom to trust that it carries.
     #[must_use]
     pub fn shown(&self) -> Value {
         let now = self.now();
@@ -32,8 +33,12 @@ impl Plane {
             })
             .collect();
         let current = self.0.current.borrow().clone();
+        let shown = self.0.known.as_ref().and_then(identity::Handshakes::shown);
+        let told = current.state.trust.as_ref();
+        let carried = shown.filter(|it| told.is_some() && it.trust().signed() == told);
         json!({
             "version": current.version, "settled": current.state.is_settled,
+            "trusts": carried.map(|it| it.trust().bundle().version),
             "troubles": lock(&self.0.contributions).troubles(),
             "listed": current.state.sets.keys().collect::<Vec<_>>(),
             "instances": instances, "subscribers": subscribers,

@@ -9,3 +9,5 @@ mod identities;
 mod rig;
 #[cfg(test)]
 mod states;
+#[cfg(test)]
+mod trust;

@@ -250,7 +250,7 @@ async fn who_does_not_speak_the_wire_is_shut_out_and_the_others_are_served() {
     let first = "{\"subscribe\":{\"wire\":1,\"name\":\"x\"}}\n";
     let lies = format!("{first}{{\"acknowledge\":{{\"version\":99}}}}\n");
     let twice = format!("{first}{first}");
-    let other = "{\"subscribe\":{\"wire\":2,\"name\":\"x\"}}\n";
+    let other = "{\"subscribe\":{\"wire\":3,\"name\":\"x\"}}\n";
     for text in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
         &endless,
