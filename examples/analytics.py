@@ -5,7 +5,7 @@
     drone-delivery up --set broker.plain_clients=true
     python3 examples/analytics.py [127.0.0.1:7092]
 
-or, logged in as `analytics` over TLS, with what `drone-delivery log user add analytics` has shown:
+or, logged in as `analytics` over TLS, with the secret that `drone-delivery log user add analytics` has shown, alone in a file:
 
     drone-delivery up --routes examples/log-user.yaml
     drone-delivery identity anchors --pem > anchors.pem
@@ -47,7 +47,10 @@ stages = collections.Counter()
 try:
     while True:
         record = consumer.poll(1.0)
-        if record is None or record.error():
+        if record is None:
+            continue
+        if record.error():
+            print(record.error(), file=sys.stderr, flush=True)
             continue
         kind = dict(record.headers() or []).get("ce_type", b"?").decode()
         stages[kind.split(".")[-2] if "." in kind else kind] += 1

@@ -5,7 +5,7 @@
     drone-delivery up --set broker.plain_clients=true
     python3 examples/request.py [127.0.0.1:7092]
 
-or, logged in as `request` over TLS, with what `drone-delivery log user add request` has shown:
+or, logged in as `request` over TLS, with the secret that `drone-delivery log user add request` has shown, alone in a file:
 
     drone-delivery up --routes examples/log-user.yaml
     drone-delivery identity anchors --pem > anchors.pem
@@ -47,13 +47,21 @@ request = {
 }
 
 
+refused = []
+
+
 def acknowledged(error, _record):
     if error is not None:
-        sys.exit(f"not taken: {error}")
-    print(delivery, flush=True)
+        refused.append(error)
+    else:
+        print(delivery, flush=True)
 
 
-producer = Producer({"bootstrap.servers": address, "acks": "all", **access()})
+# The partition of a key as every other client of this log has it.
+producer = Producer({"bootstrap.servers": address, "acks": "all",
+                     "partitioner": "murmur2_random", **access()})
 producer.produce("delivery-requests", key=delivery, value=json.dumps(request),
                  headers={"operation": "delivery"}, on_delivery=acknowledged)
 producer.flush()
+if refused:
+    sys.exit(f"not taken: {refused[0]}")

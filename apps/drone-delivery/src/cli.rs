@@ -222,7 +222,7 @@ pub(crate) struct SettingArguments {
     /// First of the ports; all others are counted from it.
     #[arg(long, value_name = "PORT")]
     pub(crate) port_base: Option<u16>,
-    /// `demo` makes up what it does not know, `strict` refuses it.
+    /// `demo` makes up what it does not know (accounts, places, a key at the start), `strict` refuses it.
     #[arg(long, value_name = "demo|strict")]
     pub(crate) profile: Option<String>,
     /// Processes of roles.

@@ -10,10 +10,12 @@
 mod witness;
 
 use std::{
+    collections::VecDeque,
     fs::{File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use base::{SharedClock, Timestamp};
@@ -108,25 +110,83 @@ pub fn verify(text: &str) -> Result<Vec<Entry>, Broken> {
 }
 
 /// The log of one system. Several processes may note at once: each entry is written under a lock of the
-/// file, behind the last one that is there.
+/// file, behind the last one that is there. What cannot be written waits in memory for the next entry, with
+/// its time; of more than [`LATE_MAX`] only the number is told.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     path: PathBuf,
     clock: SharedClock,
+    late: Arc<Mutex<Late>>,
+}
+
+/// Deeds that wait for a disk that takes them.
+const LATE_MAX: usize = 256;
+
+/// What was not written when it happened.
+#[derive(Debug, Default)]
+struct Late {
+    deeds: VecDeque<(Timestamp, [String; 3])>,
+    lost: u64,
+}
+
+impl Late {
+    fn push(&mut self, at: Timestamp, deed: [&str; 3]) {
+        if self.deeds.len() >= LATE_MAX {
+            self.deeds.pop_front();
+            self.lost += 1;
+        }
+        self.deeds.push_back((at, deed.map(str::to_owned)));
+    }
+
+    /// The entries behind the last one that is there.
+    fn entries(&self, mut last: Option<Entry>) -> Vec<Entry> {
+        let lost = (self.lost > 0).then(|| {
+            let what = format!("{} deeds could not be noted", self.lost);
+            let first = self.deeds.front().map_or(Timestamp::from_millis(0), |it| it.0);
+            (first, ["audit log".to_owned(), what, "lost".to_owned()])
+        });
+        let mut entries = Vec::new();
+        for (at, deed) in lost.iter().chain(&self.deeds) {
+            let entry = Entry::after(last.as_ref(), *at, deed.each_ref().map(String::as_str));
+            last = Some(entry.clone());
+            entries.push(entry);
+        }
+        entries
+    }
 }
 
 impl AuditLog {
     /// The one at this place.
     #[must_use]
     pub fn at(path: PathBuf, clock: SharedClock) -> Self {
-        Self { path, clock }
+        Self { path, clock, late: Arc::default() }
     }
 
     /// Notes something; it is on stable storage then.
     ///
     /// # Errors
-    /// The file cannot be read or written: nothing is noted.
+    /// The file cannot be read or written: it is noted with the next entry that can be.
     pub fn note(&self, who: &str, what: &str, decision: &str) -> io::Result<()> {
+        let mut late = self.late();
+        late.push(self.clock.now(), [who, what, decision]);
+        self.write(&mut late)
+    }
+
+    /// Notes what could not be noted before.
+    ///
+    /// # Errors
+    /// It still cannot be.
+    pub fn note_late(&self) -> io::Result<()> {
+        let mut late = self.late();
+        if late.deeds.is_empty() { Ok(()) } else { self.write(&mut late) }
+    }
+
+    fn late(&self) -> MutexGuard<'_, Late> {
+        // Written whole, or all of it is kept.
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, late: &mut Late) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         folder::make_private(folder)?;
         let mut file =
@@ -135,11 +195,18 @@ impl AuditLog {
         // Let go of with the file.
         file.lock()?;
         let last = last_entry(&mut file)?;
-        let entry = Entry::after(last.as_ref(), self.clock.now(), [who, what, decision]);
-        let line = serde_json::to_string(&entry)? + "\n";
-        // Where this fails the next one cuts off what is left of it.
-        file.write_all(line.as_bytes())?;
-        file.sync_data()
+        let length = file.metadata()?.len();
+        let mut lines = String::new();
+        for entry in late.entries(last) {
+            lines += &(serde_json::to_string(&entry)? + "\n");
+        }
+        let written = file.write_all(lines.as_bytes()).and_then(|()| file.sync_data());
+        match written {
+            Ok(()) => *late = Late::default(),
+            // Half an entry is none. What stays of it all the same the next one cuts off.
+            Err(_) => file.set_len(length).unwrap_or(()),
+        }
+        written
     }
 }
 
@@ -226,6 +293,29 @@ mod tests {
         let entries = verify(&text(&folder)).unwrap();
         let told: Vec<_> = entries.iter().map(|it| it.what.as_str()).collect();
         assert_eq!(told, ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_noted_with_the_next_entry_in_its_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, place) = (log(&folder), folder.path().join("audit"));
+        log.note("a", "first", "done").unwrap();
+        // A file in the place of the folder: nothing can be written.
+        fs::rename(&place, folder.path().join("away")).unwrap();
+        fs::write(&place, "").unwrap();
+        for number in 0..=LATE_MAX {
+            assert!(log.note("a", &format!("late {number}"), "done").is_err());
+        }
+        assert!(log.note_late().is_err());
+        fs::remove_file(&place).unwrap();
+        fs::rename(folder.path().join("away"), &place).unwrap();
+        log.note_late().unwrap();
+        log.note_late().unwrap();
+        log.note("a", "last", "done").unwrap();
+        let entries = verify(&text(&folder)).unwrap();
+        let told: Vec<_> = entries.iter().map(|it| it.what.as_str()).collect();
+        assert_eq!(told[..3], ["first", "1 deeds could not be noted", "late 1"]);
+        assert_eq!((told.len(), told[told.len() - 1]), (LATE_MAX + 3, "last"));
     }
 
     #[test]

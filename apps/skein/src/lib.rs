@@ -24,6 +24,7 @@ pub mod output;
 pub mod preflight;
 pub mod program;
 pub mod proxy;
+mod sockets;
 pub mod supervise;
 pub mod table;
 pub mod users;

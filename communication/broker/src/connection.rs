@@ -57,7 +57,7 @@ impl From<BeginError> for ConnectionError {
     fn from(error: BeginError) -> Self {
         match error {
             BeginError::Malformed(error) => Self::Malformed(error),
-            BeginError::Forbidden { .. } | BeginError::Unheard(_) => {
+            BeginError::Forbidden { .. } | BeginError::Unheard(_) | BeginError::TooMuch(_) => {
                 Self::Forbidden(error.to_string())
             }
         }

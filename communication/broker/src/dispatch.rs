@@ -1,6 +1,9 @@
 //! From a frame to an answer: which request it is, and who serves it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use kafka_wire::{
@@ -34,6 +37,8 @@ use crate::{
     turned_away, versions,
 };
 
+/// Bytes of a request that appends nothing. A name of a topic has some twenty.
+const WORDS_BYTES_MAX: usize = 256 << 10;
 /// The number of this broker, which is the only one.
 const NODE: i32 = 0;
 const CLUSTER: &str = "skein";
@@ -56,6 +61,9 @@ pub(crate) enum BeginError {
     /// Only who administers the log may ask that.
     #[error("{client:?} may not ask for {}", api.as_str())]
     Forbidden { api: ApiKey, client: Client },
+    /// It names more than one request may: each name is judged and answered before anybody else is served.
+    #[error("{} has more than {WORDS_BYTES_MAX} bytes without a record in it", .0.as_str())]
+    TooMuch(ApiKey),
     /// Who the client is has to be said first, or is being said.
     #[error("nobody may ask for {} before he has said who he is", .0.as_str())]
     Unheard(ApiKey),
@@ -87,10 +95,13 @@ pub(crate) fn begin(
     if !session.hears(api) {
         return Err(BeginError::Unheard(api));
     }
+    if api != ApiKey::Produce && reader.left() > WORDS_BYTES_MAX {
+        return Err(BeginError::TooMuch(api));
+    }
     let (id, version) = (head.correlation_id, head.version);
     let answer = match api {
         ApiKey::SaslHandshake => {
-            now(response(id, version, &session.choose(&read(reader, version)?)))
+            now(response(id, version, &session.choose(&read(reader, version)?, version)))
         }
         ApiKey::SaslAuthenticate => {
             now(response(id, version, &session.authenticate(&read(reader, version)?)))
@@ -223,6 +234,9 @@ fn serve(
 
 /// What a client learns of topics: asked for all, of those that it sees.
 fn metadata(shared: &Shared, client: &Client, mut request: MetadataRequest) -> MetadataResponse {
+    // A name that comes again has its answer.
+    let mut named = HashSet::new();
+    request.topics.retain(|it| named.insert(it.clone()));
     request.allow_auto_topic_creation &= makes(shared, client, &request);
     let mut told = shared.metadata(&request);
     if request.topics.is_empty() {

@@ -121,8 +121,15 @@ impl Session {
         }
     }
 
-    pub(crate) fn choose(&mut self, asked: &SaslHandshakeRequest) -> SaslHandshakeResponse {
-        let offered = if self.users.is_some() { vec![PLAIN.to_owned()] } else { Vec::new() };
+    /// In version 0 what is said next has no frame of Kafka's. Nobody is let in that way: librdkafka before 2.1 only
+    /// looks whether there is that version before it asks in another.
+    pub(crate) fn choose(
+        &mut self,
+        asked: &SaslHandshakeRequest,
+        version: i16,
+    ) -> SaslHandshakeResponse {
+        let is_offered = self.users.is_some() && version > 0;
+        let offered = if is_offered { vec![PLAIN.to_owned()] } else { Vec::new() };
         let error = if self.stage != Stage::New {
             ErrorCode::IllegalSaslState
         } else if offered.contains(&asked.mechanism) {

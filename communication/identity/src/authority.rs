@@ -176,6 +176,15 @@ impl Authority {
         self.state.write()
     }
 
+    /// Stands on this state from now on, as [`state`](Self::state) wrote it; who has asked it before is known all
+    /// the same.
+    pub(crate) fn stand_on(&mut self, state: &str) -> Result<(), ReadStateError> {
+        let state = State::read(state, &self.state.trust_domain)?;
+        self.issuer = state.issuer.signer()?;
+        (self.state, self.signed) = (state, None);
+        Ok(())
+    }
+
     /// Whom to trust.
     #[must_use]
     pub fn bundle(&self) -> Bundle {

@@ -238,7 +238,7 @@ impl Office {
     pub fn revoke(&self, serial: Serial) -> Result<(), ChangeError> {
         let mut authority = self.lock();
         authority.revoke(serial, self.0.clock.now())?;
-        self.save(&authority)
+        self.save(&mut authority)
     }
 
     /// Makes a new issuer.
@@ -248,7 +248,7 @@ impl Office {
     pub fn rotate_issuer(&self) -> Result<(), ChangeError> {
         let mut authority = self.lock();
         authority.rotate_issuer(self.0.clock.now())?;
-        self.save(&authority)
+        self.save(&mut authority)
     }
 
     /// Begins to replace the anchor; the calendar does the rest.
@@ -258,7 +258,7 @@ impl Office {
     pub fn rotate_anchor(&self) -> Result<AnchorId, ChangeError> {
         let mut authority = self.lock();
         let anchor = authority.rotate_anchor(self.0.clock.now())?;
-        self.save(&authority)?;
+        self.save(&mut authority)?;
         Ok(anchor)
     }
 
@@ -269,7 +269,7 @@ impl Office {
     pub fn drop_anchor(&self, anchor: &AnchorId) -> Result<(), ChangeError> {
         let mut authority = self.lock();
         authority.drop_anchor(anchor, self.0.clock.now())?;
-        self.save(&authority)
+        self.save(&mut authority)
     }
 
     /// Makes a branch for another machine, whose issuer signs for so long. It is known on disk before anybody
@@ -280,7 +280,7 @@ impl Office {
     pub fn branch(&self, life: Duration) -> Result<BranchMade, ChangeError> {
         let mut authority = self.lock();
         let made = authority.branch(life, self.0.clock.now())?;
-        self.save(&authority)?;
+        self.save(&mut authority)?;
         Ok(made)
     }
 
@@ -300,8 +300,17 @@ impl Office {
         }
     }
 
-    fn save(&self, authority: &Authority) -> Result<(), ChangeError> {
-        Ok(write_state(&self.0.path, &authority.state())?)
+    /// Keeps what was changed. Where that fails it stands on what the disk has, so that what it refuses is not in
+    /// force all the same.
+    fn save(&self, authority: &mut Authority) -> Result<(), ChangeError> {
+        let written = write_state(&self.0.path, &authority.state());
+        if written.is_err()
+            && let Ok(Some(kept)) = read_state(&self.0.path)
+            && let Err(error) = authority.stand_on(&kept)
+        {
+            warn!(%error, "what the disk has of the authority cannot be used; what is in memory holds");
+        }
+        Ok(written?)
     }
 
     fn lock(&self) -> MutexGuard<'_, Authority> {
@@ -331,7 +340,7 @@ impl Office {
         let mut authority = self.lock();
         let change = authority.advance(self.0.clock.now())?;
         if change.is_some() {
-            self.save(&authority)?;
+            self.save(&mut authority)?;
         }
         Ok(change)
     }

@@ -97,7 +97,7 @@ apis! {
     /// Names the groups.
     ListGroups = 16, 0 ..= 1;
     /// Chooses how the client says who it is. In version 0 what follows would be no request.
-    SaslHandshake = 17, 1 ..= 1;
+    SaslHandshake = 17, 0 ..= 1;
     /// Says what is spoken.
     ApiVersions = 18, 0 ..= 3;
     /// Makes topics.

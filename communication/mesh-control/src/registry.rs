@@ -13,7 +13,10 @@
 //!
 //! Time comes in; nothing waits here.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use base::Monotonic;
 use identity::SpiffeId;
@@ -25,6 +28,11 @@ use crate::instance::{Registration, RegistrationError};
 pub const INSTANCES_MAX: usize = 5_000;
 /// Names of services, and of their versions, that are remembered though nothing runs under them.
 const NAMES_MAX: usize = 2_000;
+
+/// Instances of one service: whoever is that service cannot fill the registry.
+const INSTANCES_OF_ONE_MAX: usize = 1_000;
+/// Versions of one service that are remembered; past it those are forgotten under which nothing runs.
+const VERSIONS_OF_ONE_MAX: usize = 32;
 
 /// Bounds of a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +90,11 @@ pub enum RegisterError {
     /// As many are registered as may be.
     #[error("{INSTANCES_MAX} instances or {NAMES_MAX} names are registered, as many as may be")]
     Full,
+    /// As many of this service are registered as may be.
+    #[error(
+        "{INSTANCES_OF_ONE_MAX} instances or {VERSIONS_OF_ONE_MAX} versions of one service are registered, as many as may be"
+    )]
+    Crowded,
 }
 
 impl RegisterError {
@@ -93,6 +106,7 @@ impl RegisterError {
             Self::WrongService => "wrong_service",
             Self::Taken => "taken",
             Self::Full => "full",
+            Self::Crowded => "crowded",
         }
     }
 }
@@ -172,6 +186,7 @@ impl Registry {
         }
         let is_new = !self.instances.contains_key(key);
         let version = version_name(told);
+        self.make_room_of_one(told, version.as_ref(), is_new, now)?;
         let names = std::iter::once(&told.service).chain(&version);
         let further = names.filter(|it| !self.names.contains_key(*it)).count();
         if (is_new && self.instances.len() >= INSTANCES_MAX)
@@ -188,6 +203,40 @@ impl Registry {
         self.names.insert(told.service.clone(), told.service.clone());
         if let Some(name) = version {
             self.names.entry(name).or_insert_with(|| told.service.clone());
+        }
+        Ok(())
+    }
+
+    /// The same among those of its own service.
+    fn make_room_of_one(
+        &mut self,
+        told: &Registration,
+        version: Option<&String>,
+        is_new: bool,
+        now: Monotonic,
+    ) -> Result<(), RegisterError> {
+        let service = &told.service;
+        let count = |it: &Self| it.instances.keys().filter(|it| it.0 == *service).count();
+        if is_new && count(self) >= INSTANCES_OF_ONE_MAX {
+            self.expire(now);
+            if count(self) >= INSTANCES_OF_ONE_MAX {
+                return Err(RegisterError::Crowded);
+            }
+        }
+        let versions = |it: &Self| {
+            it.names.iter().filter(|(name, owner)| *owner == service && *name != service).count()
+        };
+        if version.is_some_and(|it| !self.names.contains_key(it))
+            && versions(self) >= VERSIONS_OF_ONE_MAX
+        {
+            let running: BTreeSet<String> =
+                self.instances(now).filter_map(|it| version_name(&it.told)).collect();
+            self.names.retain(|name, owner| {
+                owner != service || name == service || running.contains(name)
+            });
+            if versions(self) >= VERSIONS_OF_ONE_MAX {
+                return Err(RegisterError::Crowded);
+            }
         }
         Ok(())
     }

@@ -119,7 +119,10 @@ impl Layers {
     /// # Errors
     /// A value does not fit.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        serde_json::from_value(self.merged.clone()).map_err(|it| malformed(&it))
+        serde_path_to_error::deserialize(self.merged.clone()).map_err(|error| {
+            let path = error.path().to_string();
+            ConfigError::Malformed { reason: format!("{path}: {}", error.into_inner()) }
+        })
     }
 
     /// Every value in force, in the order of its path.
@@ -326,6 +329,7 @@ mod tests {
     fn a_value_of_the_wrong_type_is_refused() {
         let mut layers = layers();
         layers.set(Origin::Flag, "lease.expiry_ms", "soon").unwrap();
-        assert!(matches!(layers.read::<Whole>(), Err(ConfigError::Malformed { .. })));
+        let Err(error) = layers.read::<Whole>() else { panic!("it fits") };
+        assert!(error.to_string().starts_with("settings do not fit: lease.expiry_ms: "), "{error}");
     }
 }

@@ -80,6 +80,8 @@ impl fmt::Debug for PageDoor {
 /// Tells what is changed.
 #[derive(Debug)]
 pub(crate) struct Changes {
+    /// The instance at which something is changed.
+    at: String,
     witness: Witness,
 }
 
@@ -89,8 +91,8 @@ pub(crate) struct Attempt(Undecided);
 
 impl Changes {
     /// To this one; without one to the process's log.
-    pub(crate) fn told_to(witness: Option<Witness>) -> Self {
-        Self { witness: witness.unwrap_or_else(own_log) }
+    pub(crate) fn told_to(witness: Option<Witness>, at: &str) -> Self {
+        Self { at: at.to_owned(), witness: witness.unwrap_or_else(own_log) }
     }
 
     /// Somebody asks for a change; none for a look. What is asked of operators holds no secret.
@@ -100,7 +102,8 @@ impl Changes {
         }
         let target = parts.uri.path_and_query().map_or("/", |it| it.as_str());
         let body = &body[..body.len().min(BODY_BYTES_MAX)];
-        let words = format!("{} {target} {}", parts.method, String::from_utf8_lossy(body));
+        let body = String::from_utf8_lossy(body);
+        let words = format!("{}: {} {target} {body}", self.at, parts.method);
         Some(Attempt(self.witness.begin(Actor::At(from), words.trim_end().to_owned())))
     }
 }

@@ -218,7 +218,8 @@ impl Service {
         stack.audience = self.audience;
         if let Some(door) = self.door.take() {
             stack.door = Some(door);
-            stack.changes = Some(Changes::told_to(context.witness().cloned()));
+            stack.changes =
+                Some(Changes::told_to(context.witness().cloned(), &context.config.instance));
         }
         stack.edge.clone_from(&context.config.edge);
         let guard = context.door().map(|it| (it, context.config.role.as_str()));
@@ -364,7 +365,7 @@ fn open_admin<'a>(
     let routes = routes.merge(mesh_routes).merge(pages.own);
     let mut stack = stack_of(routes, context);
     stack.operators = config.operators;
-    stack.changes = Some(Changes::told_to(context.witness().cloned()));
+    stack.changes = Some(Changes::told_to(context.witness().cloned(), &context.config.instance));
     let site = Site { handler: Arc::new(stack), system: system.clone() };
     let refused = |source| StartError::Bind { address: config.admin, source };
     let admin = listen("admin", site, at, &context.tasks).map_err(refused)?;
@@ -455,7 +456,8 @@ mod tests {
         }
         assert_eq!(asked(Method::GET, "").await, 404);
         let refused = |what: &str| (what.to_owned(), "refused: 404".to_owned());
-        let expected = [refused("PUT /admin/faults"), refused("DELETE /admin/faults")];
+        let expected =
+            [refused("orders-1: PUT /admin/faults"), refused("orders-1: DELETE /admin/faults")];
         assert_eq!(*told.lock().unwrap(), expected, "a look and a stranger are not told");
     }
 }

@@ -15,13 +15,16 @@ use tokio::{
 };
 
 use super::AuditLog;
-use crate::supervise::ports;
+use crate::sockets;
 
 /// Deeds that wait to be written. More are done all the same, and told to the process's log alone.
 const WAITING_MAX: usize = 256;
 /// So long whoever did something waits for its note. What is not noted is done all the same: a full disk
 /// must not keep a system from being mended.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// So often it is tried to write what could not be written.
+const AGAIN: Duration = Duration::from_secs(5);
 
 type Noted = (Deed, oneshot::Sender<()>);
 
@@ -48,13 +51,24 @@ impl AuditLog {
 }
 
 async fn write(log: AuditLog, mut waiting: mpsc::Receiver<Noted>, shutdown: Shutdown) {
-    while let Some(Some((deed, noted))) = shutdown.or_cancel(waiting.recv()).await {
-        note(&log, deed, noted).await;
+    while let Some(next) = shutdown.or_cancel(timeout(AGAIN, waiting.recv())).await {
+        match next {
+            Ok(Some((deed, noted))) => note(&log, deed, noted).await,
+            Ok(None) => break,
+            Err(_) => note_late(&log).await,
+        }
     }
     waiting.close();
     while let Some((deed, noted)) = waiting.recv().await {
         note(&log, deed, noted).await;
     }
+    note_late(&log).await;
+}
+
+/// Tries what could not be written once more; whoever did it was told of by then.
+async fn note_late(log: &AuditLog) {
+    let log = log.clone();
+    let _still = spawn_blocking(move || log.note_late()).await;
 }
 
 async fn note(log: &AuditLog, deed: Deed, noted: oneshot::Sender<()>) {
@@ -81,7 +95,7 @@ fn named(who: &Actor) -> String {
 }
 
 fn at(address: SocketAddr) -> String {
-    match ports::user_at(address) {
+    match sockets::user_at(address) {
         Some(uid) => format!("uid {uid}, at {address}"),
         None => format!("somebody at {address}"),
     }

@@ -157,7 +157,7 @@ fn kept_current(routes: &[(String, Value)], has_plane: bool) -> Vec<Check> {
         (
             Subject::Callers,
             "the keys of all who may come in can be read",
-            "mend the file, or see why the issuer does not answer; the last good keys hold",
+            "mend the file, or see why the issuer does not answer; meanwhile the last keys hold that were good since the process started",
         ),
         (
             Subject::Certificate,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use base::Timestamp;
+use identity::Refusal;
 use mesh_policy::{
     analyze,
     explain::{self, Explanation, Reason},
@@ -214,6 +215,10 @@ fn explain(code: &str, around: &Surroundings<'_>, output: Output) -> Result<Exit
         if let Some(own) = find(around.reasons) {
             return Ok(explain_own(own, BY_SERVICE, output));
         }
+        let refusals = || Refusal::ALL.iter().find(|it| it.as_str() == code.trim());
+        if let (None, Some(refusal)) = (find(codes::ALL), refusals()) {
+            return Ok(explain_refusal(*refusal, output));
+        }
         let Some(own) = find(around.codes).or_else(|| find(codes::ALL)) else {
             return Err(unknown_code(code, around));
         };
@@ -256,6 +261,23 @@ fn explain_own((code, meaning): OwnReason, whose: &str, output: Output) -> Exit 
             output.document(&json!({"code": code, "title": whose, "meaning": meaning}));
         }
         Format::Table | Format::Wide => output.text(&format!("{code}: {whose}\n\n{meaning}\n")),
+    }
+    Exit::Done
+}
+
+/// Why a handshake came to no good end.
+fn explain_refusal(refusal: Refusal, output: Output) -> Exit {
+    let (code, title) =
+        (refusal.as_str(), "two processes shook hands, and one did not let the other in");
+    let meaning = format!(
+        "{refusal}. `identity show` says who shows what, `identity anchors` whom processes believe; \
+         `identity_refused_handshakes_total` counts by `reason`."
+    );
+    match output.format {
+        Format::Json => {
+            output.document(&json!({"code": code, "title": title, "meaning": meaning}));
+        }
+        Format::Table | Format::Wide => output.text(&format!("{code}: {title}\n\n{meaning}\n")),
     }
     Exit::Done
 }

@@ -24,7 +24,11 @@ pub async fn run(
     let pages: Vec<Value> = pages.filter(|it| it["instances"].is_array()).collect();
     if pages.is_empty() {
         gathered.tell_silent(output);
-        let failure = Failure::new("no_control_plane", "none of the processes is a control plane");
+        let what = match gathered.silent.is_empty() {
+            true => "none of the processes is a control plane",
+            false => "none of the processes that answer is a control plane",
+        };
+        let failure = Failure::new("no_control_plane", what);
         let next = "`endpoints` shows what the proxies know; docs/control-plane.md how one is run";
         return Err(failure.exit(Exit::NotFound).next(next));
     }

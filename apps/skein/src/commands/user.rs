@@ -29,7 +29,7 @@ pub enum UserCommand {
     },
     /// Lists the secrets: whose each is, and whether it is good. No secret is shown.
     List,
-    /// Takes every secret of a user back. What they have opened ends within a second.
+    /// Takes every secret of a user back. What they have opened ends within two seconds.
     Revoke {
         /// Who.
         name: Name,

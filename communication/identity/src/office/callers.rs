@@ -146,7 +146,7 @@ impl Office {
         let mut authority = self.lock();
         let heard = match authority.hear(signed) {
             Ok(false) => return Reply::Heard {},
-            Ok(true) => self.save(&authority).map_err(|it| it.to_string()),
+            Ok(true) => self.save(&mut authority).map_err(|it| it.to_string()),
             Err(error) => Err(error.to_string()),
         };
         let version = authority.bundle().version;

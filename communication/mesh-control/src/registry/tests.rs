@@ -158,16 +158,40 @@ fn what_a_service_calls_its_version_brings_it_no_calls_of_another_service() {
 fn past_the_bound_nobody_new_is_taken_and_who_is_here_renews() {
     let mut registry = registry();
     let many = u16::try_from(INSTANCES_MAX).unwrap();
+    let one = |number: u16| {
+        let service = format!("cart-of-{}", usize::from(number) / INSTANCES_OF_ONE_MAX);
+        Registration { service, ..cart(number) }
+    };
     for number in 0..many {
-        registry.register(cart(number), None, HERE, at(0)).unwrap();
+        registry.register(one(number), None, HERE, at(0)).unwrap();
     }
-    assert_eq!(registry.register(cart(many), None, HERE, at(1)), Err(RegisterError::Full));
-    assert_eq!(registry.register(cart(0), None, HERE, at(1)), Ok(Change::Renewed));
+    assert_eq!(registry.register(one(many), None, HERE, at(1)), Err(RegisterError::Full));
+    assert_eq!(registry.register(one(0), None, HERE, at(1)), Ok(Change::Renewed));
+    let further = Registration { instance: "further".to_owned(), ..one(0) };
+    assert_eq!(registry.register(further, None, HERE, at(1)), Err(RegisterError::Crowded));
     assert_eq!(
-        registry.register(cart(many), None, HERE, at(LEASE)),
+        registry.register(one(many), None, HERE, at(LEASE)),
         Ok(Change::Changed),
         "room again"
     );
+}
+
+#[test]
+fn a_service_has_so_many_versions_and_forgets_those_of_which_nothing_runs() {
+    let mut registry = registry();
+    let of = |version: usize| {
+        let number = u16::try_from(version).unwrap();
+        Registration { version: Some(format!("v{version}")), ..cart(number) }
+    };
+    for version in 0..VERSIONS_OF_ONE_MAX {
+        registry.register(of(version), None, HERE, at(0)).unwrap();
+    }
+    let next = VERSIONS_OF_ONE_MAX;
+    assert_eq!(registry.register(of(next), None, HERE, at(1)), Err(RegisterError::Crowded));
+    registry.register(of(0), None, HERE, at(LEASE - 1)).unwrap();
+    registry.register(of(next), None, HERE, at(LEASE)).unwrap();
+    let known: Vec<String> = registry.endpoints(at(LEASE)).into_keys().collect();
+    assert_eq!(known, ["cart", "cart-v0", &format!("cart-v{next}")]);
 }
 
 /// What the registry is held to, written the other way round: a list of who said what when.

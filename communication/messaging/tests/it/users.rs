@@ -198,6 +198,21 @@ async fn a_stranger_is_asked_who_he_is_before_anything_else() {
         assert_eq!(choose(&mut stream, other).await, ErrorCode::UnsupportedSaslMechanism);
         assert_eq!(topics(&mut stream).await, None);
     }
+    // The first version of the question is there for who looks for it, and lets nobody in.
+    let mut old = tls(&world).await;
+    let asked = SaslHandshakeRequest { mechanism: "PLAIN".to_owned() };
+    let question = request_in(ApiKey::SaslHandshake, 0, 1, "client", &asked);
+    old.write_all(&question).await.unwrap();
+    let mut reader = Reader::new(next(&mut old).await.unwrap());
+    reader.i32().unwrap();
+    let answer = SaslHandshakeResponse::read(&mut reader, 0).unwrap();
+    assert_eq!(answer.error, ErrorCode::UnsupportedSaslMechanism);
+    assert_eq!(next(&mut old).await, None);
+    // More names than a question may have, of who is in.
+    let mut many = entered(&world, "reader").await;
+    let topics = (0..40_000).map(|it| format!("topic-{it}")).collect();
+    let asked = MetadataRequest { topics, allow_auto_topic_creation: false };
+    assert!(ask::<MetadataResponse>(&mut many, ApiKey::Metadata, &asked).await.is_none());
     let mut unchosen = tls(&world).await;
     assert_eq!(say(&mut unchosen, "orders", &world.user("orders")).await, None);
     // As much as a record may have, from nobody.
