@@ -111,7 +111,7 @@ pub fn verify(text: &str) -> Result<Vec<Entry>, Broken> {
 
 /// The log of one system. Several processes may note at once: each entry is written under a lock of the
 /// file, behind the last one that is there. What cannot be written waits in memory for the next entry, with
-/// its time; of more than [`LATE_MAX`] only the number is told.
+/// its time; of more than 256 only the number is told.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     path: PathBuf,
