@@ -67,9 +67,7 @@ pub(crate) async fn run(data: &Path, arguments: &RoleArguments) -> Result<Exit, 
     let telemetry = telemetry(&settings, &clock);
     let tasks = Tasks::new();
     let config = service_config(&settings, data, role, arguments);
-    let audit = AuditLog::at(data.join(AUDIT), clock.clone());
-    let mut context = ServiceContext::new(config, clock, telemetry, tasks.clone());
-    context.witnessed_by(audit.witness(&tasks));
+    let mut context = context(config, data, (clock, telemetry, &tasks));
     let known = match settings.tls {
         Tls::Off => None,
         Tls::Strict => Some(identities::take(role.name(), &around(&context, data)).await?),
@@ -135,6 +133,18 @@ struct Parts {
 fn around<'a>(context: &'a ServiceContext, data: &'a Path) -> Surroundings<'a> {
     let ServiceContext { clock, telemetry, tasks, .. } = context;
     Surroundings { data, clock, telemetry, tasks }
+}
+
+/// The surroundings of a process of this system, where what operators change is noted.
+pub(crate) fn context(
+    config: ServiceConfig,
+    data: &Path,
+    (clock, telemetry, tasks): (SharedClock, Telemetry, &Tasks),
+) -> ServiceContext {
+    let audit = AuditLog::at(data.join(AUDIT), clock.clone());
+    let mut context = ServiceContext::new(config, clock, telemetry, tasks.clone());
+    context.witnessed_by(audit.witness(tasks));
+    context
 }
 
 /// The telemetry of a process of this system.

@@ -9,13 +9,11 @@ use std::{
 };
 
 use runtime::{SystemClock, Tasks};
-use service_kit::{Bound, ServiceConfig, ServiceContext, announce_ready};
+use service_kit::{Bound, ServiceConfig, announce_ready};
 use skein::{
-    Exit, Failure,
-    audit::AuditLog,
-    program, proxy,
+    Exit, Failure, program, proxy,
     supervise::{
-        AUDIT, ProcessSpec,
+        ProcessSpec,
         lifeline::{WatchInput, farewell},
     },
 };
@@ -176,9 +174,7 @@ pub(crate) async fn run(data: &Path, told: &RoleArguments) -> Result<Exit, Failu
         operators: role::operators(data),
         ..proxy::config(&proxy)
     };
-    let audit = AuditLog::at(data.join(AUDIT), clock.clone());
-    let mut context = ServiceContext::new(config, clock, telemetry, tasks.clone());
-    context.witnessed_by(audit.witness(&tasks));
+    let context = role::context(config, data, (clock, telemetry, &tasks));
     let around =
         Surroundings { data, clock: &context.clock, telemetry: &context.telemetry, tasks: &tasks };
     let known = match settings.tls {

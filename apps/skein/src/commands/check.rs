@@ -1,6 +1,6 @@
 //! `check`: whether a mesh that runs is well, as its processes say.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use base::Timestamp;
 use runtime::SystemClock;
@@ -11,6 +11,7 @@ use super::{
     admin::{Admins, Gathered},
     arguments::CheckArguments,
     cells::{list, text},
+    pages::told_alike,
 };
 use identity::SKEW;
 use mesh_proxy::Subject;
@@ -178,16 +179,10 @@ fn kept_current(routes: &[(String, Value)], has_plane: bool) -> Vec<Check> {
     checks.collect()
 }
 
-/// What is wrong with something. Many processes read the same files: that is told once.
+/// What is wrong with something, each thing once.
 fn told(routes: &[(String, Value)], subject: Subject) -> Vec<String> {
-    let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (name, page) in routes {
-        if let Some(trouble) = page["troubles"][subject.as_str()].as_str() {
-            alike.entry(trouble).or_default().push(name);
-        }
-    }
     let told = |(trouble, names): (&str, Vec<&str>)| format!("{trouble} (at {})", names.join(", "));
-    alike.into_iter().map(told).collect()
+    told_alike(routes, subject).into_iter().map(told).collect()
 }
 
 fn ways(endpoints: &[(String, Value)]) -> Vec<Check> {

@@ -253,9 +253,10 @@ fn explain_reason(reason: &Reason, output: Output) -> Exit {
 }
 
 const BY_SERVICE: &str = "a service of the application says so in `code` of its answer";
+const BY_HANDSHAKE: &str = "two processes shook hands, and one did not let the other in";
 const BY_COMMAND: &str = "a command says so in brackets behind its error";
 
-fn explain_own((code, meaning): OwnReason, whose: &str, output: Output) -> Exit {
+fn explain_own((code, meaning): (&str, &str), whose: &str, output: Output) -> Exit {
     match output.format {
         Format::Json => {
             output.document(&json!({"code": code, "title": whose, "meaning": meaning}));
@@ -267,19 +268,11 @@ fn explain_own((code, meaning): OwnReason, whose: &str, output: Output) -> Exit 
 
 /// Why a handshake came to no good end.
 fn explain_refusal(refusal: Refusal, output: Output) -> Exit {
-    let (code, title) =
-        (refusal.as_str(), "two processes shook hands, and one did not let the other in");
     let meaning = format!(
         "{refusal}. `identity show` says who shows what, `identity anchors` whom processes believe; \
          `identity_refused_handshakes_total` counts by `reason`."
     );
-    match output.format {
-        Format::Json => {
-            output.document(&json!({"code": code, "title": title, "meaning": meaning}));
-        }
-        Format::Table | Format::Wide => output.text(&format!("{code}: {title}\n\n{meaning}\n")),
-    }
-    Exit::Done
+    explain_own((refusal.as_str(), &meaning), BY_HANDSHAKE, output)
 }
 
 fn unknown_code(code: &str, around: &Surroundings<'_>) -> Failure {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mesh_proxy::Subject;
 use serde_json::Value;
 
 use super::{
@@ -181,18 +182,23 @@ fn troubles(output: Output, pages: &[(String, Value)]) {
     }
 }
 
-fn grouped(pages: &[(String, Value)]) -> Vec<String> {
+/// What is wrong with something, each with the processes that say so: many read the same files.
+pub(super) fn told_alike(pages: &[(String, Value)], subject: Subject) -> BTreeMap<&str, Vec<&str>> {
     let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, page) in pages {
-        if let Some(trouble) = page["troubles"]["policy"].as_str() {
+        if let Some(trouble) = page["troubles"][subject.as_str()].as_str() {
             alike.entry(trouble).or_default().push(name);
         }
     }
+    alike
+}
+
+fn grouped(pages: &[(String, Value)]) -> Vec<String> {
     let one = |(trouble, names): (&str, Vec<&str>)| {
         let keep = if names.len() == 1 { "keeps" } else { "keep" };
         format!("{} {keep} the policy before the newest one:\n{trouble}", names.join(", "))
     };
-    alike.into_iter().map(one).collect()
+    told_alike(pages, Subject::Policy).into_iter().map(one).collect()
 }
 
 #[cfg(test)]
