@@ -81,6 +81,7 @@ impl Opener {
         let mut connection =
             Connection::open_with_flags(&self.path, flags).map_err(SqlError::of)?;
         let patience = wait_evenly(&mut connection)?;
+        keep_plans(&connection)?;
         // The last to close would copy the rest of the log and remove it, whatever was lost before.
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
@@ -119,6 +120,7 @@ impl Opener {
         let mut connection =
             Connection::open_with_flags(&self.path, flags).map_err(SqlError::of)?;
         wait_evenly(&mut connection)?.set(Duration::from_secs(1));
+        keep_plans(&connection)?;
         pragma(&connection, "query_only = ON")?;
         Ok(connection)
     }
@@ -195,6 +197,14 @@ fn wait_evenly(connection: &mut Connection) -> Result<Patience, SqlError> {
         }))
         .map_err(SqlError::of)?;
     Ok(patience)
+}
+
+/// Plans a statement once, by its text alone. Else each value that is bound where a table has a partial index, and
+/// each bound LIMIT, lets it be parsed and planned anew: the value might imply the condition of the index. So
+/// a condition of an index stands in a statement as it does in the index, and not as a parameter.
+fn keep_plans(connection: &Connection) -> Result<(), SqlError> {
+    let kept = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true);
+    kept.map(drop).map_err(SqlError::of)
 }
 
 /// Runs a pragma and drops what it answers; its effect is what the tests ask for.
@@ -300,4 +310,36 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
 /// Makes the names in a directory durable.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_planned_once_whatever_values_it_gets() {
+        let directory = tempfile::tempdir().unwrap();
+        let opener = Opener { path: directory.path().join("a.db"), log_bytes_max: 1 << 20 };
+        let (writer, _patience) = opener.writer().unwrap();
+        writer
+            .execute_batch(
+                "CREATE TABLE parcels (id INTEGER PRIMARY KEY, owner TEXT) STRICT;
+                 CREATE INDEX parcels_owner ON parcels (owner) WHERE owner IS NOT NULL;",
+            )
+            .unwrap();
+        for connection in [&writer, &opener.reader().unwrap()] {
+            for sql in [
+                "SELECT id FROM parcels WHERE id = ?1 AND owner > ?2",
+                "SELECT id FROM parcels WHERE id > ?1 ORDER BY id LIMIT ?2",
+            ] {
+                let mut statement = connection.prepare(sql).unwrap();
+                for number in 0..10 {
+                    assert!(!statement.exists([number, number + 1]).unwrap());
+                }
+                assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{sql}");
+            }
+        }
+    }
 }

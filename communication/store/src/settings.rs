@@ -46,8 +46,8 @@ impl Default for StoreSettings {
             reads_max: count(4_096),
             readers: count(2),
             lock_wait_ms: NonZeroU32::new(1_000).expect("the default is not zero"),
-            checkpoint_bytes: 4 << 20,
-            log_bytes_max: 32 << 20,
+            checkpoint_bytes: 16 << 20,
+            log_bytes_max: 64 << 20,
             retry_after_ms: 1_000,
             boot_id: None,
         }
