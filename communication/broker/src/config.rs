@@ -38,7 +38,7 @@ pub struct BrokerConfig {
     pub segment_bytes: u64,
     /// Longest frame that is taken.
     pub frame_bytes_max: usize,
-    /// Connections at a time; more wait in the kernel.
+    /// Connections at a time, fewer where the system gives few descriptors; more wait in the kernel.
     pub connections_max: usize,
     /// Connections of those who have yet to say who they are; past it one gives way to each new
     /// one, the oldest of the address that holds most.

@@ -12,7 +12,7 @@ use std::{
 use base::SharedClock;
 use callers::Witness;
 use identity::Room;
-use runtime::{Shutdown, Tasks};
+use runtime::{Shutdown, Tasks, connections_within_descriptors};
 use telemetry::Telemetry;
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -210,7 +210,8 @@ fn start_tasks(shared: &Arc<Shared>, listener: TcpListener, tasks: &Tasks) {
 }
 
 async fn accept(shared: Arc<Shared>, listener: TcpListener, tasks: Tasks, shutdown: Shutdown) {
-    let places = Arc::new(Semaphore::new(shared.config.connections_max));
+    let most = connections_within_descriptors(shared.config.connections_max);
+    let places = Arc::new(Semaphore::new(most));
     loop {
         // Cancel-safe: a connection is returned by the poll that accepts it.
         let accepted = shutdown.or_cancel(async {

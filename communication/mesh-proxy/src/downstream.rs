@@ -14,6 +14,7 @@ use std::{future::Future, time::Duration};
 
 use identity::{Handshakes, PublicHandshakes};
 use mesh_policy::path::Slashes;
+use runtime::connections_within_descriptors;
 use telemetry::{CounterFamily, Gauge, Telemetry};
 
 pub use accept::{Sharing, listen, serve};
@@ -61,7 +62,7 @@ pub struct Limits {
     /// Time in which a client that has ended its own direction still gets an answer; one that closed
     /// looks the same, and what it asked for must not be worked on for nobody.
     pub half_close_wait: Duration,
-    /// Connections at a time.
+    /// Connections at a time; fewer where the system gives few descriptors.
     pub connections_max: usize,
     /// Time in which a client must say what it speaks.
     pub detect_timeout: Duration,
@@ -128,7 +129,7 @@ impl<H: Handler> Site<H> {
             name,
             handler,
             limits,
-            doors: Doors::new(limits.connections_max),
+            doors: Doors::new(connections_within_descriptors(limits.connections_max)),
             counts: Counts::new(name, telemetry),
             entrance: Entrance::Plain,
             guard: None,

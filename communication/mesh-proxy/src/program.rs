@@ -22,7 +22,7 @@ use mesh_policy::{
     proxy::Proxy,
     route::CompileError,
 };
-use runtime::Tasks;
+use runtime::{Tasks, connections_within_descriptors};
 use telemetry::Telemetry;
 use tokio::net::TcpListener;
 
@@ -137,6 +137,9 @@ impl Program {
         }
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let count = if proxy.workers == 0 { cores } else { proxy.workers };
+        // The workers share what the process may have open.
+        let within = connections_within_descriptors(usize::MAX) / count.max(1);
+        let limits = Limits { connections_max: limits.connections_max.min(within), ..limits };
         let mut plan = Plan {
             openings: openings(proxy, presented),
             mesh: mesh.clone(),

@@ -10,5 +10,5 @@ mod descriptors;
 mod tasks;
 
 pub use clock::{SystemClock, boot_id, random_from_os, secret_from_os};
-pub use descriptors::raise_descriptor_limit;
+pub use descriptors::{connections_within_descriptors, raise_descriptor_limit};
 pub use tasks::{Drained, Shutdown, Tasks};

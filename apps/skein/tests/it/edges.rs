@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, path::Path};
 use identity::SelfMade;
 use runtime::{SystemClock, Tasks};
 use serde_json::Value;
-use tokio::{process::Command, time::timeout};
+use tokio::{net::TcpStream, process::Command, time::timeout};
 
 use crate::{
     mesh_commands::backend,
@@ -89,5 +89,35 @@ async fn an_edge_with_a_certificate_speaks_tls_alone_and_shows_the_pair_that_lie
     let admitted = ask(secure, &folder.join("first.pem"), "--http2").await;
     assert_eq!(admitted, None, "the old certificate is shown");
     assert_eq!(trouble(admin).await, Value::Null);
+    proxy.kill().await;
+}
+
+#[tokio::test]
+async fn who_holds_connections_and_says_nothing_keeps_nobody_out_where_descriptors_are_few() {
+    const DESCRIPTORS: u32 = 256;
+    let (folder, tasks) = (tempfile::tempdir().unwrap(), Tasks::new());
+    let file = folder.path().join("front.yaml");
+    let application = backend(&tasks).await;
+    let text = format!(
+        "apiVersion: skein/v1\nkind: Proxy\nmetadata: {{name: front}}\nspec:\n  workers: 2\n  edge: [{{name: \
+         open, listen: \"127.0.0.1:0\"}}]\n---\napiVersion: skein/v1\nkind: Endpoints\nmetadata: {{name: \
+         stock}}\nspec: {{endpoints: [{{address: \"{application}\"}}]}}\n---\napiVersion: \
+         gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: all}}\nspec:\n  parentRefs: [{{name: \
+         front}}]\n  rules: [{{backendRefs: [{{name: stock}}]}}]\n"
+    );
+    fs::write(&file, text).unwrap();
+    let arguments = ["proxy", "--config", file.to_str().unwrap()];
+    let mut proxy = Process::with_descriptors(DESCRIPTORS, &arguments);
+    let ready = proxy.until("proxy is ready").await;
+    let (admin, edge) = (address(&ready, "\"admin\""), address(&ready, "\"edges\""));
+    let mut silent = Vec::new();
+    for door in [edge, admin] {
+        for _ in 0..2 * DESCRIPTORS {
+            silent.push(TcpStream::connect(door).await.unwrap());
+        }
+        assert_eq!(timeout(WITHIN, status(edge)).await, Ok(Some(200)));
+        // Nothing stands at its root, and it says so.
+        assert_eq!(timeout(WITHIN, status(admin)).await, Ok(Some(404)));
+    }
     proxy.kill().await;
 }
