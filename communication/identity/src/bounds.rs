@@ -58,18 +58,8 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     pub(crate) fn new(config: &HandshakeConfig, clock: SharedClock) -> Self {
-        let rate = RateLimit {
-            roles: Vec::new(),
-
-            name: "handshakes".to_owned(),
-            gateway: None,
-            route: None,
-            service: None,
-            requests: config.per_second_max,
-            period: Duration::from_secs(1),
-            burst: config.per_second_max,
-            key: RateKey::Client,
-        };
+        let most = config.per_second_max;
+        let rate = RateLimit::per_second("handshakes", most, most, RateKey::Client);
         Self {
             timeout: Duration::from_millis(config.timeout_ms),
             clock,

@@ -101,7 +101,7 @@ impl Registration {
         if !texts.into_iter().flatten().all(|it| is_text(it)) {
             return Err(RegistrationError::Text);
         }
-        if self.address.port() == 0 || self.address.ip().is_unspecified() {
+        if self.address.port() == 0 || self.address.ip().to_canonical().is_unspecified() {
             return Err(RegistrationError::Address);
         }
         if self.capacity > CAPACITY_MAX { Err(RegistrationError::Capacity) } else { Ok(()) }
@@ -163,7 +163,7 @@ mod tests {
             check(|it| text.clone_into(&mut it.instance), Err(RegistrationError::Text));
             check(|it| it.zone = Some(text.to_owned()), Err(RegistrationError::Text));
         }
-        for address in ["0.0.0.0:7001", "[::]:7001", "127.0.0.1:0"] {
+        for address in ["0.0.0.0:7001", "[::]:7001", "[::ffff:0.0.0.0]:7001", "127.0.0.1:0"] {
             check(|it| it.address = address.parse().unwrap(), Err(RegistrationError::Address));
         }
         check(|it| it.capacity = CAPACITY_MAX + 1, Err(RegistrationError::Capacity));

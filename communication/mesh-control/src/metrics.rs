@@ -10,6 +10,7 @@ pub(crate) struct PlaneMetrics {
     pub(crate) sources_refused: CounterFamily,
     pub(crate) snapshots_refused: Counter,
     pub(crate) snapshot_bytes: Counter,
+    pub(crate) sessions_refused: Counter,
     pub(crate) subscribers: Gauge,
     pub(crate) instances: Gauge,
     pub(crate) version: Gauge,
@@ -42,6 +43,10 @@ impl PlaneMetrics {
             snapshot_bytes: counter(
                 "control_snapshots_bytes_total",
                 "Bytes of states sent to proxies.",
+            ),
+            sessions_refused: counter(
+                "control_sessions_refused_total",
+                "Connections of an identity that had as many as it may have.",
             ),
             subscribers: gauge("control_subscribers_count", "Proxies that are connected."),
             instances: gauge("control_instances_count", "Instances that are registered."),

@@ -1,6 +1,7 @@
 //! The control plane as it runs: a state that is made anew whenever something changes, and one session
 //! for each proxy.
 
+mod pace;
 mod session;
 mod shown;
 
@@ -18,12 +19,12 @@ use std::{
 
 use base::{Monotonic, SharedClock};
 use identity::{Current, Handshakes, SpiffeId};
-use runtime::{Shutdown, Tasks};
+use runtime::{Shutdown, Tasks, connections_within_descriptors};
 use telemetry::Telemetry;
 use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore, watch},
-    time::{interval, sleep},
+    time::{Instant, interval, sleep, sleep_until},
 };
 
 use crate::{
@@ -33,10 +34,13 @@ use crate::{
     sources::{Contribution, Contributions, Source},
     state::Numbered,
 };
+use pace::{Changes, Pace};
 use session::Subscriber;
 
 /// Proxies and instances that are connected; past it a connection is closed at once.
 const SESSIONS_MAX: usize = 2_048;
+/// Of them those of one identity: whoever is one service cannot keep the others out.
+const SESSIONS_OF_ONE_MAX: usize = 1_024;
 /// What to do where the system gives no connection, such as for want of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -76,6 +80,9 @@ struct Shared {
     subscribers: Mutex<BTreeMap<u64, Subscriber>>,
     sessions: AtomicU64,
     places: Arc<Semaphore>,
+    /// Bytes of states that were sent.
+    sent_bytes: AtomicU64,
+    changes: Changes,
     metrics: PlaneMetrics,
 }
 
@@ -99,7 +106,9 @@ impl Plane {
             current: watch::Sender::default(),
             subscribers: Mutex::default(),
             sessions: AtomicU64::new(0),
-            places: Arc::new(Semaphore::new(SESSIONS_MAX)),
+            places: Arc::new(Semaphore::new(connections_within_descriptors(SESSIONS_MAX))),
+            sent_bytes: AtomicU64::new(0),
+            changes: Changes::default(),
             metrics: PlaneMetrics::new(telemetry),
         }))
     }
@@ -192,9 +201,12 @@ impl Plane {
         }
     }
 
-    /// Makes the state anew at each change, when a lease ends, and when others are to be trusted.
+    /// Makes the state anew at a change, when a lease ends, and when others are to be trusted. What changes
+    /// soon after another goes with it.
     async fn keep(&self, shutdown: &Shutdown) {
         let mut shown = self.0.known.as_ref().map(Handshakes::current);
+        let sent_bytes = || self.0.sent_bytes.load(Ordering::Relaxed);
+        let mut pace = Pace::default();
         loop {
             let wait = self.until_next_end();
             let woken = async {
@@ -203,11 +215,13 @@ impl Plane {
                     () = changed(&mut shown) => {}
                     () = sleep(wait) => {}
                 }
+                sleep_until(pace.next(sent_bytes())).await;
             };
             if shutdown.or_cancel(woken).await.is_none() {
                 return;
             }
             self.expire();
+            pace = Pace::since(Instant::now(), sent_bytes());
             self.publish();
         }
     }
@@ -259,15 +273,14 @@ impl Plane {
         told: Registration,
         peer: Option<&SpiffeId>,
         on: Connection,
-    ) -> Result<(), RegisterError> {
+    ) -> Result<Change, RegisterError> {
         let registered = self.try_register(told, peer, on);
-        if let Err(reason) = registered {
-            self.0.metrics.registrations_refused.with(&[reason.as_str()]).inc();
+        match registered {
+            Ok(Change::Changed) => self.0.changed.notify_one(),
+            Ok(Change::Renewed) => {}
+            Err(reason) => self.0.metrics.registrations_refused.with(&[reason.as_str()]).inc(),
         }
-        if registered? == Change::Changed {
-            self.0.changed.notify_one();
-        }
-        Ok(())
+        registered
     }
 
     fn try_register(
@@ -290,6 +303,12 @@ impl Plane {
         if lock(&self.0.registry).withdraw(service, instance, peer, on) {
             self.0.changed.notify_one();
         }
+    }
+
+    /// Counts a change, or what was refused as one; answers how long nothing more is to be read of who made
+    /// it.
+    fn count_change(&self, peer: Option<&SpiffeId>) -> Duration {
+        self.0.changes.count(peer, self.now())
     }
 
     fn now(&self) -> Monotonic {

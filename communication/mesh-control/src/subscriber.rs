@@ -24,7 +24,7 @@ use crate::{
     instance::Registration,
     metrics::{SubscriberMetrics, gauge},
     state::{Snapshot, State},
-    wire::{self, Lines, Said, TOLD_BYTES_MAX, Told, WIRE, WIRE_BEFORE},
+    wire::{self, Lines, REASON_BYTES_MAX, Said, TOLD_BYTES_MAX, Told, WIRE, WIRE_BEFORE},
 };
 
 /// Between two tries to connect. A control plane that is back is heard within the cap.
@@ -34,8 +34,6 @@ const AGAIN: Backoff =
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// Renewals in the time of a lease: two may be lost.
 const RENEWALS_PER_LEASE: u32 = 3;
-/// Bytes of a reason that are sent.
-const REASON_BYTES_MAX: usize = 2_000;
 
 /// The end of a connection in words: of TLS it is an error with a page about it.
 fn told(error: io::Error) -> io::Error {
@@ -242,14 +240,13 @@ impl Follower {
                 self.metrics.version.set(gauge(version));
                 Said::Acknowledge { version }
             }
-            Err(mut reason) => {
+            Err(reason) => {
                 tracing::error!(
                     version,
                     reason,
                     "a state cannot be put in force, the last good one stays"
                 );
-                reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
-                Said::Refuse { version, reason }
+                Said::Refuse { version, reason: wire::cut(reason, REASON_BYTES_MAX) }
             }
         }
     }

@@ -16,6 +16,10 @@ pub(crate) const WIRE: u32 = 2;
 pub(crate) const WIRE_BEFORE: u32 = 1;
 /// Bytes of a line of a proxy: a registration has a few hundred.
 pub(crate) const SAID_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a reason that are kept.
+pub(crate) const REASON_BYTES_MAX: usize = 2_000;
+/// Bytes of the name of a proxy that are kept.
+pub(crate) const NAME_BYTES_MAX: usize = 128;
 /// Bytes of a line of the control plane: 5,000 endpoints have about a megabyte, policies some.
 pub(crate) const TOLD_BYTES_MAX: usize = 32 << 20;
 
@@ -97,6 +101,12 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 }
 
+/// The text without what is too long of it.
+pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}
+
 /// Writes a line; answers its bytes. Not cancel-safe.
 pub(crate) async fn write<T: Serialize>(
     to: &mut (impl AsyncWrite + Unpin),
@@ -125,6 +135,12 @@ mod tests {
         let endless = tokio::io::repeat(b'{');
         let refused = Lines::new(endless, 64 << 10).next::<Said>().await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut("aä".to_owned(), 2), "a");
+        assert_eq!(cut("aä".to_owned(), 3), "aä");
     }
 
     #[tokio::test]

@@ -41,6 +41,22 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
+    /// So many a second, and `burst` of them at once, for each key apart: a bound that no policy states.
+    #[must_use]
+    pub fn per_second(name: &str, requests: u32, burst: u32, key: RateKey) -> Self {
+        Self {
+            name: name.to_owned(),
+            gateway: None,
+            route: None,
+            service: None,
+            roles: Vec::new(),
+            requests,
+            period: Duration::from_secs(1),
+            burst,
+            key,
+        }
+    }
+
     /// Whether it binds a caller with these roles, with commas between them.
     #[must_use]
     pub fn is_for(&self, roles: Option<&str>) -> bool {

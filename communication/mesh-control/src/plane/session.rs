@@ -3,7 +3,11 @@
 //! One state is under way to a proxy at a time; what changes meanwhile goes with the next one. So a slow
 //! proxy holds up itself alone, and no queue grows.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use identity::{Entrance, Over, SpiffeId};
 use runtime::Shutdown;
@@ -11,17 +15,20 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split},
     net::TcpStream,
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at},
 };
 
-use super::{Plane, lock};
+use super::{Plane, SESSIONS_OF_ONE_MAX, lock};
 use crate::{
     alive::{SAY_EVERY, SILENT_MAX},
     instance::Registration,
     metrics::gauge,
-    registry::Connection,
+    registry::{Change, Connection},
     state::{Numbered, Snapshot},
-    wire::{self, Lines, SAID_BYTES_MAX, Said, Told, WIRE, WIRE_BEFORE},
+    wire::{
+        self, Lines, NAME_BYTES_MAX, REASON_BYTES_MAX, SAID_BYTES_MAX, Said, Told, WIRE,
+        WIRE_BEFORE,
+    },
 };
 
 /// A proxy that is connected.
@@ -71,12 +78,20 @@ struct Listed<'a> {
 }
 
 impl<'a> Listed<'a> {
-    fn new(plane: &'a Plane, subscriber: Subscriber) -> Self {
+    fn new(plane: &'a Plane, subscriber: Subscriber) -> io::Result<Self> {
         let number = plane.next_session();
         let mut all = lock(&plane.0.subscribers);
+        let is_theirs = |it: &&Subscriber| it.identity == subscriber.identity;
+        if subscriber.identity.is_some()
+            && all.values().filter(is_theirs).count() >= SESSIONS_OF_ONE_MAX
+        {
+            plane.0.metrics.sessions_refused.inc();
+            let what = "as many of this identity are connected as may be";
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, what));
+        }
         all.insert(number, subscriber);
         plane.0.metrics.subscribers.set(gauge(all.len()));
-        Self { plane, number }
+        Ok(Self { plane, number })
     }
 
     fn change(&self, change: impl FnOnce(&mut Subscriber)) {
@@ -107,6 +122,8 @@ struct Session<'a, S> {
     sent: Option<Arc<Numbered>>,
     /// Whether the one that was sent last is not answered yet.
     is_open: bool,
+    /// Before this nothing more is read: too much was changed.
+    read_from: Instant,
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
@@ -123,10 +140,12 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     };
     let (from, identity) = (from.to_string(), peer.clone());
-    let listed = Listed::new(plane, Subscriber { name, from, identity, ..Subscriber::default() });
+    let name = wire::cut(name, NAME_BYTES_MAX);
+    let subscriber = Subscriber { name, from, identity, ..Subscriber::default() };
+    let listed = Listed::new(plane, subscriber)?;
     let current = plane.0.current.subscribe();
-    let (sent, is_open) = (None, false);
-    let mut session = Session { plane, wire, peer, to, listed, current, sent, is_open };
+    let (sent, is_open, read_from) = (None, false, Instant::now());
+    let mut session = Session { plane, wire, peer, to, listed, current, sent, is_open, read_from };
     let lease = lock(&plane.0.registry).lease();
     let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
     session.tell(&Told::Welcome { wire, lease_ms }).await?;
@@ -140,8 +159,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.send_next().await?;
+            let read_from = self.read_from;
+            let reading = async {
+                sleep_until(read_from).await;
+                timeout_at(heard.max(read_from) + SILENT_MAX, lines.next()).await
+            };
             tokio::select! {
-                said = timeout_at(heard + SILENT_MAX, lines.next()) => {
+                said = reading => {
                     heard = Instant::now();
                     self.answer(said.map_err(|_| io::ErrorKind::TimedOut)??).await?;
                 }
@@ -165,8 +189,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         if self.wire == WIRE_BEFORE {
             snapshot.trust = None;
         }
-        let bytes = self.tell(&Told::Snapshot(snapshot)).await?;
-        self.plane.0.metrics.snapshot_bytes.add(bytes as u64);
+        let bytes = self.tell(&Told::Snapshot(snapshot)).await? as u64;
+        self.plane.0.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.plane.0.metrics.snapshot_bytes.add(bytes);
         self.listed.change(|it| it.sent = next.version);
         (self.sent, self.is_open) = (Some(next), true);
         Ok(())
@@ -197,7 +222,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
     async fn register(&mut self, told: Registration) -> io::Result<()> {
         let (service, instance) = (told.service.clone(), told.instance.clone());
         let on = self.listed.number;
-        let Err(error) = self.plane.register(told, self.peer.as_ref(), on) else { return Ok(()) };
+        let registered = self.plane.register(told, self.peer.as_ref(), on);
+        if registered != Ok(Change::Renewed) {
+            // Who withdraws without end has to register as often.
+            self.read_from = Instant::now() + self.plane.count_change(self.peer.as_ref());
+        }
+        let Err(error) = registered else { return Ok(()) };
         let by = self.peer.as_ref().map(ToString::to_string);
         tracing::warn!(service, instance, by, %error, "an instance was not registered");
         let reason = error.to_string();
@@ -210,7 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         self.is_open = false;
-        if let Some(reason) = refused {
+        if let Some(reason) = refused.map(|it| wire::cut(it, REASON_BYTES_MAX)) {
             self.plane.0.metrics.snapshots_refused.inc();
             self.listed.change(|it| {
                 tracing::error!(subscriber = it.name, version, reason, "a state was refused");
@@ -220,5 +250,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             self.listed.change(|it| (it.acknowledged, it.refused) = (version, None));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{ManualClock, Timestamp};
+    use telemetry::Telemetry;
+
+    use super::*;
+    use crate::registry::RegistryConfig;
+
+    #[test]
+    fn one_identity_has_so_many_sessions_and_the_others_have_theirs() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        let plane = Plane::new(RegistryConfig::default(), None, clock, &Telemetry::disabled());
+        let enter = |service: &str| {
+            let identity = SpiffeId::new("mesh", "shop", service).ok();
+            Listed::new(&plane, Subscriber { identity, ..Subscriber::default() })
+        };
+        let mut all: Vec<_> = (0..SESSIONS_OF_ONE_MAX).map(|_| enter("cart").unwrap()).collect();
+        assert_eq!(enter("cart").map(drop).unwrap_err().kind(), io::ErrorKind::QuotaExceeded);
+        assert_eq!(plane.0.metrics.sessions_refused.get(), 1);
+        drop(enter("stock").unwrap());
+        drop(all.pop());
+        drop(enter("cart").unwrap());
     }
 }

@@ -1,6 +1,6 @@
 //! How a state comes to a proxy, and what stays while none comes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh_control::{
     Plane, Registration, RegistryConfig, Sets, StartError, State, sources::Contribution,
@@ -12,6 +12,7 @@ use telemetry::Telemetry;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    time::timeout,
 };
 
 use crate::rig::{Control, GRACE, LEASE, Proxy, WITHIN, clock, eventually, instance, ports};
@@ -239,6 +240,28 @@ async fn without_identities_it_listens_on_loopback_alone() {
     let plane = Plane::new(RegistryConfig::default(), None, clock(), &Telemetry::disabled());
     let refused = plane.serve(([0, 0, 0, 0], 0).into(), &tasks).await.unwrap_err();
     assert!(matches!(refused, StartError::Open(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn what_changes_soon_after_another_is_told_with_it() {
+    const CHANGES: u32 = 999;
+    let control = Control::start(None).await;
+    let mut caller = Proxy::start(control.upstream(), Vec::new());
+    let mut stream = TcpStream::connect(control.address).await.unwrap();
+    let started = Instant::now();
+    let mut text = "{\"subscribe\":{\"wire\":2,\"name\":\"cart\"}}\n".to_owned();
+    for change in 0..CHANGES {
+        let told = Registration { capacity: change + 1, ..instance("cart", 1) };
+        text += &format!("{{\"register\":{}}}\n", serde_json::to_string(&told).unwrap());
+    }
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let is_last =
+        |it: &State| it.sets.get("cart").is_some_and(|it| it.endpoints[0].weight == CHANGES);
+    timeout(WITHIN, caller.state.wait_for(is_last)).await.unwrap().unwrap();
+    // The first one, the one after the last pause, and one for each pause between them.
+    let pauses = started.elapsed().as_millis() / 50;
+    let version = u128::from(control.plane.shown()["version"].as_u64().unwrap());
+    assert!(version <= pauses + 3, "{version} states in {pauses} pauses");
 }
 
 #[tokio::test]
