@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use base::is_printable;
+
 /// Rows under headings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
@@ -99,10 +101,10 @@ fn width(cell: &str) -> usize {
     cell.chars().count()
 }
 
-/// The text with every control character replaced.
+/// The text with every character replaced that moves others.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { '\u{fffd}' } else { it }).collect()
+    text.chars().map(|it| if is_printable(it) { it } else { '\u{fffd}' }).collect()
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@
 
 use std::time::Duration;
 
-use base::{Code, FailureClass};
+use base::{Code, FailureClass, is_printable};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -214,7 +214,7 @@ const DETAIL_CHARS_MAX: usize = 300;
 fn detail_of(reply: &Reply) -> Option<String> {
     reply.code.as_ref()?;
     let detail = reply.body.get("detail")?.as_str()?;
-    let kept = detail.chars().filter(|it| !it.is_control()).take(DETAIL_CHARS_MAX);
+    let kept = detail.chars().filter(|it| is_printable(*it)).take(DETAIL_CHARS_MAX);
     Some(kept.collect()).filter(|it: &String| !it.is_empty())
 }
 

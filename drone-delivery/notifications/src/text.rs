@@ -4,6 +4,8 @@
 //! cut short, and in English: who reads another language is told what happened and not half of it in
 //! words that are not theirs.
 
+use base::is_printable;
+
 use crate::notice::{Language, Notice};
 
 /// Characters of a reason that are shown.
@@ -60,7 +62,7 @@ const fn labels(language: Language) -> (&'static str, &'static str) {
 
 /// A text of ours in one line.
 fn one_line(text: &str) -> String {
-    let plain = text.chars().map(|it| if it.is_control() { ' ' } else { it });
+    let plain = text.chars().map(|it| if is_printable(it) { it } else { ' ' });
     plain.take(REASON_CHARS_MAX).collect()
 }
 

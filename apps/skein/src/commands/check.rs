@@ -215,10 +215,18 @@ fn ways(endpoints: &[(String, Value)]) -> Vec<Check> {
     ]
 }
 
-/// Nothing where nobody shows an identity.
+/// Nothing where nobody says anything about it.
 fn identities(pages: &[(String, Value)], now: Timestamp) -> Option<Category> {
+    const NAME: &str = "identities";
     let mut showing = pages.iter().filter(|(_, page)| page["shows"] == true).peekable();
-    showing.peek()?;
+    if showing.peek().is_none() {
+        let open = pages.iter().any(|(_, page)| page["shows"] == false);
+        let why = "nobody shows who he is: calls are plain text, and everybody on the way may read and make them";
+        let hint = "give the processes identities; with `up`, leave out `--tls off`";
+        let wrong = [why.to_owned()];
+        let check = Check::none_of("processes prove to each other who they are", &wrong, hint);
+        return open.then(|| Category { name: NAME, checks: vec![check.but_warn()] });
+    }
     let (mut closed, mut late) = (Vec::new(), Vec::new());
     for (name, page) in showing {
         let time = |it: &str| page[it].as_str().and_then(Timestamp::parse);
@@ -248,7 +256,7 @@ fn identities(pages: &[(String, Value)], now: Timestamp) -> Option<Category> {
         )
         .but_warn(),
     ];
-    Some(Category { name: "identities", checks })
+    Some(Category { name: NAME, checks })
 }
 
 /// Nothing where there is no control plane.
@@ -261,7 +269,9 @@ fn control(pages: &[(String, Value)]) -> Option<Category> {
         sources.extend(troubles.map(|(source, why)| format!("{source}: {}", text(why))));
         for proxy in list(&page["subscribers"]) {
             if let Some(why) = proxy["refused"]["reason"].as_str() {
-                refused.push(format!("{}: {why}", text(&proxy["name"])));
+                let identity = proxy["identity"].as_str().map(|it| format!(" ({it})"));
+                let (name, identity) = (text(&proxy["name"]), identity.unwrap_or_default());
+                refused.push(format!("{name}{identity}: {why}"));
             }
         }
     }
@@ -329,7 +339,9 @@ mod tests {
     #[test]
     fn an_identity_that_is_over_or_not_renewed_is_found_and_none_at_all_is_no_error() {
         let now = Timestamp::parse("2026-11-28T12:00:00Z").unwrap();
-        assert!(identities(&page(json!({"shows": false, "id": null})), now).is_none());
+        assert!(identities(&page(json!({})), now).is_none());
+        let open = identities(&page(json!({"shows": false, "id": null})), now).unwrap().checks;
+        assert!(matches!(open[..], [Check { verdict: Verdict::Warning(_), .. }]), "{open:?}");
         let shown = |until: Value, denied: bool| {
             let from = "2026-11-28T11:30:00Z";
             let shown =

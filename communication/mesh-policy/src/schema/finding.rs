@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base::is_printable;
+
 use super::Code;
 
 /// Characters of a source line that are kept; of a longer one, the piece around the place.
@@ -113,7 +115,7 @@ fn push_line(out: &mut String, number: &str, gutter: usize, text: &str) {
 fn printable(character: char) -> char {
     match character {
         '\t' => ' ',
-        it if it.is_control() => '\u{fffd}',
-        it => it,
+        it if is_printable(it) => it,
+        _ => '\u{fffd}',
     }
 }
