@@ -102,7 +102,7 @@ impl Handler for Feed {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
         let (topic, id) = (&delivered.topic, &delivered.message.id);
         if let Err(error) = self.fold(topic, &delivered.message) {
-            tracing::debug!(topic, id, %error, "a record was passed over");
+            tracing::debug!(%topic, id, %error, "a record was passed over");
         }
         Ok(())
     }

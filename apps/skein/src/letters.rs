@@ -46,7 +46,7 @@ pub fn show(delivered: &Delivered) -> Value {
     let message = &delivered.message;
     let letter = DeadLetter::read(message);
     json!({
-        "topic": delivered.topic, "partition": delivered.partition, "offset": delivered.offset,
+        "topic": &*delivered.topic, "partition": delivered.partition, "offset": delivered.offset,
         "publishedAt": delivered.published_at, "id": message.id, "source": message.source,
         "type": message.kind, "key": message.key,
         "body": serde_json::from_slice::<Value>(&message.body)

@@ -1,6 +1,6 @@
 //! Questions about topics and groups.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use kafka_wire::{
     ApiKey, ErrorCode, batch,
@@ -66,7 +66,8 @@ pub struct TopicInfo {
 
 impl TopicInfo {
     fn places(&self) -> impl Iterator<Item = Place> {
-        self.partitions.keys().map(|it| (self.name.clone(), *it))
+        let name: Arc<str> = self.name.as_str().into();
+        self.partitions.keys().map(move |it| (Arc::clone(&name), *it))
     }
 }
 
@@ -242,7 +243,10 @@ impl Messaging {
 
     pub(crate) async fn places(&self, topic: &str) -> Result<Vec<Place>, AdminError> {
         match self.cluster().topic(topic, Missing::Leave).await {
-            Ok(map) => Ok(map.leaders.into_keys().map(|it| (topic.to_owned(), it)).collect()),
+            Ok(map) => {
+                let name: Arc<str> = topic.into();
+                Ok(map.leaders.keys().copied().map(|it| (Arc::clone(&name), it)).collect())
+            }
             Err(TopicFault::Call(error)) => Err(error.into()),
             Err(TopicFault::Code(code) | TopicFault::Refused(code)) => {
                 of_topic(topic, code, None)?;
@@ -335,7 +339,7 @@ impl Messaging {
         max: usize,
     ) -> Result<Vec<Delivered>, AdminError> {
         let records = self.records(topic, partition, offset, max).await?.into_iter();
-        Ok(records.map(|(at, it)| self.delivered(topic, partition, at, it)).collect())
+        Ok(records.map(|(at, it)| self.delivered(topic, partition, at, &it)).collect())
     }
 
     /// The same for a dead-letter topic, each with the letter: nothing for a record that is none.
@@ -351,7 +355,7 @@ impl Messaging {
     ) -> Result<Vec<(Delivered, Option<Letter>)>, AdminError> {
         let records = self.records(topic, partition, offset, max).await?.into_iter();
         let read = |(at, it): (u64, batch::Record)| {
-            (self.delivered(topic, partition, at, it.clone()), Letter::of_record(it))
+            (self.delivered(topic, partition, at, &it), Letter::of_record(it))
         };
         Ok(records.map(read).collect())
     }
@@ -389,14 +393,14 @@ impl Messaging {
         topic: &str,
         partition: u32,
         offset: u64,
-        record: batch::Record,
+        record: &batch::Record,
     ) -> Delivered {
         let published_at = base::Timestamp::from_millis(record.timestamp);
         let message = Message::of_record(record, topic, partition, offset);
         let trace = message.trace.clone().unwrap_or_else(|| {
             telemetry::TraceContext::root(&mut base::Random::with_seed(offset), false)
         });
-        let topic = topic.to_owned();
+        let topic = topic.into();
         Delivered {
             message,
             topic,

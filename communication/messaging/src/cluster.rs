@@ -51,7 +51,7 @@ pub(crate) enum Missing {
 /// One topic: the broker that leads each partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TopicMap {
-    pub(crate) leaders: BTreeMap<u32, i32>,
+    pub(crate) leaders: Arc<BTreeMap<u32, i32>>,
     /// Brokers that have each partition.
     replication: usize,
 }
@@ -195,13 +195,13 @@ impl Cluster {
         if found.error != ErrorCode::None || found.partitions.is_empty() {
             return Err(TopicFault::Code(found.error));
         }
-        let leaders = found
+        let leaders: BTreeMap<u32, i32> = found
             .partitions
             .iter()
             .filter_map(|it| Some((u32::try_from(it.partition).ok()?, it.leader)))
             .collect();
         let replication = found.partitions.iter().map(|it| it.replicas.len()).max().unwrap_or(1);
-        let map = TopicMap { leaders, replication };
+        let map = TopicMap { leaders: leaders.into(), replication };
         self.known().topics.insert(name.to_owned(), (map.clone(), Instant::now()));
         Ok(map)
     }

@@ -244,7 +244,8 @@ impl<H: Handler> Consumer<H> {
             let map = self.cluster.topic(topic, Missing::Create).await.map_err(|fault| {
                 GroupError::Call(CallError::NotSent(format!("{topic}: {fault:?}")))
             })?;
-            places.extend(map.leaders.into_keys().map(|it| (topic.clone(), it)));
+            let name: Arc<str> = topic.as_str().into();
+            places.extend(map.leaders.keys().map(|it| (Arc::clone(&name), *it)));
         }
         Ok(places)
     }
@@ -420,7 +421,7 @@ impl<H: Handler> Consumer<H> {
     }
 
     fn not_read(&mut self, place: Place, code: ErrorCode) {
-        tracing::debug!(topic = place.0, ?code, "a partition cannot be read now");
+        tracing::debug!(topic = %place.0, ?code, "a partition cannot be read now");
         self.fetcher.rest();
         if code == ErrorCode::OffsetOutOfRange {
             self.fetcher.ask_range(place);
@@ -440,7 +441,7 @@ impl<H: Handler> Consumer<H> {
             self.processor.outlet.metrics().moved_back.with(&[topic, &group]).inc();
             tracing::error!(
                 group,
-                topic,
+                %topic,
                 partition,
                 from = next,
                 to = end,
@@ -457,9 +458,9 @@ impl<H: Handler> Consumer<H> {
                     for (offset, record) in records {
                         let offset = u64::try_from(offset).unwrap_or(0);
                         self.pass_gap(place, offset);
-                        let key = record.key.as_ref().map(|it| it.to_vec());
+                        let key = record.key.clone();
                         let position = Position { place: place.clone(), offset };
-                        self.lanes.add(position, key, Fetched::Record(record));
+                        self.lanes.add(position, key, Fetched::Record(Arc::new(record)));
                     }
                 }
                 Err(error) => self.take_in_unreadable(place, batch, &error.to_string()),
@@ -475,7 +476,7 @@ impl<H: Handler> Consumer<H> {
         self.processor.outlet.metrics().lost.with(&[topic, &group]).add(offset - next);
         tracing::error!(
             group,
-            topic,
+            %topic,
             partition,
             from = next,
             to = offset,
@@ -491,7 +492,7 @@ impl<H: Handler> Consumer<H> {
         let offset = base.or_else(|| self.lanes.next_offset(place)).unwrap_or(0);
         self.pass_gap(place, offset);
         let position = Position { place: place.clone(), offset };
-        self.lanes.add(position, None, Fetched::Unreadable(batch, reason.to_owned()));
+        self.lanes.add(position, None, Fetched::Unreadable(batch, reason.into()));
         self.lanes.skip_to(place, offset + count);
     }
 

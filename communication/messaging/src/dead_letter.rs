@@ -67,7 +67,7 @@ pub(crate) fn bury(
         (ATTEMPTS, delivered.attempt.to_string()),
         (FIRST_TIME, delivered.published_at.to_rfc3339()),
         (LAST_TIME, now.to_rfc3339()),
-        (SOURCE_TOPIC, delivered.topic.clone()),
+        (SOURCE_TOPIC, delivered.topic.to_string()),
         (SOURCE_PARTITION, delivered.partition.to_string()),
         (SOURCE_OFFSET, delivered.offset.to_string()),
     ];
@@ -132,8 +132,8 @@ mod tests {
             timestamp: 1_000,
         };
         let delivered = Delivered {
-            message: Message::of_record(foreign.clone(), "orders", 3, 7),
-            topic: "orders".to_owned(),
+            message: Message::of_record(&foreign, "orders", 3, 7),
+            topic: "orders".into(),
             partition: 3,
             offset: 7,
             attempt: 5,
@@ -147,7 +147,7 @@ mod tests {
         let (topic, buried) =
             bury(died_before, &delivered, "billing", "exhausted", "it broke", now);
         assert_eq!(topic, "orders.billing.dead");
-        let shown = Message::of_record(buried.clone(), &topic, 0, 0);
+        let shown = Message::of_record(&buried, &topic, 0, 0);
         let told = DeadLetter::read(&shown).unwrap();
         assert_eq!((told.reason.as_str(), told.attempts), ("it broke", 5));
         assert_eq!(told.source, ("orders".to_owned(), 3, 7));

@@ -53,9 +53,8 @@ impl Messaging {
     ) -> Result<u64, DiscardError> {
         let (begin, _) =
             self.topic(topic).await?.partitions.get(&partition).copied().unwrap_or((end, end));
-        let is_done = |(at, record): &(u64, Record)| {
-            is_done(&self.delivered(topic, partition, *at, record.clone()))
-        };
+        let is_done =
+            |(at, record): &(u64, Record)| is_done(&self.delivered(topic, partition, *at, record));
         let (mut offset, mut done) = (begin, 0);
         while let Some((page, next)) = self.page(topic, partition, offset..end).await? {
             done += page.iter().filter(|it| is_done(it)).count() as u64;

@@ -3,7 +3,7 @@
 //! Its name outlives the process, so a process that was killed and is back takes its own place
 //! at once.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kafka_wire::{
@@ -210,7 +210,7 @@ impl Member {
         let mut shares: BTreeMap<String, BTreeMap<String, Vec<u32>>> = BTreeMap::new();
         for (topic, members) in wanted {
             let partitions = match self.cluster.topic(&topic, Missing::Create).await {
-                Ok(map) => map.leaders.into_keys().collect(),
+                Ok(map) => map.leaders.keys().copied().collect(),
                 Err(fault) => {
                     tracing::warn!(topic, ?fault, "a topic cannot be shared out");
                     Vec::new()
@@ -312,25 +312,28 @@ impl Member {
         &mut self,
         places: &[Place],
     ) -> Result<BTreeMap<Place, u64>, GroupError> {
-        let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+        let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
         for (topic, partition) in places {
             let partition = i32::try_from(*partition).unwrap_or(i32::MAX);
-            topics.entry(topic.clone()).or_default().push(partition);
+            topics.entry(topic).or_default().push(partition);
         }
         let topics = topics.into_iter();
-        let topics = topics.map(|(name, partitions)| OffsetFetchTopic { name, partitions });
+        let topics = topics.map(|(name, partitions)| {
+            let name = name.to_owned();
+            OffsetFetchTopic { name, partitions }
+        });
         let request = OffsetFetchRequest { group_id: self.group.clone(), topics: topics.collect() };
         let within = self.cluster.request_timeout();
         let answer: OffsetFetchResponse = self.ask(ApiKey::OffsetFetch, &request, within).await?;
         let mut committed = BTreeMap::new();
         for topic in answer.topics {
+            let name: Arc<str> = topic.name.into();
             for partition in topic.partitions {
                 check(partition.error)?;
                 let place = u32::try_from(partition.partition).ok();
                 let offset = u64::try_from(partition.offset).ok();
-                committed.extend(
-                    place.zip(offset).map(|(it, offset)| ((topic.name.clone(), it), offset)),
-                );
+                let known = place.zip(offset);
+                committed.extend(known.map(|(it, offset)| ((Arc::clone(&name), it), offset)));
             }
         }
         Ok(committed)
@@ -338,16 +341,17 @@ impl Member {
 
     /// Commits that everything before these offsets is done.
     pub(crate) async fn commit(&mut self, commits: &[(Place, u64)]) -> Result<(), GroupError> {
-        let mut topics: BTreeMap<String, Vec<CommitPartition>> = BTreeMap::new();
+        let mut topics: BTreeMap<&str, Vec<CommitPartition>> = BTreeMap::new();
         for ((topic, partition), offset) in commits {
-            topics.entry(topic.clone()).or_default().push(CommitPartition {
+            topics.entry(topic).or_default().push(CommitPartition {
                 partition: i32::try_from(*partition).unwrap_or(i32::MAX),
                 offset: i64::try_from(*offset).unwrap_or(i64::MAX),
                 metadata: None,
             });
         }
         let topics = topics.into_iter();
-        let topics = topics.map(|(name, partitions)| CommitTopic { name, partitions });
+        let topics =
+            topics.map(|(name, partitions)| CommitTopic { name: name.to_owned(), partitions });
         let request = OffsetCommitRequest {
             group_id: self.group.clone(),
             generation_id: self.generation,
@@ -416,10 +420,10 @@ pub(crate) fn read_assignment(bytes: Bytes) -> Result<Vec<Place>, WireError> {
     let mut places = Vec::new();
     // A topic takes two bytes for its name and four for its count at the least.
     for _ in 0..reader.count(6)? {
-        let topic = String::read(&mut reader, 0)?;
+        let topic: Arc<str> = String::read(&mut reader, 0)?.into();
         let partitions: Vec<i32> = Vec::read(&mut reader, 0)?;
         let numbers = partitions.into_iter().filter_map(|it| u32::try_from(it).ok());
-        places.extend(numbers.map(|it| (topic.clone(), it)));
+        places.extend(numbers.map(|it| (Arc::clone(&topic), it)));
     }
     Ok(places)
 }
@@ -446,7 +450,7 @@ mod tests {
         let topics = vec!["a".to_owned(), "b".to_owned()];
         assert_eq!(read_subscription(write_subscription(&topics)), Ok(topics));
         let share = BTreeMap::from([("a".to_owned(), vec![1, 2])]);
-        let expected = vec![("a".to_owned(), 1), ("a".to_owned(), 2)];
+        let expected = vec![("a".into(), 1), ("a".into(), 2)];
         assert_eq!(read_assignment(write_assignment(&share)), Ok(expected));
         assert_eq!(read_assignment(Bytes::new()), Ok(Vec::new()));
     }

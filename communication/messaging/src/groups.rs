@@ -142,7 +142,7 @@ fn info(group: DescribedGroup) -> GroupInfo {
         let mut partitions: BTreeMap<String, Vec<u32>> = BTreeMap::new();
         // Members of another kind may share in words of their own.
         for (topic, partition) in read_assignment(it.assignment).unwrap_or_default() {
-            partitions.entry(topic).or_default().push(partition);
+            partitions.entry(topic.to_string()).or_default().push(partition);
         }
         GroupMember { id: it.member_id, client_id: it.client_id, host: it.client_host, partitions }
     });

@@ -6,11 +6,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
+use bytes::Bytes;
+
 /// A partition of a topic.
-pub(crate) type Place = (String, u32);
+pub(crate) type Place = (Arc<str>, u32);
 
 /// Where a record stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,8 +54,7 @@ struct Lane<R> {
 enum LaneState {
     Ready,
     Running,
-    /// Milliseconds on the caller's clock.
-    Waiting(u64),
+    Waiting,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +70,7 @@ struct Tracker {
 }
 
 /// A key in a partition; a record without a key is a lane of its own.
-pub(crate) type LaneKey = (Place, Option<Vec<u8>>, u64);
+pub(crate) type LaneKey = (Place, Option<Bytes>, u64);
 
 /// The records of one subscription.
 #[derive(Debug)]
@@ -77,6 +79,8 @@ pub(crate) struct Lanes<R> {
     trackers: BTreeMap<Place, Tracker>,
     /// Lanes that may go on, in the order in which they became so.
     ready: VecDeque<LaneKey>,
+    /// Lanes whose record failed, by when they may go on: milliseconds on the caller's clock.
+    waiting: BTreeSet<(u64, LaneKey)>,
     running: usize,
     running_max: usize,
     open: usize,
@@ -90,6 +94,7 @@ impl<R> Lanes<R> {
             lanes: BTreeMap::new(),
             trackers: BTreeMap::new(),
             ready: VecDeque::new(),
+            waiting: BTreeSet::new(),
             running: 0,
             running_max,
             open: 0,
@@ -120,7 +125,7 @@ impl<R> Lanes<R> {
     }
 
     /// Takes a record in. One that is not new is dropped.
-    pub(crate) fn add(&mut self, position: Position, key: Option<Vec<u8>>, record: R) {
+    pub(crate) fn add(&mut self, position: Position, key: Option<Bytes>, record: R) {
         let Some(tracker) = self.trackers.get_mut(&position.place) else { return };
         if position.offset < tracker.end {
             return;
@@ -200,7 +205,10 @@ impl<R> Lanes<R> {
         };
         let wait = wait.map(|it| now + u64::try_from(it.as_millis()).unwrap_or(u64::MAX >> 1));
         match wait {
-            Some(until) => lane.state = LaneState::Waiting(until),
+            Some(until) => {
+                lane.state = LaneState::Waiting;
+                self.waiting.insert((until, key.clone()));
+            }
             None if lane.queue.is_empty() => {
                 self.lanes.remove(key);
             }
@@ -213,23 +221,20 @@ impl<R> Lanes<R> {
 
     /// Lets lanes go on whose wait is over; gives when the next one's is.
     pub(crate) fn wake(&mut self, now: u64) -> Option<u64> {
-        let mut next: Option<u64> = None;
-        for (key, lane) in &mut self.lanes {
-            if let LaneState::Waiting(until) = lane.state {
-                if until <= now {
-                    lane.state = LaneState::Ready;
-                    self.ready.push_back(key.clone());
-                } else {
-                    next = Some(next.map_or(until, |it| it.min(until)));
-                }
+        while self.waiting.first().is_some_and(|it| it.0 <= now) {
+            let Some((_, key)) = self.waiting.pop_first() else { break };
+            if let Some(lane) = self.lanes.get_mut(&key) {
+                lane.state = LaneState::Ready;
+                self.ready.push_back(key);
             }
         }
-        next
+        self.waiting.first().map(|it| it.0)
     }
 
     /// Drops what is not being processed: somebody else will get it.
     pub(crate) fn stop_starting(&mut self) {
         self.ready.clear();
+        self.waiting.clear();
         let Self { lanes, trackers, open, .. } = self;
         for lane in lanes.values_mut() {
             let keep = usize::from(lane.state == LaneState::Running);
@@ -286,7 +291,7 @@ mod tests {
     use super::*;
 
     fn place(partition: u32) -> Place {
-        ("orders".to_owned(), partition)
+        (Arc::from("orders"), partition)
     }
 
     fn position(partition: u32, offset: u64) -> Position {
@@ -297,7 +302,11 @@ mod tests {
         let mut lanes = Lanes::new(8, 100);
         lanes.assign(place(0), 0);
         for (offset, key) in records {
-            lanes.add(position(0, *offset), key.map(|it| it.as_bytes().to_vec()), *offset);
+            lanes.add(
+                position(0, *offset),
+                key.map(|it| Bytes::copy_from_slice(it.as_bytes())),
+                *offset,
+            );
         }
         lanes
     }
@@ -393,13 +402,13 @@ mod tests {
             lanes.assign(place(0), 0);
             let (mut next, mut now, mut committed) = (0_u64, 0_u64, 0_u64);
             let mut running: Vec<(LaneKey, u64)> = Vec::new();
-            let mut settled: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+            let mut settled: BTreeMap<Bytes, u64> = BTreeMap::new();
             let mut done: BTreeSet<u64> = BTreeSet::new();
             for _ in 0..400 {
                 now += 1;
                 match random.below(4) {
                     0 if lanes.room() > 0 => {
-                        let key = vec![u8::try_from(random.below(5)).unwrap()];
+                        let key = Bytes::from(vec![u8::try_from(random.below(5)).unwrap()]);
                         lanes.add(position(0, next), Some(key), next);
                         next += 1;
                     }

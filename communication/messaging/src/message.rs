@@ -1,6 +1,6 @@
 //! Messages: CloudEvents 1.0 in binary mode, over Kafka's headers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use base::Timestamp;
 use bytes::Bytes;
@@ -48,7 +48,7 @@ pub struct Delivered {
     /// The message.
     pub message: Message,
     /// Its topic.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// Its partition.
     pub partition: u32,
     /// Its offset.
@@ -72,6 +72,18 @@ const SUBJECT: &str = "ce_subject";
 const TIME: &str = "ce_time";
 const CONTENT_TYPE: &str = "content-type";
 const JSON: &str = "application/json";
+/// Headers that stand in members of a message; the others are in `headers`.
+const MEMBERS: [&str; 9] = [
+    SPEC_VERSION,
+    ID,
+    SOURCE,
+    KIND,
+    SUBJECT,
+    TIME,
+    CONTENT_TYPE,
+    base::headers::TRACEPARENT,
+    base::headers::TRACESTATE,
+];
 
 impl Message {
     /// The record that is published at `now`.
@@ -108,29 +120,28 @@ impl Message {
 
     /// The message of a record. One without our headers, from a foreign producer, is known by its
     /// place in the log.
-    pub(crate) fn of_record(record: Record, topic: &str, partition: u32, offset: u64) -> Self {
+    pub(crate) fn of_record(record: &Record, topic: &str, partition: u32, offset: u64) -> Self {
         let published_at = Timestamp::from_millis(record.timestamp);
-        let mut given = BTreeMap::new();
-        for (name, value) in record.headers {
-            let text = value.and_then(|it| String::from_utf8(it.to_vec()).ok());
-            given.insert(name, text.unwrap_or_default());
-        }
-        let mut take = |name: &str| given.remove(name);
-        take(SPEC_VERSION);
-        let traceparent = take(base::headers::TRACEPARENT);
-        let tracestate = take(base::headers::TRACESTATE);
-        let trace = traceparent.and_then(|it| TraceContext::parse(&it, tracestate.as_deref()));
+        let text = |it: &Option<Bytes>| {
+            let text = it.as_deref().and_then(|it| str::from_utf8(it).ok());
+            text.unwrap_or_default().to_owned()
+        };
+        // Of a name that comes twice the last one counts.
+        let last =
+            |name: &str| record.headers.iter().rfind(|it| it.0 == name).map(|it| text(&it.1));
+        let (parent, state) = (last(base::headers::TRACEPARENT), last(base::headers::TRACESTATE));
+        let others = record.headers.iter().filter(|it| !MEMBERS.contains(&it.0.as_str()));
         Self {
-            id: take(ID).unwrap_or_else(|| format!("{topic}/{partition}/{offset}")),
-            source: take(SOURCE).unwrap_or_else(|| "kafka".to_owned()),
-            kind: take(KIND).unwrap_or_default(),
-            subject: take(SUBJECT),
-            time: take(TIME).and_then(|it| Timestamp::parse(&it)).unwrap_or(published_at),
-            key: record.key.map(|it| String::from_utf8_lossy(&it).into_owned()),
-            content_type: take(CONTENT_TYPE).unwrap_or_else(|| JSON.to_owned()),
-            headers: given,
-            trace,
-            body: record.value.unwrap_or_default(),
+            id: last(ID).unwrap_or_else(|| format!("{topic}/{partition}/{offset}")),
+            source: last(SOURCE).unwrap_or_else(|| "kafka".to_owned()),
+            kind: last(KIND).unwrap_or_default(),
+            subject: last(SUBJECT),
+            time: last(TIME).and_then(|it| Timestamp::parse(&it)).unwrap_or(published_at),
+            key: record.key.as_ref().map(|it| String::from_utf8_lossy(it).into_owned()),
+            content_type: last(CONTENT_TYPE).unwrap_or_else(|| JSON.to_owned()),
+            headers: others.map(|(name, value)| (name.clone(), text(value))).collect(),
+            trace: parent.and_then(|it| TraceContext::parse(&it, state.as_deref())),
+            body: record.value.clone().unwrap_or_default(),
         }
     }
 }
@@ -161,13 +172,13 @@ mod tests {
     fn every_attribute_survives_the_log() {
         let record = message().to_record(Timestamp::from_millis(5));
         assert_eq!(record.timestamp, 5);
-        assert_eq!(Message::of_record(record, "t", 1, 2), message());
+        assert_eq!(Message::of_record(&record, "t", 1, 2), message());
     }
 
     #[test]
     fn a_foreign_record_is_known_by_its_place() {
         let record = Record { value: Some(Bytes::from_static(b"x")), ..Record::default() };
-        let message = Message::of_record(record, "orders", 3, 99);
+        let message = Message::of_record(&record, "orders", 3, 99);
         assert_eq!((message.id.as_str(), message.source.as_str()), ("orders/3/99", "kafka"));
         assert_eq!((message.kind.as_str(), message.key), ("", None));
     }

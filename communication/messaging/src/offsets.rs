@@ -1,6 +1,6 @@
 //! Where partitions begin and end.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use kafka_wire::{
     ApiKey, ErrorCode,
@@ -43,7 +43,7 @@ pub(crate) async fn list_offsets(
     at: At,
 ) -> Result<BTreeMap<Place, u64>, CallError> {
     let timestamp = at.timestamp();
-    let mut by_leader: BTreeMap<i32, BTreeMap<String, Vec<ListOffsetsPartition>>> = BTreeMap::new();
+    let mut by_leader: BTreeMap<i32, BTreeMap<&str, Vec<ListOffsetsPartition>>> = BTreeMap::new();
     for (topic, number) in places {
         let map = cluster.topic(topic, Missing::Create).await;
         let map = map.map_err(|it| CallError::NotSent(format!("{topic}: {it:?}")))?;
@@ -51,27 +51,30 @@ pub(crate) async fn list_offsets(
         let partition = i32::try_from(*number).unwrap_or(i32::MAX);
         let topics = by_leader.entry(*leader).or_default();
         let asked = ListOffsetsPartition { partition, timestamp };
-        topics.entry(topic.clone()).or_default().push(asked);
+        topics.entry(topic).or_default().push(asked);
     }
     let mut offsets = BTreeMap::new();
     for (leader, topics) in by_leader {
         let topics = topics.into_iter();
-        let topics = topics.map(|(name, partitions)| ListOffsetsTopic { name, partitions });
+        let topics = topics.map(|(name, partitions)| {
+            let name = name.to_owned();
+            ListOffsetsTopic { name, partitions }
+        });
         let request = ListOffsetsRequest { replica_id: -1, topics: topics.collect() };
         let within = cluster.request_timeout();
         let asked = cluster.call(Purpose::Ask, Some(leader), ApiKey::ListOffsets, &request, within);
         let answer: ListOffsetsResponse = asked.await?;
         for topic in answer.topics {
+            let name: Arc<str> = topic.name.into();
             for partition in topic.partitions {
                 if partition.error != ErrorCode::None {
-                    cluster.doubt(&topic.name);
+                    cluster.doubt(&name);
                     return Err(CallError::NotSent(format!("{:?}", partition.error)));
                 }
                 let number = u32::try_from(partition.partition).ok();
                 let offset = u64::try_from(partition.offset).ok();
-                offsets.extend(
-                    number.zip(offset).map(|(it, offset)| ((topic.name.clone(), it), offset)),
-                );
+                let known = number.zip(offset);
+                offsets.extend(known.map(|(it, offset)| ((Arc::clone(&name), it), offset)));
             }
         }
     }

@@ -419,7 +419,7 @@ impl Reports {
 
 impl Handler for Reports {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
-        match delivered.topic.as_str() {
+        match &*delivered.topic {
             topics::DRONE_POSITIONS => {
                 let event = read(delivered)?;
                 if let Some((id, location)) = translation::of_position(&event) {
@@ -484,7 +484,7 @@ mod tests {
                 trace: None,
                 body: serde_json::to_vec(&event).unwrap().into(),
             },
-            topic: topics::DRONE_EVENTS.to_owned(),
+            topic: topics::DRONE_EVENTS.into(),
             partition: 0,
             offset: 0,
             attempt: 1,
@@ -633,7 +633,7 @@ mod tests {
             delivery_eta: None,
         };
         let mut says = says(DronePhase::Idle, &CARRIER_PHASE_CHANGED.to_string());
-        says.topic = topics::CARRIER_EVENTS.to_owned();
+        says.topic = topics::CARRIER_EVENTS.into();
         says.message.body = serde_json::to_vec(&event).unwrap().into();
         says
     }

@@ -63,7 +63,7 @@ mod tests {
                 trace: None,
                 body: body.into(),
             },
-            topic: topics::DELIVERY_EVENTS.to_owned(),
+            topic: topics::DELIVERY_EVENTS.into(),
             partition: 0,
             offset: 0,
             attempt: 1,

@@ -69,7 +69,7 @@ impl ReadModel {
 
 impl Handler for ReadModel {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
-        let written = if delivered.topic == topics::REQUEST_EVENTS {
+        let written = if *delivered.topic == *topics::REQUEST_EVENTS {
             let event: RequestEvent = read(delivered)?;
             self.store.write(move |it| {
                 // The answer to a cancel or a move of an id that nobody asked for makes no request.

@@ -1,6 +1,6 @@
 //! Fetching: one round of questions to all leaders at a time, beside everything else.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kafka_wire::{
@@ -123,7 +123,7 @@ impl Fetcher {
 }
 
 async fn plan(cluster: &Cluster, wanted: Vec<(Place, u64)>) -> Vec<(i32, FetchRequest)> {
-    let mut by_topic: BTreeMap<String, Vec<(u32, u64)>> = BTreeMap::new();
+    let mut by_topic: BTreeMap<Arc<str>, Vec<(u32, u64)>> = BTreeMap::new();
     for ((topic, partition), offset) in wanted {
         by_topic.entry(topic).or_default().push((partition, offset));
     }
@@ -140,7 +140,7 @@ async fn plan(cluster: &Cluster, wanted: Vec<(Place, u64)>) -> Vec<(i32, FetchRe
             });
         }
         for (leader, partitions) in partitions {
-            let topic = FetchTopic { name: name.clone(), partitions };
+            let topic = FetchTopic { name: name.to_string(), partitions };
             by_leader.entry(leader).or_default().push(topic);
         }
     }
@@ -167,6 +167,7 @@ async fn fetch(
     let answer: FetchResponse = asked.await?;
     let mut parts = Vec::new();
     for topic in answer.topics {
+        let name: Arc<str> = topic.name.into();
         for partition in topic.partitions {
             let Ok(number) = u32::try_from(partition.partition) else { continue };
             let part = match partition.error {
@@ -176,7 +177,7 @@ async fn fetch(
                 }),
                 code => Err(code),
             };
-            parts.push(((topic.name.clone(), number), part));
+            parts.push(((Arc::clone(&name), number), part));
         }
     }
     Ok(parts)

@@ -1,13 +1,19 @@
 //! What one message goes through: home to its partition, to the handler, to the dead letters.
 
-use std::sync::Arc;
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
 
 use base::Timestamp;
 use bytes::Bytes;
 use kafka_wire::{batch::Record, partition_of};
 use runtime::Shutdown;
 use telemetry::SpanKind;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     cluster::Missing,
@@ -25,8 +31,8 @@ const REPUBLISHED: &str = "skein_republished";
 /// What was fetched: one record, or a batch that cannot be read.
 #[derive(Debug, Clone)]
 pub(super) enum Fetched {
-    Record(Record),
-    Unreadable(Bytes, String),
+    Record(Arc<Record>),
+    Unreadable(Bytes, Arc<str>),
 }
 
 /// The parts that every attempt needs.
@@ -50,24 +56,23 @@ impl<H: Handler> Processor<H> {
         let (record, unreadable) = match fetched {
             Fetched::Record(record) => (record, None),
             Fetched::Unreadable(batch, reason) => {
-                (Record { value: Some(batch), ..Record::default() }, Some(reason))
+                (Arc::new(Record { value: Some(batch), ..Record::default() }), Some(reason))
             }
         };
         let published_at = Timestamp::from_millis(record.timestamp);
-        let raw = record.clone();
-        let message = Message::of_record(record, &topic, partition, position.offset);
-        let name = format!("process {topic}");
-        let mut span =
-            self.outlet.telemetry().span(name, SpanKind::Consumer, message.trace.as_ref());
+        let message = Message::of_record(&record, &topic, partition, position.offset);
+        let name = || format!("process {topic}").into();
+        let parent = message.trace.as_ref();
+        let mut span = self.outlet.telemetry().span_with(name, SpanKind::Consumer, parent);
         if span.is_recording() {
-            span.attribute("messaging.destination.name", topic.as_str());
+            span.attribute("messaging.destination.name", &*topic);
             span.attribute("messaging.message.id", message.id.as_str());
             span.attribute("messaging.consumer.group.name", self.subscription.name());
             if !message.kind.is_empty() {
                 span.attribute("cloudevents.event_type", message.kind.as_str());
             }
         }
-        let delivered = Arc::new(Delivered {
+        let delivered = Delivered {
             message,
             topic,
             partition,
@@ -76,18 +81,18 @@ impl<H: Handler> Processor<H> {
             published_at,
             trace: span.context(),
             stopping,
-        });
+        };
         if let Some(reason) = unreadable {
-            return self.bury(&delivered, raw, "unreadable", &reason).await;
+            return self.bury(&delivered, &record, "unreadable", &reason).await;
         }
-        if let Some(outcome) = self.move_home(&delivered, &raw).await {
+        if let Some(outcome) = self.move_home(&delivered, &record).await {
             return outcome;
         }
         let started = Instant::now();
         let handled = self.handle(&delivered).await;
         let group = self.subscription.name();
         let metrics = self.outlet.metrics();
-        let labels = [delivered.topic.as_str(), group.as_str()];
+        let labels = [&*delivered.topic, group.as_str()];
         metrics.process_duration.with(&labels).observe_duration(started.elapsed());
         let count = |outcome| metrics.processed.with(&[labels[0], labels[1], outcome]).inc();
         match handled {
@@ -105,27 +110,30 @@ impl<H: Handler> Processor<H> {
                     Failure::Rejected(_) => "rejected",
                     Failure::Unknown(_) => "unknown",
                 });
-                self.judge(&delivered, raw, failure, (failures, waits)).await
+                self.judge(&delivered, &record, failure, (failures, waits)).await
             }
         }
     }
 
-    async fn handle(self: &Arc<Self>, delivered: &Arc<Delivered>) -> Result<(), Failure> {
-        // A panic is a failure of one message, not of the subscription.
-        let (processor, given) = (Arc::clone(self), Arc::clone(delivered));
-        let mut handling = JoinSet::new();
-        handling.spawn(async move { processor.handler.handle(&given).await });
-        match handling.join_next().await {
-            Some(Ok(result)) => result,
-            Some(Err(error)) => Err(Failure::Transient(format!("the handler panicked: {error}"))),
-            None => Err(Failure::Transient("the handler was not run".to_owned())),
-        }
+    async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
+        let mut handling = pin!(async { self.handler.handle(delivered).await });
+        // A panic is a failure of one message, not of the subscription. What panicked is not polled again.
+        let polled = poll_fn(|context| {
+            let poll = catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(context)));
+            poll.map_or_else(|panic| Poll::Ready(Err(panic)), |it| it.map(Ok))
+        });
+        polled.await.unwrap_or_else(|panic| {
+            let words = panic.downcast_ref::<&str>().copied();
+            let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let words = words.unwrap_or("without words");
+            Err(Failure::Transient(format!("the handler panicked: {words}")))
+        })
     }
 
     async fn judge(
         &self,
         delivered: &Delivered,
-        record: Record,
+        record: &Record,
         failure: Failure,
         (failures, waits): (u32, u32),
     ) -> Outcome {
@@ -133,7 +141,7 @@ impl<H: Handler> Processor<H> {
         let draw = fastrand::f64();
         let (topic, id) = (&delivered.topic, &delivered.message.id);
         tracing::debug!(
-            topic,
+            %topic,
             id,
             attempt = failures + 1,
             reason = failure.reason(),
@@ -156,7 +164,7 @@ impl<H: Handler> Processor<H> {
     async fn bury(
         &self,
         delivered: &Delivered,
-        record: Record,
+        record: &Record,
         class: &str,
         reason: &str,
     ) -> Outcome {
@@ -165,18 +173,19 @@ impl<H: Handler> Processor<H> {
             return Outcome::Settled;
         };
         let now = self.outlet.clock().now();
-        let (topic, record) = dead_letter::bury(record, delivered, group, class, reason, now);
-        let letter_of = Some(delivered.topic.clone());
+        let (topic, record) =
+            dead_letter::bury(record.clone(), delivered, group, class, reason, now);
+        let letter_of = Some(delivered.topic.to_string());
         match self.outlet.publish_record(&topic, record, letter_of).await {
             Ok(_) => {
                 tracing::warn!(
-                    topic = delivered.topic,
+                    topic = %delivered.topic,
                     id = delivered.message.id,
                     class,
                     reason,
                     "a message was given up"
                 );
-                let labels = [delivered.topic.as_str(), group.as_str()];
+                let labels = [&*delivered.topic, group.as_str()];
                 self.outlet.metrics().dead_letters.with(&labels).inc();
                 Outcome::Settled
             }

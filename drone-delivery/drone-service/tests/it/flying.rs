@@ -39,9 +39,9 @@ impl Handler for Heard {
     async fn handle(&self, delivered: &Delivered) -> Result<(), Failure> {
         let body = &delivered.message.body;
         let is_phase = delivered.message.kind == DRONE_PHASE_CHANGED.to_string();
-        if delivered.topic == topics::DRONE_EVENTS && !is_phase {
+        if *delivered.topic == *topics::DRONE_EVENTS && !is_phase {
             self.assignments.lock().unwrap().push(serde_json::from_slice(body).unwrap());
-        } else if delivered.topic == topics::DRONE_EVENTS {
+        } else if *delivered.topic == *topics::DRONE_EVENTS {
             self.phases.lock().unwrap().push(serde_json::from_slice(body).unwrap());
         } else {
             self.positions.lock().unwrap().push(serde_json::from_slice(body).unwrap());
