@@ -80,7 +80,7 @@ pub enum ChangeError {
     /// It makes no branch.
     #[error(transparent)]
     Branch(#[from] BranchError),
-    /// It is done, and not on disk: a restart may not know of it.
+    /// The disk did not take it, and what the disk has is in force.
     #[error(transparent)]
     File(#[from] FileError),
 }

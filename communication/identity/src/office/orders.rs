@@ -129,6 +129,38 @@ mod tests {
     }
 
     #[test]
+    fn what_the_disk_does_not_take_is_not_in_force_and_is_once_it_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let office = office(folder.path());
+        let order = |it: &Order| office.carry_out(it).map_err(|it| it.to_string());
+        let before = order(&Order::Show).unwrap();
+        // What stands where the next state is written lets no write through, as a full disk does.
+        let draft = folder.path().join("authority.new");
+        std::fs::create_dir(&draft).unwrap();
+        let changes = [
+            Order::RotateIssuer,
+            Order::RotateAnchor,
+            Order::Deny { serial: "0a0b".to_owned() },
+            Order::Branch { life_s: None },
+        ];
+        for change in &changes {
+            let refused = order(change).unwrap_err();
+            assert!(refused.contains("authority.json"), "{refused}");
+            assert_eq!(order(&Order::Show).unwrap(), before, "{change:?}");
+        }
+        std::fs::remove_dir(&draft).unwrap();
+        for change in &changes {
+            order(change).unwrap();
+        }
+        let after = order(&Order::Show).unwrap();
+        assert_eq!(after["denied"][0]["serial"], "0a0b");
+        assert_eq!(
+            (after["anchors"].as_array().unwrap().len(), &after["next"]["step"]),
+            (2, &json!("wait"))
+        );
+    }
+
+    #[test]
     fn orders_come_from_the_user_that_it_obeys_and_from_root_alone() {
         let folder = tempfile::tempdir().unwrap();
         let office = office(folder.path());

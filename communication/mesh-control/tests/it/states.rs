@@ -1,6 +1,6 @@
 //! How a state comes to a proxy, and what stays while none comes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mesh_control::{
     Plane, Registration, RegistryConfig, Sets, StartError, State, sources::Contribution,
@@ -12,7 +12,7 @@ use telemetry::Telemetry;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::rig::{Control, GRACE, LEASE, Proxy, WITHIN, clock, eventually, instance, ports};

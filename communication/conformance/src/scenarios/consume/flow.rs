@@ -83,7 +83,8 @@ async fn a_message_is_told_with_its_place(stage: &Stage) -> Judged {
     }
     memory.has(20).await?;
     let found = memory.seen().into_iter();
-    let found = found.map(|it| (it.message.id, it.topic.to_string(), it.partition, it.offset, it.attempt));
+    let found =
+        found.map(|it| (it.message.id, it.topic.to_string(), it.partition, it.offset, it.attempt));
     let mut found: Vec<_> = found.collect();
     found.sort();
     promised.sort();
