@@ -325,14 +325,14 @@ mod tests {
         let (writer, _patience) = opener.writer().unwrap();
         writer
             .execute_batch(
-                "CREATE TABLE parcels (id INTEGER PRIMARY KEY, owner TEXT) STRICT;
-                 CREATE INDEX parcels_owner ON parcels (owner) WHERE owner IS NOT NULL;",
+                "CREATE TABLE rows (id INTEGER PRIMARY KEY, owner TEXT) STRICT;
+                 CREATE INDEX rows_owner ON rows (owner) WHERE owner IS NOT NULL;",
             )
             .unwrap();
         for connection in [&writer, &opener.reader().unwrap()] {
             for sql in [
-                "SELECT id FROM parcels WHERE id = ?1 AND owner > ?2",
-                "SELECT id FROM parcels WHERE id > ?1 ORDER BY id LIMIT ?2",
+                "SELECT id FROM rows WHERE id = ?1 AND owner > ?2",
+                "SELECT id FROM rows WHERE id > ?1 ORDER BY id LIMIT ?2",
             ] {
                 let mut statement = connection.prepare(sql).unwrap();
                 for number in 0..10 {
