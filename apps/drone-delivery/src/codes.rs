@@ -27,6 +27,10 @@ pub(crate) const ALL: &[OwnReason] = &[
     ),
     ("log_refused", "The log answered, and not as asked; the line `why` has its words."),
     (
+        "no_authority",
+        "The system runs without identities (`--tls off`), so it has no authority to ask. `down`, then `up --tls strict` begins with them; where that cannot be, as with `--mesh off`, `up` says why.",
+    ),
+    (
         "no_logs",
         "No process has written anything under this name. `ps` lists the names; nothing is written before the first `up`.",
     ),

@@ -28,7 +28,10 @@ use skein::{
 use telemetry::Telemetry;
 use tokio::net::UnixListener;
 
-use crate::roles::Role;
+use crate::{
+    roles::Role,
+    settings::{Settings, Tls},
+};
 
 /// What every name begins with; deploy/mesh/authorization.yaml has it too.
 pub(crate) const TRUST_DOMAIN: &str = "drone-delivery";
@@ -130,6 +133,22 @@ impl Authority {
     }
 }
 
+/// Refuses what is asked of the authority of a system that runs without one.
+pub(crate) fn has_authority(data: &Path) -> Result<(), Failure> {
+    // Settings that cannot be read are no reason: what runs answers for itself.
+    let settings = Settings::of(data).ok().flatten();
+    if settings.is_none_or(|it| it.tls == Tls::Strict) {
+        return Ok(());
+    }
+    let failure = Failure::new("no_authority", "nobody shows who he is in this system");
+    let why = "it runs with `--tls off`, which is also so with `--mesh off` and where a program of others has no \
+               proxy beside it";
+    Err(failure
+        .at(data.display())
+        .because(why)
+        .next("drone-delivery down && drone-delivery up --tls strict"))
+}
+
 /// How a process enters the log.
 pub(crate) fn to_log(handshakes: Handshakes) -> LogTls {
     LogTls { handshakes, log: id(Role::Broker.name()) }
@@ -160,4 +179,22 @@ pub(crate) fn join(
 /// By the word that `up` has told this process.
 fn as_member(service: &str, token: JoinToken, around: &Surroundings<'_>) -> Membership {
     Membership { authority: socket(around.data), id: id(service), grounds: Grounds::Token(token) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nobody_shows_who_he_is_that_is_said_of_what_only_an_authority_can_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        assert!(has_authority(data).is_ok(), "nothing is known of it");
+        Settings { tls: Tls::Strict, ..Settings::default() }.write(data).unwrap();
+        assert!(has_authority(data).is_ok());
+        Settings { tls: Tls::Off, ..Settings::default() }.write(data).unwrap();
+        let failure = has_authority(data).unwrap_err();
+        assert_eq!(failure.code, "no_authority");
+        assert!(failure.why.is_some_and(|it| it.contains("--tls off")));
+    }
 }

@@ -44,12 +44,17 @@ impl Invocation {
 
     /// A failure whose advice, where it is a command, names the same system.
     pub(crate) fn complete(&self, failure: Failure) -> Failure {
-        let next = failure.next.as_deref().and_then(|it| it.strip_prefix("drone-delivery "));
-        // One that names a system means that one.
-        match next.filter(|it| !it.starts_with("--data")).map(|it| self.command(it)) {
-            Some(next) => failure.next(next),
-            None => failure,
-        }
+        let Some(next) = &failure.next else { return failure };
+        let commands = next.split(" && ").map(|it| {
+            let words = it.strip_prefix("drone-delivery ");
+            // One that names a system means that one.
+            match words.filter(|it| !it.starts_with("--data")) {
+                Some(words) => self.command(words),
+                None => it.to_owned(),
+            }
+        });
+        let next = commands.collect::<Vec<_>>().join(" && ");
+        failure.next(next)
     }
 
     /// A command on the same system, to be typed as it stands.
@@ -306,6 +311,10 @@ mod tests {
         assert_eq!(next("/d", "drone-delivery ps"), "target/drone-delivery --data /d ps");
         assert_eq!(next(DATA, "drone-delivery ps"), "target/drone-delivery ps");
         assert_eq!(next("/d", "end that process"), "end that process");
+        assert_eq!(
+            next("/d", "drone-delivery down && drone-delivery up"),
+            "target/drone-delivery --data /d down && target/drone-delivery --data /d up"
+        );
     }
 
     #[test]

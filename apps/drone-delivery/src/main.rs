@@ -50,7 +50,10 @@ use runtime::SystemClock;
 use skein::{
     Exit, Failure, Output, Table,
     audit::AuditLog,
-    commands::{self, MeshCommand, arguments::CostArguments, files, identity, key::KeyCommand},
+    commands::{
+        self, MeshCommand, arguments::CostArguments, files, identity, identity::IdentityCommand,
+        key::KeyCommand,
+    },
     program,
     supervise::{AUDIT, lifeline},
 };
@@ -139,8 +142,12 @@ async fn ask(data: &Path, command: AskCommand, output: Output) -> Result<Exit, F
 async fn trust(data: &Path, command: TrustCommand, output: Output) -> Result<Exit, Failure> {
     match command {
         TrustCommand::Identity(command) => {
+            let admins = up::admins(data).await?;
+            if !matches!(command, IdentityCommand::Show) {
+                identities::has_authority(data)?;
+            }
             let authority = async |order| up::order(data, order).await;
-            identity::run(authority, &up::admins(data).await?, command, output).await
+            identity::run(authority, &admins, command, output).await
         }
         TrustCommand::Audit(command) => audit(data, &command, output),
         TrustCommand::Key(command) => key(data, command, output),

@@ -20,9 +20,9 @@ use skein::{
     supervise::{
         self, Admission, EndError, Orders, ProcessState, ProcessStatus, Running, SystemPlan,
         UpError, Witness,
-        control::{Answer, Ask, ControlError, DoorError, ask},
+        control::{self, Answer, Ask, ControlError, DoorError, ask},
         lifeline::Farewell,
-        lock,
+        lock::{self, LockError},
         ports::{self, Holder},
     },
 };
@@ -53,6 +53,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const DOWN_WITHIN: Duration = Duration::from_secs(60);
 /// Time that the authority has to end what it answers.
 const AUTHORITY_DRAIN: Duration = Duration::from_secs(2);
+/// What lets faults be planted in a system that runs without: its settings are those of its start.
+const FAULTS_HINT: &str = "drone-delivery down && drone-delivery up --enable-faults";
+/// What gives processes and commands one token again, whose file was removed or replaced meanwhile.
+const TOKEN_HINT: &str = "drone-delivery down && drone-delivery up";
 /// The log of a detached `up`, and the size at which it is begun anew.
 const LOG: &str = "up.log";
 const LOG_BYTES_MAX: u64 = 20 << 20;
@@ -75,15 +79,18 @@ pub(crate) async fn up(
         output.remark(&remark);
     }
     certificates::check(&layered.settings)?;
-    if arguments.detach {
-        return detach(&invocation, data, arguments, &layered.settings, output).await;
-    }
-    let clock = SystemClock::shared();
-    let data = std::path::absolute(data).map_err(|it| no_directory(data, &it))?;
+    let named = data;
+    let data = std::path::absolute(named).map_err(|it| no_directory(named, &it))?;
     let program = std::env::current_exe().map_err(|it| no_directory(&data, &it))?;
-    start_logs(&clock);
     let plan = Plan::of(&layered.settings, &data, &program)
         .map_err(|it| Failure::new("no_port", "there is no free port").because(it))?;
+    let may_start = may_start(&plan, &layered.settings, &data).await;
+    may_start.map_err(|it| up_failure(&it, &data))?;
+    if arguments.detach {
+        return detach(&invocation, named, arguments, &layered.settings, output).await;
+    }
+    let clock = SystemClock::shared();
+    start_logs(&clock);
     let authority = Tasks::new();
     let running = start(&plan, &layered.settings, &data, &clock, &authority)
         .await
@@ -118,6 +125,16 @@ fn named_in_text(data: &Path) -> Result<(), Failure> {
     }
     let error = io::Error::new(io::ErrorKind::InvalidInput, "its path is not UTF-8");
     Err(no_directory(&whole, &error).next("another --data"))
+}
+
+/// Refuses what can be refused before anything is made: that leaves no directory that was not there.
+async fn may_start(plan: &Plan, settings: &Settings, data: &Path) -> Result<(), UpError> {
+    let of_authority = (settings.tls == Tls::Strict).then_some(identities::SOCKET);
+    for socket in [control::SOCKET].into_iter().chain(of_authority) {
+        folder::socket(data, socket).map_err(DoorError::Path)?;
+    }
+    // In one that is there a killed `up` may have left processes: whoever has locked it waits for them.
+    if data.exists() { Ok(()) } else { supervise::until_free(data, &plan.specs).await }
 }
 
 async fn start(
@@ -196,7 +213,7 @@ fn no_directory(data: &Path, error: &io::Error) -> Failure {
 
 fn up_failure(error: &UpError, data: &Path) -> Failure {
     match error {
-        UpError::Lock(_) => Failure::new("in_use", error.to_string())
+        UpError::Lock(LockError::Held { .. }) => Failure::new("in_use", error.to_string())
             .at(data.display())
             .next("drone-delivery down, or another --data"),
         UpError::PortBusy { port, holder } => Failure::new("port_busy", error.to_string())
@@ -205,7 +222,7 @@ fn up_failure(error: &UpError, data: &Path) -> Failure {
         UpError::Door(DoorError::Path(_)) => Failure::new("path_too_long", error.to_string())
             .at(data.display())
             .next("another --data, whose path is shorter"),
-        UpError::Door(_) | UpError::Io(_) => {
+        UpError::Lock(LockError::Io { .. }) | UpError::Door(_) | UpError::Io(_) => {
             Failure::new("bad_directory", failure::chain(error)).at(data.display())
         }
     }
@@ -418,8 +435,8 @@ pub(crate) async fn admins(data: &Path) -> Result<Admins, Failure> {
         Some(Process { name: it.instance.clone(), address })
     };
     let processes = answer.services.iter().filter(|it| it.pid.is_some()).filter_map(process);
-    let admins = Admins::new(processes.collect(), "drone-delivery up --enable-faults");
-    Ok(admins.holding(tokens::read(data, tokens::OPERATORS)))
+    let admins = Admins::new(processes.collect(), FAULTS_HINT);
+    Ok(admins.holding(tokens::read(data, tokens::OPERATORS), TOKEN_HINT))
 }
 
 /// Restarts a role or an instance.
@@ -469,6 +486,25 @@ mod tests {
         let refused = named_in_text(odd).unwrap_err().to_string();
         assert!(refused.contains("not UTF-8"), "{refused}");
         assert!(named_in_text(Path::new("/tmp/ä b")).is_ok());
+    }
+
+    #[test]
+    fn a_directory_is_in_use_only_where_somebody_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = base::Timestamp::from_millis(0);
+        let code = |data: &Path| {
+            let refused = lock::DirectoryLock::take(data, now).unwrap_err();
+            up_failure(&refused.into(), data)
+        };
+        let _held = lock::DirectoryLock::take(folder.path(), now).unwrap();
+        assert_eq!(code(folder.path()).code, "in_use");
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        for nowhere in [file.join("below"), file] {
+            let failure = code(&nowhere);
+            assert_eq!(failure.code, "bad_directory");
+            assert!(failure.what.contains("cannot be locked: "), "{}", failure.what);
+        }
     }
 
     #[track_caller]

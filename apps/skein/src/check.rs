@@ -126,7 +126,7 @@ mod tests {
 
     fn categories(wrong: &[&str], is_warning: bool) -> Vec<Category> {
         let wrong: Vec<String> = wrong.iter().map(|it| (*it).to_owned()).collect();
-        let check = Check::none_of("every process answers", &wrong, "ps");
+        let check = Check::none_of("every process answers", &wrong, "endpoints");
         let check = if is_warning { check.but_warn() } else { check };
         vec![Category { name: "processes", checks: vec![check] }]
     }
@@ -151,7 +151,7 @@ mod tests {
     fn what_is_wrong_stands_below_its_check_with_what_to_do() {
         let shown = text(&categories(&["a\u{1b}[31m is down", "b too"], false));
         let expected = "processes\n  × every process answers\n      a\u{fffd}[31m is down; b too\n    \
-                        → ps\n\n× something is wrong\n";
+                        → endpoints\n\n× something is wrong\n";
         assert_eq!(shown, expected);
     }
 }

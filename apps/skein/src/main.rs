@@ -193,7 +193,10 @@ fn admins(named: &AdminArguments, are_needed: bool) -> Result<Admins, Failure> {
         let next = "--admin 127.0.0.1:PORT,… with what each process calls its admin port";
         return Err(failure.exit(Exit::Usage).next(next));
     }
-    Ok(Admins::at(&named.addresses, "skein proxy --enable-faults --config FILE"))
+    Ok(Admins::at(
+        &named.addresses,
+        "end the proxies, and start them with `skein proxy --enable-faults --config FILE`",
+    ))
 }
 
 async fn run_proxy(

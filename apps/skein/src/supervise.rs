@@ -37,7 +37,7 @@ pub use self::{
     orders::Orders,
     restarts::{Pause, RestartPolicy, Restarts},
     spec::{Lifeline, ProcessSpec, ProcessState, ProcessStatus, Readiness},
-    up::{AUDIT, EndError, Running, SystemPlan, UpError, run},
+    up::{AUDIT, EndError, Running, SystemPlan, UpError, run, until_free},
 };
 
 /// How long a restart of several processes waits for one before it goes on with the next.

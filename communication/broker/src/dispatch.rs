@@ -106,7 +106,7 @@ pub(crate) fn begin(
         ApiKey::SaslAuthenticate => {
             now(response(id, version, &session.authenticate(&read(reader, version)?)))
         }
-        api => judged(shared, session.client(), api, &head, reader)?,
+        api => judged(shared, session, api, &head, reader)?,
     };
     Ok(Question { api, answer })
 }
@@ -114,11 +114,12 @@ pub(crate) fn begin(
 /// Serves what the client may ask for.
 fn judged(
     shared: &Arc<Shared>,
-    client: &Client,
+    session: &Session,
     api: ApiKey,
     head: &RequestHead,
     reader: Reader,
 ) -> Result<Answer, BeginError> {
+    let client = session.client();
     let is_denied = match about_anybody(api) {
         // Who may change it may look at it, as with Kafka's own rights.
         Some(Right::Describe) => {
@@ -130,7 +131,7 @@ fn judged(
     if is_denied {
         return Err(BeginError::Forbidden { api, client: client.clone() });
     }
-    Ok(serve(shared, client, api, head, reader)?)
+    Ok(serve(shared, session, api, head, reader)?)
 }
 
 /// Only the question for versions has an answer in a version that is not spoken: it is asked first.
@@ -159,12 +160,13 @@ const fn about_anybody(api: ApiKey) -> Option<Right> {
 
 fn serve(
     shared: &Arc<Shared>,
-    client: &Client,
+    session: &Session,
     api: ApiKey,
     head: &RequestHead,
     reader: Reader,
 ) -> Result<Answer, WireError> {
     let (id, version) = (head.correlation_id, head.version);
+    let client = session.client();
     let shared = Arc::clone(shared);
     Ok(match api {
         ApiKey::Produce => {
@@ -209,7 +211,7 @@ fn serve(
         | ApiKey::JoinGroup
         | ApiKey::SyncGroup
         | ApiKey::Heartbeat
-        | ApiKey::LeaveGroup => serve_group(shared, client, api, head, reader)?,
+        | ApiKey::LeaveGroup => serve_group(shared, session, api, head, reader)?,
         ApiKey::DescribeGroups
         | ApiKey::ListGroups
         | ApiKey::DeleteGroups
@@ -263,12 +265,13 @@ fn makes(shared: &Shared, client: &Client, request: &MetadataRequest) -> bool {
 /// The requests of consumer groups.
 fn serve_group(
     shared: Arc<Shared>,
-    client: &Client,
+    session: &Session,
     api: ApiKey,
     head: &RequestHead,
     reader: Reader,
 ) -> Result<Answer, WireError> {
     let (id, version) = (head.correlation_id, head.version);
+    let client = session.client();
     let may = |group: &str| client.may(Right::Group, group);
     Ok(match api {
         ApiKey::OffsetCommit => {
@@ -309,7 +312,8 @@ fn serve_group(
                     JoinGroupResponse { error: turned_away::OF_GROUP, ..Default::default() };
                 return Ok(now(response(id, version, &denied)));
             }
-            later(id, version, shared.groups.join(request, version, head.client_id.as_deref()))
+            let from = (head.client_id.as_deref(), session.host());
+            later(id, version, shared.groups.join(request, version, from))
         }
         ApiKey::SyncGroup => {
             let request: SyncGroupRequest = read(reader, version)?;

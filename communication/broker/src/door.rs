@@ -35,18 +35,18 @@ pub(crate) async fn serve(
             Some(users) => Entered::Unasked { users, from },
             None => Entered::As(Client::Anybody { from }),
         };
-        return carry(shared, stream.into_split(), entered, shutdown).await;
+        return carry(shared, stream.into_split(), (entered, from), shutdown).await;
     };
     if door.plain == PlainClients::Trusted && !speaks_tls(&shared, &stream).await {
         let entered = Entered::As(Client::Anybody { from });
-        return carry(shared, stream.into_split(), entered, shutdown).await;
+        return carry(shared, stream.into_split(), (entered, from), shutdown).await;
     }
     // As long as there are no users a handshake without a certificate fails.
     let refused = match shared.users.clone().filter(|it| !it.is_empty()) {
         None => {
             let entering = door.handshakes.accept(stream, from.ip(), Entrance::Log);
             match shutdown.or_cancel(entering).await {
-                Some(Ok(known)) => return serve_known(shared, door, known, shutdown).await,
+                Some(Ok(known)) => return serve_known(shared, door, (known, from), shutdown).await,
                 Some(Err(refusal)) => Some(refusal),
                 None => None,
             }
@@ -55,7 +55,7 @@ pub(crate) async fn serve(
             let entering = door.handshakes.hear(stream, from.ip(), Entrance::LogOfOthers);
             match shutdown.or_cancel(entering).await {
                 Some(Ok(Visitor::Known(known))) => {
-                    return serve_known(shared, door, known, shutdown).await;
+                    return serve_known(shared, door, (known, from), shutdown).await;
                 }
                 Some(Ok(Visitor::Stranger { stream, .. })) => {
                     return serve_stranger(shared, door, (users, from), stream, shutdown).await;
@@ -78,12 +78,13 @@ fn told(refused: Option<Refusal>) {
 async fn serve_known(
     shared: Arc<Shared>,
     door: LogDoor,
-    known: Known<TcpStream>,
+    (known, from): (Known<TcpStream>, SocketAddr),
     shutdown: Shutdown,
 ) {
     let client = Client::Known { id: known.peer.id.clone(), judge: door.judge };
     let over = door.handshakes.over(known.peer, known.valid_for);
-    let serving = carry(shared, io::split(known.stream), Entered::As(client), shutdown);
+    let entered = (Entered::As(client), from);
+    let serving = carry(shared, io::split(known.stream), entered, shutdown);
     tokio::select! {
         () = serving => {}
         over = over => tracing::debug!(reason = Over::as_str(over), "a connection was ended"),
@@ -101,16 +102,16 @@ async fn serve_stranger(
 ) {
     let place = shared.strangers.enter(from.ip());
     let entered = Entered::Stranger { users, judge: door.judge, place };
-    carry(shared, io::split(stream), entered, shutdown).await;
+    carry(shared, io::split(stream), (entered, from), shutdown).await;
 }
 
 async fn carry(
     shared: Arc<Shared>,
     halves: (impl io::AsyncRead + Unpin, impl io::AsyncWrite + Unpin),
-    entered: Entered,
+    (entered, from): (Entered, SocketAddr),
     shutdown: Shutdown,
 ) {
-    let session = Session::new(entered, shared.metrics.clone());
+    let session = Session::new(entered, from.ip().to_canonical(), shared.metrics.clone());
     // Boxed: it is large, and held by all of the above.
     Box::pin(connection::serve(shared, halves, session, shutdown)).await;
 }

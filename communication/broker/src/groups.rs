@@ -4,6 +4,7 @@ mod group;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -73,14 +74,14 @@ impl Groups {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins, and waits until the group has gathered.
+    /// Joins, and waits until the group has gathered; `from` is how the client calls itself, and its address.
     pub(crate) fn join(
         &self,
         request: JoinGroupRequest,
         version: i16,
-        client: Option<&str>,
+        from: (Option<&str>, IpAddr),
     ) -> impl Future<Output = JoinGroupResponse> + Send + use<> {
-        let waiting = self.begin_join(request, version, client);
+        let waiting = self.begin_join(request, version, from);
         async move {
             match waiting {
                 Ok(answer) => {
@@ -95,7 +96,7 @@ impl Groups {
         &self,
         request: JoinGroupRequest,
         version: i16,
-        client: Option<&str>,
+        (client, host): (Option<&str>, IpAddr),
     ) -> Result<oneshot::Receiver<JoinGroupResponse>, ErrorCode> {
         let name = request.group_id.clone();
         if name.is_empty() || name.chars().count() > GROUP_CHARS_MAX {
@@ -118,7 +119,7 @@ impl Groups {
         let fresh_id = format!("{name}-{:016x}", fastrand::u64(..));
         match group.join(request, version, fresh_id, now) {
             Ok((member, answers)) => {
-                group.name_client(&member, client.unwrap_or_default());
+                group.name_client(&member, client.unwrap_or_default(), host);
                 // One that waits already under this id asks anew: the old question is dropped.
                 state.joins.insert((name.clone(), member), reply);
                 deliver(&mut state, &name, answers);

@@ -5,7 +5,12 @@
 //! who is asked has said it, he may ask for nothing else, and one wrong word ends the connection. It is
 //! said once: there is no re-authentication (KIP-368), a connection ends with the secret that opened it.
 
-use std::{fmt, future::pending, net::SocketAddr, pin::Pin};
+use std::{
+    fmt,
+    future::pending,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+};
 
 use crate::{
     metrics::BrokerMetrics,
@@ -55,6 +60,7 @@ pub(crate) type Over = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// One connection's.
 pub(crate) struct Session {
     client: Client,
+    host: IpAddr,
     stage: Stage,
     users: Option<Users>,
     /// By whom somebody is judged once he is known; nobody judges where nobody asks.
@@ -66,7 +72,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(entered: Entered, metrics: BrokerMetrics) -> Self {
+    pub(crate) fn new(entered: Entered, host: IpAddr, metrics: BrokerMetrics) -> Self {
         let (client, users, judge, place) = match entered {
             Entered::As(client) => (client, None, None, None),
             Entered::Unasked { users, from } => (Client::Anybody { from }, Some(users), None, None),
@@ -74,12 +80,17 @@ impl Session {
                 (Client::Nobody, Some(users), Some(judge), Some(place))
             }
         };
-        Self { client, stage: Stage::New, users, judge, place, over: None, metrics }
+        Self { client, host, stage: Stage::New, users, judge, place, over: None, metrics }
     }
 
     /// What he may do.
     pub(crate) const fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Where he came from.
+    pub(crate) const fn host(&self) -> IpAddr {
+        self.host
     }
 
     /// Whether he still has to say who he is.

@@ -30,19 +30,19 @@ pub use self::{
     signer::RequestError,
     state::{Given, NotFirst, ReadStateError},
 };
-pub(crate) use self::{issue::proof_of, signer::request};
 use self::{
+    issue::Member,
     signer::{Signer, Span},
     state::{AnchorState, First, Pair, Stands, State, VERSION},
 };
+pub(crate) use self::{issue::proof_of, signer::request};
 use crate::{
     bundle::{AnchorId, Bundle, SignedBundle},
-    certificate::Serial,
     claims::Claims,
     name::{ParseSpiffeIdError, SpiffeId},
     public::PublicName,
     rotation::AnchorUse,
-    token::{Caller, Tokens},
+    token::Tokens,
 };
 
 /// How long things live.
@@ -90,7 +90,7 @@ pub struct Authority {
     /// What a service is called by those who have no identity: names of the DNS and addresses.
     hosts: BTreeMap<SpiffeId, Vec<PublicName>>,
     /// The last identity of each process, the oldest first.
-    members: VecDeque<(Serial, Caller)>,
+    members: VecDeque<Member>,
 }
 
 impl Authority {

@@ -8,6 +8,7 @@ mod callers;
 mod orders;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
@@ -124,6 +125,8 @@ pub struct Standing {
     pub branch: Option<u64>,
     /// The branches that it made.
     pub branches: Vec<Given>,
+    /// Whose the denied certificates are, where it has issued them since its start.
+    pub denied: BTreeMap<Serial, SpiffeId>,
 }
 
 impl Office {
@@ -289,12 +292,15 @@ impl Office {
     pub fn standing(&self) -> Standing {
         let authority = self.lock();
         let (anchors, signs) = authority.anchors();
+        let bundle = authority.bundle();
+        let denied = authority.issued().filter(|it| bundle.revoked.contains_key(it.0));
         Standing {
+            denied: denied.map(|(serial, id)| (serial.clone(), id.clone())).collect(),
             anchors,
             signs: signs.clone(),
             issuer: authority.issuer_validity(),
             next: authority.next_step(self.0.clock.now()),
-            bundle: authority.bundle(),
+            bundle,
             branch: authority.branch_number(),
             branches: authority.branches().to_vec(),
         }

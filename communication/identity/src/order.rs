@@ -1,6 +1,9 @@
 //! What a person may have an authority do.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::certificate::Serial;
 
 /// An order to an authority.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,5 +45,15 @@ impl Order {
             Self::Deny { serial } => format!("deny {serial}"),
             Self::Branch { .. } => "make a branch".to_owned(),
         })
+    }
+
+    /// Whom it has denied, by what the authority stands on then; nothing where it does not know, and of other
+    /// orders.
+    #[must_use]
+    pub fn denied<'a>(&self, standing: &'a Value) -> Option<&'a str> {
+        let Self::Deny { serial } = self else { return None };
+        let serial = Serial::parse(serial)?.to_string();
+        let mut all = standing["denied"].as_array()?.iter();
+        all.find(|it| it["serial"] == *serial)?["id"].as_str()
     }
 }

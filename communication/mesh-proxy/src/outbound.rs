@@ -19,7 +19,7 @@ use mesh_policy::{
     route::{Found, RequestView as _, Rule, choose_backend},
 };
 use runtime::Tasks;
-use telemetry::{Span, SpanKind, TraceContext};
+use telemetry::{Span, SpanKind, TraceContext, TraceId};
 use tokio::time::{Instant, interval, sleep_until, timeout, timeout_at};
 
 pub use deadline::Deadline;
@@ -112,15 +112,17 @@ impl Outbound {
         let grpc = Grpc::of(head.fields.get(Known::ContentType));
         let mut tap = Pending::of(&self.0.mesh, &head, context.peer.as_ref());
         context.parent = context.parent.or_else(|| parent_of(&head));
-        let trace_id = context.parent.as_ref().map(|it| it.trace_id);
+        let mut trace_id = context.parent.as_ref().map(|it| it.trace_id);
         let snapshot = self.0.mesh.snapshot();
         let served = self.serve(&snapshot, door, &mut head, context, upload, &mut tap).await;
         let reply = served.unwrap_or_else(|refused| {
             let (destination, refusal) = *refused;
             self.0.mesh.refused(&destination, refusal.code);
-            // The trace that it came in; else the one that its tries began.
-            let trace_id = trace_id.or(refusal.trace_id).map(|it| it.to_string());
-            refusal.reply_as(grpc, trace_id.as_deref())
+            // The trace that it came in; else the one that its tries began; else an id by which the answer is
+            // found in the access log. It has no span: strangers could use up the traces of a second.
+            let named = trace_id.or(refusal.trace_id).unwrap_or_else(|| self.draw_trace_id());
+            trace_id = Some(named);
+            refusal.reply_as(grpc, Some(&named.to_string()))
         });
         if let Some(tap) = &mut tap {
             tap.traced_by(trace_id);
@@ -212,6 +214,10 @@ impl Outbound {
             reply.body.ends.add(admitted.ends(mesh.clone(), asked));
         }
         Ok(reply)
+    }
+
+    fn draw_trace_id(&self) -> TraceId {
+        self.0.draw(|random| TraceContext::root(random, false)).trace_id
     }
 
     /// What a planted fault does to the request: it waits here; an abort that needs no call ends it.

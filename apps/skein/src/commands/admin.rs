@@ -39,7 +39,12 @@ pub struct Admins {
     are_told: bool,
     /// What a change shows.
     token: Option<ApiKey>,
+    /// What to do where that is not what they ask for.
+    token_hint: &'static str,
 }
+
+/// Of who was told addresses alone, and so has no token.
+const ASK_ITS_PROGRAM: &str = "run the program's own command, in the data directory of the system";
 
 /// What one process said.
 #[derive(Debug, Clone)]
@@ -86,10 +91,17 @@ impl Gathered {
 }
 
 impl Admins {
-    /// These processes; `faults_hint` is the command that starts them with faults allowed.
+    /// These processes; `faults_hint` says how they come to allow faults, which they do not while they run.
     #[must_use]
     pub fn new(processes: Vec<Process>, faults_hint: &'static str) -> Self {
-        Self { processes, tasks: Tasks::new(), faults_hint, are_told: false, token: None }
+        Self {
+            processes,
+            tasks: Tasks::new(),
+            faults_hint,
+            are_told: false,
+            token: None,
+            token_hint: ASK_ITS_PROGRAM,
+        }
     }
 
     /// Processes that have no other name than their address.
@@ -100,10 +112,11 @@ impl Admins {
         Self { are_told: true, ..Self::new(processes, faults_hint) }
     }
 
-    /// The same with the token that their ports ask for where something is to be changed.
+    /// The same with the token that their ports ask for where something is to be changed; `token_hint` says what
+    /// to do where it is missing or another one.
     #[must_use]
-    pub fn holding(self, token: Option<ApiKey>) -> Self {
-        Self { token, ..self }
+    pub fn holding(self, token: Option<ApiKey>, token_hint: &'static str) -> Self {
+        Self { token, token_hint, ..self }
     }
 
     /// These without the addresses at which something else answers; each of those is remarked on, and
@@ -118,6 +131,7 @@ impl Admins {
             faults_hint: self.faults_hint,
             are_told: false,
             token: self.token.clone(),
+            token_hint: self.token_hint,
         };
         if !self.are_told {
             return Ok((all(), 0));
@@ -133,9 +147,7 @@ impl Admins {
                 output.remark(&what(other));
             }
             let failure = Failure::new("no_admin_port", what(first)).exit(Exit::Unreachable);
-            let next =
-                "a proxy says its admin port in its log, as `admin`; `ps` shows those of a system";
-            return Err(failure.next(next));
+            return Err(failure.next("a proxy says its admin port in its log, as `admin`"));
         }
         for other in &others {
             output.remark(&what(other));
@@ -203,9 +215,7 @@ impl Admins {
         if gathered.said.iter().any(|it| it.status == StatusCode::UNAUTHORIZED) {
             let what = "the operators' port asks for its token, and another one or none was shown";
             let failure = Failure::new("unauthenticated", what);
-            return Err(
-                failure.next("run the program's own command, in the data directory of the system")
-            );
+            return Err(failure.next(self.token_hint));
         }
         if gathered.said.is_empty() {
             let why = gathered.silent.first().map(|(_, why)| why.clone());

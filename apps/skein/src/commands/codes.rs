@@ -35,7 +35,7 @@ pub const ALL: &[OwnReason] = &[
     ),
     (
         "faults_off",
-        "The processes were started without leave to plant faults. `up --enable-faults` gives it.",
+        "The processes were started without leave to plant faults, and get none while they run. End them and start them anew: a system by `down`, then `up --enable-faults` with whatever else it was started with, a proxy by `skein proxy --enable-faults`.",
     ),
     (
         "in_use",
@@ -44,7 +44,7 @@ pub const ALL: &[OwnReason] = &[
     ("internal", "The program came where it should never be. Keep its words, and report them."),
     (
         "no_admin_port",
-        "No operators' port answers at the processes that were named. `ps -o wide` shows the ports of those that run.",
+        "No operators' port answers at the addresses that were named. A proxy and a service say theirs in their logs, as `admin`.",
     ),
     (
         "no_audit",
@@ -81,9 +81,10 @@ pub const ALL: &[OwnReason] = &[
         "no_signals",
         "The operating system lets this process hear no signals, so it would not hear the wish to end. It does not start.",
     ),
+    ("no_such_anchor", "No anchor has this name. `identity anchors` shows all of them."),
     (
         "no_such_door",
-        "Nothing that runs has a door of this name: no service that judges who comes in, and no edge. `policy show` lists those that have rules, `ps` what runs.",
+        "Nothing that runs has a door of this name: no service that judges who comes in, and no edge. `policy show` lists those that have rules.",
     ),
     ("no_such_edge", "No process that runs has routes of this edge. `routes` lists the doors."),
     ("no_such_fault", "No fault of this name stands. `fault list` shows those that do."),
@@ -92,8 +93,11 @@ pub const ALL: &[OwnReason] = &[
         "no_such_message",
         "The service holds no such message in its outbox any more: it was sent, or the number is another's.",
     ),
-    ("no_such_service", "No process that runs serves under this name. `ps` lists what runs."),
-    ("no_such_source", "Nobody who runs calls under this name. `ps` lists what runs."),
+    (
+        "no_such_service",
+        "No process that runs serves under this name. `endpoints` lists the services that are known.",
+    ),
+    ("no_such_source", "Nobody who runs calls under this name. `edges` lists who calls whom."),
     ("no_such_user", "No user of the log has this name. `log user list` shows all of them."),
     ("not_found", "What was asked for does not exist under this name."),
     (
@@ -125,9 +129,13 @@ pub const ALL: &[OwnReason] = &[
     (
         "unauthenticated",
         "A change at an operators' port needs their token. The commands of the program that started the system show \
-         it, where `--data` names its directory.",
+         it, where `--data` names its directory. Where the file of it was removed or replaced while the system runs, \
+         `down` and `up` make them agree again.",
     ),
-    ("unreachable", "Nobody answered at the address. `ps` shows what runs; `logs` what it wrote."),
+    (
+        "unreachable",
+        "Nobody answered at the address: the process has ended, hangs, or listens elsewhere. Its log says more.",
+    ),
 ];
 
 /// The codes that the sources below a folder give to failures, for a test that each has a page.

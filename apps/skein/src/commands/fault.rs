@@ -162,7 +162,8 @@ async fn clear(admins: &Admins, name: Option<&str>, output: Output) -> Result<Ex
     match name {
         Some(name) if gone.is_empty() => {
             let what = format!("no fault `{name}` stands");
-            return Err(names::unknown("no_such_fault", what, &stand));
+            let failure = names::unknown("no_such_fault", what, &stand);
+            return Err(failure.next("`fault list` shows those that stand"));
         }
         None if gone.is_empty() => output.remark("no fault stood"),
         Some(_) | None => {}

@@ -3,14 +3,14 @@
 
 mod branch;
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use clap::Subcommand;
 use identity::{Order, Serial};
 use serde_json::{Value, json};
 
 use self::branch::BranchFile;
-use super::{admin::Admins, durations::duration};
+use super::{admin::Admins, durations::duration, names::unknown};
 use crate::{Exit, Failure, Output, Table};
 
 /// What of the identities.
@@ -78,17 +78,24 @@ pub async fn run(
         IdentityCommand::Rotate { issuer: true } => Order::RotateIssuer,
         IdentityCommand::Rotate { issuer: false } => Order::RotateAnchor,
         IdentityCommand::Drop { anchor } => Order::Drop { anchor },
-        IdentityCommand::Deny { instance } => deny(admins, &instance).await?,
+        IdentityCommand::Deny { instance } => {
+            Order::Deny { serial: serial(admins, &instance).await? }
+        }
         IdentityCommand::Branch { file, life } => {
             let file = BranchFile::open(file)?;
             let made = authority(Order::Branch { life_s: Some(life.as_secs()) }).await?;
             return file.fill(&made, output);
         }
     };
-    let is_denial = matches!(order, Order::Deny { .. });
-    let standing = authority(order).await?;
-    if is_denial {
-        output.remark("nobody talks to whoever shows it, within 10 seconds; started again, the process gets another one");
+    let asked = order.clone();
+    let standing = match (authority(order).await, &asked) {
+        (Err(refused), Order::Drop { anchor }) => {
+            return Err(not_dropped(&authority, anchor, refused).await);
+        }
+        (done, _) => done?,
+    };
+    if let Order::Deny { serial } = &asked {
+        output.remark(&denied(serial, asked.denied(&standing)));
     }
     output.result(&standing, &anchors(&standing));
     output.remark(&told(&standing));
@@ -146,11 +153,37 @@ fn state(page: &Value) -> &'static str {
     }
 }
 
-/// The order to deny what an instance shows now, or the certificate of this number.
-async fn deny(admins: &Admins, named: &str) -> Result<Order, Failure> {
+/// Why an anchor was not dropped: where none has the name, that.
+async fn not_dropped(
+    authority: &impl AsyncFn(Order) -> Result<Value, Failure>,
+    anchor: &str,
+    refused: Failure,
+) -> Failure {
+    let Ok(standing) = authority(Order::Show).await else { return refused };
+    let known = standing["anchors"].as_array().into_iter().flatten();
+    let known: BTreeSet<String> =
+        known.filter_map(|it| it["anchor"].as_str().map(str::to_owned)).collect();
+    if known.is_empty() || known.contains(anchor) {
+        return refused;
+    }
+    let failure = unknown("no_such_anchor", format!("no anchor is called `{anchor}`"), &known);
+    failure.next("`identity anchors` shows all of them")
+}
+
+/// What it means that a certificate is denied; whose it is, where that is known.
+fn denied(serial: &str, whose: Option<&str>) -> String {
+    let whose = whose.map(|it| format!(" of {it}")).unwrap_or_default();
+    format!(
+        "denied is {serial}{whose}: nobody talks to whoever shows it, within 10 seconds; started again, the \
+         process gets another one"
+    )
+}
+
+/// The number of what an instance shows now, or the one that is named.
+async fn serial(admins: &Admins, named: &str) -> Result<String, Failure> {
     let number = || {
         match Serial::parse(named) {
-        Some(_) => Ok(Order::Deny { serial: named.to_owned() }),
+        Some(_) => Ok(named.to_owned()),
         None => Err(Failure::new("no_identity", format!("no process and no certificate is called `{named}`"))
             .exit(Exit::NotFound)
             .next("`identity show` lists both, of the processes that `--admin` names where it is asked for")),
@@ -169,7 +202,7 @@ async fn deny(admins: &Admins, named: &str) -> Result<Order, Failure> {
             .exit(Exit::NotFound)
             .next("`identity show` lists those that do")
     };
-    Ok(Order::Deny { serial: serial.ok_or_else(none)? })
+    serial.ok_or_else(none)
 }
 
 fn anchors(standing: &Value) -> Table {
@@ -201,4 +234,30 @@ fn told(standing: &Value) -> String {
         count => format!("{count} certificates are denied"),
     };
     format!("{next}; the issuer signs until {issuer}; {denied}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing() -> Value {
+        json!({"anchors": [{"anchor": "ab33"}]})
+    }
+
+    #[tokio::test]
+    async fn an_anchor_that_is_not_there_is_told_with_those_that_are() {
+        let authority = async |order| match order {
+            Order::Show => Ok(standing()),
+            _ => Err(Failure::new("refused", "the authority refuses")),
+        };
+        let drop = |anchor: &str| IdentityCommand::Drop { anchor: anchor.to_owned() };
+        let admins = Admins::at(&[], "");
+        let run =
+            async |command| run(authority, &admins, command, Output::default()).await.unwrap_err();
+        let unknown = run(drop("nobody")).await;
+        assert_eq!((unknown.code.as_ref(), unknown.exit), ("no_such_anchor", Exit::NotFound));
+        assert_eq!(unknown.why.as_deref(), Some("known are ab33"));
+        assert!(unknown.next.is_some_and(|it| it.contains("identity anchors")));
+        assert_eq!(run(drop("ab33")).await.code, "refused");
+    }
 }

@@ -228,7 +228,9 @@ mod tests {
         run(KeyCommand::List).unwrap();
         let id = store.read().unwrap().keys()[0].sha256.id();
         run(KeyCommand::Revoke { id: id.clone() }).unwrap();
-        run(KeyCommand::Revoke { id: "none".to_owned() }).unwrap_err();
+        let unknown = run(KeyCommand::Revoke { id: "none".to_owned() }).unwrap_err();
+        assert_eq!((unknown.code.as_ref(), unknown.exit), ("no_such_key", Exit::NotFound));
+        assert!(unknown.next.is_some_and(|it| it.contains("key list")));
         let drawn = store.change(|it| it.create(grant("bob"), now)).unwrap().unwrap();
         let by_name = run(KeyCommand::Revoke { id: "bob".to_owned() }).unwrap_err();
         assert!(by_name.next.unwrap().ends_with(&drawn.entry.sha256.id()), "his keys are named");

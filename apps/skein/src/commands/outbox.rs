@@ -77,7 +77,8 @@ async fn settle(
         let what = format!("no service `{service}` with an outbox answers");
         let known = outboxes.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let failure = Failure::new("no_such_service", what).exit(Exit::NotFound);
-        return Err(failure.because(format!("known are {known}")));
+        let failure = failure.because(format!("known are {known}"));
+        return Err(failure.next("`outbox list` shows what waits for a person, and where"));
     };
     let number = sequence.to_string();
     let path = query(&format!("/admin/outbox/{how}"), &[("sequence", Some(&number))]);
@@ -86,7 +87,8 @@ async fn settle(
     let refused = gathered.said.iter().find(|it| it.status != StatusCode::NO_CONTENT);
     if let Some(said) = refused {
         let failure = Failure::new("no_such_message", format!("{service} did not {how} it"));
-        return Err(failure.because(text(&said.json()["detail"])).exit(Exit::NotFound));
+        let failure = failure.because(text(&said.json()["detail"])).exit(Exit::NotFound);
+        return Err(failure.next("`outbox list` shows the numbers of those that wait"));
     }
     let mut table = Table::new(&["SERVICE", "NUMBER", "DONE"]);
     table.row([service.to_owned(), number, how.to_owned()]);

@@ -98,7 +98,8 @@ fn list(store: &KeyStore, now: Timestamp, output: Output) -> Result<Done, Failur
 fn revoke(store: &KeyStore, name: &Name, now: Timestamp, output: Output) -> Result<Done, Failure> {
     let none = || {
         let what = format!("no user is called `{}`", name.as_str());
-        Failure::new("no_such_user", what).exit(Exit::NotFound)
+        let failure = Failure::new("no_such_user", what).exit(Exit::NotFound);
+        failure.next("`log user list` shows all of them")
     };
     let revoked = store.change(|it| it.revoke_all(name, now).ok_or_else(none));
     let count = revoked.map_err(|it| unusable(&it))??;
@@ -148,7 +149,8 @@ mod tests {
         let id = store.read().unwrap().keys()[0].sha256.id();
         run(UserCommand::Revoke { name: ann() }).unwrap();
         let unknown = run(UserCommand::Revoke { name: "bob".parse().unwrap() }).unwrap_err();
-        assert_eq!(unknown.code, "no_such_user");
+        assert_eq!((unknown.code.as_ref(), unknown.exit), ("no_such_user", Exit::NotFound));
+        assert!(unknown.next.is_some_and(|it| it.contains("log user list")));
         assert!(!store.read().unwrap().keys()[0].is_good(now));
         let entries = audit::verify(&std::fs::read_to_string(path).unwrap()).unwrap();
         let told: Vec<_> =

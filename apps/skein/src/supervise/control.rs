@@ -25,7 +25,8 @@ use crate::{
 
 use super::{Admission, Applicant, Orders, ProcessState, ProcessStatus, Supervisor};
 
-const SOCKET: &str = "control.sock";
+/// Its name in the data directory.
+pub const SOCKET: &str = "control.sock";
 const PATIENCE: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -220,7 +221,11 @@ fn decided(ask: &Ask, answer: &Answer) -> String {
         }
         (Ask::Restart { .. }, None) => done(&answer.restarted),
         (Ask::Join, None) if answer.word.is_none() => "refused: no word is given here".to_owned(),
-        (Ask::Ps | Ask::Join | Ask::Identity { .. } | Ask::Down, None) => "done".to_owned(),
+        (Ask::Identity { order }, None) => {
+            let denied = answer.authority.as_ref().and_then(|it| order.denied(it));
+            denied.map_or_else(|| "done".to_owned(), |it| format!("done: {it}"))
+        }
+        (Ask::Ps | Ask::Join | Ask::Down, None) => "done".to_owned(),
     }
 }
 
@@ -289,6 +294,11 @@ mod tests {
         check(&Ask::Down, &nothing, "done");
         check(&Ask::Join, &nothing, "refused: no word is given here");
         let refused = Answer { refused: Some("it is ours".to_owned()), ..Answer::default() };
+        let whose = "spiffe://here/ns/default/svc/stock";
+        let standing = serde_json::json!({"denied": [{"serial": "0a0b", "id": whose}]});
+        let denied = Answer { authority: Some(standing), ..Answer::default() };
+        let deny = Order::Deny { serial: "0A:0B".to_owned() };
+        check(&Ask::Identity { order: deny }, &denied, &format!("done: {whose}"));
         let order = Order::RotateIssuer;
         check(&Ask::Identity { order }, &refused, "refused: it is ours");
     }

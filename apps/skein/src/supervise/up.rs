@@ -128,17 +128,17 @@ impl Running {
     }
 }
 
-/// Waits until the fixed ports are free of processes that a killed `up` of this directory has left, which
+/// Waits until the ports are free of processes that a killed `up` of this directory has left, which
 /// end by themselves.
 ///
 /// # Errors
 /// Somebody else has one, or they do not end.
-async fn until_free(plan: &SystemPlan) -> Result<(), UpError> {
+pub async fn until_free(data: &Path, specs: &[ProcessSpec]) -> Result<(), UpError> {
     let deadline = Instant::now() + ORPHANS_DRAIN;
-    for port in plan.specs.iter().flat_map(|it| it.ports.values().copied()) {
+    for port in specs.iter().flat_map(|it| it.ports.values().copied()) {
         while !ports::is_free(port) {
             let holder = ports::holder(port);
-            if !may_pass(&plan.data, &holder) || Instant::now() >= deadline {
+            if !may_pass(data, &holder) || Instant::now() >= deadline {
                 return Err(UpError::PortBusy { port, holder });
             }
             sleep(LOOK_EVERY).await;
@@ -173,7 +173,7 @@ pub async fn run(
     clock: &SharedClock,
 ) -> Result<Running, UpError> {
     let lock = DirectoryLock::take(&plan.data, clock.now())?;
-    until_free(&plan).await?;
+    until_free(&plan.data, &plan.specs).await?;
     let door = Door::open(&plan.data)?;
     prepare()?;
     let tasks = Tasks::new();

@@ -8,7 +8,7 @@
 //! A member with an instance id takes the place of the one that had it before, at once: a process
 //! that was killed and is back does not wait for its own former session to end.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use base::Monotonic;
 use bytes::Bytes;
@@ -55,6 +55,8 @@ pub(crate) enum Answer {
 struct Member {
     /// How its client calls itself.
     client: String,
+    /// Where that came from last.
+    host: Option<IpAddr>,
     instance: Option<String>,
     session: Duration,
     rebalance: Duration,
@@ -116,10 +118,11 @@ impl Group {
         &self.protocol_type
     }
 
-    /// Notes how the client of a member calls itself.
-    pub(crate) fn name_client(&mut self, id: &str, client: &str) {
+    /// Notes how the client of a member calls itself, and where it is.
+    pub(crate) fn name_client(&mut self, id: &str, client: &str, host: IpAddr) {
         if let Some(member) = self.members.get_mut(id) {
             client.clone_into(&mut member.client);
+            member.host = Some(host);
         }
     }
 
@@ -134,7 +137,7 @@ impl Group {
         let members = self.members.iter().map(|(id, member)| DescribedMember {
             member_id: id.clone(),
             client_id: member.client.clone(),
-            client_host: String::new(),
+            client_host: member.host.map(|it| it.to_string()).unwrap_or_default(),
             metadata: self.said(member),
             assignment: member.assignment.clone(),
         });
@@ -206,6 +209,7 @@ impl Group {
         let millis = |it: i32| Duration::from_millis(u64::try_from(it).unwrap_or(0));
         let member = Member {
             client: String::new(),
+            host: None,
             instance: request.group_instance_id,
             session: millis(request.session_timeout_ms),
             rebalance: millis(request.rebalance_timeout_ms).max(REBALANCE_MIN),

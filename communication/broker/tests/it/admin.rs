@@ -289,7 +289,7 @@ async fn state(client: &mut Client) -> String {
     assert_eq!(older, answer);
     let group = &answer.groups[0];
     for member in &group.members {
-        assert_eq!(member.client_id, "test");
+        assert_eq!((member.client_id.as_str(), member.client_host.as_str()), ("test", "127.0.0.1"));
         let said = (member.metadata.as_ref(), member.assignment.as_ref());
         assert_eq!(said, (&b"reads"[..], &b"a share"[..]));
     }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     bundle::{Bundle, Trust},
-    certificate::Leaf,
+    certificate::{Leaf, Serial},
     name::{LOG_USERS, SpiffeId},
     refusal::Refusal,
     token::{Caller, JoinToken, TokenError},
@@ -23,6 +23,14 @@ use crate::{
 const MEMBERS_MAX: usize = 1_024;
 /// What stands before a request that the current key signs, so that no other signature can pass for it.
 const PROOF_CONTEXT: &[u8] = b"skein identity renewal 1\0";
+
+/// Who has which identity.
+#[derive(Debug)]
+pub(crate) struct Member {
+    serial: Serial,
+    id: SpiffeId,
+    caller: Caller,
+}
 
 /// What a process gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +101,12 @@ impl Authority {
 
     /// Whether a user was let in before, or may be.
     pub(crate) fn lets_in(&self, uid: u32) -> bool {
-        self.claims.are_of(uid) || self.members.iter().any(|(_, it)| it.uid == uid)
+        self.claims.are_of(uid) || self.members.iter().any(|it| it.caller.uid == uid)
+    }
+
+    /// Whose the certificates are of those that it issued last.
+    pub(crate) fn issued(&self) -> impl Iterator<Item = (&Serial, &SpiffeId)> {
+        self.members.iter().map(|it| (&it.serial, &it.id))
     }
 
     /// Says which process a token is for.
@@ -157,14 +170,15 @@ impl Authority {
         self.check_issuer(now)?;
         let own = chain.first().ok_or(IssueError::Refused(Refusal::NoCertificate))?;
         let leaf = Leaf::read(own).map_err(IssueError::Refused)?;
-        let is_member = self.members.iter().any(|it| *it == (leaf.serial.clone(), caller));
+        let is_member =
+            self.members.iter().any(|it| it.serial == leaf.serial && it.caller == caller);
         let judged_at = if is_member { now.min(leaf.not_after) } else { now };
         let trust =
             Trust::read(self.bundle()).map_err(|_| IssueError::Refused(Refusal::UnknownIssuer))?;
         verify(chain, &trust, Purpose::Call, judged_at).map_err(IssueError::Refused)?;
         check_proof(own, request, proof)?;
         let issued = self.issue(&leaf.id, caller, request, now)?;
-        self.members.retain(|(serial, _)| *serial != leaf.serial);
+        self.members.retain(|it| it.serial != leaf.serial);
         Ok(issued)
     }
 
@@ -198,7 +212,7 @@ impl Authority {
             if self.members.len() >= MEMBERS_MAX {
                 self.members.pop_front();
             }
-            self.members.push_back((leaf.serial, caller));
+            self.members.push_back(Member { serial: leaf.serial, id: leaf.id, caller });
         }
         Ok(Issued { chain: vec![own, self.issuer.certificate().clone()], bundle: self.bundle() })
     }

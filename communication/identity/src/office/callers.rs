@@ -93,8 +93,9 @@ impl Office {
             }
         };
         if let Some(deed) = order.deed() {
-            let refused = done.as_ref().err();
-            info!(deed, pid = caller.pid, uid = caller.uid, refused, "an order");
+            let (denied, refused) =
+                (done.as_ref().ok().and_then(|it| order.denied(it)), done.as_ref().err());
+            info!(deed, denied, pid = caller.pid, uid = caller.uid, refused, "an order");
         }
         match done {
             Ok(on) => Reply::Stands { on },

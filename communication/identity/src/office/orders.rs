@@ -14,7 +14,7 @@ use crate::{
 
 impl Office {
     /// Carries an order out; gives what the authority stands on then: `version`, `anchors` (`anchor`, `signs`,
-    /// `trusted_since`, `in_use_until`, `certificate`), `denied`, `issuer`, `next`, `branch` (its number, in a
+    /// `trusted_since`, `in_use_until`, `certificate`), `denied` (`serial`, `until`, `id` where it is known), `issuer`, `next`, `branch` (its number, in a
     /// branch), `branches`. Of a branch that was made it gives `made` and `state` alone: the file, with a key.
     ///
     /// # Errors
@@ -62,7 +62,9 @@ fn page(standing: &Standing) -> Value {
         .bundle
         .revoked
         .iter()
-        .map(|(serial, until)| json!({"serial": serial, "until": until}))
+        .map(|(serial, until)| {
+            json!({"serial": serial, "until": until, "id": standing.denied.get(serial)})
+        })
         .collect();
     json!({
         "version": standing.bundle.version, "anchors": anchors, "denied": denied,
@@ -124,6 +126,7 @@ mod tests {
         assert!(signs.contains("signs"), "{signs}");
         let denied = order(&Order::Deny { serial: "0A:0b".to_owned() }).unwrap();
         assert_eq!(denied["denied"][0]["serial"], "0a0b");
+        assert_eq!(denied["denied"][0]["id"], Value::Null, "it was never issued here");
         let none = order(&Order::Deny { serial: "account-1".to_owned() }).unwrap_err();
         assert!(none.contains("is no number"), "{none}");
     }

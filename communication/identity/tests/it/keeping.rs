@@ -143,7 +143,9 @@ async fn a_denied_identity_is_refused_once_the_others_have_looked() {
     let (mut cart, mut till) = (world.process("cart"), world.process("till"));
     let denied = joined(&mut cart).await;
     joined(&mut till).await;
-    world.office.revoke(denied).unwrap();
+    let order = identity::Order::Deny { serial: denied.to_string() };
+    let standing = world.office.carry_out(&order).unwrap();
+    assert_eq!(order.denied(&standing), Some(id("cart").as_str()), "who it is stands in the log");
     until(&mut till, |it| it.is_some_and(|it| it.trust().bundle().version == 2)).await;
     let (opened, accepted, from) = connection().await;
     let (server, caller) =

@@ -111,7 +111,7 @@ const fn of_decision(code: Code) -> (&'static str, &'static str) {
         Code::NoEndpoint => (
             "No instance of the service is listed: the name is wrong, or none of them runs and is \
              ready.",
-            "`endpoints` shows who is known; `ps` who runs. Beside a program of its own, see the \
+            "`endpoints` shows who is known. Beside a program of its own, see the \
              Endpoints in the `files` of its Proxy.",
         ),
         Code::BreakerOpen => (

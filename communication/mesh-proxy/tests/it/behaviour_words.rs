@@ -296,6 +296,31 @@ async fn a_refusal_after_a_try_names_the_trace_that_the_try_began() {
     assert_eq!(trace_of(&answer), "0af7651916cd43dd8448eb211c80319c");
 }
 
+#[tokio::test]
+async fn a_refusal_before_any_try_names_the_trace_under_which_the_log_has_it() {
+    for placement in EVERYWHERE {
+        let mut policy = Plan::default().policy();
+        policy.routes.clear();
+        let telemetry = Telemetry::new(TelemetryConfig::default(), SystemClock::shared());
+        let stage = Stage::observed(telemetry, placement, policy, mesh_proxy::Limits::default());
+        let mut tap = stage.mesh.tap(mesh_proxy::tap::Filter::default()).unwrap();
+        let came = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let mut seen = Vec::new();
+        for fields in [&[][..], &[], &[("traceparent", came)]] {
+            let answer = stage.call("GET", "/nowhere", fields, "").await;
+            assert!([404, 503].contains(&answer.status), "{placement:?}: {}", answer.status);
+            let body: serde_json::Value = serde_json::from_str(answer.text()).unwrap();
+            let named = body["trace_id"].as_str().unwrap_or_default().to_owned();
+            assert_eq!(named.len(), 32, "{placement:?}: {}", answer.text());
+            assert_eq!(within(tap.next()).await.trace_id, Some(named.clone()), "{placement:?}");
+            seen.push(named);
+        }
+        assert_ne!(seen[0], seen[1]);
+        assert_eq!(seen[2], came[3..35]);
+        assert!(stage.telemetry.take_ready(1).is_empty(), "strangers make no spans");
+    }
+}
+
 /// A stack beside another one: what the first refuses is refused once.
 #[tokio::test]
 async fn the_meshs_own_answers_pass_another_stack_unchanged() {

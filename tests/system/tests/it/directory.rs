@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     fs::Permissions,
+    net::{Ipv4Addr, TcpListener},
     os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
     path::Path,
     process::Command,
@@ -47,6 +48,21 @@ fn a_directory_in_which_no_system_can_run_is_refused_in_words() {
     }
     let said = refused(&folder.path().join(OsStr::from_bytes(b"\xff")), &[]);
     assert!(said.contains("not UTF-8"), "{said}");
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().collect();
+    assert!(left.is_empty(), "what was refused has made {left:?}");
+}
+
+#[test]
+fn a_system_whose_port_is_taken_leaves_no_directory_behind() {
+    let folder = TempDir::new().unwrap();
+    let (base, data) = (free_port_base(), folder.path().join("data"));
+    let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, base)).unwrap();
+    let base = base.to_string();
+    for further in [&["--port-base", &base][..], &["--port-base", &base, "--detach"]] {
+        let said = refused(&data, further);
+        assert!(said.contains("[port_busy]"), "{said}");
+        assert!(!data.exists(), "{further:?}");
+    }
 }
 
 /// What others may do with anything below a folder.

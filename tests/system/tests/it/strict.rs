@@ -367,7 +367,8 @@ async fn whoever_shows_a_denied_identity_is_not_talked_to_until_he_is_started_ag
     let scheduler = system.role("scheduler").remove(0);
     let denied = shown(&system, &account).await.expect("an identity");
     let standing = system.command_json(&["identity", "deny", &account.instance]);
-    assert_eq!(standing["denied"][0]["serial"], denied["serial"]);
+    let told = &standing["denied"][0];
+    assert_eq!((&told["serial"], &told["id"]), (&denied["serial"], &denied["id"]));
     until("the scheduler believes it no more", SOON, || async {
         (shown(&system, &scheduler).await?["trusts"]["denied"] == 1).then_some(())
     })
@@ -388,7 +389,8 @@ async fn whoever_shows_a_denied_identity_is_not_talked_to_until_he_is_started_ag
     // What a person did is noted, in a chain that is whole.
     let noted = system.deeds();
     let deny = format!("deny {}", denied["serial"].as_str().unwrap());
-    assert!(noted.contains(&(deny, "done".to_owned())), "{noted:?}");
+    let whose = format!("done: {}", denied["id"].as_str().unwrap());
+    assert!(noted.contains(&(deny, whose)), "{noted:?}");
     let done = format!("done: {}", account.instance);
     assert!(noted.contains(&("restart account".to_owned(), done)), "{noted:?}");
 }
