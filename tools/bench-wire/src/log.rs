@@ -5,6 +5,7 @@
 //! beside any log. One connection carries all publishers of a process, as in a service: then every log
 //! has the best chance to let messages share a sync. Our own client takes part beside the lean one.
 
+mod amqp;
 mod body;
 mod broker;
 mod deliver;
@@ -21,7 +22,7 @@ use std::{io, net::SocketAddr};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    Span,
+    Span, broken,
     tally::{Tally, Window},
 };
 
@@ -34,6 +35,8 @@ const TOPIC: &str = "bench";
 /// What is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Wire {
+    /// AMQP 0-9-1 by hand, to quorum queues.
+    Amqp,
     /// Kafka's protocol by hand, one batch under way.
     Kafka,
     /// NATS by hand, to a stream of JetStream.
@@ -58,12 +61,20 @@ pub(crate) struct Target {
 pub(crate) struct Publishing {
     pub(crate) rate: Option<u64>,
     pub(crate) publishers: usize,
+    /// Messages that each subscriber acknowledges at a time; without, it acknowledges none.
+    pub(crate) settle: Option<u16>,
 }
+
+/// Messages that can be acknowledged at a time, by any of them.
+pub(crate) const SETTLE_MAX: u16 = amqp::PREFETCH / 2;
 
 impl Target {
     /// So many publishers until the window ends.
     pub(crate) async fn publish(self, publishers: usize, window: Window) -> io::Result<Tally> {
         match self.wire {
+            Wire::Amqp => {
+                publish::run(self.target, amqp::Publisher::to_queue(), publishers, window).await
+            }
             Wire::Kafka => {
                 publish::run(self.target, kafka::Publisher::new(), publishers, window).await
             }
@@ -85,9 +96,18 @@ impl Target {
         span: Span,
     ) -> io::Result<Tally> {
         let Self { target, wire } = self;
+        let settle = publishing.settle;
         match wire {
+            Wire::Nats | Wire::Redis if settle.is_some() => {
+                Err(broken("its subscribers acknowledge nothing"))
+            }
+            Wire::Amqp => {
+                let subscriber = |number| amqp::Subscriber::new(number, settle);
+                let make = (amqp::Publisher::to_subscribers, subscriber);
+                deliver::run(target, make, subscribers, publishing, span).await
+            }
             Wire::Kafka => {
-                let make = (kafka::Publisher::new, kafka::Subscriber::new);
+                let make = (kafka::Publisher::new, |_| kafka::Subscriber::new(settle));
                 deliver::run(target, make, subscribers, publishing, span).await
             }
             Wire::Nats => {

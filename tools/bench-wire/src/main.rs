@@ -118,6 +118,10 @@ enum Part {
         /// Messages that are not acknowledged yet, at the most, without a rate.
         #[arg(long, default_value_t = 64)]
         publishers: usize,
+        /// Messages that a subscriber acknowledges at a time, as a worker that must lose none; a queue
+        /// forgets them, a stream notes how far its group is. Without, nothing is acknowledged.
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..=i64::from(log::SETTLE_MAX)))]
+        settle: Option<u16>,
         #[command(flatten)]
         span: Span,
     },
@@ -207,8 +211,8 @@ fn run(part: Part) -> io::Result<()> {
                 say(&log.publish(publishers, span.window()).await?.to_string());
                 until_input_ends().await
             }
-            Part::Deliver { log, subscribers, rate, publishers, span } => {
-                let publishing = log::Publishing { rate, publishers };
+            Part::Deliver { log, subscribers, rate, publishers, settle, span } => {
+                let publishing = log::Publishing { rate, publishers, settle };
                 say(&log.deliver(subscribers, publishing, span).await?.to_string());
                 until_input_ends().await
             }

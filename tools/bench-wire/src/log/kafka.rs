@@ -1,6 +1,6 @@
 //! Kafka's protocol, lean: one batch under way, what waits meanwhile is the next; long polls.
 
-use std::io;
+use std::{collections::VecDeque, io};
 
 use bytes::{Bytes, BytesMut};
 use kafka_wire::{
@@ -8,9 +8,10 @@ use kafka_wire::{
     batch::{self, Record},
     frame_bytes,
     messages::{
-        FetchPartition, FetchRequest, FetchResponse, FetchTopic, ListOffsetsPartition,
-        ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic, ProducePartition,
-        ProduceRequest, ProduceResponse, ProduceTopic,
+        CommitPartition, CommitTopic, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+        ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+        OffsetCommitRequest, OffsetCommitResponse, ProducePartition, ProduceRequest,
+        ProduceResponse, ProduceTopic,
     },
     request,
 };
@@ -103,12 +104,64 @@ impl Publish for Publisher {
 #[derive(Debug)]
 pub(super) struct Subscriber {
     offset: i64,
-    is_asked: bool,
+    /// Messages after which the group's place is noted; without, it is not.
+    settle: Option<u16>,
+    unsettled: u16,
+    /// What was asked and not answered; the broker answers one after the other.
+    asked: VecDeque<ApiKey>,
 }
 
 impl Subscriber {
-    pub(super) fn new(_number: usize) -> Self {
-        Self { offset: 0, is_asked: false }
+    pub(super) const fn new(settle: Option<u16>) -> Self {
+        Self { offset: 0, settle, unsettled: 0, asked: VecDeque::new() }
+    }
+
+    /// Counts a message, and notes the place of the group when so many have come.
+    fn taken(&mut self, out: &mut Vec<u8>) {
+        let Some(settle) = self.settle else { return };
+        self.unsettled += 1;
+        if self.unsettled < settle {
+            return;
+        }
+        self.unsettled = 0;
+        let partitions =
+            vec![CommitPartition { partition: 0, offset: self.offset, metadata: None }];
+        let body = OffsetCommitRequest {
+            group_id: CLIENT.to_owned(),
+            generation_id: -1,
+            member_id: String::new(),
+            retention_ms: -1,
+            topics: vec![CommitTopic { name: TOPIC.to_owned(), partitions }],
+        };
+        self.asked.push_back(ApiKey::OffsetCommit);
+        out.extend_from_slice(&request(ApiKey::OffsetCommit, 0, CLIENT, &body));
+    }
+
+    /// Takes messages from an answer.
+    fn fetched(
+        &mut self,
+        answer: FetchResponse,
+        out: &mut Vec<u8>,
+        bodies: &mut Vec<Bytes>,
+    ) -> io::Result<()> {
+        for part in answer.topics.into_iter().flat_map(|it| it.partitions) {
+            if part.error != ErrorCode::None {
+                return Err(broken(format!("a fetch was refused: {:?}", part.error)));
+            }
+            for batch in batch::split(part.records) {
+                // A reader trusts no checksum but its own, in every client of this protocol.
+                batch::check(&batch).map_err(io::Error::other)?;
+                for (offset, record) in batch::decode(&batch).map_err(io::Error::other)? {
+                    // A batch comes whole, also from its middle on.
+                    if offset >= self.offset {
+                        self.offset = offset + 1;
+                        bodies.push(record.value.unwrap_or_default());
+                        self.taken(out);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn fetch(&self) -> Bytes {
@@ -145,29 +198,45 @@ impl Subscribe for Subscriber {
         out: &mut Vec<u8>,
         bodies: &mut Vec<Bytes>,
     ) -> io::Result<()> {
-        while let Some(answer) = take::<FetchResponse>(ApiKey::Fetch, came)? {
-            self.is_asked = false;
-            for part in answer.topics.into_iter().flat_map(|it| it.partitions) {
-                if part.error != ErrorCode::None {
-                    return Err(broken(format!("a fetch was refused: {:?}", part.error)));
+        while let Some(asked) = self.asked.front() {
+            if *asked == ApiKey::OffsetCommit {
+                let answer = take::<OffsetCommitResponse>(ApiKey::OffsetCommit, came)?;
+                let Some(answer) = answer else { break };
+                let parts = answer.topics.iter().flat_map(|it| &it.partitions);
+                if let Some(refused) = parts.map(|it| it.error).find(|it| *it != ErrorCode::None) {
+                    return Err(broken(format!("a place was refused: {refused:?}")));
                 }
-                for batch in batch::split(part.records) {
-                    // A reader trusts no checksum but its own, in every client of this protocol.
-                    batch::check(&batch).map_err(io::Error::other)?;
-                    for (offset, record) in batch::decode(&batch).map_err(io::Error::other)? {
-                        // A batch comes whole, also from its middle on.
-                        if offset >= self.offset {
-                            self.offset = offset + 1;
-                            bodies.push(record.value.unwrap_or_default());
-                        }
-                    }
-                }
+            } else {
+                let answer = take::<FetchResponse>(ApiKey::Fetch, came)?;
+                let Some(answer) = answer else { break };
+                self.fetched(answer, out, bodies)?;
             }
+            self.asked.pop_front();
         }
-        if !self.is_asked {
-            self.is_asked = true;
+        if !self.asked.contains(&ApiKey::Fetch) {
+            self.asked.push_back(ApiKey::Fetch);
             out.extend_from_slice(&self.fetch());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_the_group_is_noted_after_so_many_messages() {
+        let mut subscriber = Subscriber::new(Some(2));
+        let mut out = Vec::new();
+        for offset in 1..=5 {
+            subscriber.offset = offset;
+            subscriber.taken(&mut out);
+        }
+        assert_eq!(subscriber.asked, [ApiKey::OffsetCommit; 2], "at 2 and at 4");
+        assert!(!out.is_empty());
+        let mut reader = Subscriber::new(None);
+        reader.taken(&mut out);
+        assert!(reader.asked.is_empty(), "who settles nothing asks for nothing");
     }
 }

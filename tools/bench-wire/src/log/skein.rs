@@ -130,7 +130,12 @@ pub(super) async fn deliver(
     span: Span,
 ) -> io::Result<Tally> {
     let tasks = Tasks::new();
-    let subscription = Subscription::tail([TOPIC]).latest();
+    let subscription = match publishing.settle {
+        // A group of this burst, which begins at the end; it notes its place as it does for services.
+        Some(_) => Subscription::new([TOPIC], format!("bench-{}", std::process::id())),
+        None => Subscription::tail([TOPIC]),
+    };
+    let subscription = subscription.latest();
     let mut counting = Vec::with_capacity(subscribers);
     for _ in 0..subscribers {
         let (handler, client) = (Counting::default(), client(target, &tasks));

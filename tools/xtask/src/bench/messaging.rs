@@ -28,9 +28,11 @@ const FLOOR_RESERVED: &str = "fdatasync-reserved";
 /// How the space of the first is made, as `bench-wire` calls it.
 const PREWRITTEN: &str = "prewritten";
 /// Logs of others.
-const PEERS: [&str; 2] = ["nats", "redis"];
+const PEERS: [&str; 3] = ["nats", "redis", "rabbitmq"];
 /// Ours, by a client as lean as the peers' and by the one that services have.
 const OURS: [&str; 2] = ["skein-lean", "skein"];
+/// Those whose consumers say what they have done: a queue forgets it, a stream moves a group's place.
+const SETTLING: [&str; 3] = ["rabbitmq", OURS[0], OURS[1]];
 
 /// What to measure, and how long.
 #[derive(Debug, Args)]
@@ -66,9 +68,12 @@ enum Kind {
     /// So many subscribers of one stream of messages: so many in a second, or as many as are
     /// acknowledged with 64 under way.
     Deliver { subscribers: u32, rate: Option<u32> },
+    /// The same messages once through a queue and once through a stream: so many under way, one
+    /// consumer, which acknowledges so many at a time.
+    Work { batch: u32 },
 }
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 10] = [
     Case { name: "publish-1", kind: Kind::Publish { publishers: 1 } },
     Case { name: "publish-16", kind: Kind::Publish { publishers: 16 } },
     Case { name: "publish-256", kind: Kind::Publish { publishers: 256 } },
@@ -76,6 +81,9 @@ const CASES: [Case; 7] = [
     Case { name: "fan-out-1", kind: Kind::Deliver { subscribers: 1, rate: None } },
     Case { name: "fan-out-3", kind: Kind::Deliver { subscribers: 3, rate: None } },
     Case { name: "fan-out-10", kind: Kind::Deliver { subscribers: 10, rate: None } },
+    Case { name: "work-1", kind: Kind::Work { batch: 1 } },
+    Case { name: "work-16", kind: Kind::Work { batch: 16 } },
+    Case { name: "work-256", kind: Kind::Work { batch: 256 } },
 ];
 
 /// Who had a burst.
@@ -187,7 +195,10 @@ impl Messaging {
             contenders.push(Contender::Disk { name: FLOOR, space: PREWRITTEN });
             contenders.push(Contender::Disk { name: FLOOR_RESERVED, space: "reserved" });
         }
-        for log in logs {
+        let takes_part = |log: &&Log| {
+            !matches!(case.kind, Kind::Work { .. }) || SETTLING.contains(&log.name.as_str())
+        };
+        for log in logs.iter().filter(takes_part) {
             match Started::new(log).and_then(|it| it.ready(side)) {
                 Ok(it) => contenders.push(Contender::Log(log, it)),
                 Err(reason) => {

@@ -1,6 +1,6 @@
 //! One burst of messages: what was acknowledged or received, and what log, clients and disk did for it.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, ops::Add, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::Kind;
 use crate::bench::{
     Failure,
     part::{Core, Part, Program},
-    process,
+    process::{self, Usage},
 };
 
 /// Share of a burst that goes before it, so that connections stand when answers begin to count.
@@ -28,7 +28,8 @@ pub(super) struct Used {
 impl Used {
     fn until_now(log: Option<u64>, clients: u64) -> Result<Self, Failure> {
         let on_cpu = |pid| process::on_cpu(pid).ok_or("a process is gone");
-        let usage = log.and_then(process::usage).unwrap_or_default();
+        let family = log.map(process::family).unwrap_or_default();
+        let usage = family.into_iter().filter_map(process::usage).fold(Usage::default(), Add::add);
         Ok(Self {
             log: log.map(on_cpu).transpose()?.unwrap_or_default(),
             clients: on_cpu(clients)?,
@@ -141,6 +142,11 @@ impl Side {
             Kind::Deliver { subscribers, .. } => {
                 vec!["deliver".to_owned(), "--subscribers".to_owned(), subscribers.to_string()]
             }
+            Kind::Work { batch } => {
+                let batch = batch.to_string();
+                let words = ["deliver", "--publishers", &batch, "--settle", &batch];
+                words.map(str::to_owned).into()
+            }
         };
         if let Kind::Deliver { rate: Some(rate), .. } = kind {
             arguments.extend(["--rate".to_owned(), rate.to_string()]);
@@ -161,6 +167,7 @@ impl Side {
             Kind::Publish { publishers } => (publishers, None),
             // A disk that rests in between is another disk than a busy one.
             Kind::Deliver { rate, .. } => (1, rate),
+            Kind::Work { batch } => (batch, None),
         };
         let (file, messages) = (file.display().to_string(), messages.to_string());
         let arguments = ["floor", "--file", &file, "--space", space, "--messages", &messages];

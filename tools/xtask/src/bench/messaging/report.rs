@@ -51,6 +51,9 @@ pub(super) fn print(case: Case, rows: &[Row]) {
         Kind::Deliver { subscribers, .. } => {
             format!("{subscribers} subscribers, 64 publishes under way; each delivery counts")
         }
+        Kind::Work { batch } => {
+            format!("{batch} under way, one consumer that acknowledges {batch} at a time")
+        }
     };
     crate::say(&format!("\n{}: {what}", case.name));
     crate::say(&format!(
