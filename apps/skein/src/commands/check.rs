@@ -127,11 +127,7 @@ fn processes(ready: &Gathered) -> Vec<Check> {
         format!("{}: {why}", it.process.name)
     });
     vec![
-        Check::none_of(
-            "every process answers",
-            &silent,
-            "look at its log; `ps` where `up` runs it",
-        ),
+        Check::none_of("every process answers", &silent, "look at its log"),
         Check::none_of(
             "every process is ready",
             &waiting.collect::<Vec<_>>(),
@@ -203,7 +199,7 @@ fn ways(endpoints: &[(String, Value)]) -> Vec<Check> {
         Check::none_of(
             "every service has an instance",
             &none,
-            "one that starts is known in seconds: `ps`; else start one, or take its name out of the policy",
+            "one that starts is known in seconds; else start one, or take its name out of the policy",
         )
         .but_warn(),
         Check::none_of(
