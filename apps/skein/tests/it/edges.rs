@@ -34,6 +34,20 @@ fn made() -> SelfMade {
     SelfMade::make("tests", &["localhost".to_owned()], now).unwrap()
 }
 
+/// An edge in plain text.
+const OPEN: &str = "{name: open, listen: \"127.0.0.1:0\"}";
+
+/// A proxy of two workers with these edges, which lead everything to an application.
+fn front(edges: &[&str], application: SocketAddr) -> String {
+    let edges = edges.join(", ");
+    format!(
+        "apiVersion: skein/v1\nkind: Proxy\nmetadata: {{name: front}}\nspec: {{workers: 2, edge: [{edges}]}}\n\
+         ---\napiVersion: skein/v1\nkind: Endpoints\nmetadata: {{name: stock}}\nspec: {{endpoints: [{{address: \
+         \"{application}\"}}]}}\n---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: \
+         {{name: all}}\nspec:\n  parentRefs: [{{name: front}}]\n  rules: [{{backendRefs: [{{name: stock}}]}}]\n"
+    )
+}
+
 async fn trouble(admin: SocketAddr) -> Value {
     let mut check = Command::new(env!("CARGO_BIN_EXE_skein"));
     check.args(["check", "-o", "json", "--admin", &admin.to_string()]);
@@ -50,14 +64,9 @@ async fn an_edge_with_a_certificate_speaks_tls_alone_and_shows_the_pair_that_lie
     let (folder, tasks) = (tempfile::tempdir().unwrap(), Tasks::new());
     let folder = folder.path();
     let application = backend(&tasks).await;
-    let text = format!(
-        "apiVersion: skein/v1\nkind: Proxy\nmetadata: {{name: front}}\nspec:\n  workers: 2\n  edge:\n  - \
-         {{name: open, listen: \"127.0.0.1:0\"}}\n  - {{name: secure, listen: \"127.0.0.1:0\", certificate: \
-         {{chain: front.pem, key: front.key}}}}\n---\napiVersion: skein/v1\nkind: Endpoints\nmetadata: \
-         {{name: stock}}\nspec: {{endpoints: [{{address: \"{application}\"}}]}}\n---\napiVersion: \
-         gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: all}}\nspec:\n  parentRefs: [{{name: \
-         front}}]\n  rules: [{{backendRefs: [{{name: stock}}]}}]\n"
-    );
+    let secure =
+        "{name: secure, listen: \"127.0.0.1:0\", certificate: {chain: front.pem, key: front.key}}";
+    let text = front(&[OPEN, secure], application);
     fs::write(folder.join("front.yaml"), text).unwrap();
     let mut proxy =
         Process::start(&["proxy", "--config", folder.join("front.yaml").to_str().unwrap()]);
@@ -98,14 +107,7 @@ async fn who_holds_connections_and_says_nothing_keeps_nobody_out_where_descripto
     let (folder, tasks) = (tempfile::tempdir().unwrap(), Tasks::new());
     let file = folder.path().join("front.yaml");
     let application = backend(&tasks).await;
-    let text = format!(
-        "apiVersion: skein/v1\nkind: Proxy\nmetadata: {{name: front}}\nspec:\n  workers: 2\n  edge: [{{name: \
-         open, listen: \"127.0.0.1:0\"}}]\n---\napiVersion: skein/v1\nkind: Endpoints\nmetadata: {{name: \
-         stock}}\nspec: {{endpoints: [{{address: \"{application}\"}}]}}\n---\napiVersion: \
-         gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: all}}\nspec:\n  parentRefs: [{{name: \
-         front}}]\n  rules: [{{backendRefs: [{{name: stock}}]}}]\n"
-    );
-    fs::write(&file, text).unwrap();
+    fs::write(&file, front(&[OPEN], application)).unwrap();
     let arguments = ["proxy", "--config", file.to_str().unwrap()];
     let mut proxy = Process::with_descriptors(DESCRIPTORS, &arguments);
     let ready = proxy.until("proxy is ready").await;
